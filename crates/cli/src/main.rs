@@ -1,0 +1,2 @@
+//! The latent program.
+fn main() {}

@@ -1,0 +1,143 @@
+//! The seams: a denoiser, a σ ladder, a step.
+
+use burn::tensor::Tensor;
+
+/// What can go wrong while sampling.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The network behind [`Denoise`] failed.
+    #[error("the denoiser failed at σ = {sigma}: {source}")]
+    Network {
+        /// The noise level it was called with.
+        sigma: f64,
+        /// Its own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A CFG++ sampler was given a denoiser without an unconditional prediction.
+    #[error(
+        "`{sampler}` needs classifier-free guidance: raise --cfg-scale above 1 or choose the sampler without CFG++"
+    )]
+    NoUnconditional {
+        /// The sampler's name.
+        sampler: &'static str,
+    },
+    /// A ladder that cannot be walked.
+    #[error("the σ ladder is not usable: {reason}")]
+    Ladder {
+        /// Which rule it breaks.
+        reason: String,
+    },
+    /// A setting outside its range.
+    #[error("{name} = {value} is out of range: {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+}
+
+/// A network wrapped into `D(x, σ) = x̂₀`, guidance included.
+pub trait Denoise {
+    /// The predicted clean latent.
+    ///
+    /// # Shapes
+    /// `x` and the result: `[batch, channels, height, width]`, f32. `sigma` is one number for the whole batch, ≥ 0.
+    fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, Error>;
+
+    /// The unconditional x̂₀ of the latest call, before guidance; `None` where guidance did not run. CFG++ uses it.
+    fn unconditional(&self) -> Option<Tensor<4>> {
+        None
+    }
+}
+
+/// A σ ladder: finite, descending, ending in 0 or (diffusers' `set_alpha_to_one = false`) at the σ of t = 0. `n` steps
+/// have `n + 1` values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sigmas {
+    values: Vec<f64>,
+    timesteps: Option<Vec<f64>>,
+}
+
+impl Sigmas {
+    /// A ladder whose time steps are found by interpolation.
+    pub fn new(values: Vec<f64>) -> Result<Self, Error> {
+        let reason = if values.len() < 2 {
+            Some("it needs at least two values".to_owned())
+        } else if let Some(bad) = values.iter().find(|v| !v.is_finite() || **v < 0.0) {
+            Some(format!("{bad} is not a finite number ≥ 0"))
+        } else {
+            values
+                .windows(2)
+                .find(|w| w[0] <= w[1])
+                .map(|w| format!("{} is followed by {}: it must descend", w[0], w[1]))
+        };
+        match reason {
+            Some(reason) => Err(Error::Ladder { reason }),
+            None => Ok(Self {
+                values,
+                timesteps: None,
+            }),
+        }
+    }
+
+    /// The same ladder with the training time step that belongs to each σ but the last (`n` of them).
+    pub fn with_timesteps(mut self, timesteps: Vec<f64>) -> Result<Self, Error> {
+        if timesteps.len() + 1 != self.values.len() {
+            return Err(Error::Ladder {
+                reason: format!("{} time steps for {} steps", timesteps.len(), self.steps()),
+            });
+        }
+        self.timesteps = Some(timesteps);
+        Ok(self)
+    }
+
+    /// Every σ, the last included.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The number of steps.
+    pub fn steps(&self) -> usize {
+        self.values.len() - 1
+    }
+
+    /// The time step fixed for exactly this σ, where the ladder carries them.
+    pub fn timestep(&self, sigma: f64) -> Option<f64> {
+        let timesteps = self.timesteps.as_ref()?;
+        let at = self.values.iter().position(|v| *v == sigma)?;
+        timesteps.get(at).copied()
+    }
+
+    /// The ladder from step `start` on, as img2img walks it.
+    pub fn tail(&self, start: usize) -> Result<Self, Error> {
+        let values = self.values.get(start..).unwrap_or_default().to_vec();
+        let timesteps = self
+            .timesteps
+            .as_ref()
+            .map(|t| t.get(start..).unwrap_or_default().to_vec());
+        let ladder = Self::new(values)?;
+        match timesteps {
+            Some(t) => ladder.with_timesteps(t),
+            None => Ok(ladder),
+        }
+    }
+}
+
+/// What a sampler shows after each step.
+pub struct Step<'a> {
+    /// 0-based.
+    pub index: usize,
+    /// How many steps the ladder has.
+    pub total: usize,
+    /// The σ this step started from.
+    pub sigma: f64,
+    /// The σ it arrived at.
+    pub sigma_next: f64,
+    /// The latent it arrived at, `[batch, channels, height, width]`.
+    pub x: &'a Tensor<4>,
+    /// The latest x̂₀, of the same shape: what a preview shows.
+    pub denoised: &'a Tensor<4>,
+}

@@ -1,0 +1,14 @@
+//! The mathematics of diffusion, free of networks.
+//!
+//! Everything here works in **σ-space**: a noisy latent is `x = x₀ + σ·n`, a network is seen only as [`Denoise`], the
+//! function `D(x, σ) = x̂₀`, and a schedule is data: a descending list of σ ([`Sigmas`]). A variance-preserving
+//! latent is the same thing scaled, `x_vp = x / √(1 + σ²)`, so DDIM, PLMS or UniPC need no second kind of sampler; a
+//! rectified flow, `x = (1 − σ)·x₀ + σ·n`, shares the derivative `(x − D) / σ` and walks the same list. What was
+//! rejected: one scheduler class per sampler with its own β arithmetic, time-step table and model-input scaling, where
+//! the same formula is written dozens of times.
+//!
+//! Schedule arithmetic is f64; latents are f32 tensors.
+
+mod denoise;
+
+pub use denoise::{Denoise, Error, Sigmas, Step};

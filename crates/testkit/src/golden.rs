@@ -1,0 +1,118 @@
+//! Golden files: outputs of the reference implementations, embedded so that tests and `latent selftest` need no file.
+//!
+//! `tools/reference/` draws them; what each holds is written there.
+
+use std::collections::HashMap;
+
+use safetensors::{Dtype, SafeTensors};
+
+/// CLIP token ids of eleven prompts: JSON rows of `prompt`, `ids`, `padded`.
+pub const TOKENS: &str = include_str!("../golden/tokens.json");
+/// ᾱ, timesteps and σ ladders: JSON, name → numbers.
+pub const SCHEDULES: &str = include_str!("../golden/schedules.json");
+
+/// One golden file: named f32 tensors and text metadata.
+pub struct Golden {
+    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    metadata: HashMap<String, String>,
+}
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        impl Golden {
+            $($(#[$doc])* pub fn $name() -> Self { Self::parse(include_bytes!(concat!("../golden/", $file))) })*
+        }
+    };
+}
+
+files! {
+    /// Text encoder, U-Nets and autoencoder at the tiny size.
+    networks_tiny = "networks_tiny.safetensors";
+    /// Strided samples of the same at the size of Stable Diffusion 1.5; metadata `shapes` and `norms` are JSON.
+    networks_sd15 = "networks_sd15.safetensors";
+    /// k-diffusion's samplers on an analytic denoiser.
+    samplers_k = "samplers_k.safetensors";
+    /// diffusers' schedulers on an analytic model.
+    samplers_diffusers = "samplers_diffusers.safetensors";
+    /// torch's CPU generator.
+    noise = "noise.safetensors";
+    /// Whole pipelines of the tiny model.
+    pipelines = "pipelines.safetensors";
+}
+
+impl Golden {
+    fn parse(bytes: &[u8]) -> Self {
+        let file = SafeTensors::deserialize(bytes).expect("an embedded golden is well formed");
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).expect("an embedded golden is well formed");
+        let tensors = file.tensors().into_iter().map(|(name, view)| {
+            assert_eq!(view.dtype(), Dtype::F32, "golden {name}");
+            let values = view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            (name, (view.shape().to_vec(), values))
+        });
+        Self {
+            tensors: tensors.collect(),
+            metadata: header.metadata().clone().unwrap_or_default(),
+        }
+    }
+
+    /// The values of tensor `name`, row-major. Panics when the golden has none of that name: a test is wrong then.
+    pub fn values(&self, name: &str) -> &[f32] {
+        &self.entry(name).1
+    }
+
+    /// The shape of tensor `name`.
+    pub fn shape(&self, name: &str) -> &[usize] {
+        &self.entry(name).0
+    }
+
+    /// Every tensor's name, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The metadata text stored under `key`.
+    pub fn metadata(&self, key: &str) -> &str {
+        &self.metadata[key]
+    }
+
+    fn entry(&self, name: &str) -> &(Vec<usize>, Vec<f32>) {
+        self.tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("no golden tensor `{name}`; there are {:?}", self.names()))
+    }
+}
+
+/// ‖got − want‖ / ‖want‖, in f64: the tolerance of networks ("relative to the output's norm").
+pub fn closeness(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len(), "sizes differ");
+    let square = |v: f64| v * v;
+    let error: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(&g, &w)| square(f64::from(g) - f64::from(w)))
+        .sum();
+    let norm: f64 = want.iter().map(|&w| square(f64::from(w))).sum();
+    if error.is_nan() {
+        return f64::INFINITY;
+    }
+    (error / norm.max(f64::MIN_POSITIVE)).sqrt()
+}
+
+/// The largest |got − want|; infinite where either is NaN.
+pub fn max_abs_difference(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len(), "sizes differ");
+    got.iter()
+        .zip(want)
+        .map(|(&g, &w)| (f64::from(g) - f64::from(w)).abs())
+        .fold(
+            0.0,
+            |a, b| if b.is_nan() { f64::INFINITY } else { a.max(b) },
+        )
+}
