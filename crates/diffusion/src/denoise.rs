@@ -141,3 +141,10 @@ pub struct Step<'a> {
     /// The latest x̂₀, of the same shape: what a preview shows.
     pub denoised: &'a Tensor<4>,
 }
+
+/// Where a sampler's noise comes from. `NoiseStreams` is the real one; tests inject their own.
+pub trait Noise {
+    /// The noise of unit variance between two levels, of the shape of `like`. An ancestral sampler calls it once a step
+    /// and the levels do not matter; a Brownian source answers the same for the same interval however it was split.
+    fn between(&mut self, like: &Tensor<4>, sigma: f64, sigma_next: f64) -> Tensor<4>;
+}

@@ -11,4 +11,4 @@
 
 mod denoise;
 
-pub use denoise::{Denoise, Error, Sigmas, Step};
+pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
