@@ -10,5 +10,7 @@
 //! Schedule arithmetic is f64; latents are f32 tensors.
 
 mod denoise;
+mod sampler;
 
 pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
+pub use sampler::Sampler;

@@ -1,0 +1,5 @@
+//! Samplers: rules that walk a σ ladder from noise to a latent.
+
+mod kind;
+
+pub use kind::Sampler;
