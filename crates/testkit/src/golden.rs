@@ -36,6 +36,8 @@ files! {
     samplers_diffusers = "samplers_diffusers.safetensors";
     /// torch's CPU generator.
     noise = "noise.safetensors";
+    /// torchsde's Brownian tree through k-diffusion; metadata `queries` and `range` are JSON.
+    brownian = "brownian.safetensors";
     /// Whole pipelines of the tiny model.
     pipelines = "pipelines.safetensors";
 }
