@@ -1,1 +1,18 @@
-//! TODO
+//! Files to modules and back.
+//!
+//! Weights of one model are published as a diffusers folder, as a single safetensors file and as a `.ckpt` of two
+//! generations. [`open`] reads each of them as data and hands out the same thing: names, types, shapes, and the values of
+//! one tensor at a time, straight from the mapped file. Nothing in a file is executed ([`file::pickle`]) and nothing in a
+//! file is trusted: every length, offset and count is checked against the file before memory is set aside for it.
+//!
+//! Rejected: a pickle library that builds Python objects (its allow-lists answer "may this be called?", while nothing
+//! here can call); reading a whole file into memory (it doubles what loading needs); and repairing damaged files (a
+//! model that is half there gives pictures that are half right).
+
+mod error;
+pub mod file;
+
+pub use error::Error;
+pub use file::{
+    Component, Dtype, FileFormat, Folder, Source, TensorFile, TensorInfo, Variant, Weights, open,
+};
