@@ -13,4 +13,7 @@ mod denoise;
 mod sampler;
 
 pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
-pub use sampler::Sampler;
+pub use sampler::{
+    Adaptive, DdpmVariance, DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal,
+    PlmsStart, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
+};

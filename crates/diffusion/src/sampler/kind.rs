@@ -1,4 +1,6 @@
-//! The list of samplers.
+//! The list of samplers and what is known about each before it runs.
+
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +16,10 @@ pub enum Sampler {
     /// Heun's second-order method (Karras et al. 2022, Algorithm 1).
     Heun,
     /// A midpoint method whose midpoint is the geometric mean of two σ (inspired by DPM-Solver-2).
+    #[serde(rename = "dpm2")]
     Dpm2,
     /// [`Sampler::Dpm2`] with ancestral noise.
+    #[serde(rename = "dpm2_ancestral")]
     Dpm2Ancestral,
     /// A linear multistep (Adams-Bashforth) method in σ.
     Lms,
@@ -105,4 +109,149 @@ impl Sampler {
         Self::EulerAncestralCfgPp,
         Self::DdimCfgPp,
     ];
+
+    /// The identifier under which it is serialised: `dpmpp_2m_sde`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Euler => "euler",
+            Self::EulerAncestral => "euler_ancestral",
+            Self::Heun => "heun",
+            Self::Dpm2 => "dpm2",
+            Self::Dpm2Ancestral => "dpm2_ancestral",
+            Self::Lms => "lms",
+            Self::DpmFast => "dpm_fast",
+            Self::DpmAdaptive => "dpm_adaptive",
+            Self::Dpmpp2sAncestral => "dpmpp_2s_ancestral",
+            Self::DpmppSde => "dpmpp_sde",
+            Self::Dpmpp2m => "dpmpp_2m",
+            Self::Dpmpp2mSde => "dpmpp_2m_sde",
+            Self::Dpmpp2mSdeHeun => "dpmpp_2m_sde_heun",
+            Self::Dpmpp3mSde => "dpmpp_3m_sde",
+            Self::Ddim => "ddim",
+            Self::Ddpm => "ddpm",
+            Self::Plms => "plms",
+            Self::UniPcBh1 => "uni_pc_bh1",
+            Self::UniPcBh2 => "uni_pc_bh2",
+            Self::Deis => "deis",
+            Self::Ipndm => "ipndm",
+            Self::Restart => "restart",
+            Self::Lcm => "lcm",
+            Self::Tcd => "tcd",
+            Self::FlowEuler => "flow_euler",
+            Self::FlowHeun => "flow_heun",
+            Self::EulerCfgPp => "euler_cfg_pp",
+            Self::EulerAncestralCfgPp => "euler_ancestral_cfg_pp",
+            Self::DdimCfgPp => "ddim_cfg_pp",
+        }
+    }
+
+    /// How often the denoiser is called on a ladder of `steps` steps that ends in 0, with default options: the length
+    /// of a progress bar. `None` for [`Sampler::DpmAdaptive`], which decides as it goes.
+    pub fn evaluations(self, steps: usize) -> Option<usize> {
+        match self {
+            Self::DpmAdaptive => None,
+            // The last step, to σ = 0, is an Euler step.
+            Self::Heun
+            | Self::Dpm2
+            | Self::Dpm2Ancestral
+            | Self::Dpmpp2sAncestral
+            | Self::DpmppSde
+            | Self::Restart
+            | Self::FlowHeun => Some((2 * steps).saturating_sub(1)),
+            Self::Plms if steps > 1 => Some(steps + 1),
+            _ => Some(steps),
+        }
+    }
+
+    /// η where [`super::SamplerOptions::eta`] says nothing.
+    pub fn default_eta(self) -> f64 {
+        match self {
+            Self::EulerAncestral
+            | Self::Dpm2Ancestral
+            | Self::Dpmpp2sAncestral
+            | Self::DpmppSde
+            | Self::Dpmpp2mSde
+            | Self::Dpmpp2mSdeHeun
+            | Self::Dpmpp3mSde
+            | Self::Ddpm
+            | Self::EulerAncestralCfgPp => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether its papers and programs hold the latent as x / √(1 + σ²). It matters at the ends of a ladder only: such
+    /// a sampler starts from unit noise (times √(1 + σ²) in σ-space, where others start from σ times noise) and
+    /// returns the scaled latent where the ladder ends above 0.
+    pub fn variance_preserving(self) -> bool {
+        matches!(
+            self,
+            Self::Ddim
+                | Self::Ddpm
+                | Self::Plms
+                | Self::UniPcBh1
+                | Self::UniPcBh2
+                | Self::Deis
+                | Self::Lcm
+                | Self::Tcd
+                | Self::DdimCfgPp
+        )
+    }
+
+    /// Whether its noise is meant to come from a Brownian path, so that a picture keeps its shape when steps change.
+    pub fn brownian_noise(self) -> bool {
+        matches!(
+            self,
+            Self::DpmppSde | Self::Dpmpp2mSde | Self::Dpmpp2mSdeHeun | Self::Dpmpp3mSde
+        )
+    }
+
+    /// Whether it needs [`crate::Denoise::unconditional`].
+    pub fn needs_unconditional(self) -> bool {
+        matches!(
+            self,
+            Self::EulerCfgPp | Self::EulerAncestralCfgPp | Self::DdimCfgPp
+        )
+    }
+
+    /// Whether it walks x = (1 − σ)·x₀ + σ·n, on a ladder that starts at 1 or below.
+    pub fn flow(self) -> bool {
+        matches!(self, Self::FlowEuler | Self::FlowHeun)
+    }
+
+    /// The values [`super::SamplerOptions::order`] may take; `None` where there is no choice.
+    pub fn orders(self) -> Option<RangeInclusive<usize>> {
+        match self {
+            Self::Lms | Self::Plms | Self::Ipndm => Some(1..=4),
+            Self::Dpmpp2m
+            | Self::Dpmpp2mSde
+            | Self::Dpmpp2mSdeHeun
+            | Self::Dpmpp3mSde
+            | Self::Deis => Some(1..=3),
+            Self::UniPcBh1 | Self::UniPcBh2 => Some(1..=4),
+            Self::DpmAdaptive => Some(2..=3),
+            _ => None,
+        }
+    }
+
+    /// The order where [`super::SamplerOptions::order`] says nothing.
+    pub(super) fn default_order(self) -> usize {
+        match self {
+            Self::Lms | Self::Plms | Self::Ipndm => 4,
+            Self::Dpmpp3mSde | Self::DpmAdaptive => 3,
+            _ => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_is_serialised() {
+        for sampler in Sampler::ALL {
+            let json = serde_json::to_string(&sampler).expect("a unit variant");
+            assert_eq!(json, format!("\"{}\"", sampler.name()));
+        }
+    }
 }

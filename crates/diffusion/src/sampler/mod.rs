@@ -1,5 +1,108 @@
 //! Samplers: rules that walk a σ ladder from noise to a latent.
+//!
+//! Each is a short function of x, D and σ. Many names turn out to be one rule in σ-space: DDIM and DDPM are Euler with
+//! ancestral noise, PLMS is Adams-Bashforth on ε, DPM++ 2M is its SDE form with η = 0. What is left between programs that
+//! run the same sampler differently is data, in [`SamplerOptions`].
 
+mod consistency;
+mod dpm_solver;
+mod dpmpp_multistep;
+mod euler;
 mod kind;
+mod linear_multistep;
+mod options;
+mod quadrature;
+mod restart;
+mod two_stage;
+mod unipc;
+mod walk;
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
 
 pub use kind::Sampler;
+pub use options::{
+    Adaptive, DdpmVariance, DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal,
+    PlmsStart, RestartSegment, SamplerOptions, SolverType,
+};
+
+use crate::{Denoise, Error, Noise, Sigmas, Step};
+use walk::{Stop, Walk};
+
+/// Walks `sigmas` from x at σ₀ and returns x at the last σ, where x is x̂₀ if that σ is 0. Where it is above 0,
+/// [`SamplerOptions::variance_preserving_end`] says what is returned.
+///
+/// `on_step` is called after every step; on `Break` the latest x̂₀ is returned. `noise` is asked in the order in which
+/// the sampler adds noise, and never where nothing would be added.
+///
+/// # Shapes
+/// `x` and the result: `[batch, channels, height, width]`, f32.
+///
+/// # Errors
+/// [`Error::Network`] from the denoiser, [`Error::NoUnconditional`] where a CFG++ sampler is not given what it needs,
+/// [`Error::Ladder`] for a flow sampler on a ladder above 1, [`Error::Setting`] for an option out of its range.
+#[allow(clippy::too_many_arguments)] // each is another thing the caller owns
+pub fn sample(
+    sampler: Sampler,
+    options: &SamplerOptions,
+    d: &mut dyn Denoise,
+    x: Tensor<4>,
+    sigmas: &Sigmas,
+    noise: &mut dyn Noise,
+    on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Tensor<4>, Error> {
+    options.check(sampler)?;
+    let (first, last) = (sigmas.values()[0], sigmas.values()[sigmas.steps()]);
+    if sampler.flow() && first > 1.0 {
+        return Err(Error::Ladder {
+            reason: format!(
+                "it starts at {first}, but a rectified flow's σ is at most 1 (`{}`)",
+                sampler.name()
+            ),
+        });
+    }
+    let mut walk = Walk {
+        sampler,
+        options,
+        d,
+        ladder: sigmas,
+        noise,
+        on_step,
+    };
+    let rule = match sampler {
+        Sampler::FlowEuler if walk.eta() > 0.0 => euler::flow_ancestral,
+        Sampler::Euler | Sampler::FlowEuler => euler::euler,
+        Sampler::EulerAncestral | Sampler::Ddim | Sampler::Ddpm => euler::euler_ancestral,
+        Sampler::EulerCfgPp | Sampler::EulerAncestralCfgPp | Sampler::DdimCfgPp => euler::cfg_pp,
+        Sampler::Heun | Sampler::FlowHeun => two_stage::heun,
+        Sampler::Dpm2 => two_stage::dpm2,
+        Sampler::Dpm2Ancestral => two_stage::dpm2_ancestral,
+        Sampler::Dpmpp2sAncestral => two_stage::dpmpp_2s_ancestral,
+        Sampler::DpmppSde => two_stage::dpmpp_sde,
+        Sampler::Dpmpp2m | Sampler::Dpmpp2mSde | Sampler::Dpmpp2mSdeHeun | Sampler::Dpmpp3mSde => {
+            dpmpp_multistep::multistep
+        }
+        Sampler::Lms | Sampler::Deis | Sampler::Ipndm | Sampler::Plms => {
+            linear_multistep::linear_multistep
+        }
+        Sampler::UniPcBh1 | Sampler::UniPcBh2 => unipc::unipc,
+        Sampler::DpmFast => dpm_solver::fast,
+        Sampler::DpmAdaptive => dpm_solver::adaptive,
+        Sampler::Restart => restart::restart,
+        Sampler::Lcm => consistency::lcm,
+        Sampler::Tcd => consistency::tcd,
+    };
+    let x = match rule(&mut walk, x) {
+        Ok(x) => x,
+        Err(Stop::Broken(denoised)) => return Ok(denoised),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    let scaled = options
+        .variance_preserving_end
+        .unwrap_or_else(|| sampler.variance_preserving());
+    if scaled && last > 0.0 {
+        return Ok(x / (1.0 + last * last).sqrt());
+    }
+    Ok(x)
+}

@@ -1,0 +1,202 @@
+//! What every sampler shares: the calls outwards, and the few formulas that keep returning.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+
+use super::{Error, Sampler, SamplerOptions};
+use crate::{Denoise, Noise, Sigmas, Step};
+
+/// Why a walk ended early.
+pub(super) enum Stop {
+    /// `on_step` asked for it: the latest x̂₀.
+    Broken(Tensor<4>),
+    /// Something failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a sampler's formula gives.
+pub(super) type Walked = Result<Tensor<4>, Stop>;
+
+/// The surroundings of one run.
+pub(super) struct Walk<'a> {
+    pub sampler: Sampler,
+    pub options: &'a SamplerOptions,
+    pub d: &'a mut dyn Denoise,
+    pub ladder: &'a Sigmas,
+    pub noise: &'a mut dyn Noise,
+    pub on_step: &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+}
+
+impl Walk<'_> {
+    /// Every pair (i, σᵢ, σᵢ₊₁).
+    pub fn steps(&self) -> Vec<(usize, f64, f64)> {
+        let pairs = self.ladder.values().windows(2).enumerate();
+        pairs.map(|(i, pair)| (i, pair[0], pair[1])).collect()
+    }
+
+    pub fn eta(&self) -> f64 {
+        self.options.eta(self.sampler)
+    }
+
+    pub fn order(&self) -> usize {
+        self.options
+            .order
+            .unwrap_or_else(|| self.sampler.default_order())
+    }
+
+    /// D(x, σ).
+    pub fn denoise(&mut self, x: &Tensor<4>, sigma: f64) -> Walked {
+        Ok(self.d.denoise(x.clone(), sigma)?)
+    }
+
+    /// x plus noise of standard deviation `amount`·s_noise; nothing is drawn where that is 0.
+    pub fn add_noise(
+        &mut self,
+        x: Tensor<4>,
+        sigma: f64,
+        sigma_next: f64,
+        amount: f64,
+    ) -> Tensor<4> {
+        let amount = amount * self.options.s_noise;
+        if amount == 0.0 {
+            return x;
+        }
+        let noise = self.noise.between(&x, sigma, sigma_next);
+        x + noise * amount
+    }
+
+    /// Shows step `i` of the ladder.
+    pub fn show(&mut self, i: usize, x: &Tensor<4>, denoised: &Tensor<4>) -> Result<(), Stop> {
+        let values = self.ladder.values();
+        let (sigma, sigma_next) = (values[i], values[i + 1]);
+        self.show_as(i, self.ladder.steps(), sigma, sigma_next, x, denoised)
+    }
+
+    /// Shows a step of a walk that is not the ladder's own.
+    pub fn show_as(
+        &mut self,
+        index: usize,
+        total: usize,
+        sigma: f64,
+        sigma_next: f64,
+        x: &Tensor<4>,
+        denoised: &Tensor<4>,
+    ) -> Result<(), Stop> {
+        let step = Step {
+            index,
+            total,
+            sigma,
+            sigma_next,
+            x,
+            denoised,
+        };
+        match (self.on_step)(step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::Broken(denoised.clone())),
+        }
+    }
+
+    /// The noise added before a step (Karras et al. 2022, Algorithm 2): (x̂, σ̂).
+    pub fn churn(&mut self, x: Tensor<4>, sigma: f64, sigma_next: f64) -> (Tensor<4>, f64) {
+        let o = self.options;
+        let inside = sigma >= o.s_tmin && o.s_tmax.is_none_or(|top| sigma <= top);
+        let most = std::f64::consts::SQRT_2 - 1.0;
+        let gamma = (o.s_churn / self.ladder.steps() as f64).min(most);
+        if gamma == 0.0 {
+            return (x, sigma);
+        }
+        if !inside {
+            if o.churn_always_draws {
+                self.noise.between(&x, sigma, sigma_next);
+            }
+            return (x, sigma);
+        }
+        let hat = sigma * (1.0 + gamma);
+        let x = self.add_noise(x, hat, sigma, (hat * hat - sigma * sigma).sqrt());
+        (x, hat)
+    }
+}
+
+/// The exact solution of dx/dσ = (x − D)/σ for a constant D: σ falls by `ratio` and x moves towards D. Written as a
+/// mean, never as x + (σ' − σ)·d, so that it keeps f32 precision from the σ of 10⁶ that zero terminal SNR starts at.
+pub(super) fn toward(x: &Tensor<4>, denoised: &Tensor<4>, ratio: f64) -> Tensor<4> {
+    x.clone() * ratio + denoised.clone() * (1.0 - ratio)
+}
+
+/// ε = dx/dσ = (x − D)/σ.
+pub(super) fn slope(x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4> {
+    (x.clone() - denoised.clone()) / sigma
+}
+
+/// An ancestral step splits σ_to² into σ_down², which the ODE reaches, and σ_up², which noise brings back. η = 1 is the
+/// posterior of DDPM. Returns (σ_down, σ_up).
+pub(super) fn ancestral(from: f64, to: f64, eta: f64) -> (f64, f64) {
+    // √(σ_to² (σ_from² − σ_to²) / σ_from²), with a factor that stays inside [0, 1] however it rounds
+    let kept = (1.0 - (to / from).powi(2)).max(0.0).sqrt();
+    let up = (eta * to * kept).min(to);
+    let down = (to * to - up * up).max(0.0).sqrt();
+    (down, up)
+}
+
+/// φ_k(z): φ₀ = eᶻ, φ_{k+1} = (φ_k − 1/k!)/z, the functions of exponential integrators. A series near 0, where the
+/// recursion would cancel.
+pub(super) fn phi(k: u32, z: f64) -> f64 {
+    if z.abs() < 1.0 {
+        let mut term = 1.0 / factorial(k);
+        let mut sum = term;
+        for n in 1..30 {
+            term *= z / f64::from(n + k);
+            sum += term;
+        }
+        return sum;
+    }
+    match k {
+        0 => z.exp(),
+        1 => z.exp_m1() / z,
+        _ => (phi(k - 1, z) - 1.0 / factorial(k - 1)) / z,
+    }
+}
+
+pub(super) fn factorial(k: u32) -> f64 {
+    (1..=k).map(f64::from).product()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phi_is_continuous_where_the_series_takes_over() {
+        for k in 0..5 {
+            for z in [-1.0, 1.0f64] {
+                let (inside, outside) = (phi(k, z * (1.0 - 1e-12)), phi(k, z));
+                assert!(
+                    (inside - outside).abs() < 1e-11 * outside.abs(),
+                    "φ_{k}({z})"
+                );
+            }
+        }
+        assert!((phi(2, 0.0) - 0.5).abs() < 1e-15);
+    }
+
+    #[test]
+    fn an_ancestral_step_never_rounds_below_zero() {
+        for exponent in 0..600 {
+            let from = 14.6 * (1.0 + f64::from(exponent) * f64::EPSILON);
+            let (down, up) = ancestral(from, 14.6, 1.0);
+            assert!(down.is_finite() && up.is_finite() && up <= 14.6);
+        }
+        assert_eq!(ancestral(2.0, 1.0, 0.0), (1.0, 0.0));
+        assert_eq!(ancestral(2.0, 0.0, 1.0), (0.0, 0.0));
+        let (down, up) = ancestral(2.0, 1.0, 1.0);
+        assert!((down - 0.5).abs() < 1e-15 && (up * up - 0.75).abs() < 1e-15);
+        assert_eq!(ancestral(2.0, 1.0, 9.0), (0.0, 1.0));
+    }
+}
