@@ -1,0 +1,15 @@
+//! The autoencoder between pictures and latents.
+//!
+//! Rombach et al. 2022, appendix G; the convolutional network is that of Esser et al., "Taming Transformers for
+//! High-Resolution Image Synthesis", 2021. Parameter names are those of diffusers' `AutoencoderKL` and `VQModel`.
+
+mod config;
+mod network;
+
+pub use config::{AutoencoderConfig, AutoencoderLevel};
+pub use network::{
+    Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle, Moments,
+};
+
+/// ε of every GroupNorm.
+const NORM_EPS: f64 = 1e-6;

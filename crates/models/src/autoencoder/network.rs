@@ -1,0 +1,376 @@
+//! Encoder, decoder and what is between them.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor};
+use latent_ops::{self as ops, ConvShape, Padding};
+
+use super::NORM_EPS;
+use super::config::AutoencoderConfig;
+use crate::layers::{Conv2d, Embedding, GroupNorm};
+use crate::unet::{PlainAttention, ResampleConv, Resnet};
+
+/// One level of the encoder.
+#[derive(Module, Debug)]
+pub struct EncoderBlock {
+    /// One after another, each followed by its attention.
+    pub resnets: Vec<Resnet>,
+    /// As many as `resnets`, or none.
+    pub attentions: Vec<PlainAttention>,
+    /// One, except in the coarsest level.
+    pub downsamplers: Vec<ResampleConv>,
+}
+
+/// One level of the decoder.
+#[derive(Module, Debug)]
+pub struct DecoderBlock {
+    /// One more than in the encoder.
+    pub resnets: Vec<Resnet>,
+    /// As many as `resnets`, or none.
+    pub attentions: Vec<PlainAttention>,
+    /// One, except in the finest level.
+    pub upsamplers: Vec<ResampleConv>,
+}
+
+/// The middle of encoder or decoder: resblock, attention, resblock.
+#[derive(Module, Debug)]
+pub struct Middle {
+    /// One, or none.
+    pub attentions: Vec<PlainAttention>,
+    /// Two.
+    pub resnets: Vec<Resnet>,
+}
+
+/// Pictures to latents.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// 3×3.
+    pub conv_in: Conv2d,
+    /// Finest level first.
+    pub down_blocks: Vec<EncoderBlock>,
+    /// At the coarsest level.
+    pub mid_block: Middle,
+    /// Before the last convolution.
+    pub conv_norm_out: GroupNorm,
+    /// 3×3.
+    pub conv_out: Conv2d,
+}
+
+/// Latents to pictures.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// 3×3.
+    pub conv_in: Conv2d,
+    /// At the coarsest level.
+    pub mid_block: Middle,
+    /// Coarsest level first.
+    pub up_blocks: Vec<DecoderBlock>,
+    /// Before the last convolution.
+    pub conv_norm_out: GroupNorm,
+    /// 3×3.
+    pub conv_out: Conv2d,
+}
+
+/// The codebook of a vector-quantised latent.
+#[derive(Module, Debug)]
+pub struct Codebook {
+    /// One row per entry.
+    pub embedding: Embedding,
+}
+
+/// An autoencoder, built by [`AutoencoderConfig::init`].
+#[derive(Module, Debug)]
+pub struct Autoencoder {
+    /// Pictures to latents.
+    pub encoder: Encoder,
+    /// Latents to pictures.
+    pub decoder: Decoder,
+    /// 1×1, after the encoder.
+    pub quant_conv: Option<Conv2d>,
+    /// 1×1, before the decoder.
+    pub post_quant_conv: Option<Conv2d>,
+    /// In vector-quantised models.
+    pub quantize: Option<Codebook>,
+    #[module(skip)]
+    config: AutoencoderConfig,
+    #[module(skip)]
+    padding: Padding,
+}
+
+/// The encoder's answer: a normal distribution per latent number, `[batch, latent_channels, height, width]`, f32.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// The mean; in a model without variance, the latent itself.
+    pub mean: Tensor<4>,
+    /// The natural logarithm of the variance, within −30..20; −30 in a model without variance.
+    pub logvar: Tensor<4>,
+}
+
+impl Moments {
+    /// mean + exp(logvar / 2)·`noise`.
+    ///
+    /// # Shapes
+    ///
+    /// noise and output as `mean`
+    pub fn sample(&self, noise: Tensor<4>) -> Tensor<4> {
+        self.mean.clone() + (self.logvar.clone() * 0.5).exp() * noise
+    }
+}
+
+struct Parts<'a> {
+    device: &'a Device,
+    config: &'a AutoencoderConfig,
+}
+
+impl Parts<'_> {
+    fn resnet(&self, input: usize, output: usize) -> Resnet {
+        Resnet::without_time(
+            self.device,
+            self.config.norm_groups,
+            input,
+            output,
+            NORM_EPS,
+        )
+    }
+
+    fn attention(&self, channels: usize) -> PlainAttention {
+        PlainAttention::new(self.device, self.config.norm_groups, channels, 1, NORM_EPS)
+    }
+
+    fn norm(&self, channels: usize) -> GroupNorm {
+        GroupNorm::new(self.device, self.config.norm_groups, channels, NORM_EPS)
+    }
+
+    fn middle(&self, channels: usize) -> Middle {
+        let attention = self
+            .config
+            .middle_attention
+            .then(|| self.attention(channels));
+        Middle {
+            attentions: attention.into_iter().collect(),
+            resnets: vec![
+                self.resnet(channels, channels),
+                self.resnet(channels, channels),
+            ],
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        let Self { device, config } = self;
+        let mut channels = config.levels.first().map_or(0, |level| level.channels);
+        let conv_in = Conv2d::new(device, config.in_channels, channels, 3);
+        let mut down_blocks = Vec::new();
+        for (i, level) in config.levels.iter().enumerate() {
+            let mut block = EncoderBlock {
+                resnets: Vec::new(),
+                attentions: Vec::new(),
+                downsamplers: Vec::new(),
+            };
+            for _ in 0..config.resblocks {
+                block.resnets.push(self.resnet(channels, level.channels));
+                channels = level.channels;
+                block
+                    .attentions
+                    .extend(level.attention.then(|| self.attention(channels)));
+            }
+            if i + 1 < config.levels.len() {
+                let shape = ConvShape::HALVE_FROM_CORNER;
+                let conv = Conv2d::with_shape(device, channels, channels, 3, shape);
+                block.downsamplers.push(ResampleConv { conv });
+            }
+            down_blocks.push(block);
+        }
+        Encoder {
+            conv_in,
+            down_blocks,
+            mid_block: self.middle(channels),
+            conv_norm_out: self.norm(channels),
+            conv_out: Conv2d::new(device, channels, config.encoder_channels(), 3),
+        }
+    }
+
+    fn decoder(&self) -> Decoder {
+        let Self { device, config } = self;
+        let mut channels = config.levels.last().map_or(0, |level| level.channels);
+        let conv_in = Conv2d::new(device, config.z_channels, channels, 3);
+        let mid_block = self.middle(channels);
+        let mut up_blocks = Vec::new();
+        for (i, level) in config.levels.iter().enumerate().rev() {
+            let mut block = DecoderBlock {
+                resnets: Vec::new(),
+                attentions: Vec::new(),
+                upsamplers: Vec::new(),
+            };
+            for _ in 0..=config.resblocks {
+                block.resnets.push(self.resnet(channels, level.channels));
+                channels = level.channels;
+                block
+                    .attentions
+                    .extend(level.attention.then(|| self.attention(channels)));
+            }
+            if i > 0 {
+                let conv = Conv2d::new(device, channels, channels, 3);
+                block.upsamplers.push(ResampleConv { conv });
+            }
+            up_blocks.push(block);
+        }
+        Decoder {
+            conv_in,
+            mid_block,
+            up_blocks,
+            conv_norm_out: self.norm(channels),
+            conv_out: Conv2d::new(device, channels, config.out_channels, 3),
+        }
+    }
+}
+
+impl Middle {
+    fn forward(&self, mut h: Tensor<4>, padding: Padding) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            h = resnet.forward(h, None, padding);
+            if let Some(attention) = self.attentions.get(i) {
+                h = attention.forward(h);
+            }
+        }
+        h
+    }
+}
+
+fn level(
+    resnets: &[Resnet],
+    attentions: &[PlainAttention],
+    mut h: Tensor<4>,
+    padding: Padding,
+) -> Tensor<4> {
+    for (i, resnet) in resnets.iter().enumerate() {
+        h = resnet.forward(h, None, padding);
+        if let Some(attention) = attentions.get(i) {
+            h = attention.forward(h);
+        }
+    }
+    h
+}
+
+impl Encoder {
+    fn forward(&self, image: Tensor<4>, padding: Padding) -> Tensor<4> {
+        let mut h = self.conv_in.forward(image, padding);
+        for block in &self.down_blocks {
+            h = level(&block.resnets, &block.attentions, h, padding);
+            for down in &block.downsamplers {
+                h = down.conv.forward(h, padding);
+            }
+        }
+        let h = self.mid_block.forward(h, padding);
+        self.conv_out
+            .forward(self.conv_norm_out.forward_silu(h), padding)
+    }
+}
+
+impl Decoder {
+    fn forward(&self, z: Tensor<4>, padding: Padding) -> Tensor<4> {
+        let h = self.conv_in.forward(z, padding);
+        let mut h = self.mid_block.forward(h, padding);
+        for block in &self.up_blocks {
+            h = level(&block.resnets, &block.attentions, h, padding);
+            for up in &block.upsamplers {
+                h = up.conv.forward(ops::nearest_2x(h), padding);
+            }
+        }
+        self.conv_out
+            .forward(self.conv_norm_out.forward_silu(h), padding)
+    }
+}
+
+impl Autoencoder {
+    pub(super) fn new(config: &AutoencoderConfig, device: &Device) -> Self {
+        let parts = Parts { device, config };
+        let (z, latent) = (config.z_channels, config.latent_channels);
+        let moments = config.moments();
+        Self {
+            encoder: parts.encoder(),
+            decoder: parts.decoder(),
+            quant_conv: config
+                .quant_conv
+                .then(|| Conv2d::new(device, moments * z, moments * latent, 1)),
+            post_quant_conv: config
+                .post_quant_conv
+                .then(|| Conv2d::new(device, latent, z, 1)),
+            quantize: config.codebook.map(|entries| Codebook {
+                embedding: Embedding::new(device, entries, latent),
+            }),
+            config: config.clone(),
+            padding: Padding::Zero,
+        }
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &AutoencoderConfig {
+        &self.config
+    }
+
+    /// The type that the network computes in: that of its parameters.
+    pub fn dtype(&self) -> DType {
+        self.decoder.conv_in.weight.val().dtype()
+    }
+
+    /// The same network with another treatment of the picture's edges (tileable pictures). Copies no parameter.
+    pub fn with_padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// The latent of a picture in −1..1, before any scaling. A vector-quantised model's is not yet quantised.
+    ///
+    /// # Shapes
+    ///
+    /// - image `[batch, in_channels, height, width]`, both a multiple of [`AutoencoderConfig::downsampling`]
+    /// - output `[batch, latent_channels, height / downsampling, width / downsampling]`, f32
+    ///
+    /// # Panics
+    ///
+    /// Where the shape differs from this; callers validate what comes from users.
+    pub fn encode(&self, image: Tensor<4>) -> Moments {
+        let mut h = self.encoder.forward(image.cast(self.dtype()), self.padding);
+        if let Some(conv) = &self.quant_conv {
+            h = conv.forward(h, self.padding);
+        }
+        let h = h.cast(DType::F32);
+        if !self.config.double_z {
+            let logvar = h.full_like(-30.0);
+            return Moments { mean: h, logvar };
+        }
+        let channels = self.config.latent_channels;
+        Moments {
+            mean: h.clone().narrow(1, 0, channels),
+            logvar: h.narrow(1, channels, channels).clamp(-30.0, 20.0),
+        }
+    }
+
+    /// The nearest codebook entry of each latent pixel; in a model without codebook, `z` itself.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, latent_channels, height, width]` → the same
+    pub fn quantize(&self, z: Tensor<4>) -> Tensor<4> {
+        match &self.quantize {
+            Some(book) => ops::nearest_row_picture(z, book.embedding.weight.val()),
+            None => z,
+        }
+    }
+
+    /// The picture of a latent, about −1..1 and not clamped. A vector-quantised model rounds the latent first.
+    ///
+    /// # Shapes
+    ///
+    /// - z `[batch, latent_channels, height, width]`, not scaled
+    /// - output `[batch, out_channels, height · downsampling, width · downsampling]`, f32
+    ///
+    /// # Panics
+    ///
+    /// Where the shape differs from this; callers validate what comes from users.
+    pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
+        let mut z = self.quantize(z.cast(self.dtype()));
+        if let Some(conv) = &self.post_quant_conv {
+            z = conv.forward(z, self.padding);
+        }
+        self.decoder.forward(z, self.padding).cast(DType::F32)
+    }
+}

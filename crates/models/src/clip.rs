@@ -1,0 +1,257 @@
+//! The CLIP text encoder: a causal transformer over token ids.
+//!
+//! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021. Parameter names are
+//! those of transformers' `CLIPTextModel` files.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor};
+use latent_ops as ops;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ConfigError, at_least_one, multiple_of};
+use crate::layers::{Embedding, LayerNorm, Linear};
+
+/// A CLIP text encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipTextConfig {
+    /// Token ids: 49408 in every published model.
+    pub vocabulary: usize,
+    /// Width of a token.
+    pub width: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width inside the feed-forward layers, usually four times `width`.
+    pub intermediate: usize,
+    /// Activation of the feed-forward layers.
+    pub activation: Activation,
+    /// The longest sequence: 77.
+    pub positions: usize,
+    /// Width of the pooled output's projection (`text_projection`), where the file has one.
+    #[serde(default)]
+    pub projection: Option<usize>,
+}
+
+/// The activation of a feed-forward layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x·sigmoid(1.702 x): OpenAI's models.
+    QuickGelu,
+    /// x·Φ(x) with the exact error function: OpenCLIP's models.
+    Gelu,
+}
+
+impl ClipTextConfig {
+    /// The network, with parameters that are zeros when read before they are loaded. Allocates nothing.
+    ///
+    /// The configuration should be [valid](Self::validate): the network of another panics when it is run.
+    pub fn init(&self, device: &Device) -> ClipText {
+        let layer = |_| Layer {
+            self_attn: SelfAttention {
+                k_proj: Linear::new(device, self.width, self.width, true),
+                v_proj: Linear::new(device, self.width, self.width, true),
+                q_proj: Linear::new(device, self.width, self.width, true),
+                out_proj: Linear::new(device, self.width, self.width, true),
+                heads: self.heads,
+            },
+            layer_norm1: LayerNorm::new(device, self.width),
+            mlp: Mlp {
+                fc1: Linear::new(device, self.width, self.intermediate, true),
+                fc2: Linear::new(device, self.intermediate, self.width, true),
+                activation: self.activation,
+            },
+            layer_norm2: LayerNorm::new(device, self.width),
+        };
+        ClipText {
+            text_model: TextModel {
+                embeddings: Embeddings {
+                    token_embedding: Embedding::new(device, self.vocabulary, self.width),
+                    position_embedding: Embedding::new(device, self.positions, self.width),
+                },
+                encoder: Layers {
+                    layers: (0..self.layers).map(layer).collect(),
+                },
+                final_layer_norm: LayerNorm::new(device, self.width),
+            },
+            text_projection: self
+                .projection
+                .map(|width| Linear::new(device, self.width, width, false)),
+            config: self.clone(),
+        }
+    }
+
+    /// Checks that the network can be built and run.
+    ///
+    /// # Errors
+    ///
+    /// The first field that cannot be, with what it may be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        at_least_one("vocabulary", self.vocabulary)?;
+        at_least_one("layers", self.layers)?;
+        at_least_one("intermediate", self.intermediate)?;
+        at_least_one("positions", self.positions)?;
+        at_least_one("heads", self.heads)?;
+        multiple_of("width", self.width, self.heads)?;
+        self.projection
+            .map_or(Ok(()), |width| at_least_one("projection", width))
+    }
+}
+
+/// A CLIP text encoder, built by [`ClipTextConfig::init`].
+#[derive(Module, Debug)]
+pub struct ClipText {
+    /// Everything but the projection.
+    pub text_model: TextModel,
+    /// Of the pooled output, without bias.
+    pub text_projection: Option<Linear>,
+    #[module(skip)]
+    config: ClipTextConfig,
+}
+
+/// Embeddings, layers, last norm.
+#[derive(Module, Debug)]
+pub struct TextModel {
+    /// Of tokens and positions.
+    pub embeddings: Embeddings,
+    /// The transformer.
+    pub encoder: Layers,
+    /// After the last layer used.
+    pub final_layer_norm: LayerNorm,
+}
+
+/// Token and position embeddings, which are added.
+#[derive(Module, Debug)]
+pub struct Embeddings {
+    /// By token id.
+    pub token_embedding: Embedding,
+    /// By position.
+    pub position_embedding: Embedding,
+}
+
+/// The transformer.
+#[derive(Module, Debug)]
+pub struct Layers {
+    /// One after another.
+    pub layers: Vec<Layer>,
+}
+
+/// One transformer layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Causal self-attention.
+    pub self_attn: SelfAttention,
+    /// Before attention.
+    pub layer_norm1: LayerNorm,
+    /// Feed-forward.
+    pub mlp: Mlp,
+    /// Before the feed-forward layer.
+    pub layer_norm2: LayerNorm,
+}
+
+/// Causal multi-head self-attention.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// Keys.
+    pub k_proj: Linear,
+    /// Values.
+    pub v_proj: Linear,
+    /// Queries.
+    pub q_proj: Linear,
+    /// Output.
+    pub out_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+/// Two linear layers with an activation between.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// To the intermediate width.
+    pub fc1: Linear,
+    /// Back.
+    pub fc2: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let attention = &self.self_attn;
+        let h = self.layer_norm1.forward(x.clone());
+        let q = attention.q_proj.forward(h.clone());
+        let k = attention.k_proj.forward(h.clone());
+        let v = attention.v_proj.forward(h);
+        let h = ops::multi_head_attention(q, k, v, attention.heads, true);
+        let x = x + attention.out_proj.forward(h);
+        let h = self.mlp.fc1.forward(self.layer_norm2.forward(x.clone()));
+        let h = match self.mlp.activation {
+            Activation::QuickGelu => ops::quick_gelu(h),
+            Activation::Gelu => ops::gelu(h),
+        };
+        x + self.mlp.fc2.forward(h)
+    }
+}
+
+impl ClipText {
+    /// What the network is made of.
+    pub fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    /// The type that the network computes in: that of its parameters.
+    pub fn dtype(&self) -> DType {
+        self.text_model.final_layer_norm.weight.val().dtype()
+    }
+
+    /// The tokens' hidden states `skip` layers before the last, through the final norm; 0 gives `last_hidden_state`.
+    ///
+    /// A1111 counts "Clip skip" from one: its n is `skip` = n − 1. `skip` beyond the first layer gives the embeddings.
+    ///
+    /// # Shapes
+    ///
+    /// ids `[batch, length]` with length ≤ `positions` → `[batch, length, width]`, f32
+    ///
+    /// # Panics
+    ///
+    /// Where an id is not in the vocabulary or the sequence is too long; callers validate what comes from users.
+    pub fn forward(&self, ids: Tensor<2, Int>, skip: usize) -> Tensor<3> {
+        let states = self.hidden_states(self.embed(ids), skip);
+        self.text_model
+            .final_layer_norm
+            .forward(states)
+            .cast(DType::F32)
+    }
+
+    /// The embeddings that the first layer takes, positions added: where textual inversions are put in.
+    ///
+    /// # Shapes
+    ///
+    /// ids `[batch, length]` → `[batch, length, width]`, in the network's type
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [_, length] = ids.dims();
+        let embeddings = &self.text_model.embeddings;
+        let tokens = embeddings.token_embedding.forward(ids);
+        let positions = embeddings
+            .position_embedding
+            .weight
+            .val()
+            .narrow(0, 0, length);
+        tokens + positions.unsqueeze()
+    }
+
+    /// Embeddings through all layers but the last `skip`, without the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, length, width]` → the same, in the network's type
+    pub fn hidden_states(&self, embeddings: Tensor<3>, skip: usize) -> Tensor<3> {
+        let layers = &self.text_model.encoder.layers;
+        let used = layers.len().saturating_sub(skip);
+        layers[..used]
+            .iter()
+            .fold(embeddings, |x, layer| layer.forward(x))
+    }
+}

@@ -1,0 +1,169 @@
+//! Layers whose parameters have torch's names and layouts, and are built on first use.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Int, Tensor};
+use latent_ops::{self as ops, ConvShape, Padding};
+
+/// A parameter of zeros that allocates nothing until it is read; loading replaces it unread.
+pub(crate) fn parameter<const D: usize>(device: &Device, shape: [usize; D]) -> Param<Tensor<D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| Tensor::zeros(shape, device).set_require_grad(require_grad),
+        device.clone(),
+        true,
+        shape.into(),
+    )
+}
+
+/// y = x·Wᵀ + b.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// From `input` to `output` features.
+    pub fn new(device: &Device, input: usize, output: usize, bias: bool) -> Self {
+        Self {
+            weight: parameter(device, [output, input]),
+            bias: bias.then(|| parameter(device, [output])),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[…, in]` → `[…, out]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}
+
+/// A convolution that keeps the size (odd kernels), or halves it.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[out, in, kernel, kernel]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    shape: ConvShape,
+}
+
+impl Conv2d {
+    /// A 1×1 or 3×3 convolution of stride one and "same" padding.
+    pub fn new(device: &Device, input: usize, output: usize, kernel: usize) -> Self {
+        Self::with_shape(device, input, output, kernel, ConvShape::same(kernel))
+    }
+
+    /// With any stride and padding.
+    pub fn with_shape(
+        device: &Device,
+        input: usize,
+        output: usize,
+        kernel: usize,
+        shape: ConvShape,
+    ) -> Self {
+        Self {
+            weight: parameter(device, [output, input, kernel, kernel]),
+            bias: Some(parameter(device, [output])),
+            shape,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[batch, in, height, width]` → `[batch, out, height / stride, width / stride]`
+    pub fn forward(&self, x: Tensor<4>, padding: Padding) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::conv2d(x, self.weight.val(), bias, self.shape, padding)
+    }
+}
+
+/// Normalisation over groups of channels.
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    groups: usize,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Over `groups` groups of `channels` channels.
+    pub fn new(device: &Device, groups: usize, channels: usize, eps: f64) -> Self {
+        Self {
+            weight: parameter(device, [channels]),
+            bias: parameter(device, [channels]),
+            groups,
+            eps,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[batch, channels, height, width]` → the same
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.eps)
+    }
+
+    /// [`forward`](Self::forward), then SiLU.
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::group_norm_silu(x, self.groups, self.weight.val(), self.bias.val(), self.eps)
+    }
+}
+
+/// Normalisation over the last dimension; ε = 1e-5.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[width]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[width]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    /// Over `width` features.
+    pub fn new(device: &Device, width: usize) -> Self {
+        Self {
+            weight: parameter(device, [width]),
+            bias: parameter(device, [width]),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[…, width]` → the same
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::layer_norm(x, self.weight.val(), self.bias.val(), 1e-5)
+    }
+}
+
+/// A table of vectors.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[rows, width]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// `rows` vectors of `width` numbers.
+    pub fn new(device: &Device, rows: usize, width: usize) -> Self {
+        Self {
+            weight: parameter(device, [rows, width]),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[batch, length]` of row numbers → `[batch, length, width]`
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        ops::embedding(self.weight.val(), ids)
+    }
+}

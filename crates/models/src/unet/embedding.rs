@@ -1,0 +1,58 @@
+//! The time embedding.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use latent_ops as ops;
+
+use crate::layers::Linear;
+
+/// Two linear layers with SiLU between them.
+#[derive(Module, Debug)]
+pub struct TimestepEmbedding {
+    /// To the embedding's width.
+    pub linear_1: Linear,
+    /// At the embedding's width.
+    pub linear_2: Linear,
+}
+
+impl TimestepEmbedding {
+    pub(super) fn new(device: &Device, input: usize, output: usize) -> Self {
+        Self {
+            linear_1: Linear::new(device, input, output, true),
+            linear_2: Linear::new(device, output, output, true),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[batch, in]` → `[batch, time channels]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.linear_2.forward(ops::silu(self.linear_1.forward(x)))
+    }
+}
+
+/// cos(t·f_i), then sin(t·f_i), for f_i = 10000^(−i / (channels / 2)): `[batch]` → `[batch, channels]`, f32.
+///
+/// Steps may be fractional. Computed on the host in f64, because f32 frequencies times a step near 1000 are wrong in the
+/// fourth digit on some devices, and the result is a few thousand numbers. An odd last channel is zero.
+pub fn timestep_sinusoid(t: Tensor<1>, channels: usize) -> Tensor<2> {
+    let device = t.device();
+    let [batch] = t.dims();
+    let half = channels / 2;
+    let mut values = vec![0f32; batch * channels];
+    let steps: Vec<f64> = t
+        .into_data_dtype(DType::F64)
+        .try_into_vec()
+        .unwrap_or_default();
+    for (row, t) in values.chunks_exact_mut(channels.max(1)).zip(steps) {
+        for i in 0..half {
+            let angle = t * (-(10000f64.ln()) * i as f64 / half as f64).exp();
+            row[i] = angle.cos() as f32;
+            row[half + i] = angle.sin() as f32;
+        }
+    }
+    Tensor::from_data(
+        TensorData::new(values, [batch, channels]),
+        (&device, DType::F32),
+    )
+}

@@ -1,0 +1,24 @@
+//! The U-Net that predicts noise (or velocity, or the picture) in the latent space.
+//!
+//! Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, after the ADM network of
+//! Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021. Parameter names are those of diffusers'
+//! `UNet2DConditionModel`, in every variant: the context-free attention of unconditional models and the resblock
+//! resamplers have the names that diffusers gives to its blocks of the same structure.
+
+mod attention;
+mod config;
+mod embedding;
+mod network;
+mod resnet;
+
+pub use attention::{
+    AttentionBlock, CrossAttention, FeedForward, Gap, GatedProjection, PixelProjection,
+    PlainAttention, SpatialTransformer, TransformerBlock,
+};
+pub use config::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig};
+pub use embedding::{TimestepEmbedding, timestep_sinusoid};
+pub use network::{DownBlock, MidBlock, UNet, UpBlock};
+pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
+
+/// ε of the GroupNorms outside the transformers.
+const NORM_EPS: f64 = 1e-5;

@@ -1,0 +1,255 @@
+//! The whole network.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor};
+use latent_ops::{self as ops, Padding};
+
+use super::attention::AttentionBlock;
+use super::config::{Attention, Labels, UNetConfig};
+use super::embedding::{TimestepEmbedding, timestep_sinusoid};
+use super::resnet::{Resampler, Resnet, Resolution};
+use crate::layers::{Conv2d, Embedding, GroupNorm};
+
+/// One level on the way down.
+#[derive(Module, Debug)]
+pub struct DownBlock {
+    /// One after another, each followed by its attention.
+    pub resnets: Vec<Resnet>,
+    /// As many as `resnets`, or none.
+    pub attentions: Vec<AttentionBlock>,
+    /// One, except in the coarsest level.
+    pub downsamplers: Vec<Resampler>,
+}
+
+/// The middle of the network.
+#[derive(Module, Debug)]
+pub struct MidBlock {
+    /// Between the two resblocks, if any.
+    pub attentions: Vec<AttentionBlock>,
+    /// Two.
+    pub resnets: Vec<Resnet>,
+}
+
+/// One level on the way up.
+#[derive(Module, Debug)]
+pub struct UpBlock {
+    /// One more than on the way down; each takes one of the tensors kept then.
+    pub resnets: Vec<Resnet>,
+    /// As many as `resnets`, or none.
+    pub attentions: Vec<AttentionBlock>,
+    /// One, except in the finest level.
+    pub upsamplers: Vec<Resampler>,
+}
+
+/// A latent-diffusion U-Net, built by [`UNetConfig::init`].
+#[derive(Module, Debug)]
+pub struct UNet {
+    /// 3×3, from the latent.
+    pub conv_in: Conv2d,
+    /// Of the sinusoid of the step.
+    pub time_embedding: TimestepEmbedding,
+    /// Rows added to the time embedding by number.
+    pub class_embedding: Option<Embedding>,
+    /// Of a vector added to the time embedding.
+    pub add_embedding: Option<TimestepEmbedding>,
+    /// Finest level first.
+    pub down_blocks: Vec<DownBlock>,
+    /// Between them.
+    pub mid_block: MidBlock,
+    /// Coarsest level first.
+    pub up_blocks: Vec<UpBlock>,
+    /// Before the last convolution.
+    pub conv_norm_out: GroupNorm,
+    /// 3×3, to the latent.
+    pub conv_out: Conv2d,
+    #[module(skip)]
+    config: UNetConfig,
+    #[module(skip)]
+    padding: Padding,
+}
+
+impl UNet {
+    pub(super) fn new(config: &UNetConfig, device: &Device) -> Self {
+        let resnet = |input, output| Resnet::new(device, config, input, output, Resolution::Keep);
+        let attention = |channels, attention: Option<Attention>| {
+            attention.map(|a| AttentionBlock::new(device, config, channels, a))
+        };
+        let count = config.levels.len();
+        let mut channels = config.model_channels;
+        // The widths of the tensors kept on the way down, which the way up takes from the end.
+        let mut kept = vec![channels];
+        let mut down_blocks = Vec::with_capacity(count);
+        for (i, level) in config.levels.iter().enumerate() {
+            let mut block = DownBlock {
+                resnets: Vec::new(),
+                attentions: Vec::new(),
+                downsamplers: Vec::new(),
+            };
+            for _ in 0..level.resblocks {
+                block.resnets.push(resnet(channels, level.channels));
+                block
+                    .attentions
+                    .extend(attention(level.channels, level.attention));
+                channels = level.channels;
+                kept.push(channels);
+            }
+            if i + 1 < count {
+                block
+                    .downsamplers
+                    .push(Resampler::down(device, config, channels));
+                kept.push(channels);
+            }
+            down_blocks.push(block);
+        }
+        let mid_block = MidBlock {
+            attentions: attention(channels, config.middle).into_iter().collect(),
+            resnets: vec![resnet(channels, channels), resnet(channels, channels)],
+        };
+        let mut up_blocks = Vec::with_capacity(count);
+        for (i, level) in config.levels.iter().enumerate().rev() {
+            let mut block = UpBlock {
+                resnets: Vec::new(),
+                attentions: Vec::new(),
+                upsamplers: Vec::new(),
+            };
+            for _ in 0..=level.resblocks {
+                let skip = kept.pop().unwrap_or(0);
+                block.resnets.push(resnet(channels + skip, level.channels));
+                block
+                    .attentions
+                    .extend(attention(level.channels, level.attention));
+                channels = level.channels;
+            }
+            if i > 0 {
+                block
+                    .upsamplers
+                    .push(Resampler::up(device, config, channels));
+            }
+            up_blocks.push(block);
+        }
+        let time = config.time_channels();
+        Self {
+            conv_in: Conv2d::new(device, config.in_channels, config.model_channels, 3),
+            time_embedding: TimestepEmbedding::new(device, config.model_channels, time),
+            class_embedding: match config.labels {
+                Labels::Table(rows) => Some(Embedding::new(device, rows, time)),
+                _ => None,
+            },
+            add_embedding: match config.labels {
+                Labels::Vector(width) => Some(TimestepEmbedding::new(device, width, time)),
+                _ => None,
+            },
+            down_blocks,
+            mid_block,
+            up_blocks,
+            conv_norm_out: GroupNorm::new(device, config.norm_groups, channels, super::NORM_EPS),
+            conv_out: Conv2d::new(device, channels, config.out_channels, 3),
+            config: config.clone(),
+            padding: Padding::Zero,
+        }
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &UNetConfig {
+        &self.config
+    }
+
+    /// The type that the network computes in: that of its parameters.
+    pub fn dtype(&self) -> DType {
+        self.conv_in.weight.val().dtype()
+    }
+
+    /// The same network with another treatment of the picture's edges (tileable pictures). Copies no parameter.
+    pub fn with_padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// The network's prediction, in f32.
+    ///
+    /// `t` is the training step, which may be fractional. `context` is needed exactly by a network with a context width,
+    /// `vector` exactly by one with labels: the vector itself, or for a table the row's number as a single column.
+    ///
+    /// # Shapes
+    ///
+    /// - x `[batch, in_channels, height, width]`, t `[batch]`
+    /// - context `[batch, tokens, context]`, vector `[batch, width]` or `[batch, 1]`
+    /// - output `[batch, out_channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// Where the shapes differ from these; callers validate what comes from users.
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        t: Tensor<1>,
+        context: Option<Tensor<3>>,
+        vector: Option<Tensor<2>>,
+    ) -> Tensor<4> {
+        let dtype = self.dtype();
+        let padding = self.padding;
+        let context = context.map(|context| context.cast(dtype));
+        let time = self.embed(t, vector, dtype);
+
+        let mut h = self.conv_in.forward(x.cast(dtype), padding);
+        let mut kept = vec![h.clone()];
+        for block in &self.down_blocks {
+            for (i, resnet) in block.resnets.iter().enumerate() {
+                h = resnet.forward(h, Some(&time), padding);
+                if let Some(attention) = block.attentions.get(i) {
+                    h = attention.forward(h, context.clone());
+                }
+                kept.push(h.clone());
+            }
+            for down in &block.downsamplers {
+                h = down.halve(h, &time, padding);
+                kept.push(h.clone());
+            }
+        }
+
+        for (i, resnet) in self.mid_block.resnets.iter().enumerate() {
+            h = resnet.forward(h, Some(&time), padding);
+            if let Some(attention) = self.mid_block.attentions.get(i) {
+                h = attention.forward(h, context.clone());
+            }
+        }
+
+        for block in &self.up_blocks {
+            for (i, resnet) in block.resnets.iter().enumerate() {
+                if let Some(skip) = kept.pop() {
+                    h = Tensor::cat(vec![h, skip], 1);
+                }
+                h = resnet.forward(h, Some(&time), padding);
+                if let Some(attention) = block.attentions.get(i) {
+                    h = attention.forward(h, context.clone());
+                }
+            }
+            for up in &block.upsamplers {
+                let [_, _, height, width] = h.dims();
+                // An odd size was rounded up when it was halved: the next kept tensor has the size to return to.
+                let size = kept.last().map_or([2 * height, 2 * width], |skip| {
+                    let [_, _, height, width] = skip.dims();
+                    [height, width]
+                });
+                h = up.double(h, &time, size, padding);
+            }
+        }
+        let h = self.conv_norm_out.forward_silu(h);
+        self.conv_out.forward(h, padding).cast(DType::F32)
+    }
+
+    /// The time embedding with its labels, through the SiLU that every resblock begins with: `[batch, time channels]`.
+    fn embed(&self, t: Tensor<1>, vector: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
+        let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(dtype);
+        let mut time = self.time_embedding.forward(sinusoid);
+        if let (Some(layer), Some(vector)) = (&self.add_embedding, &vector) {
+            time = time + layer.forward(vector.clone().cast(dtype));
+        }
+        if let (Some(table), Some(vector)) = (&self.class_embedding, &vector) {
+            let rows: Tensor<2, Int> = vector.clone().int();
+            let [batch, _] = rows.dims();
+            let width = self.config.time_channels();
+            time = time + table.forward(rows).reshape([batch, width]);
+        }
+        ops::silu(time)
+    }
+}
