@@ -31,7 +31,7 @@ pub fn multi_head_attention(
         is_causal: causal,
         ..Default::default()
     };
-    let attend = |q| module::attention(q, k.clone(), v.clone(), None, None, options.clone());
+    let attend = |q| module::attention(q, k.clone(), v.clone(), None, None, options);
 
     // The size of a part follows from one picture alone, so a batch does not change how a picture is computed.
     let part = (SCORES / (heads * keys).max(1)).max(1);

@@ -103,13 +103,13 @@ fn wrap(x: Tensor<4>, dim: usize, before: usize, after: usize) -> Tensor<4> {
     }
     let mut parts = Vec::new();
     let turns = before / size;
-    if before % size > 0 {
+    if !before.is_multiple_of(size) {
         parts.push(x.clone().narrow(dim, size - before % size, before % size));
     }
     for _ in 0..turns + 1 + after / size {
         parts.push(x.clone());
     }
-    if after % size > 0 {
+    if !after.is_multiple_of(size) {
         parts.push(x.narrow(dim, 0, after % size));
     }
     Tensor::cat(parts, dim)

@@ -20,9 +20,14 @@ pub fn linear<const D: usize>(
     let [out, width] = weight.dims();
     let batch = if D > 1 { dims[0] } else { 1 };
     let rows = dims[..D - 1].iter().product::<usize>() / batch.max(1);
-    let y = x
-        .reshape([batch, rows, width])
-        .matmul(weight.transpose().unsqueeze());
+    let y = if rows == 1 {
+        // Written as W·x, because burn folds a batch of single rows into one matrix.
+        let columns = weight.unsqueeze::<3>().matmul(x.reshape([batch, width, 1]));
+        columns.reshape([batch, 1, out])
+    } else {
+        x.reshape([batch, rows, width])
+            .matmul(weight.transpose().unsqueeze())
+    };
     let y = match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,
