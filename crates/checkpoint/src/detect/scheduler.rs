@@ -1,0 +1,300 @@
+//! How the model was trained to denoise: the noise schedule and what the network predicts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::DetectError;
+
+/// The settings of a diffusers `scheduler_config.json`, with diffusers' names; also what a single file is taken to
+/// have been trained with.
+///
+/// Only what describes the model, or how diffusers spaces timesteps, has a field. The solver's own settings
+/// (`solver_order`, `algorithm_type`, …) are kept unread in [`rest`](Self::rest): the sampler is the user's choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SchedulerConfig {
+    /// The scheduler class, such as `PNDMScheduler`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// Training timesteps, at least 1.
+    pub num_train_timesteps: usize,
+    /// β at the first timestep.
+    pub beta_start: f64,
+    /// β at the last timestep.
+    pub beta_end: f64,
+    /// `linear`, `scaled_linear` (linear in √β), `squaredcos_cap_v2` or `sigmoid`.
+    pub beta_schedule: String,
+    /// `epsilon`, `v_prediction`, `sample` or `flow_prediction`.
+    pub prediction_type: String,
+    /// `leading`, `trailing` or `linspace`; `None`: the class's default.
+    pub timestep_spacing: Option<String>,
+    /// Added to every timestep of the `leading` spacing.
+    pub steps_offset: i64,
+    /// Whether β is rescaled so that the last timestep is pure noise.
+    pub rescale_betas_zero_snr: bool,
+    /// Whether ᾱ before the first timestep is 1 rather than the first ᾱ; `None`: the class's default.
+    pub set_alpha_to_one: Option<bool>,
+    /// Whether x̂₀ is clipped; `None`: the class's default.
+    pub clip_sample: Option<bool>,
+    /// The bound of that clipping.
+    pub clip_sample_range: Option<f64>,
+    /// Whether x̂₀ is clipped by quantile.
+    pub thresholding: bool,
+    /// Whether PNDM starts without Runge–Kutta steps.
+    pub skip_prk_steps: Option<bool>,
+    /// Karras et al.'s spacing of σ.
+    pub use_karras_sigmas: bool,
+    /// Spacing of σ in equal ratios.
+    pub use_exponential_sigmas: bool,
+    /// Spacing by the quantiles of a beta distribution.
+    pub use_beta_sigmas: bool,
+    /// What comes after the last step: `zero` or `sigma_min`.
+    pub final_sigmas_type: Option<String>,
+    /// Every other setting, as it stands in the file.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+impl Default for SchedulerConfig {
+    /// diffusers' defaults, which are DDPM's and not Stable Diffusion's.
+    fn default() -> Self {
+        Self {
+            class_name: String::new(),
+            num_train_timesteps: 1000,
+            beta_start: 0.0001,
+            beta_end: 0.02,
+            beta_schedule: "linear".into(),
+            prediction_type: "epsilon".into(),
+            timestep_spacing: None,
+            steps_offset: 0,
+            rescale_betas_zero_snr: false,
+            set_alpha_to_one: None,
+            clip_sample: None,
+            clip_sample_range: None,
+            thresholding: false,
+            skip_prk_steps: None,
+            use_karras_sigmas: false,
+            use_exponential_sigmas: false,
+            use_beta_sigmas: false,
+            final_sigmas_type: None,
+            rest: BTreeMap::new(),
+        }
+    }
+}
+
+/// Trained (β₀, β_T) of published models; all are linear in √β.
+const BETAS: [(f64, f64); 5] = [
+    (0.00085, 0.012),
+    (0.0015, 0.0195),
+    (0.0015, 0.0155),
+    (0.0015, 0.0205),
+    (0.0015, 0.015),
+];
+
+impl SchedulerConfig {
+    /// What Stable Diffusion and its relatives were trained with, in the words of its published folder.
+    pub fn stable_diffusion() -> Self {
+        Self {
+            class_name: "PNDMScheduler".into(),
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            beta_schedule: "scaled_linear".into(),
+            steps_offset: 1,
+            set_alpha_to_one: Some(false),
+            clip_sample: Some(false),
+            skip_prk_steps: Some(true),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// When a setting has the wrong type, or one that changes the schedule is not understood.
+    pub fn from_json(value: &Value) -> Result<Self, DetectError> {
+        let mut object: Map<String, Value> = value.as_object().cloned().unwrap_or_default();
+        // A null means "not set"; the fields that may be unset read it so, the others take their default.
+        object.retain(|_, value| !value.is_null());
+        let config: Self = serde_json::from_value(Value::Object(object)).map_err(|e| {
+            DetectError::Settings {
+                what: "scheduler_config.json",
+                problem: e.to_string(),
+            }
+        })?;
+        let bad = |key: &str, value: &str, expected: &'static str| DetectError::Key {
+            what: "scheduler_config.json",
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected: expected.to_owned(),
+        };
+        if let Some(betas) = config.rest.get("trained_betas") {
+            let value = short(betas);
+            return Err(bad("trained_betas", &value, "null: a β schedule by name"));
+        }
+        let named = [
+            "linear",
+            "scaled_linear",
+            "squaredcos_cap_v2",
+            "sigmoid",
+        ];
+        if !named.contains(&config.beta_schedule.as_str()) {
+            let expected = "linear, scaled_linear, squaredcos_cap_v2 or sigmoid";
+            return Err(bad("beta_schedule", &config.beta_schedule, expected));
+        }
+        let predictions = ["epsilon", "v_prediction", "sample", "flow_prediction"];
+        if !predictions.contains(&config.prediction_type.as_str()) {
+            let expected = "epsilon, v_prediction, sample or flow_prediction";
+            return Err(bad("prediction_type", &config.prediction_type, expected));
+        }
+        let (start, end) = (config.beta_start, config.beta_end);
+        if !(0.0 < start && start <= end && end < 1.0) {
+            let value = format!("{start} (beta_end {end})");
+            return Err(bad("beta_start", &value, "0 < beta_start ≤ beta_end < 1"));
+        }
+        if !(1..=1_000_000).contains(&config.num_train_timesteps) {
+            let value = config.num_train_timesteps.to_string();
+            return Err(bad("num_train_timesteps", &value, "1 to 1000000"));
+        }
+        Ok(config)
+    }
+
+    /// The `scheduler_config.json` of these settings.
+    pub fn to_json(&self) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            object.retain(|_, value| !value.is_null());
+            object.insert("trained_betas".into(), Value::Null);
+        }
+        value
+    }
+
+    /// Takes β₀, β_T and their number from a training checkpoint's `betas`.
+    pub(super) fn trained_with(&mut self, betas: &[f64]) {
+        let (Some(&first), Some(&last)) = (betas.first(), betas.last()) else {
+            return;
+        };
+        if !(first > 0.0 && first <= last && last < 1.0) {
+            // A zero-terminal-SNR model stores its rescaled β; the schedule's own numbers are not in it.
+            return;
+        }
+        let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * b;
+        let known = BETAS.iter().find(|(a, b)| near(first, *a) && near(last, *b));
+        (self.beta_start, self.beta_end) = known.copied().unwrap_or((first, last));
+        self.num_train_timesteps = betas.len();
+        let middle = betas[betas.len() / 2];
+        let straight = (first + last) / 2.0;
+        let scaled = ((first.sqrt() + last.sqrt()) / 2.0).powi(2);
+        let linear = (middle - straight).abs() < (middle - scaled).abs();
+        self.beta_schedule = if linear { "linear" } else { "scaled_linear" }.into();
+    }
+
+    /// Applies what a single file says of itself: safetensors metadata, marks among the tensors' names, the text of
+    /// a `.yaml` beside the file.
+    pub(super) fn marked(
+        &mut self,
+        metadata: &BTreeMap<String, String>,
+        has: impl Fn(&str) -> bool,
+        yaml: Option<&str>,
+    ) {
+        let says = |key: &str, value: &str| {
+            metadata
+                .get(key)
+                .is_some_and(|found| found.trim().eq_ignore_ascii_case(value))
+        };
+        let v = says("modelspec.prediction_type", "v")
+            || says("modelspec.prediction_type", "v_prediction")
+            || says("ss_v_parameterization", "true")
+            || has("v_pred")
+            || yaml.is_some_and(yaml_says_v);
+        if v {
+            self.prediction_type = "v_prediction".into();
+        }
+        if has("ztsnr") || says("ss_zero_terminal_snr", "true") {
+            self.rescale_betas_zero_snr = true;
+            self.timestep_spacing = Some("trailing".into());
+        }
+    }
+}
+
+/// Whether a training configuration holds the line `parameterization: "v"`.
+fn yaml_says_v(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.split_once(':').is_some_and(|(key, value)| {
+            key.trim() == "parameterization" && value.trim().trim_matches(['"', '\'']) == "v"
+        })
+    })
+}
+
+/// A value for a message, at most 60 characters.
+pub(super) fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_file_reads_as_stable_diffusion() {
+        let json = serde_json::json!({
+            "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_start": 0.00085, "beta_end": 0.012,
+            "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": false,
+            "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false
+        });
+        let mut config = SchedulerConfig::from_json(&json).unwrap();
+        assert_eq!(config.rest.len(), 1);
+        config.rest.clear();
+        assert_eq!(config, SchedulerConfig::stable_diffusion());
+        let again = SchedulerConfig::from_json(&config.to_json()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn unknown_schedules_are_errors() {
+        for (json, key) in [
+            (serde_json::json!({"trained_betas": [0.1, 0.2]}), "trained_betas"),
+            (serde_json::json!({"beta_schedule": "laplace"}), "beta_schedule"),
+            (serde_json::json!({"prediction_type": "w"}), "prediction_type"),
+            (serde_json::json!({"beta_end": 1.5}), "beta_start"),
+            (serde_json::json!({"num_train_timesteps": 0}), "num_train_timesteps"),
+            (serde_json::json!({"beta_start": "x"}), "invalid type"),
+        ] {
+            let error = SchedulerConfig::from_json(&json).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn betas_tell_the_schedule() {
+        let scaled = |a: f64, b: f64| -> Vec<f64> {
+            let (a, b) = (a.sqrt(), b.sqrt());
+            (0..1000)
+                .map(|i| f64::from(((a + (b - a) * i as f64 / 999.0).powi(2)) as f32))
+                .collect()
+        };
+        let mut config = SchedulerConfig::stable_diffusion();
+        config.trained_with(&scaled(0.0015, 0.0195));
+        assert_eq!((config.beta_start, config.beta_end), (0.0015, 0.0195));
+        assert_eq!(config.beta_schedule, "scaled_linear");
+        let linear: Vec<f64> = (0..500)
+            .map(|i| 1e-4 + (0.02 - 1e-4) * f64::from(i) / 499.0)
+            .collect();
+        config.trained_with(&linear);
+        assert_eq!(config.beta_schedule, "linear");
+        assert_eq!(config.num_train_timesteps, 500);
+    }
+
+    #[test]
+    fn a_training_file_may_say_v() {
+        assert!(yaml_says_v("model:\n  params:\n    parameterization: \"v\" # 768\n"));
+        assert!(yaml_says_v("parameterization: v"));
+        assert!(!yaml_says_v("parameterization: \"eps\"\n# parameterization: v"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Names of the CLIP text encoder.
+//!
+//! Two schemes: transformers' (also in single files of the first generation, where only a prefix differs) and
+//! OpenCLIP's, which stacks query, key and value into one `in_proj_weight`.
+
+use super::{Scheme, Table};
+
+/// What decides the names of a text encoder's parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClipLayout {
+    /// Transformer layers.
+    pub layers: usize,
+}
+
+/// Modules outside the layers: transformers' name, OpenCLIP's.
+const TOP: [(&str, &str); 3] = [
+    ("embeddings.token_embedding", "token_embedding"),
+    (
+        "embeddings.position_embedding.weight",
+        "positional_embedding",
+    ),
+    ("final_layer_norm", "ln_final"),
+];
+
+/// Modules of a layer: transformers' name, OpenCLIP's.
+const LAYER: [(&str, &str); 5] = [
+    ("layer_norm1", "ln_1"),
+    ("layer_norm2", "ln_2"),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+    ("self_attn.out_proj", "attn.out_proj"),
+];
+
+/// The module that holds a text encoder's parameters in transformers' files; some files leave it out.
+pub const TEXT_MODEL: &str = "text_model";
+
+impl ClipLayout {
+    /// The table of this layout in `scheme`. Names on the file's side are those below [`TEXT_MODEL`]: whether the
+    /// file has that module is a matter of the prefix (see [`super::scope`]).
+    pub fn table(&self, scheme: Scheme) -> Table {
+        let mut table = Table::default();
+        if scheme != Scheme::OpenClip {
+            table.pair(TEXT_MODEL, "");
+            return table;
+        }
+        for (ours, theirs) in TOP {
+            table.pair(format!("{TEXT_MODEL}.{ours}"), theirs);
+        }
+        for layer in 0..self.layers {
+            let ours = format!("{TEXT_MODEL}.encoder.layers.{layer}");
+            let theirs = format!("transformer.resblocks.{layer}");
+            for (a, b) in LAYER {
+                table.pair(format!("{ours}.{a}"), format!("{theirs}.{b}"));
+            }
+            for (index, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {
+                for kind in ["weight", "bias"] {
+                    table.third(
+                        format!("{ours}.self_attn.{part}.{kind}"),
+                        format!("{theirs}.attn.in_proj_{kind}"),
+                        (index, 1),
+                        None,
+                    );
+                }
+            }
+        }
+        table
+    }
+}
