@@ -27,3 +27,52 @@ pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let gate = gelu(x.clone().narrow(D - 1, width, width));
     x.narrow(D - 1, 0, width) * gate
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+
+    /// Φ(x) by Simpson's rule on the density, from zero.
+    fn phi(x: f64) -> f64 {
+        let density = |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let steps = 2000;
+        let h = x / f64::from(steps);
+        let inside = |i: i32| density(f64::from(i) * h) * if i % 2 == 1 { 4.0 } else { 2.0 };
+        0.5 + h / 3.0 * (density(0.0) + density(x) + (1..steps).map(inside).sum::<f64>())
+    }
+
+    fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    /// Six hundred numbers within −6..6.
+    fn wide() -> (Tensor<2>, Vec<f64>) {
+        let x = normal("x", [6, 100]) * 3.5;
+        let values: Vec<f32> = x.clone().into_data().try_into_vec().unwrap();
+        (x, values.into_iter().map(f64::from).collect())
+    }
+
+    #[test]
+    fn activations_equal_their_formulas() {
+        let (x, values) = wide();
+        let map = |f: fn(f64) -> f64| values.iter().map(|&v| f(v)).collect::<Vec<_>>();
+        assert_close(silu(x.clone()), [6, 100], &map(|v| v * sigmoid(v)));
+        assert_close(
+            quick_gelu(x.clone()),
+            [6, 100],
+            &map(|v| v * sigmoid(1.702 * v)),
+        );
+        assert_close(gelu(x), [6, 100], &map(|v| v * phi(v)));
+    }
+
+    #[test]
+    fn the_second_half_gates_the_first() {
+        let x = numbers("x", 30);
+        let want: Vec<f64> = x
+            .chunks(10)
+            .flat_map(|row| (0..5).map(|i| row[i] * row[5 + i] * phi(row[5 + i])))
+            .collect();
+        assert_close(geglu(normal("x", [1, 3, 10])), [1, 3, 5], &want);
+    }
+}

@@ -23,25 +23,125 @@ pub fn multi_head_attention(
 ) -> Tensor<3> {
     let [batch, queries, channels] = q.dims();
     let [_, keys, _] = k.dims();
-    let width = channels / heads.max(1);
-    // [batch, tokens, channels] → [batch, heads, tokens, width]
-    let split = |t: Tensor<3>, tokens| t.reshape([batch, tokens, heads, width]).swap_dims(1, 2);
-    let (q, k, v) = (split(q, queries), split(k, keys), split(v, keys));
+    let (q, k, v) = (heads_of(q, heads), heads_of(k, heads), heads_of(v, heads));
+    // The size of a part follows from one picture alone, so a batch does not change how a picture is computed.
+    let part = (SCORES / (heads * keys).max(1)).max(1);
+    let mixed = if causal {
+        attend(q, k, v, true)
+    } else {
+        attend_in_parts(q, k, v, part)
+    };
+    mixed.swap_dims(1, 2).reshape([batch, queries, channels])
+}
+
+/// `[batch, tokens, channels]` → `[batch, heads, tokens, width]`
+fn heads_of(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, tokens, channels] = x.dims();
+    x.reshape([batch, tokens, heads, channels / heads.max(1)])
+        .swap_dims(1, 2)
+}
+
+fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: bool) -> Tensor<4> {
     let options = AttentionModuleOptions {
         is_causal: causal,
         ..Default::default()
     };
-    let attend = |q| module::attention(q, k.clone(), v.clone(), None, None, options);
+    module::attention(q, k, v, None, None, options)
+}
 
-    // The size of a part follows from one picture alone, so a batch does not change how a picture is computed.
-    let part = (SCORES / (heads * keys).max(1)).max(1);
-    let mixed = if causal || queries <= part {
-        attend(q)
-    } else {
-        let starts = (0..queries).step_by(part);
-        let parts =
-            starts.map(|start| attend(q.clone().narrow(2, start, part.min(queries - start))));
-        Tensor::cat(parts.collect(), 2)
+/// Attention of at most `part` queries at a time.
+fn attend_in_parts(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, part: usize) -> Tensor<4> {
+    let [_, _, queries, _] = q.dims();
+    if queries <= part {
+        return attend(q, k, v, false);
+    }
+    let one = |start| {
+        let some = q.clone().narrow(2, start, part.min(queries - start));
+        attend(some, k.clone(), v.clone(), false)
     };
-    mixed.swap_dims(1, 2).reshape([batch, queries, channels])
+    Tensor::cat((0..queries).step_by(part).map(one).collect(), 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+    use proptest::prelude::*;
+
+    fn scalar(
+        batch: usize,
+        tokens: [usize; 2],
+        heads: usize,
+        width: usize,
+        causal: bool,
+    ) -> Vec<f64> {
+        let [queries, keys] = tokens;
+        let channels = heads * width;
+        let q = numbers("q", batch * queries * channels);
+        let k = numbers("k", batch * keys * channels);
+        let v = numbers("v", batch * keys * channels);
+        let mut out = vec![0.0; batch * queries * channels];
+        for (i, row) in out.chunks_mut(channels).enumerate() {
+            let (b, query) = (i / queries, i % queries);
+            for h in 0..heads {
+                let at = |token: usize, n: usize| (b * n + token) * channels + h * width;
+                let seen = if causal { query + 1 } else { keys };
+                let scores: Vec<f64> = (0..seen)
+                    .map(|key| {
+                        let dot = |c| q[at(query, queries) + c] * k[at(key, keys) + c];
+                        (0..width).map(dot).sum::<f64>() / (width as f64).sqrt()
+                    })
+                    .map(f64::exp)
+                    .collect();
+                let sum: f64 = scores.iter().sum();
+                for c in 0..width {
+                    let mix = |key: usize| scores[key] / sum * v[at(key, keys) + c];
+                    row[h * width + c] = (0..seen).map(mix).sum();
+                }
+            }
+        }
+        out
+    }
+
+    fn check(batch: usize, tokens: [usize; 2], heads: usize, width: usize, causal: bool) {
+        let channels = heads * width;
+        let y = multi_head_attention(
+            normal("q", [batch, tokens[0], channels]),
+            normal("k", [batch, tokens[1], channels]),
+            normal("v", [batch, tokens[1], channels]),
+            heads,
+            causal,
+        );
+        let want = scalar(batch, tokens, heads, width, causal);
+        assert_close(y, [batch, tokens[0], channels], &want);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn attention_equals_its_twin(
+            batch in 1usize..3, queries in 1usize..40, keys in 1usize..40,
+            heads in 1usize..5, width in 1usize..20,
+        ) {
+            check(batch, [queries, keys], heads, width, false);
+            check(batch, [queries, queries], heads, width, true);
+        }
+    }
+
+    #[test]
+    fn long_sequences_take_the_same_sum() {
+        check(1, [700, 650], 2, 8, false);
+    }
+
+    #[test]
+    fn queries_in_parts_are_the_queries_together() {
+        let (q, k) = (normal("q", [1, 9, 8]), normal("k", [1, 11, 8]));
+        let whole = multi_head_attention(q.clone(), k.clone(), k.clone(), 2, false);
+        let parts = attend_in_parts(heads_of(q, 2), heads_of(k.clone(), 2), heads_of(k, 2), 4);
+        let parts = parts.swap_dims(1, 2).reshape([1, 9, 8]);
+        let want: Vec<f32> = parts.into_data().try_into_vec().unwrap();
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        assert_close(whole, [1, 9, 8], &want);
+    }
 }

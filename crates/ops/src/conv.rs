@@ -134,3 +134,163 @@ pub fn crop(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     x.narrow(2, 0, height.min(size[0]))
         .narrow(3, 0, width.min(size[1]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+    use proptest::prelude::*;
+
+    struct Case {
+        batch: usize,
+        channels: [usize; 2],
+        size: [usize; 2],
+        kernel: usize,
+        shape: ConvShape,
+        padding: Padding,
+    }
+
+    impl Case {
+        fn scalar(&self) -> ([usize; 4], Vec<f64>) {
+            let [input, output] = self.channels;
+            let [height, width] = self.size;
+            let k = self.kernel;
+            let [left, right, top, bottom] = self.shape.padding;
+            let x = numbers("x", self.batch * input * height * width);
+            let weight = numbers("weight", output * input * k * k);
+            let bias = numbers("bias", output);
+            let out_height = (height + top + bottom - k) / self.shape.stride + 1;
+            let out_width = (width + left + right - k) / self.shape.stride + 1;
+            // An index into an axis: within it, wrapped into it, or in the zeros beyond.
+            let find = |at: isize, size: usize, wraps: bool| {
+                let inside = (0..size as isize).contains(&at);
+                (inside || wraps).then(|| at.rem_euclid(size as isize) as usize)
+            };
+            let mut y = Vec::new();
+            for b in 0..self.batch {
+                for o in 0..output {
+                    for i in 0..out_height * out_width {
+                        let row = (i / out_width * self.shape.stride) as isize - top as isize;
+                        let column = (i % out_width * self.shape.stride) as isize - left as isize;
+                        let mut sum = bias[o];
+                        for c in 0..input {
+                            for tap in 0..k * k {
+                                let r =
+                                    find(row + (tap / k) as isize, height, self.padding.wraps_y());
+                                let s = find(
+                                    column + (tap % k) as isize,
+                                    width,
+                                    self.padding.wraps_x(),
+                                );
+                                if let (Some(r), Some(s)) = (r, s) {
+                                    sum += x[((b * input + c) * height + r) * width + s]
+                                        * weight[(o * input + c) * k * k + tap];
+                                }
+                            }
+                        }
+                        y.push(sum);
+                    }
+                }
+            }
+            ([self.batch, output, out_height, out_width], y)
+        }
+
+        fn check(&self) {
+            let [input, output] = self.channels;
+            let y = conv2d(
+                normal("x", [self.batch, input, self.size[0], self.size[1]]),
+                normal("weight", [output, input, self.kernel, self.kernel]),
+                Some(normal("bias", [output])),
+                self.shape,
+                self.padding,
+            );
+            let (shape, want) = self.scalar();
+            assert_close(y, shape, &want);
+        }
+    }
+
+    fn paddings() -> impl Strategy<Value = Padding> {
+        prop::sample::select(vec![
+            Padding::Zero,
+            Padding::CircularX,
+            Padding::CircularY,
+            Padding::Circular,
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn conv2d_equals_its_twin(
+            batch in 1usize..3, input in 1usize..12, output in 1usize..10,
+            h in 2usize..12, w in 2usize..12, kind in 0usize..4, padding in paddings(),
+        ) {
+            let (kernel, shape) = [
+                (3, ConvShape::same(3)),
+                (1, ConvShape::same(1)),
+                (3, ConvShape::HALVE),
+                (3, ConvShape::HALVE_FROM_CORNER),
+            ][kind];
+            Case { batch, channels: [input, output], size: [h, w], kernel, shape, padding }.check();
+        }
+    }
+
+    #[test]
+    fn a_kernel_wider_than_the_picture_goes_round() {
+        let shape = ConvShape {
+            stride: 1,
+            padding: [5, 4, 3, 2],
+        };
+        for padding in [Padding::Circular, Padding::CircularX, Padding::Zero] {
+            Case {
+                batch: 1,
+                channels: [2, 3],
+                size: [2, 2],
+                kernel: 3,
+                shape,
+                padding,
+            }
+            .check();
+        }
+    }
+
+    #[test]
+    fn many_channels_take_the_same_sum() {
+        let shape = ConvShape::same(3);
+        let padding = Padding::Zero;
+        Case {
+            batch: 1,
+            channels: [64, 40],
+            size: [24, 23],
+            kernel: 3,
+            shape,
+            padding,
+        }
+        .check();
+    }
+
+    #[test]
+    fn pixels_double_and_average_back() {
+        let x = numbers("x", 12);
+        let double = nearest_2x(normal("x", [1, 2, 2, 3]));
+        let want: Vec<f64> = (0..48)
+            .map(|i| x[i / 24 * 6 + (i % 24) / 6 / 2 * 3 + i % 6 / 2])
+            .collect();
+        assert_close(double.clone(), [1, 2, 4, 6], &want);
+        assert_close(average_2x2(double), [1, 2, 2, 3], &x);
+        let [a, b, c, d] = [x[0], x[1], x[3], x[4]];
+        let mean = average_2x2(normal("x", [1, 2, 2, 3]).narrow(1, 0, 1));
+        assert_close(mean, [1, 1, 1, 1], &[(a + b + c + d) / 4.0]);
+    }
+
+    #[test]
+    fn crop_keeps_the_upper_left() {
+        let x = numbers("x", 6);
+        assert_close(
+            crop(normal("x", [1, 1, 2, 3]), [1, 9]),
+            [1, 1, 1, 3],
+            &x[..3],
+        );
+    }
+}

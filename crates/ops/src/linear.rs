@@ -85,3 +85,91 @@ pub fn nearest_row_picture(z: Tensor<4>, table: Tensor<2>) -> Tensor<4> {
     });
     to_picture(Tensor::cat(pictures.collect(), 0), height, width)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+    use burn::tensor::{Device, TensorData};
+    use proptest::prelude::*;
+
+    fn scalar_linear(rows: usize, input: usize, output: usize) -> Vec<f64> {
+        let x = numbers("x", rows * input);
+        let weight = numbers("weight", output * input);
+        let bias = numbers("bias", output);
+        let mut y = Vec::new();
+        for row in x.chunks(input) {
+            for (w, b) in weight.chunks(input).zip(&bias) {
+                y.push(row.iter().zip(w).map(|(a, b)| a * b).sum::<f64>() + b);
+            }
+        }
+        y
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn linear_equals_its_twin(
+            batch in 1usize..4, rows in 1usize..40, input in 1usize..70, output in 1usize..50,
+        ) {
+            let y = linear(
+                normal("x", [batch, rows, input]),
+                normal("weight", [output, input]),
+                Some(normal("bias", [output])),
+            );
+            assert_close(y, [batch, rows, output], &scalar_linear(batch * rows, input, output));
+        }
+
+        #[test]
+        fn tokens_are_pixels(batch in 1usize..3, c in 1usize..5, h in 1usize..7, w in 1usize..7) {
+            let x: Tensor<4> = normal("x", [batch, c, h, w]);
+            let tokens = to_tokens(x.clone());
+            prop_assert_eq!(tokens.dims(), [batch, h * w, c]);
+            let one: Vec<f32> = tokens.clone().into_data().try_into_vec().unwrap();
+            let values = numbers("x", batch * c * h * w);
+            prop_assert_eq!(f64::from(one[c - 1]), values[(c - 1) * h * w]);
+            prop_assert_eq!(to_picture(tokens, h, w).into_data(), x.into_data());
+        }
+
+        #[test]
+        fn nearest_row_is_the_nearest(h in 1usize..30, w in 1usize..30, rows in 1usize..60) {
+            let (c, pixels) = (3, h * w);
+            let z = numbers("z", c * pixels);
+            let table = numbers("table", rows * c);
+            let mut want = vec![0.0; c * pixels];
+            for p in 0..pixels {
+                let distance = |row: &[f64]| -> f64 {
+                    (0..c).map(|i| (z[i * pixels + p] - row[i]).powi(2)).sum()
+                };
+                let best = table.chunks(c).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+                for (i, value) in best.unwrap().iter().enumerate() {
+                    want[i * pixels + p] = *value;
+                }
+            }
+            let found = nearest_row_picture(normal("z", [1, c, h, w]), normal("table", [rows, c]));
+            assert_close(found, [1, c, h, w], &want);
+        }
+    }
+
+    #[test]
+    fn two_and_one_dimensions() {
+        let (weight, bias) = (normal("weight", [5, 33]), normal("bias", [5]));
+        let y = linear::<2>(normal("x", [4, 33]), weight.clone(), Some(bias.clone()));
+        assert_close(y, [4, 5], &scalar_linear(4, 33, 5));
+        let y = linear::<1>(normal("x", [33]), weight, Some(bias));
+        assert_close(y, [5], &scalar_linear(1, 33, 5));
+    }
+
+    #[test]
+    fn embedding_takes_rows() {
+        let ids = TensorData::new(vec![4i64, 0, 4], [1, 3]);
+        let rows = embedding(
+            normal("table", [5, 2]),
+            Tensor::from_data(ids, &Device::flex()),
+        );
+        let table = numbers("table", 10);
+        let want = [table[8], table[9], table[0], table[1], table[8], table[9]];
+        assert_close(rows, [1, 3, 2], &want);
+    }
+}

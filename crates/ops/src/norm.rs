@@ -82,3 +82,87 @@ pub fn layer_norm<const D: usize>(
     let (weight, bias) = (weight.cast(DType::F32), bias.cast(DType::F32));
     (x * weight.unsqueeze() + bias.unsqueeze()).cast(dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+    use proptest::prelude::*;
+
+    fn normalise(values: &[f64], eps: f64) -> Vec<f64> {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        values
+            .iter()
+            .map(|v| (v - mean) / (variance + eps).sqrt())
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn group_norm_equals_its_twin(
+            batch in 1usize..3, groups in 1usize..5, per in 1usize..5, h in 1usize..9, w in 2usize..9,
+        ) {
+            let channels = groups * per;
+            let x = numbers("x", batch * channels * h * w);
+            let (weight, bias) = (numbers("weight", channels), numbers("bias", channels));
+            let mut want = Vec::new();
+            for group in x.chunks(per * h * w) {
+                want.extend(normalise(group, 1e-5));
+            }
+            for (i, plane) in want.chunks_mut(h * w).enumerate() {
+                plane.iter_mut().for_each(|v| *v = *v * weight[i % channels] + bias[i % channels]);
+            }
+            let shape = [batch, channels, h, w];
+            let (weight, bias) = (normal("weight", [channels]), normal("bias", [channels]));
+            let plain = group_norm(normal("x", shape), groups, weight.clone(), bias.clone(), 1e-5);
+            assert_close(plain, shape, &want);
+            want.iter_mut().for_each(|v| *v /= 1.0 + (-*v).exp());
+            assert_close(group_norm_silu(normal("x", shape), groups, weight, bias, 1e-5), shape, &want);
+        }
+
+        #[test]
+        fn layer_norm_equals_its_twin(rows in 1usize..9, width in 2usize..90) {
+            let (weight, bias) = (numbers("weight", width), numbers("bias", width));
+            let mut want = Vec::new();
+            for row in numbers("x", rows * width).chunks(width) {
+                let row = normalise(row, 1e-5);
+                want.extend(row.iter().zip(weight.iter().zip(&bias)).map(|(v, (w, b))| v * w + b));
+            }
+            let (weight, bias) = (normal("weight", [width]), normal("bias", [width]));
+            let y = layer_norm(normal("x", [1, rows, width]), weight, bias, 1e-5);
+            assert_close(y, [1, rows, width], &want);
+        }
+    }
+
+    #[test]
+    fn a_large_picture_far_from_zero_keeps_its_digits() {
+        // One group of a 512-pixel decoder, with a mean twenty times its deviation.
+        let shape = [1, 4, 512, 512];
+        let x = normal("x", shape) + 20.0;
+        let moved: Vec<f32> = x.clone().into_data().try_into_vec().unwrap();
+        let want = normalise(&moved.into_iter().map(f64::from).collect::<Vec<_>>(), 1e-6);
+        let device = x.device();
+        let y = group_norm(
+            x,
+            1,
+            Tensor::ones([4], &device),
+            Tensor::zeros([4], &device),
+            1e-6,
+        );
+        let y: Vec<f32> = y.into_data().try_into_vec().unwrap();
+        let want: Vec<f32> = want.into_iter().map(|v| v as f32).collect();
+        let error = latent_testkit::closeness(&y, &want);
+        assert!(error < 5e-6, "{error:.2e}");
+    }
+
+    #[test]
+    fn half_precision_keeps_its_type() {
+        let x = normal("x", [1, 4, 3, 3]).cast(DType::F16);
+        let one = normal("weight", [4]).cast(DType::F16);
+        let y = group_norm_silu(x, 2, one.clone(), one, 1e-5);
+        assert_eq!(y.dtype(), DType::F16);
+    }
+}

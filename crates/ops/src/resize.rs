@@ -122,3 +122,110 @@ fn cubic(x: f64, a: f64) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{assert_close, normal, numbers};
+    use proptest::prelude::*;
+
+    const ALL: [Filter; 7] = [
+        Filter::Nearest,
+        Filter::NearestExact,
+        Filter::Bilinear,
+        Filter::BilinearAntialias,
+        Filter::Bicubic,
+        Filter::BicubicAntialias,
+        Filter::Area,
+    ];
+
+    fn row(from: usize, to: usize, filter: Filter, i: usize) -> Vec<f32> {
+        weights(from, to, filter)[i * from..(i + 1) * from].to_vec()
+    }
+
+    fn assert_row(got: Vec<f32>, want: &[f32]) {
+        assert_eq!(got.len(), want.len());
+        let same = got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-6);
+        assert!(same, "{got:?} where {want:?} is right");
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_sums_to_one(from in 1usize..40, to in 1usize..40) {
+            for filter in ALL {
+                for row in weights(from, to, filter).chunks(from) {
+                    let sum: f64 = row.iter().map(|&w| f64::from(w)).sum();
+                    prop_assert!((sum - 1.0).abs() < 1e-6, "{filter:?} {row:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_same_size_is_the_same_picture(size in 1usize..40) {
+            for filter in ALL {
+                for (i, row) in weights(size, size, filter).chunks(size).enumerate() {
+                    prop_assert!((row[i] - 1.0).abs() < 1e-6, "{filter:?} {row:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn both_axes_are_weighted(h in 1usize..9, w in 1usize..9, to_h in 1usize..9, to_w in 1usize..9) {
+            let x = numbers("x", 2 * h * w);
+            for filter in ALL {
+                let rows = if h == to_h { weights(h, h, Filter::Nearest) } else { weights(h, to_h, filter) };
+                let columns = if w == to_w { weights(w, w, Filter::Nearest) } else { weights(w, to_w, filter) };
+                let mut want = Vec::new();
+                for plane in x.chunks(h * w) {
+                    for i in 0..to_h * to_w {
+                        let (r, c) = (i / to_w, i % to_w);
+                        let term = |p: usize| {
+                            let weight = f64::from(rows[r * h + p / w]) * f64::from(columns[c * w + p % w]);
+                            weight * plane[p]
+                        };
+                        want.push((0..h * w).map(term).sum::<f64>());
+                    }
+                }
+                let y = resize(normal("x", [1, 2, h, w]), [to_h, to_w], filter);
+                assert_close(y, [1, 2, to_h, to_w], &want);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_those_of_the_published_filters() {
+        // Doubling: the second output pixel's centre lies a quarter pixel right of the first input's.
+        assert_row(row(4, 8, Filter::Bilinear, 1), &[0.75, 0.25, 0.0, 0.0]);
+        assert_row(
+            row(4, 8, Filter::BilinearAntialias, 1),
+            &[0.75, 0.25, 0.0, 0.0],
+        );
+        assert_row(row(4, 8, Filter::Nearest, 3), &[0.0, 1.0, 0.0, 0.0]);
+        // Keys' kernel at 1.25, 0.25, 0.75, 1.75 with a = −0.75.
+        assert_row(
+            row(8, 16, Filter::Bicubic, 7)[2..6].to_vec(),
+            &[-0.105_468_75, 0.878_906_25, 0.261_718_75, -0.035_156_25],
+        );
+        // Halving: plain filters look at two pixels, widened ones at four.
+        assert_row(
+            row(6, 3, Filter::Bilinear, 1),
+            &[0.0, 0.0, 0.5, 0.5, 0.0, 0.0],
+        );
+        assert_row(
+            row(6, 3, Filter::BilinearAntialias, 1),
+            &[0.0, 0.125, 0.375, 0.375, 0.125, 0.0],
+        );
+        // 5 → 3: torch takes ⌊i·5/3⌋, and with centres ⌊(i + ½)·5/3⌋.
+        let picked = |filter| -> Vec<usize> {
+            (0..3)
+                .map(|i| row(5, 3, filter, i).iter().position(|&w| w == 1.0).unwrap())
+                .collect()
+        };
+        assert_eq!(picked(Filter::Nearest), [0, 1, 3]);
+        assert_eq!(picked(Filter::NearestExact), [0, 2, 4]);
+        assert_row(
+            row(5, 3, Filter::Area, 1),
+            &[0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0],
+        );
+    }
+}
