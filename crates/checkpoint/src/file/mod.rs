@@ -9,10 +9,15 @@ pub mod hash;
 mod mmap;
 pub mod pickle;
 mod safetensors;
+mod sniff;
 mod tensor;
 mod tensor_file;
+mod torch;
+mod torch_legacy;
+mod torch_zip;
 mod weights;
 pub mod write;
+mod write_folder;
 
 pub use folder::{Component, Folder, Variant};
 pub use tensor::{Dtype, TensorInfo};

@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::mmap::Bytes;
-use super::{Dtype, TensorInfo, safetensors};
+use super::torch_zip::Packed;
+use super::{Dtype, TensorInfo, safetensors, sniff, torch_legacy, torch_zip};
 use crate::Error;
 
 /// How a file holds its tensors.
@@ -68,6 +69,8 @@ pub(super) struct Place {
 pub(super) enum Storage {
     /// These bytes of the file.
     Plain(Range<usize>),
+    /// A compressed entry of a zip archive.
+    Packed(Packed),
 }
 
 impl TensorFile {
@@ -89,8 +92,12 @@ impl TensorFile {
     }
 
     fn read(path: &Path, bytes: Bytes) -> Result<Self, Error> {
-        let format = FileFormat::Safetensors;
-        let contents = safetensors::read(path, &bytes)?;
+        let format = sniff::format(path, &bytes)?;
+        let contents = match format {
+            FileFormat::Safetensors => safetensors::read(path, &bytes)?,
+            FileFormat::TorchZip => torch_zip::read(path, &bytes)?,
+            FileFormat::TorchLegacy => torch_legacy::read(path, &bytes)?,
+        };
         let mut file = Self {
             path: path.to_owned(),
             format,
@@ -159,6 +166,11 @@ impl TensorFile {
         let (info, place) = (&self.tensors[at], &self.places[at]);
         let storage = match &place.storage {
             Storage::Plain(range) => Cow::Borrowed(&self.bytes[range.clone()]),
+            Storage::Packed(packed) => Cow::Owned(
+                packed
+                    .read(&self.bytes)
+                    .map_err(|problem| Error::tensor(&self.path, name, problem))?,
+            ),
         };
         let size = info.dtype.size();
         let mut values = match &place.strides {
@@ -186,6 +198,7 @@ impl TensorFile {
                 self.bytes.release(start..start + info.byte_len());
             }
             (Storage::Plain(range), Some(_)) => self.bytes.release(range.clone()),
+            (Storage::Packed(_), _) => {}
         }
     }
 

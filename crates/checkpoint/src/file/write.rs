@@ -12,8 +12,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::TensorInfo;
+use super::pickle::writer::Writer;
+pub use super::write_folder::FolderWriter;
 use crate::Error;
 
 /// What to do when the output is there already.
@@ -76,127 +80,127 @@ pub fn json(path: &Path, value: &Value, existing: Existing) -> Result<(), Error>
     output.finish()
 }
 
-/// A folder that is written under a temporary name and renamed when it is whole.
-#[derive(Debug)]
-pub struct FolderWriter {
-    target: PathBuf,
+/// How a torch file is laid out.
+#[derive(Debug, Clone, Copy)]
+pub enum TorchLayout<'a> {
+    /// `{"state_dict": {name: tensor, …}, key: text, …}`: a single-file `.ckpt`.
+    Checkpoint(&'a BTreeMap<String, String>),
+    /// `{name: tensor, …}`: the `.bin` of a diffusers folder.
+    Bare,
+}
+
+/// Writes a file as torch 1.6 and later do (`.ckpt`, `.pt`, `.bin`), which `torch.load(weights_only=True)` accepts.
+/// `bytes` is called as by [`safetensors`]. Tensors do not share storages.
+///
+/// # Errors
+/// As [`safetensors`].
+pub fn torch_zip<'a, E: From<Error>>(
+    path: &Path,
+    tensors: &[TensorInfo],
+    layout: TorchLayout<'_>,
     existing: Existing,
-    temporary: tempfile::TempDir,
-}
-
-impl FolderWriter {
-    /// Starts the folder `target`.
-    ///
-    /// # Errors
-    /// When `target` exists and may not be replaced, or holds something other than a diffusers folder, or its parent
-    /// cannot be written to.
-    pub fn create(target: &Path, existing: Existing) -> Result<Self, Error> {
-        check_target(target, existing)?;
-        let parent = parent(target);
-        let temporary = tempfile::Builder::new()
-            .prefix(".latent-")
-            .tempdir_in(parent)
-            .map_err(Error::io(target, "create a temporary folder beside it"))?;
-        Ok(Self {
-            target: target.to_owned(),
-            existing,
-            temporary,
-        })
-    }
-
-    /// Where to write a file of the folder: `file("unet/config.json")`. Subfolders are made on the way.
-    ///
-    /// # Errors
-    /// When the subfolder cannot be made.
-    pub fn file(&self, relative: impl AsRef<Path>) -> Result<PathBuf, Error> {
-        let path = self.temporary.path().join(relative);
-        let folder = parent(&path);
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-        Ok(path)
-    }
-
-    /// Puts the folder in its place.
-    ///
-    /// # Errors
-    /// When `target` has appeared meanwhile, or the rename is refused.
-    pub fn finish(self) -> Result<(), Error> {
-        let Self {
-            target,
-            existing,
-            temporary,
-        } = self;
-        check_target(&target, existing)?;
-        make_readable(temporary.path()).map_err(Error::io(&target, "set its permissions"))?;
-        if target.is_dir() {
-            // The old folder goes aside first, since a rename does not replace a folder that has files in it.
-            let aside = tempfile::Builder::new()
-                .prefix(".latent-old-")
-                .tempdir_in(parent(&target))
-                .map_err(Error::io(&target, "create a temporary folder beside it"))?;
-            let old = aside.path().join("old");
-            fs::rename(&target, &old).map_err(Error::io(&target, "move the old folder aside"))?;
-            if let Err(e) = fs::rename(temporary.path(), &target) {
-                fs::rename(&old, &target).map_err(Error::io(&target, "put the old folder back"))?;
-                return Err(Error::io(&target, "rename the finished folder to it")(e));
-            }
-        } else {
-            fs::rename(temporary.path(), &target)
-                .map_err(Error::io(&target, "rename the finished folder to it"))?;
+    mut bytes: impl FnMut(&TensorInfo) -> Result<Cow<'a, [u8]>, E>,
+) -> Result<(), E> {
+    check_names(path, tensors)?;
+    let pickle = pickled(path, tensors, layout)?;
+    let mut output = Output::create(path, existing)?;
+    let mut zip = ZipWriter::new(&mut output.file);
+    let mut entries = || -> Result<(), E> {
+        entry(path, &mut zip, "data.pkl", &pickle)?;
+        entry(path, &mut zip, "byteorder", b"little")?;
+        for (key, info) in tensors.iter().enumerate() {
+            let values = bytes(info)?;
+            check_len(path, info, &values)?;
+            entry(path, &mut zip, &format!("data/{key}"), &values)?;
         }
-        // Nothing is left under the temporary name.
-        let _ = temporary.keep();
-        sync_folder(parent(&target));
-        Ok(())
-    }
-}
-
-fn check_target(target: &Path, existing: Existing) -> Result<(), Error> {
-    let Ok(kind) = fs::symlink_metadata(target) else {
-        return Ok(());
+        Ok(entry(path, &mut zip, "version", b"3\n")?)
     };
-    let empty = kind.is_dir() && fs::read_dir(target).is_ok_and(|mut list| list.next().is_none());
-    if empty {
-        return Ok(());
+    if let Err(e) = entries() {
+        // Dropping the writer would try to complete the archive, and print when it cannot.
+        std::mem::forget(zip);
+        return Err(e);
     }
-    if existing == Existing::Refuse {
-        return Err(Error::Exists {
-            path: target.to_owned(),
-        });
-    }
-    match target.join("model_index.json").is_file() {
-        true => Ok(()),
-        false => Err(Error::Folder {
-            path: target.to_owned(),
-            problem: "it is in the way and is not a diffusers folder; it is not replaced".into(),
-        }),
-    }
+    zip.finish()
+        .map_err(|e| Error::io(path, "write")(e.into()))?;
+    Ok(output.finish()?)
 }
 
-/// Temporary folders are private to their user; a finished one has the permissions of a new folder.
-fn make_readable(folder: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let probe = folder.join(".permissions");
-        fs::create_dir(&probe)?;
-        let mode = fs::metadata(&probe)?.permissions().mode();
-        fs::remove_dir(&probe)?;
-        fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+/// Adds one uncompressed entry, aligned as torch aligns them so that it can be mapped.
+fn entry(
+    path: &Path,
+    zip: &mut ZipWriter<&mut BufWriter<NamedTempFile>>,
+    name: &str,
+    content: &[u8],
+) -> Result<(), Error> {
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .with_alignment(64)
+        .large_file(content.len() > (u32::MAX >> 1) as usize);
+    zip.start_file(format!("archive/{name}"), options)
+        .map_err(|e| Error::io(path, "write")(e.into()))?;
+    zip.write_all(content).map_err(Error::io(path, "write"))
+}
+
+fn pickled(path: &Path, tensors: &[TensorInfo], layout: TorchLayout<'_>) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer::new();
+    writer.op(b'}').op(b'(');
+    if let TorchLayout::Checkpoint(metadata) = layout {
+        if metadata.contains_key("state_dict") {
+            let problem = "a setting may not be called `state_dict`: the tensors are";
+            return Err(Error::torch(path, problem));
+        }
+        for (key, text) in metadata {
+            writer.text(key).text(text);
+        }
+        writer.text("state_dict").op(b'}').op(b'(');
     }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+    for (key, info) in tensors.iter().enumerate() {
+        writer.text(&info.name);
+        let storage = info.dtype.torch_storage();
+        // Types that never had a storage class are kept as bytes, and the tensor says its type.
+        let (function, (module, class), elements) = match storage {
+            Some(class) => ("_rebuild_tensor_v2", ("torch", class), info.elements()),
+            None => (
+                "_rebuild_tensor_v3",
+                ("torch.storage", "UntypedStorage"),
+                info.byte_len(),
+            ),
+        };
+        let mut strides = vec![1; info.shape.len()];
+        for axis in (1..strides.len()).rev() {
+            strides[axis - 1] = strides[axis] * info.shape[axis].max(1);
+        }
+        writer.global("torch._utils", function).op(b'(');
+        writer.op(b'(').text("storage").global(module, class);
+        writer.text(&key.to_string()).text("cpu").size(elements);
+        writer.op(b't').op(b'Q'); // the storage, by reference
+        writer.size(0).sizes(&info.shape).sizes(&strides);
+        writer.op(0x89); // needs no gradient
+        writer
+            .global("collections", "OrderedDict")
+            .op(b')')
+            .op(b'R'); // no hooks
+        if storage.is_none() {
+            writer.global("torch", info.dtype.torch_name());
+        }
+        writer.op(b't').op(b'R');
+    }
+    if let TorchLayout::Checkpoint(_) = layout {
+        writer.op(b'u');
+    }
+    writer.op(b'u');
+    Ok(writer.finish())
 }
 
 /// A file in the making.
-pub(super) struct Output {
+struct Output {
     path: PathBuf,
     existing: Existing,
     file: BufWriter<NamedTempFile>,
 }
 
 impl Output {
-    pub(super) fn create(path: &Path, existing: Existing) -> Result<Self, Error> {
+    fn create(path: &Path, existing: Existing) -> Result<Self, Error> {
         if path.is_dir() {
             return Err(Error::Folder {
                 path: path.to_owned(),
@@ -226,22 +230,13 @@ impl Output {
         })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file
             .write_all(bytes)
             .map_err(Error::io(&self.path, "write"))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The buffered file, for a writer of its own.
-    pub(super) fn inner(&mut self) -> &mut BufWriter<NamedTempFile> {
-        &mut self.file
-    }
-
-    pub(super) fn finish(self) -> Result<(), Error> {
+    fn finish(self) -> Result<(), Error> {
         let path = &self.path;
         let file = self
             .file
@@ -264,20 +259,20 @@ impl Output {
 }
 
 /// Makes a rename last. Not every system lets a folder be opened for this, and the file itself is safe already.
-fn sync_folder(folder: &Path) {
+pub(super) fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-pub(super) fn check_names(path: &Path, tensors: &[TensorInfo]) -> Result<(), Error> {
+fn check_names(path: &Path, tensors: &[TensorInfo]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for info in tensors {
         if info.name == "__metadata__" || !seen.insert(&info.name) {
@@ -287,7 +282,7 @@ pub(super) fn check_names(path: &Path, tensors: &[TensorInfo]) -> Result<(), Err
     Ok(())
 }
 
-pub(super) fn check_len(path: &Path, info: &TensorInfo, values: &[u8]) -> Result<(), Error> {
+fn check_len(path: &Path, info: &TensorInfo, values: &[u8]) -> Result<(), Error> {
     match values.len() == info.byte_len() {
         true => Ok(()),
         false => {
