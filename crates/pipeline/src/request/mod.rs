@@ -1,0 +1,258 @@
+//! A validated request: everything a run can be asked, as data.
+//!
+//! There are two stages. What was typed (flags, a job file, a picture's metadata, an HTTP body) is put on top of
+//! [`Request::default`] as text and numbers; [`Request::validate`] then checks every field once, so that nothing
+//! behind it has to. A request holds names and paths, never tensors or open files: it can be stored in a picture and
+//! read back. Sampler and scheduler stay names here because the vocabulary belongs to `latent-diffusion`.
+//!
+//! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
+//! model.
+
+mod parts;
+mod read;
+mod validate;
+
+pub(crate) use validate::MAX_SIDE;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use parts::{
+    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, ResizeMode, Rng,
+    Size, Switch, Tiling, Upscaler, WeightRule,
+};
+pub use validate::RequestError;
+
+/// One job. [`Request::default`] holds the documented defaults: those of A1111's page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// What to draw, in the prompt language of the profile. May be empty.
+    pub prompt: String,
+    /// What guidance moves away from. May be empty.
+    pub negative_prompt: String,
+    /// Sampling steps, 1 to 1000. Default 20.
+    pub steps: usize,
+    /// The s of `e_u + s (e_c − e_u)`, 0 to 1000; 1 is no guidance. Default 7.
+    pub cfg_scale: f64,
+    /// A sampler's name in any of the vocabularies that `latent samplers` lists. Default `DPM++ 2M`.
+    pub sampler: String,
+    /// A σ ladder's name; `Automatic` is the sampler's own. Default `Automatic`.
+    pub scheduler: String,
+    /// The seed of the first picture; picture `i` of the job uses `seed + i`. `None` (−1 in a file) asks the program
+    /// to draw one; the library never does.
+    #[serde(deserialize_with = "read::seed")]
+    pub seed: Option<u64>,
+    /// The seed of the variation noise; picture `i` uses `subseed + i`. `None` as for `seed`.
+    #[serde(deserialize_with = "read::seed")]
+    pub subseed: Option<u64>,
+    /// How far the noise is turned towards the variation noise, 0 to 1. Default 0.
+    pub subseed_strength: f64,
+    /// Draw the noise as for a picture of this size and fit it into the real one.
+    pub seed_resize_from: Option<Size>,
+    /// Added to the seed of the noise that ancestral steps draw (A1111's "eta noise seed delta"). Default 0.
+    pub ensd: i64,
+    /// Pixels. Default 512.
+    pub width: usize,
+    /// Pixels. Default 512.
+    pub height: usize,
+    /// Pictures drawn together. The number never changes a picture. Default 1.
+    pub batch_size: usize,
+    /// How many batches are drawn one after the other. Default 1.
+    pub batch_count: usize,
+    /// Which layer of the text encoder is read, counted as the profile counts: A1111 1 = the last, 2 = the one before;
+    /// ComfyUI −1, −2; diffusers 0, 1. `None`: as the model was trained.
+    pub clip_skip: Option<i32>,
+    /// η: the share of fresh noise in DDIM (0 to 1) and in the ancestral samplers. `None`: the sampler's own.
+    pub eta: Option<f64>,
+    /// Karras's stochastic churn, ≥ 0. Default 0.
+    pub s_churn: f64,
+    /// Churn only above this σ. Default 0.
+    pub s_tmin: f64,
+    /// Churn only below this σ; `None` is no limit.
+    pub s_tmax: Option<f64>,
+    /// The factor on fresh noise, 0 to 2. Default 1.
+    pub s_noise: f64,
+    /// A σ ladder given by hand: descending, at least two values. Overrides `steps` and `scheduler`.
+    pub sigmas: Option<Vec<f64>>,
+    /// How much of the guided prediction's standard deviation is pulled back to the conditional's, 0 to 1. Default 0.
+    pub cfg_rescale: f64,
+    /// Guide only in this part of the run: two fractions of the steps, 0 ≤ from ≤ to ≤ 1.
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Bound the guided prediction as at a smaller scale.
+    pub dynamic_thresholding: Option<DynamicThresholding>,
+    /// Whose picture this shall be where programs differ. Default `a1111`.
+    pub compat: Compat,
+    /// How prompt weights act on the embedding. `None`: the profile's rule.
+    pub weight_rule: Option<WeightRule>,
+    /// Whose random numbers. `None`: the profile's generator.
+    pub rng: Option<Rng>,
+    /// The number type the networks run in. `None`: f32.
+    pub dtype: Option<Dtype>,
+    /// A checkpoint file or a diffusers folder.
+    pub model: Option<PathBuf>,
+    /// A VAE of its own.
+    pub vae: Option<PathBuf>,
+    /// Start from this picture (img2img, inpainting, outpainting).
+    pub init_image: Option<PathBuf>,
+    /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
+    pub resize_mode: ResizeMode,
+    /// Share of the ladder that is walked from `init_image`, 0 to 1. Default 0.75.
+    pub strength: f64,
+    /// White is repainted. A picture with an alpha channel is read by its alpha.
+    pub mask: Option<PathBuf>,
+    /// Standard deviation of the blur on the mask's edge, in pixels, 0 to 64. Default 4.
+    pub mask_blur: u32,
+    /// Repaint what the mask leaves out.
+    pub mask_invert: bool,
+    /// What lies under the mask before sampling. Default `original`.
+    pub inpaint_fill: InpaintFill,
+    /// Work on the masked region only, enlarged to `width` × `height`, and paste it back.
+    pub inpaint_only_masked: bool,
+    /// Pixels kept around the masked region. Default 32.
+    pub inpaint_padding: usize,
+    /// Enlarge the canvas of `init_image` and paint the new border.
+    pub outpaint: Option<Outpaint>,
+    /// The second pass at a larger size.
+    pub hires: Option<Hires>,
+    /// Pictures whose opposite edges meet. Default `none`.
+    pub tiling: Tiling,
+    /// Decode in tiles. Default `auto`: when the memory plan asks for it.
+    pub vae_tiling: Switch,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            steps: 20,
+            cfg_scale: 7.0,
+            sampler: "DPM++ 2M".to_owned(),
+            scheduler: "Automatic".to_owned(),
+            seed: None,
+            subseed: None,
+            subseed_strength: 0.0,
+            seed_resize_from: None,
+            ensd: 0,
+            width: 512,
+            height: 512,
+            batch_size: 1,
+            batch_count: 1,
+            clip_skip: None,
+            eta: None,
+            s_churn: 0.0,
+            s_tmin: 0.0,
+            s_tmax: None,
+            s_noise: 1.0,
+            sigmas: None,
+            cfg_rescale: 0.0,
+            guidance_interval: None,
+            dynamic_thresholding: None,
+            compat: Compat::default(),
+            weight_rule: None,
+            rng: None,
+            dtype: None,
+            model: None,
+            vae: None,
+            init_image: None,
+            resize_mode: ResizeMode::default(),
+            strength: 0.75,
+            mask: None,
+            mask_blur: 4,
+            mask_invert: false,
+            inpaint_fill: InpaintFill::default(),
+            inpaint_only_masked: false,
+            inpaint_padding: 32,
+            outpaint: None,
+            hires: None,
+            tiling: Tiling::default(),
+            vae_tiling: Switch::default(),
+        }
+    }
+}
+
+impl Request {
+    /// Pictures in the whole job.
+    pub fn pictures(&self) -> usize {
+        self.batch_size.saturating_mul(self.batch_count)
+    }
+
+    /// How many layers of the text encoder are left out at its end, from `clip_skip` in the profile's counting; `None`
+    /// where the model decides. [`Request::validate`] has checked the range.
+    pub fn layers_skipped(&self) -> Option<usize> {
+        let given = i64::from(self.clip_skip?);
+        let skipped = match self.compat {
+            // A1111 reads 0 as 1.
+            Compat::A1111 => given.max(1) - 1,
+            Compat::ComfyUi => -given - 1,
+            Compat::Diffusers => given,
+        };
+        usize::try_from(skipped).ok()
+    }
+
+    /// The size that is sampled: `width` and `height` raised to the next multiple of 8. The decoded picture is cut to
+    /// the asked size at its centre.
+    pub fn canvas(&self) -> Size {
+        Size {
+            width: self.width.next_multiple_of(8),
+            height: self.height.next_multiple_of(8),
+        }
+    }
+
+    /// The request as one line of JSON, fields at their default included, so that it stays valid when a default changes.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_round_trip() {
+        let request = Request {
+            prompt: "a \"b\"\nc".to_owned(),
+            seed: Some(u64::MAX),
+            hires: Some(Hires::default()),
+            guidance_interval: Some([0.1, 0.5]),
+            ..Request::default()
+        };
+        assert_eq!(Request::from_json(&request.to_json()).unwrap(), request);
+    }
+
+    #[test]
+    fn clip_skip_is_counted_as_the_profile_counts() {
+        let skip = |compat, clip_skip| {
+            Request {
+                compat,
+                clip_skip,
+                ..Request::default()
+            }
+            .layers_skipped()
+        };
+        assert_eq!(skip(Compat::A1111, Some(2)), Some(1));
+        assert_eq!(skip(Compat::A1111, Some(0)), Some(0));
+        assert_eq!(skip(Compat::ComfyUi, Some(-2)), Some(1));
+        assert_eq!(skip(Compat::Diffusers, Some(1)), Some(1));
+        assert_eq!(skip(Compat::Diffusers, None), None);
+    }
+
+    #[test]
+    fn a_canvas_is_a_multiple_of_eight() {
+        let request = Request {
+            width: 513,
+            height: 504,
+            ..Request::default()
+        };
+        assert_eq!(
+            request.canvas(),
+            Size {
+                width: 520,
+                height: 504
+            }
+        );
+    }
+}

@@ -1,0 +1,468 @@
+//! The choices a request is made of.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::RequestError;
+
+/// A field with a short list of names. One table serves the files, the flags and the error messages.
+pub trait Choice: Copy + PartialEq + Sized + 'static {
+    /// What the field is called in messages.
+    const FIELD: &'static str;
+    /// Every name that is read, the one that is written first for its value.
+    const NAMES: &'static [(&'static str, Self)];
+
+    /// The written name.
+    fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    /// Reads a name, without regard to case or to the difference between space, `-` and `_`.
+    fn read(text: &str) -> Result<Self, RequestError> {
+        let wanted = folded(text);
+        Self::NAMES
+            .iter()
+            .find(|(name, _)| folded(name) == wanted)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| RequestError::choice(Self::FIELD, text, Self::NAMES.iter().map(|n| n.0)))
+    }
+}
+
+fn folded(text: &str) -> String {
+    text.trim()
+        .chars()
+        .map(|c| match c {
+            ' ' | '-' => '_',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect()
+}
+
+macro_rules! choice {
+    ($type:ident, $field:literal, [$($name:literal => $value:ident),* $(,)?]) => {
+        impl Choice for $type {
+            const FIELD: &'static str = $field;
+            const NAMES: &'static [(&'static str, Self)] = &[$(($name, Self::$value)),*];
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+        impl FromStr for $type {
+            type Err = RequestError;
+            fn from_str(text: &str) -> Result<Self, RequestError> {
+                Self::read(text)
+            }
+        }
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.name())
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                Self::read(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// Whose picture a request asks for, where programs differ for the same settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compat {
+    /// AUTOMATIC1111/stable-diffusion-webui.
+    #[default]
+    A1111,
+    /// ComfyUI.
+    ComfyUi,
+    /// Hugging Face diffusers.
+    Diffusers,
+}
+choice!(Compat, "compat", [
+    "a1111" => A1111, "automatic1111" => A1111, "webui" => A1111, "forge" => A1111,
+    "comfyui" => ComfyUi, "comfy" => ComfyUi,
+    "diffusers" => Diffusers,
+]);
+
+/// How prompt weights act on the text embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightRule {
+    /// A1111: multiply each token by its weight, then restore the mean of the whole.
+    A1111,
+    /// ComfyUI: move each token away from the empty prompt's embedding by its weight.
+    ComfyUi,
+    /// Weights are read and have no effect.
+    Ignore,
+}
+choice!(WeightRule, "weight_rule", [
+    "a1111" => A1111, "mean" => A1111,
+    "comfyui" => ComfyUi, "comfy" => ComfyUi, "interpolate" => ComfyUi,
+    "ignore" => Ignore, "none" => Ignore,
+]);
+
+/// Whose random numbers the noise is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rng {
+    /// torch's CPU generator (MT19937).
+    Cpu,
+    /// torch's CUDA generator (Philox), which A1111 also calls NV.
+    Cuda,
+}
+choice!(Rng, "rng", [
+    "cpu" => Cpu, "torch_cpu" => Cpu,
+    "cuda" => Cuda, "nv" => Cuda, "gpu" => Cuda, "philox" => Cuda,
+]);
+
+/// The number type of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32 bits.
+    F32,
+    /// 16 bits, IEEE.
+    F16,
+    /// 16 bits, the upper half of f32.
+    Bf16,
+}
+choice!(Dtype, "dtype", [
+    "f32" => F32, "float32" => F32, "fp32" => F32, "full" => F32,
+    "f16" => F16, "float16" => F16, "fp16" => F16, "half" => F16,
+    "bf16" => Bf16, "bfloat16" => Bf16,
+]);
+
+/// What lies under the mask before sampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InpaintFill {
+    /// Colours spread from the mask's surroundings.
+    Fill,
+    /// The picture as it is.
+    #[default]
+    Original,
+    /// Noise in the latent.
+    LatentNoise,
+    /// Zeros in the latent.
+    LatentNothing,
+}
+choice!(InpaintFill, "inpaint_fill", [
+    "fill" => Fill, "original" => Original,
+    "latent_noise" => LatentNoise, "latent_nothing" => LatentNothing,
+]);
+
+/// How a picture is fitted to another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResizeMode {
+    /// Both sides as asked: the aspect may change.
+    #[default]
+    Stretch,
+    /// Keep the aspect, cut what sticks out.
+    Crop,
+    /// Keep the aspect, fill what is missing from the edge.
+    Fill,
+}
+choice!(ResizeMode, "resize_mode", [
+    "stretch" => Stretch, "just_resize" => Stretch,
+    "crop" => Crop, "crop_and_resize" => Crop,
+    "fill" => Fill, "resize_and_fill" => Fill,
+]);
+
+/// Which opposite edges of the picture meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tiling {
+    /// None.
+    #[default]
+    None,
+    /// Left and right.
+    X,
+    /// Top and bottom.
+    Y,
+    /// All four.
+    Both,
+}
+choice!(Tiling, "tiling", [
+    "none" => None, "false" => None, "off" => None, "x" => X, "y" => Y,
+    "both" => Both, "xy" => Both, "true" => Both, "on" => Both,
+]);
+
+/// A switch that may be left to the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Switch {
+    /// As needed.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+choice!(Switch, "vae_tiling", [
+    "auto" => Auto, "on" => On, "true" => On, "off" => Off, "false" => Off,
+]);
+
+/// How the first pass is enlarged for the second. The latent modes are torch's `interpolate`; the others work on pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Upscaler {
+    /// Bilinear on the latent.
+    #[default]
+    Latent,
+    /// Bilinear on the latent, antialiased.
+    LatentAntialiased,
+    /// Bicubic on the latent.
+    LatentBicubic,
+    /// Bicubic on the latent, antialiased.
+    LatentBicubicAntialiased,
+    /// Nearest on the latent.
+    LatentNearest,
+    /// Nearest on the latent, by pixel centres.
+    LatentNearestExact,
+    /// Lanczos on the picture.
+    Lanczos,
+    /// Nearest on the picture.
+    Nearest,
+    /// Bicubic on the picture.
+    Bicubic,
+    /// Bilinear on the picture.
+    Bilinear,
+    /// Box average on the picture.
+    Area,
+}
+choice!(Upscaler, "hires.upscaler", [
+    "Latent" => Latent, "Latent (bilinear)" => Latent,
+    "Latent (antialiased)" => LatentAntialiased, "Latent (bicubic)" => LatentBicubic,
+    "Latent (bicubic antialiased)" => LatentBicubicAntialiased, "Latent (nearest)" => LatentNearest,
+    "Latent (nearest-exact)" => LatentNearestExact,
+    "Lanczos" => Lanczos, "Nearest" => Nearest, "None" => Lanczos, "Bicubic" => Bicubic, "Bilinear" => Bilinear,
+    "Area" => Area,
+]);
+
+impl Upscaler {
+    /// Whether it works on the latent.
+    pub fn is_latent(self) -> bool {
+        matches!(
+            self,
+            Self::Latent
+                | Self::LatentAntialiased
+                | Self::LatentBicubic
+                | Self::LatentBicubicAntialiased
+                | Self::LatentNearest
+                | Self::LatentNearestExact
+        )
+    }
+}
+
+/// Width and height in pixels, written `512x768`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+impl FromStr for Size {
+    type Err = RequestError;
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let read = || {
+            let (width, height) = text.trim().split_once(['x', 'X', '×'])?;
+            Some(Self {
+                width: width.trim().parse().ok()?,
+                height: height.trim().parse().ok()?,
+            })
+        };
+        read().ok_or_else(|| RequestError::range("size", text, "WIDTHxHEIGHT, such as 512x768"))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Bound the guided prediction as at a smaller scale (Imagen, §2.3; the "mimic" form of the A1111 extension).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicThresholding {
+    /// Share of values kept unclamped, above 0 up to 1. Default 0.995.
+    pub percentile: f64,
+    /// The guidance scale whose range is imitated, ≥ 1. Default 7.
+    pub mimic: f64,
+}
+
+impl Default for DynamicThresholding {
+    fn default() -> Self {
+        Self {
+            percentile: 0.995,
+            mimic: 7.0,
+        }
+    }
+}
+
+/// Pixels added at each edge of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outpaint {
+    /// Pixels.
+    pub left: usize,
+    /// Pixels.
+    pub right: usize,
+    /// Pixels.
+    pub top: usize,
+    /// Pixels.
+    pub bottom: usize,
+}
+
+/// The second pass at a larger size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hires {
+    /// Factor on both sides, 1 to 8, where neither `width` nor `height` is given. Default 2.
+    pub scale: f64,
+    /// Target width in pixels; alone it keeps the aspect.
+    pub width: Option<usize>,
+    /// Target height in pixels; alone it keeps the aspect.
+    pub height: Option<usize>,
+    /// How the first pass is enlarged. Default `Latent`.
+    pub upscaler: Upscaler,
+    /// Steps of the second pass; `None` is as many as the first.
+    pub steps: Option<usize>,
+    /// The second pass's strength, 0 to 1. Default 0.7.
+    pub denoising_strength: f64,
+    /// Another sampler for the second pass.
+    pub sampler: Option<String>,
+    /// Another scheduler for the second pass.
+    pub scheduler: Option<String>,
+    /// Another prompt for the second pass.
+    pub prompt: Option<String>,
+    /// Another negative prompt for the second pass.
+    pub negative_prompt: Option<String>,
+}
+
+impl Default for Hires {
+    fn default() -> Self {
+        Self {
+            scale: 2.0,
+            width: None,
+            height: None,
+            upscaler: Upscaler::default(),
+            steps: None,
+            denoising_strength: 0.7,
+            sampler: None,
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+        }
+    }
+}
+
+impl Hires {
+    /// The size the first pass is enlarged to, and the size that is left after cutting to the asked aspect: A1111's
+    /// rule. Both are equal unless `width` and `height` are given with another aspect than the first pass.
+    pub fn target(&self, first: Size) -> (Size, Size) {
+        let Size { width, height } = first;
+        let keep_width = |w: usize| Size {
+            width: w,
+            height: w * height / width.max(1),
+        };
+        let keep_height = |h: usize| Size {
+            width: h * width / height.max(1),
+            height: h,
+        };
+        match (
+            self.width.filter(|v| *v > 0),
+            self.height.filter(|v| *v > 0),
+        ) {
+            (None, None) => {
+                let scaled = |v: usize| (v as f64 * self.scale) as usize;
+                let size = Size {
+                    width: scaled(width),
+                    height: scaled(height),
+                };
+                (size, size)
+            }
+            (Some(w), None) => (keep_width(w), keep_width(w)),
+            (None, Some(h)) => (keep_height(h), keep_height(h)),
+            (Some(w), Some(h)) => {
+                let cut = Size {
+                    width: w,
+                    height: h,
+                };
+                // src_ratio < dst_ratio without division.
+                if width * h < w * height {
+                    (keep_width(w), cut)
+                } else {
+                    (keep_height(h), cut)
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_any_spelling() {
+        assert_eq!("Latent-Noise".parse(), Ok(InpaintFill::LatentNoise));
+        assert_eq!("BF16".parse(), Ok(Dtype::Bf16));
+        assert_eq!(
+            "latent (nearest-exact)".parse(),
+            Ok(Upscaler::LatentNearestExact)
+        );
+        let error = "difusers".parse::<Compat>().unwrap_err().to_string();
+        assert!(
+            error.contains("diffusers") && error.contains("compat"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hires_targets_follow_the_reference() {
+        let first = Size {
+            width: 512,
+            height: 768,
+        };
+        let size = |width, height| Size { width, height };
+        let target = |hires: Hires| hires.target(first);
+        assert_eq!(
+            target(Hires {
+                scale: 1.5,
+                ..Hires::default()
+            })
+            .0,
+            size(768, 1152)
+        );
+        assert_eq!(
+            target(Hires {
+                width: Some(1024),
+                ..Hires::default()
+            })
+            .0,
+            size(1024, 1536)
+        );
+        let both = Hires {
+            width: Some(1024),
+            height: Some(1024),
+            ..Hires::default()
+        };
+        assert_eq!(target(both), (size(1024, 1536), size(1024, 1024)));
+    }
+}

@@ -1,0 +1,402 @@
+//! The range of every field.
+
+use super::{Outpaint, Request};
+
+/// Longest side of a picture, in pixels.
+pub(crate) const MAX_SIDE: usize = 16_384;
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// A value outside its range.
+    #[error("`{field}` is {value}: expected {expected}")]
+    Range {
+        /// The field.
+        field: String,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A name that no value has.
+    #[error("`{field}` is \"{value}\": expected one of {expected}{hint}")]
+    Choice {
+        /// The field.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// Every name.
+        expected: String,
+        /// The nearest name, as a half sentence.
+        hint: String,
+    },
+    /// A field that does not exist.
+    #[error("there is no field `{field}`{hint}")]
+    UnknownField {
+        /// What was given.
+        field: String,
+        /// The nearest name, as a half sentence.
+        hint: String,
+    },
+    /// A field of the wrong type.
+    #[error("a field of the request cannot be read: {reason}")]
+    Field {
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A field that needs another one.
+    #[error("`{field}` needs `{needs}`: {reason}")]
+    Needs {
+        /// The field that was given.
+        field: &'static str,
+        /// The one that is missing.
+        needs: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Not JSON or TOML.
+    #[error("this is not a {format} request: {reason}")]
+    Syntax {
+        /// `JSON` or `TOML`.
+        format: &'static str,
+        /// The parser's message.
+        reason: String,
+    },
+}
+
+impl RequestError {
+    pub(crate) fn range(
+        field: &str,
+        value: impl std::fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Range {
+            field: field.to_owned(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(super) fn choice(
+        field: &'static str,
+        value: &str,
+        names: impl Iterator<Item = &'static str> + Clone,
+    ) -> Self {
+        Self::Choice {
+            field,
+            value: value.to_owned(),
+            expected: names.clone().collect::<Vec<_>>().join(", "),
+            hint: nearest(value, names)
+                .map(|name| format!("; did you mean \"{name}\"?"))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The name most like `given`, where one is like it at all.
+pub(super) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    names
+        .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
+    if value.is_finite() && (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let expected = if high == f64::MAX {
+        format!("a number from {low}")
+    } else {
+        format!("a number from {low} to {high}")
+    };
+    Err(RequestError::range(field, value, expected))
+}
+
+fn whole(field: &str, value: usize, low: usize, high: usize) -> Result<(), RequestError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(RequestError::range(
+        field,
+        value,
+        format!("a whole number from {low} to {high}"),
+    ))
+}
+
+impl Request {
+    /// Checks every field against its range and the fields against each other. The first fault is returned. Names of
+    /// samplers and schedulers are checked where they are resolved, files where they are opened.
+    pub fn validate(&self) -> Result<(), RequestError> {
+        for (field, text) in [
+            ("prompt", &self.prompt),
+            ("negative_prompt", &self.negative_prompt),
+        ] {
+            if text.contains('\0') {
+                return Err(RequestError::range(
+                    field,
+                    "text with a NUL character",
+                    "text without one",
+                ));
+            }
+        }
+        whole("steps", self.steps, 1, 1000)?;
+        number("cfg_scale", self.cfg_scale, 0.0, 1000.0)?;
+        whole("width", self.width, 8, MAX_SIDE)?;
+        whole("height", self.height, 8, MAX_SIDE)?;
+        whole("batch_size", self.batch_size, 1, 1024)?;
+        whole("batch_count", self.batch_count, 1, 1_000_000)?;
+        number("subseed_strength", self.subseed_strength, 0.0, 1.0)?;
+        if let Some(size) = self.seed_resize_from {
+            whole("seed_resize_from (width)", size.width, 8, MAX_SIDE)?;
+            whole("seed_resize_from (height)", size.height, 8, MAX_SIDE)?;
+        }
+        self.validate_sampling()?;
+        self.validate_clip_skip()?;
+        self.validate_guidance()?;
+        self.validate_picture()?;
+        self.validate_hires()
+    }
+
+    fn validate_sampling(&self) -> Result<(), RequestError> {
+        if self.sampler.trim().is_empty() {
+            return Err(RequestError::range(
+                "sampler",
+                "empty",
+                "a sampler's name, see `latent samplers`",
+            ));
+        }
+        if let Some(eta) = self.eta {
+            number("eta", eta, 0.0, 10.0)?;
+        }
+        number("s_churn", self.s_churn, 0.0, 1000.0)?;
+        number("s_tmin", self.s_tmin, 0.0, f64::MAX)?;
+        if let Some(s_tmax) = self.s_tmax {
+            number("s_tmax", s_tmax, self.s_tmin, f64::MAX)?;
+        }
+        number("s_noise", self.s_noise, 0.0, 2.0)?;
+        let Some(sigmas) = &self.sigmas else {
+            return Ok(());
+        };
+        whole("sigmas (how many)", sigmas.len(), 2, 1001)?;
+        for sigma in sigmas {
+            number("sigmas", *sigma, 0.0, 1e6)?;
+        }
+        match sigmas.windows(2).find(|pair| pair[0] <= pair[1]) {
+            Some(pair) => Err(RequestError::range(
+                "sigmas",
+                format!("{} followed by {}", pair[0], pair[1]),
+                "descending values",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_clip_skip(&self) -> Result<(), RequestError> {
+        let Some(given) = self.clip_skip else {
+            return Ok(());
+        };
+        match self.layers_skipped() {
+            Some(0..=11) => Ok(()),
+            _ => Err(RequestError::range(
+                "clip_skip",
+                given,
+                match self.compat {
+                    super::Compat::A1111 => "1 to 12 (A1111 counts from 1, the last layer)",
+                    super::Compat::ComfyUi => {
+                        "-1 to -12 (ComfyUI counts back from -1, the last layer)"
+                    }
+                    super::Compat::Diffusers => "0 to 11 (diffusers counts the layers left out)",
+                },
+            )),
+        }
+    }
+
+    fn validate_guidance(&self) -> Result<(), RequestError> {
+        number("cfg_rescale", self.cfg_rescale, 0.0, 1.0)?;
+        if let Some([from, to]) = self.guidance_interval {
+            number("guidance_interval (from)", from, 0.0, 1.0)?;
+            number("guidance_interval (to)", to, from, 1.0)?;
+        }
+        if let Some(thresholding) = self.dynamic_thresholding {
+            number(
+                "dynamic_thresholding.percentile",
+                thresholding.percentile,
+                1e-3,
+                1.0,
+            )?;
+            number(
+                "dynamic_thresholding.mimic",
+                thresholding.mimic,
+                1.0,
+                1000.0,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_picture(&self) -> Result<(), RequestError> {
+        number("strength", self.strength, 0.0, 1.0)?;
+        whole("mask_blur", self.mask_blur as usize, 0, 64)?;
+        whole("inpaint_padding", self.inpaint_padding, 0, MAX_SIDE)?;
+        let needs = |field, needs, reason| {
+            Err(RequestError::Needs {
+                field,
+                needs,
+                reason,
+            })
+        };
+        if self.init_image.is_none() {
+            if self.mask.is_some() {
+                return needs(
+                    "mask",
+                    "init_image",
+                    "a mask says which part of a picture is repainted",
+                );
+            }
+            if self.outpaint.is_some() {
+                return needs("outpaint", "init_image", "there is no picture to enlarge");
+            }
+        }
+        if self.inpaint_only_masked && self.mask.is_none() {
+            return needs(
+                "inpaint_only_masked",
+                "mask",
+                "there is no masked region to work on",
+            );
+        }
+        if self.mask_invert && self.mask.is_none() {
+            return needs("mask_invert", "mask", "there is no mask to invert");
+        }
+        if let Some(outpaint) = self.outpaint {
+            let Outpaint {
+                left,
+                right,
+                top,
+                bottom,
+            } = outpaint;
+            for (field, value) in [
+                ("outpaint.left", left),
+                ("outpaint.right", right),
+                ("outpaint.top", top),
+                ("outpaint.bottom", bottom),
+            ] {
+                whole(field, value, 0, MAX_SIDE)?;
+            }
+            whole(
+                "outpaint (all edges together)",
+                left + right + top + bottom,
+                1,
+                2 * MAX_SIDE,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_hires(&self) -> Result<(), RequestError> {
+        let Some(hires) = &self.hires else {
+            return Ok(());
+        };
+        if self.init_image.is_some() {
+            return Err(RequestError::range(
+                "hires",
+                "set together with init_image",
+                "a second pass only when drawing from text",
+            ));
+        }
+        number("hires.scale", hires.scale, 1.0, 8.0)?;
+        number(
+            "hires.denoising_strength",
+            hires.denoising_strength,
+            0.0,
+            1.0,
+        )?;
+        if let Some(steps) = hires.steps {
+            whole("hires.steps", steps, 1, 1000)?;
+        }
+        for (field, value) in [("hires.width", hires.width), ("hires.height", hires.height)] {
+            if let Some(value) = value {
+                whole(field, value, 8, MAX_SIDE)?;
+            }
+        }
+        let (target, _) = hires.target(super::Size {
+            width: self.width,
+            height: self.height,
+        });
+        whole("hires (width reached)", target.width, 8, MAX_SIDE)?;
+        whole("hires (height reached)", target.height, 8, MAX_SIDE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Compat, DynamicThresholding, Hires};
+    use super::*;
+
+    /// Each change breaks one field, and the message names it.
+    #[test]
+    fn every_range_is_checked() {
+        type Change = fn(&mut Request);
+        let cases: &[(&str, Change)] = &[
+            ("negative_prompt", |r| r.negative_prompt = "a\0b".to_owned()),
+            ("steps", |r| r.steps = 0),
+            ("steps", |r| r.steps = 1001),
+            ("cfg_scale", |r| r.cfg_scale = f64::NAN),
+            ("cfg_scale", |r| r.cfg_scale = -1.0),
+            ("width", |r| r.width = 7),
+            ("height", |r| r.height = 100_000),
+            ("batch_size", |r| r.batch_size = 0),
+            ("batch_count", |r| r.batch_count = 0),
+            ("subseed_strength", |r| r.subseed_strength = 1.1),
+            ("sampler", |r| r.sampler.clear()),
+            ("eta", |r| r.eta = Some(-0.1)),
+            ("s_churn", |r| r.s_churn = f64::INFINITY),
+            ("s_tmax", |r| {
+                r.s_tmin = 2.0;
+                r.s_tmax = Some(1.0)
+            }),
+            ("s_noise", |r| r.s_noise = 3.0),
+            ("sigmas", |r| r.sigmas = Some(vec![1.0])),
+            ("sigmas", |r| r.sigmas = Some(vec![1.0, 2.0, 0.0])),
+            ("clip_skip", |r| r.clip_skip = Some(13)),
+            ("clip_skip", |r| {
+                r.compat = Compat::ComfyUi;
+                r.clip_skip = Some(2)
+            }),
+            ("cfg_rescale", |r| r.cfg_rescale = 2.0),
+            ("guidance_interval", |r| {
+                r.guidance_interval = Some([0.5, 0.2])
+            }),
+            ("dynamic_thresholding.percentile", |r| {
+                r.dynamic_thresholding = Some(DynamicThresholding {
+                    percentile: 0.0,
+                    mimic: 7.0,
+                })
+            }),
+            ("strength", |r| r.strength = 1.5),
+            ("mask_blur", |r| r.mask_blur = 65),
+            ("mask", |r| r.mask = Some("m.png".into())),
+            ("outpaint", |r| r.outpaint = Some(Outpaint::default())),
+            ("inpaint_only_masked", |r| r.inpaint_only_masked = true),
+            ("hires.scale", |r| {
+                r.hires = Some(Hires {
+                    scale: 0.5,
+                    ..Hires::default()
+                })
+            }),
+            ("hires", |r| {
+                r.hires = Some(Hires::default());
+                r.init_image = Some("a.png".into())
+            }),
+        ];
+        assert_eq!(Request::default().validate(), Ok(()));
+        for (field, change) in cases {
+            let mut request = Request::default();
+            change(&mut request);
+            let error = request.validate().expect_err(field).to_string();
+            assert!(error.contains(field), "{field}: {error}");
+        }
+    }
+}
