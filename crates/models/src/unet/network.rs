@@ -175,6 +175,9 @@ impl UNet {
     /// - context `[batch, tokens, context]`, vector `[batch, width]` or `[batch, 1]`
     /// - output `[batch, out_channels, height, width]`
     ///
+    /// Any height and width, except with [`Resample::Resnet`](super::Resample::Resnet): multiples of
+    /// [`UNetConfig::downsampling`].
+    ///
     /// # Panics
     ///
     /// Where the shapes differ from these; callers validate what comes from users.
