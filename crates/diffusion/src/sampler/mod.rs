@@ -41,7 +41,7 @@ use walk::{Stop, Walk};
 ///
 /// # Errors
 /// [`Error::Network`] from the denoiser, [`Error::NoUnconditional`] where a CFG++ sampler is not given what it needs,
-/// [`Error::Ladder`] for a flow sampler on a ladder above 1, [`Error::Setting`] for an option out of its range.
+/// [`Error::Ladder`] for a flow sampler on a ladder above 1 or a σ outside what f32 can hold, [`Error::Setting`] for an option out of its range.
 #[allow(clippy::too_many_arguments)] // each is another thing the caller owns
 pub fn sample(
     sampler: Sampler,
@@ -53,15 +53,7 @@ pub fn sample(
     on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<Tensor<4>, Error> {
     options.check(sampler)?;
-    let (first, last) = (sigmas.values()[0], sigmas.values()[sigmas.steps()]);
-    if sampler.flow() && first > 1.0 {
-        return Err(Error::Ladder {
-            reason: format!(
-                "it starts at {first}, but a rectified flow's σ is at most 1 (`{}`)",
-                sampler.name()
-            ),
-        });
-    }
+    check_ladder(sampler, sigmas)?;
     let mut walk = Walk {
         sampler,
         options,
@@ -95,14 +87,32 @@ pub fn sample(
     };
     let x = match rule(&mut walk, x) {
         Ok(x) => x,
-        Err(Stop::Broken(denoised)) => return Ok(denoised),
+        Err(Stop::Broken(denoised)) => return Ok(*denoised),
         Err(Stop::Failed(error)) => return Err(error),
     };
     let scaled = options
         .variance_preserving_end
         .unwrap_or_else(|| sampler.variance_preserving());
+    let last = sigmas.values()[sigmas.steps()];
     if scaled && last > 0.0 {
         return Ok(x / (1.0 + last * last).sqrt());
     }
     Ok(x)
+}
+
+/// The σ at which f32 latents still tell signal from noise; zero terminal SNR starts at 10⁶ or so.
+const USABLE: std::ops::RangeInclusive<f64> = 1e-8..=1e12;
+
+fn check_ladder(sampler: Sampler, sigmas: &Sigmas) -> Result<(), Error> {
+    let values = sigmas.values();
+    let lost = values.iter().find(|s| **s != 0.0 && !USABLE.contains(*s));
+    let reason = if let Some(sigma) = lost {
+        format!("σ = {sigma:e} is not between 1e-8 and 1e12, where f32 latents can follow it")
+    } else if sampler.flow() && values[0] > 1.0 {
+        let (name, first) = (sampler.name(), values[0]);
+        format!("it starts at {first}, but a rectified flow's σ is at most 1 (`{name}`)")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Ladder { reason })
 }

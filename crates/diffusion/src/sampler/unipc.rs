@@ -79,10 +79,10 @@ fn update(
         vec![0.5]
     } else {
         let powers: Vec<f64> = nodes.iter().map(|(r, _)| *r).collect();
-        let right = (1..=nodes.len() as u32)
+        let right: Vec<f64> = (1..=nodes.len() as u32)
             .map(|j| hh * phi(j + 1, hh) * factorial(j) / b)
             .collect();
-        vandermonde(&powers, right)
+        vandermonde(&powers, &right)
     };
     let terms = nodes.into_iter().zip(weights);
     terms.fold(base, |sum, ((r, m), rho)| {
@@ -90,31 +90,22 @@ fn update(
     })
 }
 
-/// Solves Σ_k ρ_k r_k^j = b_j, j = 0…n−1, by elimination with pivots. The r differ, so it has a solution.
-fn vandermonde(r: &[f64], mut b: Vec<f64>) -> Vec<f64> {
-    let n = r.len();
-    let mut a: Vec<Vec<f64>> = (0..n as i32)
-        .map(|j| r.iter().map(|r| r.powi(j)).collect())
-        .collect();
-    for column in 0..n {
-        let pivot = (column..n)
-            .max_by(|p, q| a[*p][column].abs().total_cmp(&a[*q][column].abs()))
-            .unwrap_or(column);
-        a.swap(column, pivot);
-        b.swap(column, pivot);
-        for row in column + 1..n {
-            let factor = a[row][column] / a[column][column];
-            for k in column..n {
-                a[row][k] -= factor * a[column][k];
+/// Solves Σ_k ρ_k r_k^j = b_j, j = 0…n−1: the k-th Lagrange polynomial through the r is 1 at r_k and 0
+/// at the others, so its coefficients, weighed by b, give ρ_k. The r differ, so it has a solution.
+fn vandermonde(r: &[f64], b: &[f64]) -> Vec<f64> {
+    let one = |k: usize| {
+        // the coefficients of Π_{j≠k} (t − r_j)/(r_k − r_j), lowest power first
+        let mut poly = vec![1.0];
+        for (_, r_j) in r.iter().enumerate().filter(|(j, _)| *j != k) {
+            let shifted = [&[0.0], poly.as_slice()].concat(); // t · poly
+            poly.push(0.0);
+            for (c, t) in poly.iter_mut().zip(shifted) {
+                *c = (t - r_j * *c) / (r[k] - r_j);
             }
-            b[row] -= factor * b[column];
         }
-    }
-    for row in (0..n).rev() {
-        let known: f64 = (row + 1..n).map(|k| a[row][k] * b[k]).sum();
-        b[row] = (b[row] - known) / a[row][row];
-    }
-    b
+        poly.iter().zip(b).map(|(c, b)| c * b).sum()
+    };
+    (0..r.len()).map(one).collect()
 }
 
 #[cfg(test)]
@@ -124,7 +115,7 @@ mod tests {
     #[test]
     fn vandermonde_solves() {
         let r = [-0.7, -1.9, 1.0];
-        let rho = vandermonde(&r, vec![0.3, -0.2, 1.1]);
+        let rho = vandermonde(&r, &[0.3, -0.2, 1.1]);
         for (j, want) in [0.3, -0.2, 1.1].into_iter().enumerate() {
             let got: f64 = rho.iter().zip(r).map(|(p, r)| p * r.powi(j as i32)).sum();
             assert!((got - want).abs() < 1e-12);

@@ -10,7 +10,7 @@ use crate::{Denoise, Noise, Sigmas, Step};
 /// Why a walk ended early.
 pub(super) enum Stop {
     /// `on_step` asked for it: the latest x̂₀.
-    Broken(Tensor<4>),
+    Broken(Box<Tensor<4>>),
     /// Something failed.
     Failed(Error),
 }
@@ -99,7 +99,7 @@ impl Walk<'_> {
         };
         match (self.on_step)(step) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Stop::Broken(denoised.clone())),
+            ControlFlow::Break(()) => Err(Stop::Broken(Box::new(denoised.clone()))),
         }
     }
 
