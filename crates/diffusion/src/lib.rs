@@ -10,10 +10,28 @@
 //! Schedule arithmetic is f64; latents are f32 tensors.
 
 mod denoise;
+pub mod guidance;
+mod ladder;
+pub mod names;
+pub mod noise;
+mod prediction;
 mod sampler;
+mod schedule;
 
 pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
+pub use guidance::GuidanceInterval;
+pub use ladder::{
+    AlignTable, BetaAxis, End, FlowSchedule, Grid, LadderOptions, LastSigma, Levels, Range,
+    Scheduler, Shape, SpacedLadder, SpacingRule, StrengthRule, TailPlan, TimestepRounding,
+    beta_quantile, custom_ladder, ladder, ladder_of_timesteps, strided_ladder,
+};
+pub use noise::{BrownianNoise, NoiseSource, NoiseStreams, PictureSeed};
+pub use prediction::{Prediction, Weighting};
 pub use sampler::{
     Adaptive, DdpmVariance, DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal,
     PlmsStart, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
+};
+pub use schedule::{
+    BetaSchedule, NoiseSchedule, Spacing, TERMINAL_FLOOR, distilled_timesteps, flow_mu, flow_shift,
+    flow_shift_exponential, strided_timesteps,
 };
