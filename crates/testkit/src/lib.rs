@@ -7,6 +7,7 @@
 //! which a model is built) and committed checkpoints (megabytes in history for every change).
 
 pub mod golden;
+pub mod hostile;
 pub mod recipe;
 
 pub use golden::{Golden, closeness, max_abs_difference};
