@@ -13,7 +13,7 @@ use latent_models::{Autoencoder, ClipText, UNet};
 use crate::detect::{Checkpoint, DetectedPart, PartConfig};
 use crate::file::{Dtype, TensorInfo, Weights};
 use crate::names::{EMA_PREFIX, Part, Piece, Scheme, Table, ema_name, ignored};
-use crate::report::{Misshapen, Mismatch, ModelError, Report};
+use crate::report::{Mismatch, Misshapen, ModelError, Report};
 
 /// How to load a network.
 #[derive(Clone, Debug)]
@@ -95,7 +95,10 @@ pub fn plan(
     let table = part.config.table(part.scheme);
     let averaged = moving_average
         && part.part == Part::Unet
-        && weights.tensors().iter().any(|info| info.name.starts_with(EMA_PREFIX) && info.shape.len() > 1);
+        && weights
+            .tensors()
+            .iter()
+            .any(|info| info.name.starts_with(EMA_PREFIX) && info.shape.len() > 1);
     let full = |name: &str| match averaged {
         true => ema_name(name),
         false => format!("{}{name}", part.prefix),
@@ -154,7 +157,8 @@ pub fn plan(
         match reason(part, name, &info.name) {
             Some(reason) => plan.ignored.push((info.name.clone(), reason.to_owned())),
             None if averaged && !table.parameters(name).is_empty() => {
-                plan.ignored.push((info.name.clone(), NOT_AVERAGED.to_owned()));
+                plan.ignored
+                    .push((info.name.clone(), NOT_AVERAGED.to_owned()));
             }
             None => mismatch.unused.push(info.name.clone()),
         }
@@ -184,8 +188,7 @@ struct Others {
 impl Others {
     fn new(checkpoint: &Checkpoint, part: &DetectedPart) -> Self {
         let others = checkpoint.parts.iter().filter(|other| {
-            other.weights == part.weights
-                && (other.part, other.prefix) != (part.part, part.prefix)
+            other.weights == part.weights && (other.part, other.prefix) != (part.part, part.prefix)
         });
         let (mut prefixes, mut bare) = (Vec::new(), Vec::new());
         for other in others {
@@ -201,7 +204,10 @@ impl Others {
 
     fn claim(&self, name: &str) -> bool {
         let known = |(table, parameters): &(Table, HashSet<String>)| {
-            table.parameters(name).iter().any(|p| parameters.contains(p))
+            table
+                .parameters(name)
+                .iter()
+                .any(|p| parameters.contains(p))
         };
         self.prefixes.iter().any(|prefix| name.starts_with(prefix)) || self.bare.iter().any(known)
     }
@@ -323,7 +329,10 @@ impl Checkpoint {
     fn confused(&self, part: &DetectedPart) -> ModelError {
         ModelError::Request {
             path: self.path.clone(),
-            problem: format!("the configuration set for the {} is another network's", part.part),
+            problem: format!(
+                "the configuration set for the {} is another network's",
+                part.part
+            ),
         }
     }
 
@@ -397,10 +406,12 @@ fn read(
 
 /// What is known of a weight, which must be of a floating-point type that is read here.
 pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorInfo, ModelError> {
-    let info = weights.get(name).ok_or_else(|| crate::Error::MissingTensor {
-        path: weights.path().to_owned(),
-        tensor: crate::error::shown(name),
-    })?;
+    let info = weights
+        .get(name)
+        .ok_or_else(|| crate::Error::MissingTensor {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(name),
+        })?;
     match info.dtype {
         Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => Ok(info),
         dtype => Err(ModelError::StoredType {
@@ -429,6 +440,37 @@ fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -> Vec<T> {
 pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
         .then(|| convert(bytes, dtype, |value| value))
+}
+
+/// `bytes` stored as `dtype` instead: F32, F16 or BF16.
+pub(crate) fn recast(
+    bytes: &[u8],
+    info: &TensorInfo,
+    dtype: Dtype,
+    weights: &Weights,
+) -> Result<Vec<u8>, ModelError> {
+    match dtype {
+        Dtype::F16 => {
+            let values: Vec<f16> = convert(bytes, info.dtype, f16::from_f32);
+            if values.iter().any(|v| v.is_infinite()) {
+                overflow(bytes, info, weights, "f16", |i| values[i].is_infinite())?;
+            }
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        Dtype::BF16 => {
+            let values = convert(bytes, info.dtype, bf16::from_f32);
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        Dtype::F32 => {
+            let values = convert(bytes, info.dtype, |v| v);
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        dtype => Err(ModelError::StoredType {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(&info.name),
+            dtype: dtype.name(),
+        }),
+    }
 }
 
 /// The first element that `bad` points at, with its value.
@@ -485,7 +527,9 @@ fn overflow(
     dtype: &'static str,
     infinite: impl Fn(usize) -> bool,
 ) -> Result<(), ModelError> {
-    match first(bytes, info.dtype, |i, value| value.is_finite() && infinite(i)) {
+    match first(bytes, info.dtype, |i, value| {
+        value.is_finite() && infinite(i)
+    }) {
         None => Ok(()),
         Some((element, value)) => Err(ModelError::Overflow {
             path: weights.path().to_owned(),

@@ -133,14 +133,38 @@ fn stable_diffusion_1_has_the_names_that_are_published() {
     let place = |name: &str| table.place(name).unwrap().name;
     for (ours, theirs) in [
         ("conv_in.weight", "input_blocks.0.0.weight"),
-        ("down_blocks.0.resnets.0.conv1.weight", "input_blocks.1.0.in_layers.2.weight"),
-        ("down_blocks.0.downsamplers.0.conv.bias", "input_blocks.3.0.op.bias"),
-        ("down_blocks.1.resnets.0.conv_shortcut.bias", "input_blocks.4.0.skip_connection.bias"),
-        ("down_blocks.3.resnets.1.time_emb_proj.bias", "input_blocks.11.0.emb_layers.1.bias"),
-        ("mid_block.attentions.0.proj_in.weight", "middle_block.1.proj_in.weight"),
-        ("mid_block.resnets.1.norm2.bias", "middle_block.2.out_layers.0.bias"),
-        ("up_blocks.0.upsamplers.0.conv.weight", "output_blocks.2.1.conv.weight"),
-        ("up_blocks.1.upsamplers.0.conv.weight", "output_blocks.5.2.conv.weight"),
+        (
+            "down_blocks.0.resnets.0.conv1.weight",
+            "input_blocks.1.0.in_layers.2.weight",
+        ),
+        (
+            "down_blocks.0.downsamplers.0.conv.bias",
+            "input_blocks.3.0.op.bias",
+        ),
+        (
+            "down_blocks.1.resnets.0.conv_shortcut.bias",
+            "input_blocks.4.0.skip_connection.bias",
+        ),
+        (
+            "down_blocks.3.resnets.1.time_emb_proj.bias",
+            "input_blocks.11.0.emb_layers.1.bias",
+        ),
+        (
+            "mid_block.attentions.0.proj_in.weight",
+            "middle_block.1.proj_in.weight",
+        ),
+        (
+            "mid_block.resnets.1.norm2.bias",
+            "middle_block.2.out_layers.0.bias",
+        ),
+        (
+            "up_blocks.0.upsamplers.0.conv.weight",
+            "output_blocks.2.1.conv.weight",
+        ),
+        (
+            "up_blocks.1.upsamplers.0.conv.weight",
+            "output_blocks.5.2.conv.weight",
+        ),
         (
             "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_out.0.bias",
             "output_blocks.11.1.transformer_blocks.0.attn2.to_out.0.bias",
@@ -163,21 +187,45 @@ fn the_first_stage_has_the_names_that_are_published() {
     let table: Table = config.table(Scheme::Ldm);
     let place = |name: &str| table.place(name).unwrap();
     for (ours, theirs) in [
-        ("encoder.down_blocks.0.downsamplers.0.conv.weight", "encoder.down.0.downsample.conv.weight"),
-        ("encoder.down_blocks.1.resnets.0.conv_shortcut.bias", "encoder.down.1.block.0.nin_shortcut.bias"),
-        ("encoder.mid_block.resnets.1.norm1.bias", "encoder.mid.block_2.norm1.bias"),
-        ("decoder.up_blocks.0.resnets.2.conv2.weight", "decoder.up.3.block.2.conv2.weight"),
-        ("decoder.up_blocks.0.upsamplers.0.conv.weight", "decoder.up.3.upsample.conv.weight"),
-        ("decoder.mid_block.attentions.0.group_norm.weight", "decoder.mid.attn_1.norm.weight"),
+        (
+            "encoder.down_blocks.0.downsamplers.0.conv.weight",
+            "encoder.down.0.downsample.conv.weight",
+        ),
+        (
+            "encoder.down_blocks.1.resnets.0.conv_shortcut.bias",
+            "encoder.down.1.block.0.nin_shortcut.bias",
+        ),
+        (
+            "encoder.mid_block.resnets.1.norm1.bias",
+            "encoder.mid.block_2.norm1.bias",
+        ),
+        (
+            "decoder.up_blocks.0.resnets.2.conv2.weight",
+            "decoder.up.3.block.2.conv2.weight",
+        ),
+        (
+            "decoder.up_blocks.0.upsamplers.0.conv.weight",
+            "decoder.up.3.upsample.conv.weight",
+        ),
+        (
+            "decoder.mid_block.attentions.0.group_norm.weight",
+            "decoder.mid.attn_1.norm.weight",
+        ),
         ("decoder.conv_norm_out.bias", "decoder.norm_out.bias"),
         ("quant_conv.weight", "quant_conv.weight"),
     ] {
         assert_eq!(place(ours).name, theirs);
     }
     let q = place("encoder.mid_block.attentions.0.to_q.weight");
-    assert_eq!((q.name.as_str(), q.dims), ("encoder.mid.attn_1.q.weight", Some(4)));
+    assert_eq!(
+        (q.name.as_str(), q.dims),
+        ("encoder.mid.attn_1.q.weight", Some(4))
+    );
     let out = place("encoder.mid_block.attentions.0.to_out.0.bias");
-    assert_eq!((out.name.as_str(), out.dims), ("encoder.mid.attn_1.proj_out.bias", None));
+    assert_eq!(
+        (out.name.as_str(), out.dims),
+        ("encoder.mid.attn_1.proj_out.bias", None)
+    );
 }
 
 prop_compose! {

@@ -21,9 +21,8 @@ pub fn autoencoder_config(
     } else {
         ("down_blocks", "resnets", "attentions")
     };
-    let block = |i: usize, j: usize| {
-        format!("encoder.{level_word}.{i}.{block_word}.{j}.conv2.weight")
-    };
+    let block =
+        |i: usize, j: usize| format!("encoder.{level_word}.{i}.{block_word}.{j}.conv2.weight");
     let count = shapes.count(|i| block(i, 0));
     let resblocks = shapes.count(|j| block(0, j));
     let levels = (0..count).map(|i| {

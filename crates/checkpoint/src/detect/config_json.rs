@@ -191,15 +191,28 @@ fn unet_only() -> Vec<Only> {
 /// # Errors
 /// The first key whose value is not built here.
 pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
-    let keys = Keys::check("unet/config.json", value, &UNET_READ, &UNET_FREE, &unet_only())?;
+    let keys = Keys::check(
+        "unet/config.json",
+        value,
+        &UNET_READ,
+        &UNET_FREE,
+        &unet_only(),
+    )?;
     let conditional = keys.text("_class_name", "UNet2DConditionModel")? != "UNet2DModel";
     for key in ["only_cross_attention", "mid_block_only_cross_attention"] {
-        if keys.get(key).is_some_and(|value| value != &Value::Bool(false)) {
+        if keys
+            .get(key)
+            .is_some_and(|value| value != &Value::Bool(false))
+        {
             return Err(keys.bad(key, "false"));
         }
     }
     let (plain, attentive, middle): (&str, &str, &str) = if conditional {
-        ("DownBlock2D", "CrossAttnDownBlock2D", "UNetMidBlock2DCrossAttn")
+        (
+            "DownBlock2D",
+            "CrossAttnDownBlock2D",
+            "UNetMidBlock2DCrossAttn",
+        )
     } else {
         ("DownBlock2D", "AttnDownBlock2D", "UNetMidBlock2D")
     };
@@ -222,7 +235,10 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         .collect();
     let up = keys.texts("up_block_types", &[])?;
     if !up.is_empty() && up != mirrored {
-        return Err(keys.bad("up_block_types", &format!("{mirrored:?}, the way down mirrored")));
+        return Err(keys.bad(
+            "up_block_types",
+            &format!("{mirrored:?}, the way down mirrored"),
+        ));
     }
     if keys.text("mid_block_type", middle)? != middle {
         return Err(keys.bad("mid_block_type", middle));
@@ -281,7 +297,11 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
     Ok(config)
 }
 
-fn heads(keys: &Keys<'_>, channels: &[usize], conditional: bool) -> Result<Vec<Heads>, DetectError> {
+fn heads(
+    keys: &Keys<'_>,
+    channels: &[usize],
+    conditional: bool,
+) -> Result<Vec<Heads>, DetectError> {
     let count = channels.len();
     if !conditional {
         // Without a width the whole level is one head.
@@ -324,7 +344,9 @@ fn labels(keys: &Keys<'_>) -> Result<Labels, DetectError> {
                 (None, _) => {
                     Err(keys.bad("projection_class_embeddings_input_dim", "a whole number"))
                 }
-                (_, Some(_)) => Err(keys.bad("num_class_embeds", "null beside addition_embed_type")),
+                (_, Some(_)) => {
+                    Err(keys.bad("num_class_embeds", "null beside addition_embed_type"))
+                }
             };
         }
         _ => return Err(keys.bad("addition_embed_type", "null or text_time")),
@@ -383,7 +405,10 @@ pub fn autoencoder_from_json(value: &Value) -> Result<AutoencoderConfig, DetectE
     });
     let mirrored: Vec<&str> = mirrored.collect();
     if keys.texts("up_block_types", &["UpDecoderBlock2D"])? != mirrored {
-        return Err(keys.bad("up_block_types", &format!("{mirrored:?}, the encoder mirrored")));
+        return Err(keys.bad(
+            "up_block_types",
+            &format!("{mirrored:?}, the encoder mirrored"),
+        ));
     }
     let channels = match keys.get("block_out_channels") {
         Some(_) => keys.sizes("block_out_channels", down.len(), 0)?,

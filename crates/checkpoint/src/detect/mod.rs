@@ -17,9 +17,11 @@ use std::collections::HashMap;
 use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 
 pub use autoencoder::{autoencoder_config, autoencoder_layout};
+pub(crate) use clip::OPEN_CLIP_WIDTH;
 pub use clip::{clip_config, clip_from_json, clip_layout};
 pub use config_json::{autoencoder_from_json, latent_scale_from_json, unet_from_json};
 pub use open::{Checkpoint, DetectedPart, Form, OpenOptions};
+pub(crate) use open::{config_metadata_key, detect_part};
 pub use scheduler::SchedulerConfig;
 pub use unet::{unet_config, unet_layout};
 
@@ -71,7 +73,7 @@ pub enum DetectError {
 }
 
 /// A network's configuration.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartConfig {
     /// Of the denoising network.

@@ -39,7 +39,10 @@ pub struct DetectedPart {
     pub prefix: &'static str,
     /// How it is built.
     pub config: PartConfig,
+    /// Which of [`Checkpoint::weights`] holds it.
     pub(crate) weights: usize,
+    /// Its place among [`Checkpoint::parts`].
+    pub(crate) index: usize,
 }
 
 /// Choices in opening a model.
@@ -97,7 +100,10 @@ impl Checkpoint {
         let path = file.path().to_owned();
         let metadata = file.metadata().clone();
         let weights = Weights::from(file);
-        let mut scheduler = SchedulerConfig::stable_diffusion();
+        let mut scheduler = match metadata.get("latent.scheduler") {
+            None => SchedulerConfig::stable_diffusion(),
+            Some(text) => SchedulerConfig::from_text(text).map_err(at(&path))?,
+        };
         if let Some(betas) = numbers(&weights, "betas")? {
             scheduler.trained_with(&betas);
         }
@@ -112,11 +118,15 @@ impl Checkpoint {
         }
         let mut parts = Vec::with_capacity(found.len());
         for found in found {
-            let mut config = config_of(&weights, &found).map_err(at(&path))?;
-            if let PartConfig::Autoencoder { scale: slot, .. } = &mut config {
+            let mut config = config_of(&weights, &metadata, &found).map_err(at(&path))?;
+            if let PartConfig::Autoencoder {
+                scale: slot @ None, ..
+            } = &mut config
+            {
                 *slot = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
             }
-            parts.push(detected(&found, config, 0));
+            let index = parts.len();
+            parts.push(detected(&found, config, (0, index)));
         }
         Ok(Self {
             path,
@@ -153,7 +163,9 @@ impl Checkpoint {
                             checkpoint.scheduler =
                                 SchedulerConfig::from_json(config).map_err(at(&path))?;
                         }
-                        _ => checkpoint.others.push(format!("{} ({class})", component.name)),
+                        _ => checkpoint
+                            .others
+                            .push(format!("{} ({class})", component.name)),
                     }
                     continue;
                 }
@@ -178,8 +190,8 @@ impl Checkpoint {
                 component: part,
                 ..found
             };
-            let index = checkpoint.weights.len();
-            checkpoint.parts.push(detected(&found, config, index));
+            let at = (checkpoint.weights.len(), checkpoint.parts.len());
+            checkpoint.parts.push(detected(&found, config, at));
             for file in weights.files() {
                 checkpoint.metadata.extend(file.metadata().clone());
             }
@@ -223,7 +235,11 @@ impl Checkpoint {
         found.ok_or_else(|| ModelError::NoPart {
             path: self.path.clone(),
             wanted: part,
-            found: self.parts.iter().map(|found| found.part.to_string()).collect(),
+            found: self
+                .parts
+                .iter()
+                .map(|found| found.part.to_string())
+                .collect(),
         })
     }
 
@@ -258,13 +274,14 @@ fn same_kind(a: Part, b: Part) -> bool {
     a == b || (text(a) && text(b))
 }
 
-fn detected(found: &Found, config: PartConfig, weights: usize) -> DetectedPart {
+fn detected(found: &Found, config: PartConfig, (weights, index): (usize, usize)) -> DetectedPart {
     DetectedPart {
         part: found.component,
         scheme: found.scheme,
         prefix: found.prefix,
         config,
         weights,
+        index,
     }
 }
 
@@ -296,17 +313,50 @@ fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
         .map(|info| (info.name.as_str(), info.shape.as_slice()))
 }
 
-fn config_of(weights: &Weights, found: &Found) -> Result<PartConfig, DetectError> {
-    let shapes = Shapes::new(pairs(weights.tensors()), found.prefix);
+/// The metadata key under which a file states the configuration of `part`, where its tensors do not.
+pub(crate) fn config_metadata_key(part: Part) -> &'static str {
+    match part {
+        Part::Unet => "latent.unet",
+        Part::Autoencoder => "latent.autoencoder",
+        Part::TextEncoder => "latent.text_encoder",
+        Part::TextEncoder2 => "latent.text_encoder_2",
+    }
+}
+
+/// The configuration of one network of a single file: as stated in the metadata, else from its tensors.
+fn config_of(
+    weights: &Weights,
+    metadata: &BTreeMap<String, String>,
+    found: &Found,
+) -> Result<PartConfig, DetectError> {
+    let key = config_metadata_key(found.component);
+    let Some(text) = metadata.get(key) else {
+        return detect_part(&Shapes::new(pairs(weights.tensors()), found.prefix), found);
+    };
+    let settings = |problem: String| DetectError::Settings { what: key, problem };
+    let config: PartConfig = serde_json::from_str(text).map_err(|e| settings(e.to_string()))?;
+    match (&config, found.component) {
+        (PartConfig::Unet(config), Part::Unet) => config.validate()?,
+        (PartConfig::Autoencoder { network, .. }, Part::Autoencoder) => network.validate()?,
+        (PartConfig::TextEncoder(config), Part::TextEncoder | Part::TextEncoder2) => {
+            config.validate()?;
+        }
+        _ => return Err(settings("it describes another network".into())),
+    }
+    Ok(config)
+}
+
+/// The configuration of the network `found` from its tensors.
+pub(crate) fn detect_part(shapes: &Shapes<'_>, found: &Found) -> Result<PartConfig, DetectError> {
     match found.component {
-        Part::Unet => unet_config(&shapes, found.scheme).map(PartConfig::Unet),
+        Part::Unet => unet_config(shapes, found.scheme).map(PartConfig::Unet),
         Part::Autoencoder => Ok(PartConfig::Autoencoder {
-            network: autoencoder_config(&shapes, found.scheme)?,
+            network: autoencoder_config(shapes, found.scheme)?,
             scale: None,
             shift: None,
         }),
         Part::TextEncoder | Part::TextEncoder2 => {
-            clip_config(&shapes, found.scheme).map(PartConfig::TextEncoder)
+            clip_config(shapes, found.scheme).map(PartConfig::TextEncoder)
         }
     }
 }
@@ -322,9 +372,7 @@ fn config_from(part: Part, json: &Value) -> Result<PartConfig, DetectError> {
                 shift,
             })
         }
-        Part::TextEncoder | Part::TextEncoder2 => {
-            clip_from_json(json).map(PartConfig::TextEncoder)
-        }
+        Part::TextEncoder | Part::TextEncoder2 => clip_from_json(json).map(PartConfig::TextEncoder),
     }
 }
 

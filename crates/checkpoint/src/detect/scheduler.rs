@@ -117,12 +117,11 @@ impl SchedulerConfig {
         let mut object: Map<String, Value> = value.as_object().cloned().unwrap_or_default();
         // A null means "not set"; the fields that may be unset read it so, the others take their default.
         object.retain(|_, value| !value.is_null());
-        let config: Self = serde_json::from_value(Value::Object(object)).map_err(|e| {
-            DetectError::Settings {
+        let config: Self =
+            serde_json::from_value(Value::Object(object)).map_err(|e| DetectError::Settings {
                 what: "scheduler_config.json",
                 problem: e.to_string(),
-            }
-        })?;
+            })?;
         let bad = |key: &str, value: &str, expected: &'static str| DetectError::Key {
             what: "scheduler_config.json",
             key: key.to_owned(),
@@ -133,12 +132,7 @@ impl SchedulerConfig {
             let value = short(betas);
             return Err(bad("trained_betas", &value, "null: a β schedule by name"));
         }
-        let named = [
-            "linear",
-            "scaled_linear",
-            "squaredcos_cap_v2",
-            "sigmoid",
-        ];
+        let named = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"];
         if !named.contains(&config.beta_schedule.as_str()) {
             let expected = "linear, scaled_linear, squaredcos_cap_v2 or sigmoid";
             return Err(bad("beta_schedule", &config.beta_schedule, expected));
@@ -158,6 +152,18 @@ impl SchedulerConfig {
             return Err(bad("num_train_timesteps", &value, "1 to 1000000"));
         }
         Ok(config)
+    }
+
+    /// [`from_json`](Self::from_json) of a text.
+    ///
+    /// # Errors
+    /// Also when it is not JSON.
+    pub fn from_text(text: &str) -> Result<Self, DetectError> {
+        let value = serde_json::from_str(text).map_err(|e| DetectError::Settings {
+            what: "scheduler_config.json",
+            problem: e.to_string(),
+        })?;
+        Self::from_json(&value)
     }
 
     /// The `scheduler_config.json` of these settings.
@@ -180,7 +186,9 @@ impl SchedulerConfig {
             return;
         }
         let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * b;
-        let known = BETAS.iter().find(|(a, b)| near(first, *a) && near(last, *b));
+        let known = BETAS
+            .iter()
+            .find(|(a, b)| near(first, *a) && near(last, *b));
         (self.beta_start, self.beta_end) = known.copied().unwrap_or((first, last));
         self.num_train_timesteps = betas.len();
         let middle = betas[betas.len() / 2];
@@ -259,11 +267,23 @@ mod tests {
     #[test]
     fn unknown_schedules_are_errors() {
         for (json, key) in [
-            (serde_json::json!({"trained_betas": [0.1, 0.2]}), "trained_betas"),
-            (serde_json::json!({"beta_schedule": "laplace"}), "beta_schedule"),
-            (serde_json::json!({"prediction_type": "w"}), "prediction_type"),
+            (
+                serde_json::json!({"trained_betas": [0.1, 0.2]}),
+                "trained_betas",
+            ),
+            (
+                serde_json::json!({"beta_schedule": "laplace"}),
+                "beta_schedule",
+            ),
+            (
+                serde_json::json!({"prediction_type": "w"}),
+                "prediction_type",
+            ),
             (serde_json::json!({"beta_end": 1.5}), "beta_start"),
-            (serde_json::json!({"num_train_timesteps": 0}), "num_train_timesteps"),
+            (
+                serde_json::json!({"num_train_timesteps": 0}),
+                "num_train_timesteps",
+            ),
             (serde_json::json!({"beta_start": "x"}), "invalid type"),
         ] {
             let error = SchedulerConfig::from_json(&json).unwrap_err().to_string();
@@ -293,8 +313,12 @@ mod tests {
 
     #[test]
     fn a_training_file_may_say_v() {
-        assert!(yaml_says_v("model:\n  params:\n    parameterization: \"v\" # 768\n"));
+        assert!(yaml_says_v(
+            "model:\n  params:\n    parameterization: \"v\" # 768\n"
+        ));
         assert!(yaml_says_v("parameterization: v"));
-        assert!(!yaml_says_v("parameterization: \"eps\"\n# parameterization: v"));
+        assert!(!yaml_says_v(
+            "parameterization: \"eps\"\n# parameterization: v"
+        ));
     }
 }

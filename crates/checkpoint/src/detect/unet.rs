@@ -94,7 +94,9 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
     let has_middle = shapes.has(&format!("{middle}.norm.weight"))
         || shapes.has(&format!("{middle}.group_norm.weight"));
     let modules = seen.iter().filter_map(|level| level.attention.clone());
-    let modules: Vec<String> = modules.chain(has_middle.then(|| middle.to_owned())).collect();
+    let modules: Vec<String> = modules
+        .chain(has_middle.then(|| middle.to_owned()))
+        .collect();
     let transformer = modules
         .iter()
         .find(|module| shapes.has(&format!("{module}.proj_in.weight")));

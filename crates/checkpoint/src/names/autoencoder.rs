@@ -92,7 +92,10 @@ impl AutoencoderLayout {
                     }
                 }
                 if original {
-                    table.pair(format!("{ours}.{resample}.0"), format!("{theirs}.{sampler}"));
+                    table.pair(
+                        format!("{ours}.{resample}.0"),
+                        format!("{theirs}.{sampler}"),
+                    );
                 }
             }
         }

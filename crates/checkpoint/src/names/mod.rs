@@ -22,7 +22,7 @@ use std::collections::HashMap;
 pub use autoencoder::AutoencoderLayout;
 pub use clip::ClipLayout;
 pub use ignored::{ignored, matches};
-pub use scope::{Part, Found, Scheme, find};
+pub use scope::{Found, Part, Scheme, find};
 pub use unet::{Attention, UnetLayout};
 
 /// What part of a stored tensor a parameter is.
@@ -179,11 +179,7 @@ impl Table {
         loop {
             let tail = name[end..].strip_prefix('.').unwrap_or(&name[end..]);
             let rules = index.get(&name[..end]).into_iter().flatten();
-            hits.extend(
-                rules
-                    .filter(|&&i| keep(&self.rules[i]))
-                    .map(|&i| (i, tail)),
-            );
+            hits.extend(rules.filter(|&&i| keep(&self.rules[i])).map(|&i| (i, tail)));
             match name[..end].rfind('.') {
                 Some(dot) => end = dot,
                 None if end > 0 => end = 0,

@@ -70,7 +70,12 @@ const PLACES: [(Part, Scheme, &str, &str); 19] = {
     const OLD_MIDDLE: &str = "decoder.mid.block_1.conv1.weight";
     const NEW_MIDDLE: &str = "decoder.mid_block.resnets.0.conv1.weight";
     [
-        (Unet, Ldm, "model.diffusion_model.", "input_blocks.0.0.weight"),
+        (
+            Unet,
+            Ldm,
+            "model.diffusion_model.",
+            "input_blocks.0.0.weight",
+        ),
         (Unet, Ldm, "", "input_blocks.0.0.weight"),
         (Unet, Diffusers, "", RESNET),
         (Unet, Diffusers, "unet.", RESNET),
@@ -79,16 +84,41 @@ const PLACES: [(Part, Scheme, &str, &str); 19] = {
         (Autoencoder, Ldm, "vae.", OLD_MIDDLE),
         (Autoencoder, Diffusers, "", NEW_MIDDLE),
         (Autoencoder, Diffusers, "vae.", NEW_MIDDLE),
-        (TextEncoder, Diffusers, "cond_stage_model.transformer.text_model.", TOKENS),
-        (TextEncoder, Diffusers, "cond_stage_model.transformer.", TOKENS),
-        (TextEncoder, Diffusers, "conditioner.embedders.0.transformer.text_model.", TOKENS),
+        (
+            TextEncoder,
+            Diffusers,
+            "cond_stage_model.transformer.text_model.",
+            TOKENS,
+        ),
+        (
+            TextEncoder,
+            Diffusers,
+            "cond_stage_model.transformer.",
+            TOKENS,
+        ),
+        (
+            TextEncoder,
+            Diffusers,
+            "conditioner.embedders.0.transformer.text_model.",
+            TOKENS,
+        ),
         (TextEncoder, Diffusers, "text_encoder.text_model.", TOKENS),
         (TextEncoder, Diffusers, "text_model.", TOKENS),
         (TextEncoder, Diffusers, "", TOKENS),
         (TextEncoder, OpenClip, "cond_stage_model.model.", STACKED),
-        (TextEncoder, OpenClip, "conditioner.embedders.0.model.", STACKED),
+        (
+            TextEncoder,
+            OpenClip,
+            "conditioner.embedders.0.model.",
+            STACKED,
+        ),
         (TextEncoder, OpenClip, "", STACKED),
-        (TextEncoder2, OpenClip, "conditioner.embedders.1.model.", STACKED),
+        (
+            TextEncoder2,
+            OpenClip,
+            "conditioner.embedders.1.model.",
+            STACKED,
+        ),
     ]
 };
 

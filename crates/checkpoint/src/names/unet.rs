@@ -171,11 +171,7 @@ fn attention(table: &mut Table, kind: Attention, (ours, theirs): (String, String
                     Some(3),
                 );
             }
-            table.pair_with_dims(
-                format!("{ours}.to_out.0"),
-                format!("{theirs}.proj_out"),
-                3,
-            );
+            table.pair_with_dims(format!("{ours}.to_out.0"), format!("{theirs}.proj_out"), 3);
         }
     }
 }

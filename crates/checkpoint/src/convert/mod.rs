@@ -1,0 +1,314 @@
+//! From every form to every other: diffusers folder, single safetensors file, single `.ckpt`.
+//!
+//! A conversion is a load without a network: the same plan says which stored tensor is which parameter, and the same
+//! tables, read the other way, say what the output calls it. What loading refuses, conversion refuses; what loading
+//! ignores is left out and reported. Where the type is kept, no bit of a weight changes.
+
+mod configs;
+mod tokenizer;
+mod write;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Serialize;
+
+pub use write::{Model, NamedPart, write_file, write_folder};
+
+use crate::detect::{Checkpoint, Form, PartConfig, SchedulerConfig};
+use crate::file::Dtype;
+use crate::file::write::Existing;
+use crate::load::{Assignment, Plan, check_finite, cut, plan, recast, stored};
+use crate::names::{Part, ignored};
+use crate::report::{Mismatch, ModelError};
+
+/// The form to convert to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A diffusers folder; of a file with one network, the folder of that component.
+    Folder,
+    /// One safetensors file with the original names.
+    Safetensors,
+    /// One torch checkpoint with the original names.
+    Ckpt,
+}
+
+impl Target {
+    /// The form that a path asks for: by its ending, a folder if it has none.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            None => Some(Self::Folder),
+            Some("safetensors") => Some(Self::Safetensors),
+            Some("ckpt" | "pt" | "pth") => Some(Self::Ckpt),
+            Some(_) => None,
+        }
+    }
+}
+
+/// How to convert.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvertOptions {
+    /// The form.
+    pub target: Target,
+    /// The type of the weights: F32, F16 or BF16; `None` keeps each tensor's own.
+    pub dtype: Option<Dtype>,
+    /// Take the moving average of the U-Net's weights where there is one.
+    pub moving_average: bool,
+    /// What to do when the output is there already.
+    pub existing: Existing,
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Converted {
+    /// How many parameters were written.
+    pub parameters: usize,
+    /// Tensors and components that are not in the output, each with the reason.
+    pub dropped: Vec<(String, String)>,
+    /// Whether the moving average was taken.
+    pub moving_average: bool,
+}
+
+/// Writes `checkpoint` to `output`. `progress` is called with the parameters written so far and their number.
+///
+/// # Errors
+/// When the input does not fit its own configuration exactly (as in loading), when the target form cannot express the
+/// network, or when the output cannot be written; nothing is left behind then.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    output: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Converted, ModelError> {
+    if let Some(part) = checkpoint
+        .parts
+        .iter()
+        .find(|p| p.part == Part::TextEncoder2)
+    {
+        return Err(request(
+            &checkpoint.path,
+            format!("a model with a {} cannot be converted", part.part),
+        ));
+    }
+    let plans: Vec<Plan> = checkpoint
+        .parts
+        .iter()
+        .map(|part| plan(checkpoint, part, options.moving_average))
+        .collect::<Result<_, _>>()?;
+    let mut converted = Converted {
+        parameters: plans.iter().map(|plan| plan.assignments.len()).sum(),
+        dropped: account(checkpoint, &plans)?,
+        moving_average: plans.iter().any(|plan| plan.moving_average),
+    };
+    for other in &checkpoint.others {
+        if !other.starts_with("tokenizer ") {
+            converted
+                .dropped
+                .push((other.clone(), "not one of the model's networks".into()));
+        }
+    }
+    let sources: Vec<Source<'_>> = checkpoint
+        .parts
+        .iter()
+        .zip(&plans)
+        .map(Source::from)
+        .collect();
+    let find = |part: Part, parameter: &str| {
+        let source = sources.iter().find(|source| source.part == part);
+        let found = source.and_then(|source| source.find(parameter));
+        found.ok_or_else(|| {
+            request(
+                &checkpoint.path,
+                format!("`{parameter}` was not planned for"),
+            )
+        })
+    };
+    let parts = checkpoint.parts.iter().zip(&plans);
+    let parts: Vec<NamedPart> = parts
+        .map(|(part, plan)| {
+            let weights = checkpoint.weights_of(part);
+            let dtypes = plan.assignments.iter().map(|assignment| {
+                let info = stored(weights, &assignment.tensor)?;
+                Ok((
+                    assignment.parameter.clone(),
+                    options.dtype.unwrap_or(info.dtype),
+                ))
+            });
+            Ok(NamedPart {
+                part: part.part,
+                config: part.config.clone(),
+                dtypes: dtypes.collect::<Result<_, ModelError>>()?,
+            })
+        })
+        .collect::<Result<_, ModelError>>()?;
+    let mut metadata = checkpoint.metadata.clone();
+    if checkpoint.form == Form::Folder {
+        metadata.clear();
+    }
+    let model = Model {
+        parts,
+        scheduler: checkpoint.scheduler.clone(),
+        sample_size: None,
+        metadata,
+    };
+    let (mut done, total) = (0, converted.parameters);
+    let mut bytes = |part: Part, parameter: &str| {
+        let (index, assignment) = find(part, parameter)?;
+        let weights = &checkpoint.weights[checkpoint.parts[index].weights];
+        let info = stored(weights, &assignment.tensor)?;
+        let rows = assignment.shape.first().copied().unwrap_or(1);
+        let values = {
+            let values = cut(weights.bytes(&assignment.tensor)?, assignment.piece, rows);
+            check_finite(&values, info, weights)?;
+            match options.dtype.filter(|&dtype| dtype != info.dtype) {
+                None => values.into_owned(),
+                Some(dtype) => recast(&values, info, dtype, weights)?,
+            }
+        };
+        weights.release(&assignment.tensor);
+        done += 1;
+        progress(done, total);
+        Ok(values)
+    };
+    match options.target {
+        Target::Folder => write_folder(output, &model, options.existing, &mut bytes)?,
+        target => write_file(output, target, &model, options.existing, &mut bytes)?,
+    }
+    Ok(converted)
+}
+
+/// A network being converted: its parameters by name.
+struct Source<'a> {
+    part: Part,
+    index: usize,
+    assignments: std::collections::HashMap<&'a str, &'a Assignment>,
+}
+
+impl<'a> From<(&'a crate::detect::DetectedPart, &'a Plan)> for Source<'a> {
+    fn from((part, plan): (&'a crate::detect::DetectedPart, &'a Plan)) -> Self {
+        let assignments = plan.assignments.iter();
+        Self {
+            part: part.part,
+            index: part.index,
+            assignments: assignments.map(|a| (a.parameter.as_str(), a)).collect(),
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    fn find(&self, parameter: &str) -> Option<(usize, &'a Assignment)> {
+        Some((self.index, *self.assignments.get(parameter)?))
+    }
+}
+
+/// Every tensor of every file must be used by a network or be known; what is known and left out is returned.
+fn account(checkpoint: &Checkpoint, plans: &[Plan]) -> Result<Vec<(String, String)>, ModelError> {
+    let mut dropped: Vec<(String, String)> = Vec::new();
+    for (index, weights) in checkpoint.weights.iter().enumerate() {
+        let parts = checkpoint.parts.iter().zip(plans);
+        let plans: Vec<&Plan> = parts
+            .filter(|(part, _)| part.weights == index)
+            .map(|(_, plan)| plan)
+            .collect();
+        let used: HashSet<&str> = plans
+            .iter()
+            .flat_map(|plan| plan.assignments.iter().map(|a| a.tensor.as_str()))
+            .collect();
+        let known: HashSet<&str> = plans
+            .iter()
+            .flat_map(|plan| plan.ignored.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        dropped.extend(plans.iter().flat_map(|plan| plan.ignored.iter().cloned()));
+        let mut unused = Vec::new();
+        for info in weights.tensors() {
+            let name = info.name.as_str();
+            if used.contains(name) || known.contains(name) {
+                continue;
+            }
+            match ignored(name) {
+                Some(reason) => dropped.push((name.to_owned(), reason.to_owned())),
+                None => unused.push(name.to_owned()),
+            }
+        }
+        if !unused.is_empty() {
+            return Err(Box::new(Mismatch {
+                path: weights.path().to_owned(),
+                unused,
+                ..Mismatch::default()
+            })
+            .into());
+        }
+    }
+    dropped.sort();
+    dropped.dedup();
+    Ok(dropped)
+}
+
+pub(crate) fn request(path: &Path, problem: impl Into<String>) -> ModelError {
+    ModelError::Request {
+        path: path.to_owned(),
+        problem: problem.into(),
+    }
+}
+
+/// The latent scale to write where the input does not say one: Stable Diffusion's for its kind of autoencoder.
+fn default_scale(network: &latent_models::AutoencoderConfig) -> f64 {
+    match (network.codebook, network.z_channels) {
+        (None, 4) => 0.18215,
+        _ => 1.0,
+    }
+}
+
+/// Whether a single file's names and shapes lead back to this configuration.
+fn same_config(found: &PartConfig, wanted: &PartConfig) -> bool {
+    match (found, wanted) {
+        (
+            PartConfig::Autoencoder { network: a, .. },
+            PartConfig::Autoencoder {
+                network: b,
+                scale,
+                shift,
+            },
+        ) => {
+            let usual = |scale: f64| (scale - default_scale(b)).abs() < 1e-9;
+            a == b && scale.is_none_or(usual) && shift.is_none_or(|shift| shift == 0.0)
+        }
+        (PartConfig::Unet(a), PartConfig::Unet(b)) => same_unet(a, b),
+        _ => found == wanted,
+    }
+}
+
+/// Equal, where a number of heads and a width of heads may say the same.
+fn same_unet(a: &latent_models::UNetConfig, b: &latent_models::UNetConfig) -> bool {
+    fn counted(config: &latent_models::UNetConfig) -> latent_models::UNetConfig {
+        let mut config = config.clone();
+        let count = |attention: &mut latent_models::unet::Attention, channels: usize| {
+            let heads = attention.heads.count(channels);
+            attention.heads = latent_models::unet::Heads::Count(heads);
+        };
+        for level in &mut config.levels {
+            if let Some(attention) = &mut level.attention {
+                count(attention, level.channels);
+            }
+        }
+        let last = config.levels.last().map_or(0, |level| level.channels);
+        if let Some(attention) = &mut config.middle {
+            count(attention, last);
+        }
+        config
+    }
+    counted(a) == counted(b)
+}
+
+/// Whether `scheduler` describes the same training as what is assumed of a file that says nothing but its prediction
+/// type and zero-terminal-SNR mark.
+fn usual_training(scheduler: &SchedulerConfig) -> bool {
+    let usual = SchedulerConfig::stable_diffusion();
+    (scheduler.beta_start, scheduler.beta_end) == (usual.beta_start, usual.beta_end)
+        && scheduler.beta_schedule == usual.beta_schedule
+        && scheduler.num_train_timesteps == usual.num_train_timesteps
+        && matches!(
+            scheduler.prediction_type.as_str(),
+            "epsilon" | "v_prediction"
+        )
+}
