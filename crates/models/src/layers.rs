@@ -113,6 +113,16 @@ impl GroupNorm {
         ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.eps)
     }
 
+    /// How many groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// What is added to the variance.
+    pub(crate) fn eps(&self) -> f64 {
+        self.eps
+    }
+
     /// [`forward`](Self::forward), then SiLU.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         ops::group_norm_silu(x, self.groups, self.weight.val(), self.bias.val(), self.eps)

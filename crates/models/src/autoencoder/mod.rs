@@ -5,6 +5,7 @@
 
 mod config;
 mod network;
+mod strips;
 
 pub use config::{AutoencoderConfig, AutoencoderLevel};
 pub use network::{

@@ -224,7 +224,7 @@ impl Parts<'_> {
 }
 
 impl Middle {
-    fn forward(&self, mut h: Tensor<4>, padding: Padding) -> Tensor<4> {
+    pub(super) fn forward(&self, mut h: Tensor<4>, padding: Padding) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             h = resnet.forward(h, None, padding);
             if let Some(attention) = self.attentions.get(i) {
@@ -367,10 +367,20 @@ impl Autoencoder {
     ///
     /// Where the shape differs from this; callers validate what comes from users.
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
-        let mut z = self.quantize(z.cast(self.dtype()));
-        if let Some(conv) = &self.post_quant_conv {
-            z = conv.forward(z, self.padding);
-        }
+        let z = self.before_decoder(z);
         self.decoder.forward(z, self.padding).cast(DType::F32)
+    }
+
+    /// What the decoder takes: the latent in the network's type, quantised and through `post_quant_conv`.
+    pub(super) fn before_decoder(&self, z: Tensor<4>) -> Tensor<4> {
+        let z = self.quantize(z.cast(self.dtype()));
+        match &self.post_quant_conv {
+            Some(conv) => conv.forward(z, self.padding),
+            None => z,
+        }
+    }
+
+    pub(super) fn padding(&self) -> Padding {
+        self.padding
     }
 }
