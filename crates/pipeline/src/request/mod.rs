@@ -92,8 +92,10 @@ pub struct Request {
     pub dtype: Option<Dtype>,
     /// A checkpoint file or a diffusers folder.
     pub model: Option<PathBuf>,
-    /// A VAE of its own.
+    /// A VAE to use instead of the model's own.
     pub vae: Option<PathBuf>,
+    /// A text encoder to use instead of the model's own.
+    pub text_encoder: Option<PathBuf>,
     /// Start from this picture (img2img, inpainting, outpainting).
     pub init_image: Option<PathBuf>,
     /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
@@ -156,6 +158,7 @@ impl Default for Request {
             dtype: None,
             model: None,
             vae: None,
+            text_encoder: None,
             init_image: None,
             resize_mode: ResizeMode::default(),
             strength: 0.75,

@@ -130,7 +130,7 @@ pub enum Dtype {
 }
 choice!(Dtype, "dtype", [
     "f32" => F32, "float32" => F32, "fp32" => F32, "full" => F32,
-    "f16" => F16, "float16" => F16, "fp16" => F16, "half" => F16,
+    "f16" => F16, "float16" => F16, "fp16" => F16, "half" => F16, "autocast" => F16,
     "bf16" => Bf16, "bfloat16" => Bf16,
 ]);
 
