@@ -118,8 +118,7 @@ impl Filler {
 /// A1111: fill chunks id by id; a full one is cut back to its last comma when that is at most 20 ids away.
 fn a1111(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>, PromptError> {
     let mut filler = Filler::default();
-    // Where the chunk's latest comma stands. It is set before the chunk is known to have room for that comma, and
-    // survives being moved: both as there, so that chunks break where A1111's do.
+    // Where the chunk's latest comma stands; one that begins a chunk is not remembered, as there.
     let mut comma: Option<usize> = None;
     for stretch in stretches {
         if stretch.is_break() {
@@ -136,7 +135,7 @@ fn a1111(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>
                 && let Some(at) = comma
                 && filled - at <= COMMA_BACKTRACK
             {
-                filler.split((at + 1).min(filled));
+                filler.split(at + 1);
                 comma = None;
             }
             if filler.ids.len() == TEXT_LENGTH {
