@@ -12,6 +12,8 @@
 //! Shapes are the caller's duty: burn panics where they do not fit. Rejected: layers with parameters here (they belong
 //! to `models`, which knows names), and burn's `nn` modules (see `models`).
 
+use burn::tensor::Device;
+
 mod activation;
 mod attention;
 mod conv;
@@ -25,6 +27,11 @@ pub use conv::{ConvShape, Padding, average_2x2, conv2d, crop, nearest_2x};
 pub use linear::{embedding, linear, nearest_row_picture, to_picture, to_tokens};
 pub use norm::{group_norm, group_norm_silu, layer_norm};
 pub use resize::{Filter, resize};
+
+/// Whether `device` is the CPU, where some operations are faster written otherwise than on a GPU.
+fn is_cpu(device: &Device) -> bool {
+    device.clone().inner() == Device::flex()
+}
 
 #[cfg(test)]
 mod test_support;
