@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::candidate::Candidate;
 use super::{TensorFile, Weights};
 use crate::Error;
 use crate::error::shown;
@@ -25,8 +26,6 @@ const CONFIGS: [&str; 4] = [
     "preprocessor_config.json",
     "tokenizer_config.json",
 ];
-/// What weight files are called before their variant and ending: by diffusers, then by transformers.
-const STEMS: [&str; 3] = ["diffusion_pytorch_model", "model", "pytorch_model"];
 
 /// Which of several weight files of one component to read: `….fp16.safetensors` is the variant `fp16`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -199,56 +198,6 @@ impl Component {
     }
 }
 
-/// One way of reading a component's weights; ordered by variant, then by preference.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    variant: String,
-    pickled: bool,
-    sharded: bool,
-    stem: usize,
-    file: String,
-}
-
-impl Candidate {
-    /// Reads `stem[.variant].safetensors`, and of indices both spellings that diffusers has had:
-    /// `stem.safetensors.index[.variant].json` and `stem.safetensors[.variant].index.json`.
-    fn parse(file: &str) -> Option<Self> {
-        let mut parts: Vec<&str> = file.split('.').collect();
-        let stem = STEMS.iter().position(|&stem| stem == parts[0])?;
-        let sharded = *parts.last()? == "json";
-        let ending = if sharded {
-            let ending = *parts.get(1)?;
-            parts.retain(|&part| part != "json");
-            let before = parts.len();
-            parts.retain(|&part| part != "index");
-            if parts.len() == before {
-                return None;
-            }
-            parts.remove(1);
-            ending
-        } else {
-            parts.pop()?
-        };
-        let pickled = match ending {
-            "safetensors" => false,
-            "bin" => true,
-            _ => return None,
-        };
-        let variant = match parts.as_slice() {
-            [_] => "",
-            [_, variant] => variant,
-            _ => return None,
-        };
-        Some(Self {
-            variant: variant.to_owned(),
-            pickled,
-            sharded,
-            stem,
-            file: file.to_owned(),
-        })
-    }
-}
-
 fn components(path: &Path, index_path: &Path, index: &Value) -> Result<Vec<Component>, Error> {
     let mut components = Vec::new();
     for (name, value) in index.as_object().into_iter().flatten() {
@@ -374,45 +323,5 @@ fn folder_error(path: &Path, problem: impl Into<String>) -> Error {
     Error::Folder {
         path: path.to_owned(),
         problem: problem.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weight_files_are_told_by_name() {
-        let parse = |file| Candidate::parse(file).map(|c| (c.variant, c.pickled, c.sharded));
-        let is = |v: &str, pickled, sharded| Some((v.to_owned(), pickled, sharded));
-        assert_eq!(
-            parse("diffusion_pytorch_model.safetensors"),
-            is("", false, false)
-        );
-        assert_eq!(
-            parse("diffusion_pytorch_model.fp16.bin"),
-            is("fp16", true, false)
-        );
-        assert_eq!(parse("pytorch_model.bin"), is("", true, false));
-        assert_eq!(parse("model.safetensors.index.json"), is("", false, true));
-        assert_eq!(
-            parse("model.safetensors.index.fp16.json"),
-            is("fp16", false, true)
-        );
-        assert_eq!(
-            parse("model.safetensors.fp16.index.json"),
-            is("fp16", false, true)
-        );
-        assert_eq!(parse("pytorch_model.bin.index.json"), is("", true, true));
-        for other in [
-            "config.json",
-            "model.onnx",
-            "flax_model.msgpack",
-            "diffusion_pytorch_model-00001-of-00002.safetensors",
-            "diffusion_pytorch_model.fp16-00001-of-00002.bin.txt",
-            "model.json",
-        ] {
-            assert_eq!(parse(other), None, "{other}");
-        }
     }
 }

@@ -21,8 +21,8 @@ pub(super) enum Bytes {
 impl Bytes {
     /// Maps `path`, which must be a regular file.
     pub(super) fn map(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
-        let kind = file.metadata().map_err(Error::io(path, "read its size"))?;
+        // Before opening: to open a pipe is to wait for its writer.
+        let kind = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
         if !kind.is_file() {
             return Err(Error::Unrecognised {
                 path: path.to_owned(),
@@ -32,6 +32,7 @@ impl Bytes {
         if kind.len() == 0 {
             return Ok(Self::Owned(Vec::new()));
         }
+        let file = File::open(path).map_err(Error::io(path, "open"))?;
         // SAFETY: the mapping is private and read-only, and only `u8`s are read from it, so any content is valid.
         // What stays outside our control is another program that rewrites or truncates the file while it is
         // mapped: then values change, or the process receives SIGBUS. Every program that maps checkpoints

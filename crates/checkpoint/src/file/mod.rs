@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::Error;
 
+mod candidate;
 pub mod folder;
 pub mod hash;
 mod mmap;

@@ -99,7 +99,20 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents, Error> {
             let problem = format!("its values overlap those of `{}`", shown(before));
             return Err(Error::tensor(path, &info.name, problem));
         }
+        if range.start > end {
+            let problem = format!(
+                "{} bytes before its values belong to no tensor",
+                range.start - end
+            );
+            return Err(Error::tensor(path, &info.name, problem));
+        }
         (end, before) = (range.end, &info.name);
+    }
+    if end < data {
+        return Err(bad(format!(
+            "{} bytes at its end belong to no tensor",
+            data - end
+        )));
     }
     SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
 

@@ -243,6 +243,9 @@ fn reason(error: ZipError) -> String {
         ZipError::Io(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             "truncated: an entry or the directory at its end is cut off".into()
         }
+        ZipError::InvalidArchive(what) if what.contains("EOCD") => {
+            "truncated: the directory at its end is missing; the download did not finish".into()
+        }
         other => other.to_string(),
     }
 }

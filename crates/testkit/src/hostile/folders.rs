@@ -10,6 +10,9 @@ const INDEX: &str =
 const CONFIG: &str = r#"{"_class_name":"UNet2DConditionModel"}"#;
 const SHARDS: &str = "unet/diffusion_pytorch_model.safetensors.index.json";
 
+/// Name, words of the message, files with their content.
+type Case<'a> = (&'static str, &'static str, Vec<(&'a str, &'a str)>);
+
 pub(super) fn folders(dir: &Path) -> Vec<Hostile> {
     let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(5 << 20));
     let nested = "[".repeat(1 << 20);
@@ -20,7 +23,7 @@ pub(super) fn folders(dir: &Path) -> Vec<Hostile> {
     };
     // An empty shard: a header of two bytes, no tensors.
     let empty = "\x02\0\0\0\0\0\0\0{}";
-    let cases: Vec<(&'static str, &'static str, Vec<(&str, &str)>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("folder with nothing in it", "model_index.json", vec![]),
         (
             "model_index.json is not JSON",
@@ -92,7 +95,7 @@ pub(super) fn folders(dir: &Path) -> Vec<Hostile> {
             ]),
         ),
     ];
-    let write = |(n, (name, says, files)): (usize, (_, _, Vec<(&str, &str)>))| {
+    let write = |(n, (name, says, files)): (usize, Case<'_>)| {
         let path = dir.join(format!("hostile_folder_{n:02}"));
         fs::create_dir_all(&path).expect("a test folder can be written to");
         for (file, content) in files {

@@ -69,13 +69,13 @@ pub(super) fn files() -> Vec<File> {
         ("tensors overlap", "overlap", st, two("[0,8]", "[4,12]", 12)),
         (
             "hole between tensors",
-            "offset",
+            "belong to no tensor",
             st,
             two("[0,8]", "[16,24]", 24),
         ),
         (
             "bytes that belong to no tensor",
-            "covered",
+            "belong to no tensor",
             st,
             one("F32", "[2]", "[0,8]", 100),
         ),

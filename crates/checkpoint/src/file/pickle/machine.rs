@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::forbidden::is_forbidden;
+use super::input::{Input, name_of};
 use super::{Call, Global, Id, Limits, Node, Pickle, PickleError};
 
 /// Reads the pickle at the start of `bytes`; what follows its end mark is left alone.
@@ -11,9 +12,8 @@ use super::{Call, Global, Id, Limits, Node, Pickle, PickleError};
 /// When it is damaged, too large, or holds an opcode or a name that files of weights do not.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Pickle, PickleError> {
     let mut machine = Machine {
-        bytes,
+        input: Input::new(bytes, limits.bytes),
         limits,
-        at: 0,
         opcode: 0,
         nodes: Vec::new(),
         stack: Vec::new(),
@@ -21,17 +21,14 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Pickle, PickleError> {
         memo: HashMap::new(),
     };
     loop {
-        if machine.at >= limits.bytes {
-            return Err(machine.limit("bytes", limits.bytes));
-        }
-        machine.opcode = machine.at;
-        let code = machine.byte()?;
+        machine.opcode = machine.input.at();
+        let code = machine.input.byte()?;
         if code == b'.' {
             let root = machine.pop()?;
             return Ok(Pickle {
                 nodes: machine.nodes,
                 root,
-                len: machine.at,
+                len: machine.input.at(),
             });
         }
         machine.step(code)?;
@@ -39,9 +36,8 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Pickle, PickleError> {
 }
 
 struct Machine<'a> {
-    bytes: &'a [u8],
+    input: Input<'a>,
     limits: &'a Limits,
-    at: usize,
     /// Where the opcode being run is.
     opcode: usize,
     nodes: Vec<Node>,
@@ -57,11 +53,11 @@ impl<'a> Machine<'a> {
     /// Runs one opcode. The letters are those of Python's `pickletools`.
     fn step(&mut self, code: u8) -> Done {
         match code {
-            0x80 => match self.byte()? {
+            0x80 => match self.input.byte()? {
                 version @ 6.. => Err(PickleError::Protocol { version }),
                 _ => Ok(()),
             },
-            0x95 => self.take(8).map(drop), // FRAME: a hint to readers that buffer
+            0x95 => self.input.take(8).map(drop), // FRAME: a hint to readers that buffer
             b'(' => self.mark(),
             b'0' => self.pop_or_mark(),
             b'1' => self.since_mark().map(drop),
@@ -78,7 +74,7 @@ impl<'a> Machine<'a> {
             0x8a => self.long::<1>(),
             0x8b => self.long::<4>(),
             b'G' => {
-                let value = f64::from_be_bytes(self.array()?);
+                let value = f64::from_be_bytes(self.input.array()?);
                 self.push(Node::Float(value))
             }
             0x8c => self.text::<1>(),
@@ -123,7 +119,7 @@ impl<'a> Machine<'a> {
                 self.memorise(index)
             }
             b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
+                let (module, name) = (self.input.line()?, self.input.line()?);
                 self.global(module.to_owned(), name.to_owned())
             }
             0x93 => self.stack_global(),
@@ -146,63 +142,6 @@ impl<'a> Machine<'a> {
                 offset: self.opcode,
             }),
         }
-    }
-
-    // The input.
-
-    fn take(&mut self, count: u64) -> Result<&'a [u8], PickleError> {
-        let truncated = PickleError::Truncated {
-            offset: self.at,
-            wanted: count,
-        };
-        let end = usize::try_from(count)
-            .ok()
-            .and_then(|count| self.at.checked_add(count));
-        let Some(end) = end.filter(|&end| end <= self.bytes.len()) else {
-            return Err(truncated);
-        };
-        if end > self.limits.bytes {
-            return Err(self.limit("bytes", self.limits.bytes));
-        }
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, PickleError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    /// A little-endian number of `N` bytes.
-    fn number<const N: usize>(&mut self) -> Result<u64, PickleError> {
-        let mut wide = [0; 8];
-        wide[..N].copy_from_slice(self.take(N as u64)?);
-        Ok(u64::from_le_bytes(wide))
-    }
-
-    /// Bytes with their length before them, in `N` bytes.
-    fn counted<const N: usize>(&mut self) -> Result<&'a [u8], PickleError> {
-        let count = self.number::<N>()?;
-        self.take(count)
-    }
-
-    fn line(&mut self) -> Result<&'a str, PickleError> {
-        let start = self.at;
-        let rest = &self.bytes[start..];
-        let Some(end) = rest.iter().take(4096).position(|&byte| byte == b'\n') else {
-            return Err(PickleError::Truncated {
-                offset: start,
-                wanted: rest.len().min(4096) as u64 + 1,
-            });
-        };
-        self.at = start + end + 1;
-        std::str::from_utf8(&rest[..end]).map_err(|_| PickleError::Utf8 { offset: start })
     }
 
     // The stack.
@@ -286,12 +225,12 @@ impl<'a> Machine<'a> {
     // Values.
 
     fn int<const N: usize>(&mut self, value: impl Fn([u8; N]) -> i64) -> Done {
-        let bytes = self.array()?;
+        let bytes = self.input.array()?;
         self.push(Node::Int(value(bytes)))
     }
 
     fn long<const N: usize>(&mut self) -> Done {
-        let bytes = self.counted::<N>()?;
+        let bytes = self.input.counted::<N>()?;
         if bytes.len() > 8 {
             return self.push(Node::Long(bytes.to_vec()));
         }
@@ -306,7 +245,7 @@ impl<'a> Machine<'a> {
     }
 
     fn text<const N: usize>(&mut self) -> Done {
-        let bytes = self.counted::<N>()?;
+        let bytes = self.input.counted::<N>()?;
         let offset = self.opcode;
         let text = std::str::from_utf8(bytes).map_err(|_| PickleError::Utf8 { offset })?;
         self.push(Node::Text(text.to_owned()))
@@ -314,7 +253,7 @@ impl<'a> Machine<'a> {
 
     /// A Python 2 string: text in old files, and the bytes of numpy scalars.
     fn string<const N: usize>(&mut self) -> Done {
-        let bytes = self.counted::<N>()?;
+        let bytes = self.input.counted::<N>()?;
         self.push(match std::str::from_utf8(bytes) {
             Ok(text) => Node::Text(text.to_owned()),
             Err(_) => Node::Bytes(bytes.to_vec()),
@@ -322,7 +261,7 @@ impl<'a> Machine<'a> {
     }
 
     fn data<const N: usize>(&mut self) -> Done {
-        let bytes = self.counted::<N>()?;
+        let bytes = self.input.counted::<N>()?;
         self.push(Node::Bytes(bytes.to_vec()))
     }
 
@@ -342,14 +281,14 @@ impl<'a> Machine<'a> {
     // The memo.
 
     fn recall<const N: usize>(&mut self) -> Done {
-        let index = self.number::<N>()? as u32;
+        let index = self.input.number::<N>()? as u32;
         let offset = self.opcode;
         let found = self.memo.get(&index).copied();
         self.push_id(found.ok_or(PickleError::Memo { index, offset })?)
     }
 
     fn store<const N: usize>(&mut self) -> Done {
-        let index = self.number::<N>()? as u32;
+        let index = self.input.number::<N>()? as u32;
         self.memorise(index)
     }
 
@@ -453,29 +392,5 @@ impl<'a> Machine<'a> {
             _ => return Err(wrong),
         }
         Ok(())
-    }
-}
-
-/// The opcodes that Python knows and this machine does not, for messages.
-fn name_of(code: u8) -> &'static str {
-    match code {
-        b'i' => "INST",
-        b'o' => "OBJ",
-        b'P' => "PERSID",
-        b'I' => "INT",
-        b'L' => "LONG",
-        b'F' => "FLOAT",
-        b'S' => "STRING",
-        b'V' => "UNICODE",
-        b'l' => "LIST",
-        b'd' => "DICT",
-        b'g' => "GET",
-        b'p' => "PUT",
-        0x82 => "EXT1",
-        0x83 => "EXT2",
-        0x84 => "EXT4",
-        0x97 => "NEXT_BUFFER",
-        0x98 => "READONLY_BUFFER",
-        _ => "unknown",
     }
 }

@@ -14,6 +14,7 @@
 
 mod error;
 mod forbidden;
+mod input;
 mod machine;
 pub(super) mod writer;
 
