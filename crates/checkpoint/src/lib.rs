@@ -9,10 +9,23 @@
 //! here can call); reading a whole file into memory (it doubles what loading needs); and repairing damaged files (a
 //! model that is half there gives pictures that are half right).
 
+pub mod convert;
+pub mod detect;
 mod error;
 pub mod file;
+pub mod info;
+pub mod load;
+pub mod names;
+pub mod report;
+pub mod tiny;
 
+pub use convert::{ConvertOptions, Converted, Target, convert};
+pub use detect::{Checkpoint, DetectedPart, Form, PartConfig, SchedulerConfig};
 pub use error::Error;
 pub use file::{
     Component, Dtype, FileFormat, Folder, Source, TensorFile, TensorInfo, Variant, Weights, open,
 };
+pub use info::{Info, InfoOptions, inspect};
+pub use load::LoadOptions;
+pub use names::{Part, Scheme};
+pub use report::{Mismatch, ModelError, Report};

@@ -216,6 +216,8 @@ fn the_first_stage_has_the_names_that_are_published() {
     ] {
         assert_eq!(place(ours).name, theirs);
     }
+    let norm = place("decoder.mid_block.attentions.0.group_norm.weight");
+    assert_eq!(norm.dims, None);
     let q = place("encoder.mid_block.attentions.0.to_q.weight");
     assert_eq!(
         (q.name.as_str(), q.dims),

@@ -116,16 +116,16 @@ fn resnet(table: &mut Table, ours: &str, theirs: &str) {
 fn attention(table: &mut Table, original: bool, ours: &str, theirs: &str) {
     for (new, first, old) in ATTENTION {
         let parameter = format!("{ours}.{new}");
-        if original {
-            table.pair_with_dims(parameter.clone(), format!("{theirs}.{first}"), 4);
-            if first == "norm" {
+        match (original, first) {
+            (true, "norm") => {
+                table.pair(parameter.clone(), format!("{theirs}.norm"));
                 // A repackaged file of 2022 mixes diffusers' word into the original names.
                 table.also(parameter, format!("{theirs}.{new}"));
             }
-        } else if old != new {
-            table.also(parameter, format!("{ours}.{old}"));
-        } else {
-            table.also(parameter, format!("{ours}.{first}"));
+            // Single-file checkpoints keep these matrices as 1×1 convolutions.
+            (true, _) => table.pair_with_dims(parameter, format!("{theirs}.{first}"), 4),
+            (false, "norm") => table.also(parameter, format!("{ours}.{first}")),
+            (false, _) => table.also(parameter, format!("{ours}.{old}")),
         }
     }
 }

@@ -1,0 +1,175 @@
+//! A checkpoint of Stable Diffusion 1's shape, a thousandth of its size, written on the spot.
+//!
+//! Tests and demonstrations need a model and no clone can carry a real one. This one has every kind of layer that the
+//! real one has. Its weights come from the caller, by name, so that this crate knows no recipe.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use latent_models::autoencoder::AutoencoderLevel;
+use latent_models::clip::Activation;
+use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
+use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
+
+use crate::convert::{Model, NamedPart, Target, write_file, write_folder};
+use crate::detect::{PartConfig, SchedulerConfig};
+use crate::file::Dtype;
+use crate::file::write::Existing;
+use crate::names::Part;
+use crate::report::ModelError;
+
+/// The side of the latent that the tiny model draws by default: pictures of 64×64.
+pub const TINY_LATENT: usize = 8;
+
+/// The tiny U-Net; `in_channels` is 4, or 9 for an inpainting model.
+pub fn tiny_unet(in_channels: usize) -> UNetConfig {
+    let attention = Attention {
+        heads: Heads::Count(8),
+        depth: 1,
+    };
+    let level = |channels: usize, attends: bool| Level {
+        channels,
+        resblocks: 2,
+        attention: attends.then_some(attention),
+    };
+    UNetConfig {
+        in_channels,
+        out_channels: 4,
+        model_channels: 32,
+        levels: vec![
+            level(32, true),
+            level(64, true),
+            level(64, true),
+            level(96, false),
+        ],
+        middle: Some(attention),
+        context: Some(48),
+        projection: Projection::Conv,
+        time_shift: TimeShift::Additive,
+        resample: Resample::Conv,
+        labels: Labels::None,
+        norm_groups: 32,
+    }
+}
+
+/// The tiny autoencoder, of downsampling 8.
+pub fn tiny_autoencoder() -> AutoencoderConfig {
+    let levels = [32, 32, 64, 64].into_iter();
+    AutoencoderConfig {
+        in_channels: 3,
+        out_channels: 3,
+        levels: levels
+            .map(|channels| AutoencoderLevel {
+                channels,
+                attention: false,
+            })
+            .collect(),
+        resblocks: 2,
+        middle_attention: true,
+        z_channels: 4,
+        latent_channels: 4,
+        double_z: true,
+        quant_conv: true,
+        post_quant_conv: true,
+        codebook: None,
+        norm_groups: 32,
+    }
+}
+
+/// The tiny text encoder.
+pub fn tiny_text_encoder() -> ClipTextConfig {
+    ClipTextConfig {
+        vocabulary: 49408,
+        width: 48,
+        layers: 3,
+        heads: 4,
+        intermediate: 192,
+        activation: Activation::QuickGelu,
+        positions: 77,
+        projection: None,
+    }
+}
+
+/// Where [`write_tiny`] wrote.
+#[derive(Clone, Debug)]
+pub struct TinyPaths {
+    /// The diffusers folder.
+    pub folder: PathBuf,
+    /// The single safetensors file.
+    pub safetensors: PathBuf,
+    /// The single torch checkpoint.
+    pub ckpt: PathBuf,
+}
+
+/// Writes the tiny checkpoint into `dir` (which must exist) in its three forms, in f16: `diffusers/`,
+/// `model.safetensors` and `model.ckpt`. What is there under these names is replaced.
+///
+/// `weights` gives a parameter's values from the component (`unet`, `vae`, `text_encoder`), its published name and its
+/// shape.
+///
+/// # Errors
+/// When a file cannot be written, or `weights` gives another number of values than the shape says.
+pub fn write_tiny(
+    dir: &Path,
+    in_channels: usize,
+    weights: &mut dyn FnMut(&str, &str, &[usize]) -> Vec<f16>,
+) -> Result<TinyPaths, ModelError> {
+    let paths = TinyPaths {
+        folder: dir.join("diffusers"),
+        safetensors: dir.join("model.safetensors"),
+        ckpt: dir.join("model.ckpt"),
+    };
+    let model = tiny_model(in_channels);
+    let mut shapes: HashMap<(Part, String), Vec<usize>> = HashMap::new();
+    for part in &model.parts {
+        for (name, shape) in part.config.parameters() {
+            shapes.insert((part.part, name), shape);
+        }
+    }
+    let mut values = |part: Part, name: &str| {
+        let shape = shapes.get(&(part, name.to_owned()));
+        let shape = shape.map_or(&[] as &[usize], Vec::as_slice);
+        let drawn = weights(part.folder(), name, shape);
+        Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
+    };
+    let existing = Existing::Replace;
+    write_folder(&paths.folder, &model, existing, &mut values)?;
+    for (path, target) in [
+        (&paths.safetensors, Target::Safetensors),
+        (&paths.ckpt, Target::Ckpt),
+    ] {
+        write_file(path, target, &model, existing, &mut values)?;
+    }
+    Ok(paths)
+}
+
+fn tiny_model(in_channels: usize) -> Model {
+    let part = |part: Part, config: PartConfig| {
+        let parameters = config.parameters().into_iter();
+        let dtypes = parameters.map(|(name, _)| (name, Dtype::F16)).collect();
+        NamedPart {
+            part,
+            config,
+            dtypes,
+        }
+    };
+    let autoencoder = PartConfig::Autoencoder {
+        network: tiny_autoencoder(),
+        scale: None,
+        shift: None,
+    };
+    Model {
+        parts: vec![
+            part(Part::Unet, PartConfig::Unet(tiny_unet(in_channels))),
+            part(Part::Autoencoder, autoencoder),
+            part(
+                Part::TextEncoder,
+                PartConfig::TextEncoder(tiny_text_encoder()),
+            ),
+        ],
+        scheduler: SchedulerConfig::stable_diffusion(),
+        sample_size: Some(TINY_LATENT),
+        metadata: BTreeMap::new(),
+    }
+}

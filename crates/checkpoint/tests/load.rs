@@ -1,0 +1,552 @@
+//! Loading the tiny checkpoint in every form and in every historical variant.
+
+mod support;
+
+use latent_checkpoint::detect::{autoencoder_from_json, clip_from_json, unet_from_json};
+use latent_checkpoint::names::ema_name;
+use latent_checkpoint::tiny::{tiny_autoencoder, tiny_text_encoder, tiny_unet};
+use latent_checkpoint::{
+    Checkpoint, Dtype, Mismatch, ModelError, Part, PartConfig, SchedulerConfig, Scheme, inspect,
+};
+use latent_models::named;
+use latent_models::unet::Heads;
+use latent_testkit::recipe;
+use serde_json::json;
+use support::{Tensors, all_values, options, tiny, values};
+
+fn quiet(_: usize, _: usize) {}
+
+#[test]
+fn the_three_forms_load_to_the_recipe_bit_for_bit() {
+    let paths = tiny();
+    let forms = [&paths.folder, &paths.safetensors, &paths.ckpt];
+    let loaded: Vec<_> = forms.iter().map(|path| all_values(path)).collect();
+    let shapes = [
+        ("unet", PartConfig::Unet(tiny_unet(4)).parameters()),
+        (
+            "text_encoder",
+            PartConfig::TextEncoder(tiny_text_encoder()).parameters(),
+        ),
+    ];
+    for (component, parameters) in shapes {
+        for (name, shape) in parameters {
+            let name = format!("{component}/{name}");
+            assert_eq!(loaded[0][&name], recipe::tensor(&name, &shape, 0), "{name}");
+        }
+    }
+    assert!(loaded[0] == loaded[1], "folder and safetensors differ");
+    assert!(loaded[0] == loaded[2], "folder and ckpt differ");
+}
+
+#[test]
+fn every_form_is_recognised() {
+    let paths = tiny();
+    for path in [&paths.folder, &paths.safetensors, &paths.ckpt] {
+        let checkpoint = Checkpoint::open(path).unwrap();
+        assert_eq!(checkpoint.parts().len(), 3);
+        for part in checkpoint.parts() {
+            match &part.config {
+                PartConfig::Unet(config) => assert_eq!(config, &tiny_unet(4)),
+                PartConfig::Autoencoder { network, scale, .. } => {
+                    assert_eq!(network, &tiny_autoencoder());
+                    let folder = path == &paths.folder;
+                    assert_eq!(*scale, folder.then_some(0.18215));
+                }
+                PartConfig::TextEncoder(config) => assert_eq!(config, &tiny_text_encoder()),
+            }
+        }
+        let mut scheduler = checkpoint.scheduler().clone();
+        scheduler.rest.clear();
+        assert_eq!(scheduler, SchedulerConfig::stable_diffusion());
+    }
+}
+
+#[test]
+fn nine_channels_are_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = support::write(dir.path(), 9);
+    for path in [&paths.folder, &paths.safetensors] {
+        let checkpoint = Checkpoint::open(path).unwrap();
+        let part = checkpoint.part(Part::Unet).unwrap();
+        assert_eq!(part.config, PartConfig::Unet(tiny_unet(9)));
+    }
+    let index = std::fs::read_to_string(paths.folder.join("model_index.json")).unwrap();
+    assert!(index.contains("StableDiffusionInpaintPipeline"));
+}
+
+fn mismatch(error: ModelError) -> Mismatch {
+    match error {
+        ModelError::Mismatch(mismatch) => *mismatch,
+        other => panic!("expected a mismatch, got {other}"),
+    }
+}
+
+#[test]
+fn missing_unused_and_misshapen_are_one_error_with_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    let prefix = "model.diffusion_model.";
+    tensors.keep(|name| name != "model.diffusion_model.input_blocks.2.0.in_layers.2.bias");
+    tensors.add(
+        "model.diffusion_model.input_blocks.2.0.lora",
+        Dtype::F16,
+        &[1],
+        vec![0; 2],
+    );
+    tensors.reshape(|name, shape| {
+        if name == "model.diffusion_model.middle_block.0.in_layers.0.weight" {
+            *shape = vec![2, 48];
+        }
+    });
+    let path = tensors.write(&dir.path().join("bad.safetensors"), &[]);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = checkpoint.load_unet(&options(), &mut quiet).unwrap_err();
+    let text = error.to_string();
+    let found = mismatch(error);
+    assert_eq!(
+        found.missing,
+        [format!("{prefix}input_blocks.2.0.in_layers.2.bias")]
+    );
+    assert_eq!(found.unused, [format!("{prefix}input_blocks.2.0.lora")]);
+    assert_eq!(found.misshapen[0].expected, [96]);
+    assert_eq!(found.misshapen[0].found, [2, 48]);
+    for name in [
+        "in_layers.2.bias",
+        "lora",
+        "middle_block.0.in_layers.0.weight",
+        "bad.safetensors",
+    ] {
+        assert!(text.contains(name), "{text}");
+    }
+    // The other networks of the file are unharmed.
+    checkpoint.load_autoencoder(&options(), &mut quiet).unwrap();
+    checkpoint
+        .load_text_encoder(&options(), &mut quiet)
+        .unwrap();
+    let info = inspect(&path, &Default::default(), &mut |_, _| {}).unwrap();
+    let problems = info.parts.iter().filter(|part| part.problem.is_some());
+    assert_eq!(problems.count(), 1);
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for (bits, shown) in [(0x7E00u16, "NaN"), (0xFC00, "-inf")] {
+        let mut tensors = Tensors::read(&tiny().safetensors);
+        for (info, bytes) in &mut tensors.0 {
+            if info.name == "first_stage_model.decoder.conv_in.weight" {
+                bytes[10..12].copy_from_slice(&bits.to_le_bytes());
+            }
+        }
+        let path = tensors.write(&dir.path().join("nan.safetensors"), &[]);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let error = checkpoint
+            .load_autoencoder(&options(), &mut quiet)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("first_stage_model.decoder.conv_in.weight"),
+            "{error}"
+        );
+        assert!(
+            error.contains("element 5") && error.contains(shown),
+            "{error}"
+        );
+        let mut careless = options();
+        careless.check_finite = false;
+        checkpoint.load_autoencoder(&careless, &mut quiet).unwrap();
+    }
+}
+
+#[test]
+fn historical_single_files_load_to_the_same_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    // Attention of the first stage as matrices; no `text_model`; what training leaves behind.
+    tensors.reshape(|name, shape| {
+        if name.contains("attn_1") && shape.len() == 4 {
+            shape.truncate(2);
+        }
+    });
+    tensors.rename(|name| name.replace("transformer.text_model.", "transformer."));
+    let ids: Vec<u8> = (0..77i64).flat_map(i64::to_le_bytes).collect();
+    tensors.add(
+        "cond_stage_model.transformer.embeddings.position_ids",
+        Dtype::I64,
+        &[1, 77],
+        ids,
+    );
+    for name in [
+        "alphas_cumprod",
+        "log_one_minus_alphas_cumprod",
+        "loss.logvar",
+        "cond_stage_model.logit_scale",
+    ] {
+        tensors.add(name, Dtype::F32, &[1], vec![0; 4]);
+    }
+    tensors.add("model_ema.num_updates", Dtype::I32, &[], vec![0; 4]);
+    let path = tensors.write(&dir.path().join("old.safetensors"), &[]);
+    assert!(all_values(&path) == all_values(&tiny().folder));
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let (_, report) = checkpoint
+        .load_text_encoder(&options(), &mut quiet)
+        .unwrap();
+    assert_eq!(report.ignored.len(), 1);
+    assert!(report.ignored[0].0.ends_with("position_ids"));
+    let text = PartConfig::TextEncoder(tiny_text_encoder());
+    assert_eq!(report.applied.len(), text.parameters().len());
+}
+
+#[test]
+fn autoencoders_of_2022_and_bare_files_load_to_the_same_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = Checkpoint::open(&tiny().folder).unwrap();
+    let (vae, _) = whole.load_autoencoder(&options(), &mut quiet).unwrap();
+    let expected = values(&vae);
+    let check = |tensors: &Tensors, scheme: Scheme| {
+        let path = tensors.write(&dir.path().join("vae.safetensors"), &[]);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let part = checkpoint.part(Part::Autoencoder).unwrap();
+        assert_eq!((part.scheme, checkpoint.parts().len()), (scheme, 1));
+        let (vae, _) = checkpoint.load_autoencoder(&options(), &mut quiet).unwrap();
+        assert!(values(&vae) == expected);
+    };
+    let diffusers = tiny()
+        .folder
+        .join("vae/diffusion_pytorch_model.safetensors");
+    let mut old = Tensors::read(&diffusers);
+    check(&old, Scheme::Diffusers);
+    old.rename(|name| {
+        let name = name.replace(".to_q.", ".query.").replace(".to_k.", ".key.");
+        name.replace(".to_v.", ".value.")
+            .replace(".to_out.0.", ".proj_attn.")
+    });
+    check(&old, Scheme::Diffusers);
+    old.reshape(|name, shape| {
+        if name.contains("attentions") && shape.len() == 2 {
+            shape.extend([1, 1]);
+        }
+    });
+    check(&old, Scheme::Diffusers);
+    let mut bare = Tensors::read(&tiny().safetensors);
+    bare.keep(|name| name.starts_with("first_stage_model."));
+    check(&bare, Scheme::Ldm);
+    bare.rename(|name| name.replace("first_stage_model.", ""));
+    bare.add(
+        "loss.discriminator.main.0.weight",
+        Dtype::F32,
+        &[1],
+        vec![0; 4],
+    );
+    bare.add(
+        "model_ema.encoderconv_inweight",
+        Dtype::F32,
+        &[1],
+        vec![0; 4],
+    );
+    check(&bare, Scheme::Ldm);
+    let info = inspect(
+        &dir.path().join("vae.safetensors"),
+        &Default::default(),
+        &mut |_, _| {},
+    );
+    let info = info.unwrap();
+    assert_eq!(
+        info.family.as_deref(),
+        Some("autoencoder alone: KL-f8, 4 latent channels")
+    );
+    assert!(info.moving_average);
+}
+
+#[test]
+fn text_encoders_load_alone_and_in_open_clips_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = Checkpoint::open(&tiny().folder).unwrap();
+    let (text, _) = whole.load_text_encoder(&options(), &mut quiet).unwrap();
+    let expected = values(&text);
+    let alone = tiny().folder.join("text_encoder/model.safetensors");
+    let mut tensors = Tensors::read(&alone);
+    for prefix in ["text_model.", ""] {
+        tensors.rename(|name| name.replace("text_model.", prefix));
+        let path = tensors.write(&dir.path().join("text.safetensors"), &[]);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let (text, _) = checkpoint
+            .load_text_encoder(&options(), &mut quiet)
+            .unwrap();
+        assert!(values(&text) == expected);
+    }
+    // The same weights stacked as OpenCLIP stacks them.
+    let table = PartConfig::TextEncoder(tiny_text_encoder()).table(Scheme::OpenClip);
+    let mut stacked = Tensors(Vec::new());
+    for layer in 0..3 {
+        for kind in ["weight", "bias"] {
+            let mut bytes = Vec::new();
+            for part in ["q", "k", "v"] {
+                let name = format!("encoder.layers.{layer}.self_attn.{part}_proj.{kind}");
+                let found = tensors
+                    .0
+                    .iter()
+                    .find(|(info, _)| info.name == name)
+                    .unwrap();
+                bytes.extend_from_slice(&found.1);
+            }
+            let shape = if kind == "weight" {
+                vec![144, 48]
+            } else {
+                vec![144]
+            };
+            let name =
+                format!("cond_stage_model.model.transformer.resblocks.{layer}.attn.in_proj_{kind}");
+            stacked.add(&name, Dtype::F16, &shape, bytes);
+        }
+    }
+    for (info, bytes) in &tensors.0 {
+        if !["q_proj", "k_proj", "v_proj"]
+            .iter()
+            .any(|part| info.name.contains(part))
+        {
+            let place = table.place(&format!("text_model.{}", info.name)).unwrap();
+            let name = format!("cond_stage_model.model.{}", place.name);
+            stacked.add(&name, Dtype::F16, &info.shape, bytes.clone());
+        }
+    }
+    stacked.add(
+        "cond_stage_model.model.text_projection",
+        Dtype::F16,
+        &[1],
+        vec![0; 2],
+    );
+    stacked.add(
+        "cond_stage_model.model.logit_scale",
+        Dtype::F16,
+        &[],
+        vec![0; 2],
+    );
+    let path = stacked.write(&dir.path().join("stacked.safetensors"), &[]);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let (text, report) = checkpoint
+        .load_text_encoder(&options(), &mut quiet)
+        .unwrap();
+    assert!(values(&text) == expected);
+    assert_eq!(report.ignored.len(), 2);
+}
+
+#[test]
+fn the_moving_average_is_loaded_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    let prefix = "model.diffusion_model.";
+    let mut averages = Vec::new();
+    for (info, bytes) in &tensors.0 {
+        if let Some(name) = info.name.strip_prefix(prefix) {
+            let mut info = info.clone();
+            info.name = ema_name(name);
+            averages.push((info, vec![0u8; bytes.len()]));
+        }
+    }
+    tensors.0.extend(averages);
+    let path = tensors.write(&dir.path().join("ema.safetensors"), &[]);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let (unet, report) = checkpoint.load_unet(&options(), &mut quiet).unwrap();
+    assert!(!report.moving_average && values(&unet)["conv_in.weight"][0] != 0.0);
+    let mut average = options();
+    average.moving_average = true;
+    let (unet, report) = checkpoint.load_unet(&average, &mut quiet).unwrap();
+    assert!(report.moving_average);
+    assert!(values(&unet).values().flatten().all(|&v| v == 0.0));
+    let names: Vec<_> = report
+        .ignored
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert!(names.contains(&"model.diffusion_model.out.2.weight"));
+}
+
+#[test]
+fn files_say_what_they_predict() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    let prediction = |path: &std::path::Path| {
+        Checkpoint::open(path)
+            .unwrap()
+            .scheduler()
+            .prediction_type
+            .clone()
+    };
+    let path = dir.path().join("v.safetensors");
+    for (metadata, expected) in [
+        (&[] as &[(&str, &str)], "epsilon"),
+        (&[("modelspec.prediction_type", "v")], "v_prediction"),
+        (&[("ss_v_parameterization", "True")], "v_prediction"),
+        (&[("modelspec.prediction_type", "epsilon")], "epsilon"),
+    ] {
+        tensors.write(&path, metadata);
+        assert_eq!(prediction(&path), expected, "{metadata:?}");
+    }
+    tensors.add("v_pred", Dtype::F32, &[0], Vec::new());
+    tensors.add("ztsnr", Dtype::F32, &[0], Vec::new());
+    tensors.write(&path, &[]);
+    assert_eq!(prediction(&path), "v_prediction");
+    assert!(
+        Checkpoint::open(&path)
+            .unwrap()
+            .scheduler()
+            .rescale_betas_zero_snr
+    );
+
+    let ckpt = dir.path().join("a.ckpt");
+    std::fs::copy(&tiny().ckpt, &ckpt).unwrap();
+    assert_eq!(prediction(&ckpt), "epsilon");
+    std::fs::write(
+        dir.path().join("a.yaml"),
+        "model:\n  params:\n    parameterization: \"v\"\n",
+    )
+    .unwrap();
+    assert_eq!(prediction(&ckpt), "v_prediction");
+}
+
+#[test]
+fn trained_betas_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    let (a, b) = (0.0015f64.sqrt(), 0.0195f64.sqrt());
+    let betas = (0..1000).map(|i| (a + (b - a) * f64::from(i) / 999.0).powi(2) as f32);
+    let bytes = betas.flat_map(f32::to_le_bytes).collect();
+    tensors.add("betas", Dtype::F32, &[1000], bytes);
+    tensors.add(
+        "scale_factor",
+        Dtype::F32,
+        &[],
+        0.25f32.to_le_bytes().to_vec(),
+    );
+    let path = tensors.write(&dir.path().join("betas.safetensors"), &[]);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.scheduler().beta_end, 0.0195);
+    match &checkpoint.part(Part::Autoencoder).unwrap().config {
+        PartConfig::Autoencoder { scale, .. } => assert_eq!(*scale, Some(0.25)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn published_settings_are_read() {
+    let sd15 = json!({
+        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0", "act_fn": "silu", "attention_head_dim": 8,
+        "block_out_channels": [320, 640, 1280, 1280], "center_input_sample": false, "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2,
+        "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
+    });
+    assert_eq!(unet_from_json(&sd15).unwrap(), named::unet_sd1());
+    let mut sd2 = sd15.clone();
+    sd2["attention_head_dim"] = json!([5, 10, 20, 20]);
+    sd2["cross_attention_dim"] = json!(1024);
+    sd2["use_linear_projection"] = json!(true);
+    let found = unet_from_json(&sd2).unwrap();
+    let heads = found
+        .levels
+        .iter()
+        .filter_map(|level| level.attention)
+        .map(|a| a.heads);
+    assert_eq!(
+        heads.collect::<Vec<_>>(),
+        [Heads::Count(5), Heads::Count(10), Heads::Count(20)]
+    );
+    assert_eq!(found.middle.unwrap().heads, Heads::Count(20));
+    let faces = json!({
+        "_class_name": "UNet2DModel", "attention_head_dim": 32, "block_out_channels": [224, 448, 672, 896],
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"], "in_channels": 3,
+        "out_channels": 3, "sample_size": 64
+    });
+    assert_eq!(unet_from_json(&faces).unwrap(), named::unet_celebahq());
+    let vae = json!({
+        "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "in_channels": 3, "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3,
+        "sample_size": 512,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"]
+    });
+    assert_eq!(
+        autoencoder_from_json(&vae).unwrap(),
+        named::autoencoder_kl_f8()
+    );
+    let text = json!({
+        "architectures": ["CLIPTextModel"], "hidden_act": "quick_gelu", "hidden_size": 768, "intermediate_size": 3072,
+        "layer_norm_eps": 1e-05, "max_position_embeddings": 77, "model_type": "clip_text_model",
+        "num_attention_heads": 12, "num_hidden_layers": 12, "projection_dim": 768, "torch_dtype": "float32",
+        "transformers_version": "4.22.0.dev0", "vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2
+    });
+    assert_eq!(clip_from_json(&text).unwrap(), named::clip_l());
+}
+
+#[test]
+fn settings_that_would_change_the_picture_are_not_passed_over() {
+    for (key, value) in [
+        ("act_fn", json!("gelu")),
+        ("encoder_hid_dim", json!(512)),
+        ("time_cond_proj_dim", json!(256)),
+        ("dual_cross_attention", json!(true)),
+        ("something_new", json!(3)),
+        ("attention_head_dim", json!("eight")),
+        ("attention_head_dim", json!(7)),
+        (
+            "down_block_types",
+            json!(["CrossAttnDownBlock2D", "KDownBlock2D"]),
+        ),
+        ("up_block_types", json!(["UpBlock2D"])),
+        ("class_embed_type", json!("timestep")),
+        ("resnet_time_scale_shift", json!("spatial")),
+        ("layers_per_block", json!([2, 2])),
+        ("in_channels", json!(-4)),
+    ] {
+        let config = json!({"_class_name": "UNet2DConditionModel", key: value});
+        let error = unet_from_json(&config).unwrap_err().to_string();
+        let key = if value_is_heads(key) { "heads" } else { key };
+        assert!(
+            error.contains(key) || error.contains("attention_head_dim"),
+            "{error}"
+        );
+    }
+    let error = clip_from_json(&json!({"hidden_act": "relu"}))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("hidden_act") && error.contains("relu"),
+        "{error}"
+    );
+    let error = autoencoder_from_json(&json!({"latents_mean": [0.1]}))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("latents_mean"), "{error}");
+}
+
+fn value_is_heads(key: &str) -> bool {
+    key == "attention_head_dim"
+}
+
+#[test]
+fn a_file_without_networks_says_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors(Vec::new());
+    tensors.add("lora_unet_down.weight", Dtype::F32, &[1], vec![0; 4]);
+    let path = tensors.write(&dir.path().join("lora.safetensors"), &[]);
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("lora_unet_down.weight") && error.contains("lora.safetensors"),
+        "{error}"
+    );
+    let mut only_vae = Tensors::read(&tiny().safetensors);
+    only_vae.keep(|name| name.starts_with("first_stage_model."));
+    let path = only_vae.write(&path, &[]);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = checkpoint
+        .load_unet(&options(), &mut quiet)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no U-Net") && error.contains("autoencoder"),
+        "{error}"
+    );
+}
