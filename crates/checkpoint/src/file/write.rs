@@ -90,10 +90,10 @@ pub enum TorchLayout<'a> {
 }
 
 /// Writes a file as torch 1.6 and later do (`.ckpt`, `.pt`, `.bin`), which `torch.load(weights_only=True)` accepts.
-/// `bytes` is called as by [`safetensors`]. Tensors do not share storages.
+/// `bytes` is called as by [`safetensors()`]. Tensors do not share storages.
 ///
 /// # Errors
-/// As [`safetensors`].
+/// As [`safetensors()`].
 pub fn torch_zip<'a, E: From<Error>>(
     path: &Path,
     tensors: &[TensorInfo],
