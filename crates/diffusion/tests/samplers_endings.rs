@@ -5,8 +5,10 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
-use common::{Function, RecipeNoise, start, values};
-use latent_diffusion::{Error, RestartSegment, Sampler, SamplerOptions, Sigmas, Step, sample};
+use common::{Function, RecipeNoise, run, start, values};
+use latent_diffusion::{
+    Denoise, Error, RestartSegment, Sampler, SamplerOptions, Sigmas, Step, sample,
+};
 
 fn denoiser() -> Function<impl FnMut(Tensor<4>, f64) -> Tensor<4>> {
     Function::new(|x: Tensor<4>, s: f64| (x * 0.4).sin() / (1.0 + s))
@@ -124,4 +126,28 @@ fn what_cannot_be_walked_is_an_error_that_says_why() {
             other => panic!("{setting}: {other}"),
         }
     }
+}
+
+#[test]
+fn the_adaptive_sampler_ends_whatever_it_is_given() {
+    let impossible = with(|o| (o.adaptive.rtol, o.adaptive.atol) = (1e-12, 1e-12));
+    let mut broken = Function::new(|x: Tensor<4>, _| x * f32::NAN);
+    let mut noisy = denoiser();
+    let denoisers: [(&mut dyn Denoise, _); 2] = [
+        (&mut broken, SamplerOptions::default()),
+        (&mut noisy, impossible),
+    ];
+    for (d, options) in denoisers {
+        let x = start().narrow(0, 0, 1);
+        run(
+            Sampler::DpmAdaptive,
+            &options,
+            d,
+            x,
+            &to_zero(),
+            &mut RecipeNoise::default(),
+        );
+    }
+    assert!(noisy.calls < 20_000, "{}", noisy.calls);
+    assert!(broken.calls < 1000, "{}", broken.calls);
 }

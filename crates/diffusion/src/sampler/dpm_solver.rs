@@ -154,6 +154,9 @@ impl Controller {
 
     /// Sets the next h and says whether the step that had `error` stands.
     fn accepts(&mut self, error: f64) -> bool {
+        if !error.is_finite() {
+            return true; // no step is short enough for a network that returns NaN: let it show
+        }
         let inverse = 1.0 / (error + 1e-8);
         let past = self.inverse_errors.get_or_insert([inverse; 3]);
         past[0] = inverse;
@@ -226,7 +229,11 @@ impl Run {
         let mut controller = Controller::new(walk, if eta > 0.0 { 1.5 } else { order as f64 });
         let mut x_prev = x.clone();
         let mut s = self.start;
+        // Tolerances below what f32 can meet would refuse every step: one this short always stands.
+        let least = (self.end - self.start) / 2000.0;
         while s < self.end - 1e-5 {
+            controller.h = controller.h.max(least);
+            let shortest = controller.h == least;
             let to = self.end.min(s + controller.h);
             let (down, up) = ancestral_time(s, to, self.end, eta);
             let (mut stages, denoised) = Stages::at(walk, &x, s)?;
@@ -237,8 +244,7 @@ impl Run {
                 (low, stages.third(walk, down)?)
             };
             let error = self.error(walk, &low, &high, &x_prev);
-            // A step of no length cannot be refused, or an error that is not finite would refuse it for ever.
-            if controller.accepts(error) || to - s < 1e-9 {
+            if controller.accepts(error) || shortest {
                 x_prev = low;
                 x = walk.add_noise(high, sigma(s), sigma(to), up);
                 self.show(walk, &x, &denoised, s, to)?;
