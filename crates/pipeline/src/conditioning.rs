@@ -1,0 +1,114 @@
+//! Prompts as the network sees them.
+
+use std::collections::HashMap;
+
+use burn::tensor::Tensor;
+use latent_text::{Pass, Scheduled, WeightRule};
+
+use crate::error::{Error, Result};
+use crate::guided::{Context, Track};
+use crate::model::Model;
+use crate::profile::Profile;
+use crate::request::{self, Request};
+
+/// The tracks of a prompt and its negative prompt over one pass.
+#[derive(Debug, Clone)]
+pub struct Prompts {
+    /// One per part joined by `AND`.
+    pub positive: Vec<Track>,
+    /// Of weight 1.
+    pub negative: Track,
+    /// What the program would cut off the end of a prompt that is too long for it.
+    pub truncated: Option<String>,
+}
+
+/// The rule for weights that a request asks for.
+pub(crate) fn weight_rule(request: &Request, profile: &Profile) -> WeightRule {
+    match request.weight_rule {
+        None => profile.weight_rule,
+        Some(request::WeightRule::A1111) => WeightRule::MeanRestoring,
+        Some(request::WeightRule::ComfyUi) => WeightRule::InterpolateFromEmpty,
+        Some(request::WeightRule::Ignore) => WeightRule::None,
+    }
+}
+
+impl Prompts {
+    /// Encodes both prompts for a pass. Each text is encoded once, however often it comes into force.
+    ///
+    /// # Errors
+    /// A prompt that cannot be read.
+    pub fn encode(
+        model: &Model,
+        profile: &Profile,
+        request: &Request,
+        prompt: &str,
+        negative: &str,
+        pass: Pass,
+    ) -> Result<Self> {
+        let mut encoder = Encoder {
+            model,
+            profile,
+            rule: weight_rule(request, profile),
+            skip: request.layers_skipped().unwrap_or(model.family.text_skip),
+            known: HashMap::new(),
+        };
+        let at = |which| move |source| Error::Prompt { which, source };
+        let dialect = profile.dialect;
+        let parts = latent_text::parse(prompt, pass, dialect)
+            .map_err(at("prompt"))?
+            .parts;
+        let positive = parts
+            .iter()
+            .map(|part| encoder.track(part.weight, &part.schedule));
+        let positive = positive.collect::<Result<_, _>>().map_err(at("prompt"))?;
+        let against =
+            latent_text::parse_negative(negative, pass, dialect).map_err(at("negative_prompt"))?;
+        let negative = encoder
+            .track(1.0, &against)
+            .map_err(at("negative_prompt"))?;
+        let cut = latent_text::chunks(&model.tokenizer, prompt, dialect).map_err(at("prompt"))?;
+        Ok(Self {
+            positive,
+            negative,
+            truncated: cut.truncated,
+        })
+    }
+}
+
+struct Encoder<'a> {
+    model: &'a Model,
+    profile: &'a Profile,
+    rule: WeightRule,
+    skip: usize,
+    known: HashMap<String, Tensor<3>>,
+}
+
+impl Encoder<'_> {
+    fn track(
+        &mut self,
+        weight: f64,
+        schedule: &[Scheduled],
+    ) -> Result<Track, latent_text::PromptError> {
+        let contexts = schedule.iter().map(|s| {
+            Ok(Context {
+                until: s.until,
+                tokens: self.encode(&s.text)?,
+            })
+        });
+        Ok(Track {
+            weight,
+            contexts: contexts.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn encode(&mut self, text: &str) -> Result<Tensor<3>, latent_text::PromptError> {
+        if let Some(known) = self.known.get(text) {
+            return Ok(known.clone());
+        }
+        let states = self
+            .model
+            .encode_text(text, self.profile.dialect, self.rule, self.skip)?;
+        self.known.insert(text.to_owned(), states.clone());
+        Ok(states)
+    }
+}

@@ -1,0 +1,389 @@
+//! One pass of sampling: from noise, or from a picture and noise, to a clean latent.
+//!
+//! Everything works on latents of one batch; pixels come in only to be encoded. The order in which a picture's noise
+//! stream is read is the order of the reference, and a seed means nothing without it.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor};
+use latent_diffusion::{
+    self as diffusion, Denoise, Noise, NoiseStreams, PictureSeed, Sampler, Scheduler, Sigmas, Step,
+};
+use latent_models::Padding;
+
+use crate::conditioning::Prompts;
+use crate::error::{Error, Result};
+use crate::guided::{Guidance, Guided, Masked, Threshold};
+use crate::model::Model;
+use crate::profile::{Posterior, Profile, StartScale, StepNoise};
+use crate::request::{InpaintFill, Request, Tiling};
+
+/// The pixels a pass starts from.
+#[derive(Debug, Clone)]
+pub struct Canvas {
+    /// `[1, 3, height, width]` in −1..1.
+    pub image: Tensor<4>,
+    /// Where it is repainted.
+    pub mask: Option<Mask>,
+}
+
+/// A mask at both sizes, 1 where the picture is repainted.
+#[derive(Debug, Clone)]
+pub struct Mask {
+    /// `[1, 1, height, width]`.
+    pub pixels: Tensor<4>,
+    /// `[1, 1, height / 8, width / 8]`, by the profile's rule.
+    pub latent: Tensor<4>,
+}
+
+/// What a pass is given beside its canvas.
+pub struct Drawing<'a> {
+    /// The networks.
+    pub model: &'a Model,
+    /// The program that is imitated.
+    pub profile: &'a Profile,
+    /// The request.
+    pub request: &'a Request,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// The ladder's name.
+    pub scheduler: Scheduler,
+    /// Steps.
+    pub steps: usize,
+    /// How much of the canvas is redrawn, where there is one.
+    pub strength: f64,
+    /// The rule that makes steps of it.
+    pub rule: latent_diffusion::StrengthRule,
+}
+
+/// What a pass is drawn from.
+pub struct Start<'a> {
+    /// Latent rows and columns.
+    pub size: [usize; 2],
+    /// Pixels to encode.
+    pub canvas: Option<&'a Canvas>,
+    /// A latent that is already there (the second pass of "hires fix"), `[batch, c, h, w]`.
+    pub latent: Option<Tensor<4>>,
+}
+
+/// What came of a pass.
+#[derive(Debug)]
+pub struct Drawn {
+    /// `[batch, channels, h, w]`.
+    pub latent: Tensor<4>,
+    /// It was stopped before its last step: `latent` is the best guess so far.
+    pub stopped: bool,
+}
+
+/// The padding that makes a picture's edges meet.
+pub(crate) fn padding(tiling: Tiling) -> Padding {
+    match tiling {
+        Tiling::None => Padding::Zero,
+        Tiling::X => Padding::CircularX,
+        Tiling::Y => Padding::CircularY,
+        Tiling::Both => Padding::Circular,
+    }
+}
+
+/// Network calls per step, as a prompt's schedule counts them.
+pub(crate) fn calls_per_step(sampler: Sampler) -> usize {
+    match sampler.evaluations(10) {
+        Some(calls) if calls > 15 => 2,
+        _ => 1,
+    }
+}
+
+impl Drawing<'_> {
+    /// The ladder that is walked, and the whole ladder's number of steps.
+    pub fn ladder(&self, from_picture: bool) -> Result<Sigmas> {
+        let custom = self.request.sigmas.as_deref();
+        let whole = |steps| {
+            let Model {
+                schedule,
+                scheduler,
+                ..
+            } = self.model;
+            self.profile.ladder(
+                self.sampler,
+                self.scheduler,
+                schedule,
+                scheduler,
+                steps,
+                custom,
+            )
+        };
+        if !from_picture {
+            return whole(self.steps);
+        }
+        let steps = custom.map_or(self.steps, |c| c.len().saturating_sub(1).max(1));
+        let plan = self.rule.plan(steps, self.strength)?;
+        let asked = if custom.is_some() {
+            steps
+        } else {
+            plan.ladder_steps
+        };
+        Ok(plan.tail(&whole(asked)?)?)
+    }
+
+    /// Draws one batch, one picture per seed.
+    ///
+    /// # Errors
+    /// Settings that no ladder fits, and whatever the sampler reports.
+    pub fn draw(
+        &self,
+        start: &Start<'_>,
+        prompts: &Prompts,
+        seeds: &[PictureSeed],
+        on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Drawn> {
+        let from_picture = start.canvas.is_some() || start.latent.is_some();
+        let sigmas = self.ladder(from_picture)?;
+        let mut streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
+        let prepared = self.prepare(start, &sigmas, &mut streams)?;
+
+        let options = self
+            .profile
+            .options(self.request, self.sampler, &self.model.schedule);
+        let calls = calls_per_step(self.sampler) * sigmas.steps();
+        let unet = self
+            .model
+            .unet
+            .clone()
+            .with_padding(padding(self.request.tiling));
+        let mut guided = Guided {
+            unet: &unet,
+            prediction: self.model.prediction,
+            schedule: &self.model.schedule,
+            sigmas: &sigmas,
+            whole_timesteps: self.profile.whole_timesteps,
+            positive: &prompts.positive,
+            negative: &prompts.negative,
+            concat: prepared.concat,
+            guidance: guidance(self.request),
+            needs_unconditional: self.sampler.needs_unconditional(),
+            calls: (0, calls),
+            unconditional: None,
+        };
+        let mut stopped = false;
+        let mut on_step = |step: Step<'_>| {
+            let flow = on_step(step);
+            stopped = flow.is_break();
+            flow
+        };
+        let shape = [self.model.latent.channels, start.size[0], start.size[1]];
+        let mut noise = self.step_noise(streams, seeds, shape, &sigmas)?;
+        let walk = |d: &mut dyn Denoise| {
+            diffusion::sample(
+                self.sampler,
+                &options,
+                d,
+                prepared.x,
+                &sigmas,
+                &mut *noise,
+                &mut on_step,
+            )
+        };
+        let latent = match prepared.mask {
+            Some((mask, original)) => {
+                let mut masked = Masked {
+                    inner: &mut guided,
+                    mask: mask.clone(),
+                    original: original.clone(),
+                    noise: prepared.noise,
+                    rule: self.profile.mask,
+                    first: true,
+                };
+                masked.rule.spare_first &= prepared.pure;
+                Masked::blend(&mask, walk(&mut masked)?, original)
+            }
+            None => walk(&mut guided)?,
+        };
+        Ok(Drawn { latent, stopped })
+    }
+
+    fn step_noise(
+        &self,
+        streams: NoiseStreams,
+        seeds: &[PictureSeed],
+        shape: [usize; 3],
+        sigmas: &Sigmas,
+    ) -> Result<Box<dyn Noise>> {
+        if self.profile.brownian && self.sampler.brownian_noise() {
+            let values = sigmas.values();
+            let low = values.iter().rev().find(|v| **v > 0.0);
+            return Ok(match low {
+                Some(low) if *low < values[0] => {
+                    Box::new(streams.brownian(shape, *low, values[0])?)
+                }
+                _ => Box::new(streams),
+            });
+        }
+        Ok(match self.profile.step_noise {
+            StepNoise::Continue => Box::new(streams),
+            StepNoise::NextSeed => {
+                let next = seeds
+                    .iter()
+                    .map(|s| PictureSeed::from(s.seed.wrapping_add(1)));
+                Box::new(NoiseStreams::new(
+                    streams.source(),
+                    &next.collect::<Vec<_>>(),
+                )?)
+            }
+        })
+    }
+
+    fn prepare(
+        &self,
+        start: &Start<'_>,
+        sigmas: &Sigmas,
+        streams: &mut NoiseStreams,
+    ) -> Result<Prepared> {
+        let Self { model, profile, .. } = self;
+        let device = &model.device;
+        let batch = streams.pictures();
+        let [h, w] = start.size;
+        let shape = [model.latent.channels, h, w];
+        let inpaints = model.inpaints();
+        let mask = start.canvas.and_then(|c| c.mask.as_ref());
+        let sigma = sigmas.values()[0];
+        let pure = mask.is_some() && profile.mask.spare_first && self.strength >= 1.0;
+
+        // An inpainting network redrawn from pure noise never reads the picture outside its extra channels.
+        let skip_encoding = inpaints && pure;
+        let original = match (&start.latent, start.canvas) {
+            (Some(latent), _) => Some(latent.clone()),
+            (None, Some(canvas)) if !skip_encoding => {
+                Some(self.encode(canvas.image.clone(), streams, shape))
+            }
+            _ => None,
+        };
+        let noise = streams.initial(shape, device);
+        let concat = if inpaints {
+            Some(self.inpaint_channels(start, streams, shape, device))
+        } else if model.unet.config().in_channels != model.latent.channels {
+            return Err(Error::field(
+                "model",
+                &model.name,
+                format!(
+                    "its U-Net takes {} channels; {} (a latent) or {} (and a mask) can be run",
+                    model.unet.config().in_channels,
+                    model.latent.channels,
+                    model.latent.channels + model.family.inpaint_channels()
+                ),
+            ));
+        } else {
+            None
+        };
+        let scale = profile.start_scale(self.sampler, &model.scheduler, &model.schedule, sigma);
+        let mask = mask.filter(|_| !inpaints).map(|m| m.latent.clone());
+        let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
+        let x = match (&original, pure) {
+            (Some(original), false) if profile.start == StartScale::Preserving => {
+                original.clone() + noise.clone() * scale
+            }
+            (Some(original), false) => original.clone() + noise.clone() * sigma,
+            _ => noise.clone() * scale,
+        };
+        let x = x.expand([batch, shape[0], h, w]);
+        let mask = mask.zip(original);
+        Ok(Prepared {
+            x,
+            noise,
+            mask,
+            concat,
+            pure,
+        })
+    }
+
+    /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
+    fn encode(&self, image: Tensor<4>, streams: &mut NoiseStreams, shape: [usize; 3]) -> Tensor<4> {
+        let model = self.model;
+        let autoencoder = model
+            .autoencoder
+            .clone()
+            .with_padding(padding(self.request.tiling));
+        let moments = autoencoder.encode(image);
+        let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
+        let (mean, logvar) = (spread(moments.mean), spread(moments.logvar));
+        model.scale_in(match self.profile.posterior {
+            Posterior::Mean => mean,
+            Posterior::Draw => {
+                let noise = streams.draw(shape, &model.device);
+                latent_models::Moments { mean, logvar }.sample(noise)
+            }
+        })
+    }
+
+    /// What lies under the mask before sampling.
+    fn under_mask(
+        &self,
+        original: Tensor<4>,
+        mask: Option<&Tensor<4>>,
+        noise: &Tensor<4>,
+    ) -> Tensor<4> {
+        match (mask, self.request.inpaint_fill) {
+            (Some(mask), InpaintFill::LatentNoise) => Masked::blend(mask, noise.clone(), original),
+            (Some(mask), InpaintFill::LatentNothing) => {
+                Masked::blend(mask, noise.zeros_like(), original)
+            }
+            _ => original,
+        }
+    }
+
+    /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
+    /// repainted; without a picture it sees grey.
+    fn inpaint_channels(
+        &self,
+        start: &Start<'_>,
+        streams: &mut NoiseStreams,
+        shape: [usize; 3],
+        device: &Device,
+    ) -> Tensor<4> {
+        let [_, h, w] = shape;
+        let down = self.model.latent.downsample;
+        let (latent, seen) = match start.canvas {
+            Some(Canvas {
+                image,
+                mask: Some(mask),
+            }) => {
+                let kept = mask.pixels.clone().lower_elem(0.5).float();
+                (
+                    mask.latent.clone(),
+                    image.clone() * kept.expand(image.shape()),
+                )
+            }
+            canvas => {
+                let grey = if canvas.is_some() || start.latent.is_some() {
+                    0.0
+                } else {
+                    0.5
+                };
+                let seen = Tensor::full([1, 3, h * down, w * down], grey, device);
+                (Tensor::ones([1, 1, h, w], device), seen)
+            }
+        };
+        let seen = self.encode(seen, streams, shape);
+        let batch = streams.pictures();
+        Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
+    }
+}
+
+struct Prepared {
+    x: Tensor<4>,
+    noise: Tensor<4>,
+    mask: Option<(Tensor<4>, Tensor<4>)>,
+    concat: Option<Tensor<4>>,
+    pure: bool,
+}
+
+fn guidance(request: &Request) -> Guidance {
+    Guidance {
+        scale: request.cfg_scale,
+        rescale: request.cfg_rescale,
+        interval: request.guidance_interval,
+        threshold: request.dynamic_thresholding.map(|d| Threshold {
+            percentile: d.percentile,
+            mimic: d.mimic,
+        }),
+    }
+}

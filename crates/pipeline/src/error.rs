@@ -1,0 +1,82 @@
+//! What can go wrong between a request and a picture.
+
+use std::path::PathBuf;
+
+/// An error of this crate. Each text names the field, file or value, what was expected, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of the request is out of range or does not go with another.
+    #[error("{field} = {value}: {expected}")]
+    Field {
+        /// The request's field, by its name in a request file.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed, and what to do.
+        expected: String,
+    },
+    /// A model that this program can read but not run.
+    #[error("{path}: {reason}")]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// Which part is missing or unknown, and what to do.
+        reason: String,
+    },
+    /// Not enough memory for what was asked.
+    #[error("this needs about {needed} of memory and {available} can be had: {advice}")]
+    Memory {
+        /// The plan's peak.
+        needed: String,
+        /// What the caller said is free.
+        available: String,
+        /// What would make it fit.
+        advice: String,
+    },
+    /// The result is not a number somewhere.
+    #[error("the {stage} gave values that are not finite{hint}")]
+    NotFinite {
+        /// `latent` or `picture`.
+        stage: &'static str,
+        /// What often helps.
+        hint: &'static str,
+    },
+    /// The prompt could not be understood.
+    #[error("in the {which}: {source}")]
+    Prompt {
+        /// `prompt` or `negative_prompt`.
+        which: &'static str,
+        /// The parser's error.
+        source: latent_text::PromptError,
+    },
+    /// A checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] latent_checkpoint::ModelError),
+    /// Sampling failed.
+    #[error(transparent)]
+    Diffusion(#[from] latent_diffusion::Error),
+    /// A name of a sampler or scheduler is not known.
+    #[error(transparent)]
+    Name(#[from] latent_diffusion::names::NameError),
+    /// A picture, mask or request file could not be read or written.
+    #[error(transparent)]
+    Picture(#[from] crate::picture::files::PictureError),
+    /// A request that is wrong in itself.
+    #[error(transparent)]
+    Request(#[from] crate::request::RequestError),
+}
+
+impl Error {
+    /// A field of the request that cannot be honoured.
+    pub fn field(field: &'static str, value: impl ToString, expected: impl Into<String>) -> Self {
+        Self::Field {
+            field,
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

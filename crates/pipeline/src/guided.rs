@@ -1,0 +1,258 @@
+//! A network and its conditioning as one denoiser: `D(x, σ)` with guidance, and what wraps around it for masks.
+//!
+//! The order of the network's batch is written down here and nowhere else: unconditional first, then each conditional
+//! part, every picture of the batch within each.
+
+use burn::tensor::Tensor;
+use latent_diffusion::guidance::{cfg_many, dynamic_threshold, rescale};
+use latent_diffusion::{self as diffusion, Denoise, NoiseSchedule, Prediction, Sigmas};
+use latent_models::UNet;
+
+/// What the network is told about one step, the same for every picture of a batch.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// How many network calls of the run have been made when this one no longer holds.
+    pub until: usize,
+    /// Text states, `[1, tokens, width]`.
+    pub tokens: Tensor<3>,
+}
+
+/// A prompt as the network sees it over a run: one context after another.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// The part's weight among the parts joined by `AND`.
+    pub weight: f64,
+    /// In the order of their `until`; the last one holds to the end.
+    pub contexts: Vec<Context>,
+}
+
+impl Track {
+    fn at(&self, call: usize) -> &Tensor<3> {
+        let held = self.contexts.iter().find(|c| call < c.until);
+        let context = held.or(self.contexts.last());
+        &context.expect("a track has at least one context").tokens
+    }
+}
+
+/// How far, when and how the conditional prediction is followed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guidance {
+    /// s of `e_u + s·(e_c − e_u)`; 1 follows the condition alone and runs the network once.
+    pub scale: f64,
+    /// φ of "CFG rescale" (Lin et al., arXiv 2305.08891), 0 for none.
+    pub rescale: f64,
+    /// The part of the run, as fractions of its network calls, in which guidance acts (Kynkäänniemi et al., 2404.07724).
+    pub interval: Option<[f64; 2]>,
+    /// Bounds on the guided prediction.
+    pub threshold: Option<Threshold>,
+}
+
+/// Dynamic thresholding (Imagen, 2205.11487) with the range of a weaker guidance as its limit, since a latent has no
+/// range of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Threshold {
+    /// The share of values that stay unclamped, in (0, 1].
+    pub percentile: f64,
+    /// The guidance scale whose largest value is the limit.
+    pub mimic: f64,
+}
+
+impl Threshold {
+    /// `guided` with each picture's values held within the range of `mimicked`. Both `[batch, channels, h, w]`.
+    fn apply(self, guided: Tensor<4>, mimicked: Tensor<4>) -> Result<Tensor<4>, diffusion::Error> {
+        let batch = guided.dims()[0];
+        let pictures = guided.chunk(batch, 0).into_iter();
+        let held = pictures
+            .zip(mimicked.chunk(batch, 0))
+            .map(|(picture, mimic)| {
+                let values = mimic.into_data().convert::<f32>();
+                let limit = values
+                    .iter::<f32>()
+                    .fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+                dynamic_threshold(picture, self.percentile, f64::from(limit), None)
+            });
+        Ok(Tensor::cat(held.collect::<Result<_, _>>()?, 0))
+    }
+}
+
+/// The network behind [`Denoise`]: scaling, conditioning, guidance.
+pub struct Guided<'a> {
+    /// The network.
+    pub unet: &'a UNet,
+    /// What its output means.
+    pub prediction: Prediction,
+    /// Its noise schedule: time steps of σ that the ladder does not fix.
+    pub schedule: &'a NoiseSchedule,
+    /// The ladder in use.
+    pub sigmas: &'a Sigmas,
+    /// Round time steps that the ladder does not fix to whole ones.
+    pub whole_timesteps: bool,
+    /// The prompt's parts.
+    pub positive: &'a [Track],
+    /// The negative prompt.
+    pub negative: &'a Track,
+    /// Channels beside the latent's: mask and masked picture of an inpainting network, `[1, c, h, w]`.
+    pub concat: Option<Tensor<4>>,
+    /// How to guide.
+    pub guidance: Guidance,
+    /// Run the unconditional pass even at scale 1, because the sampler reads it.
+    pub needs_unconditional: bool,
+    /// Network calls made so far, and how many the run makes.
+    pub calls: (usize, usize),
+    /// The unconditional x̂₀ of the latest call.
+    pub unconditional: Option<Tensor<4>>,
+}
+
+impl Guided<'_> {
+    fn timestep(&self, sigma: f64) -> f64 {
+        self.sigmas.timestep(sigma).unwrap_or_else(|| {
+            let t = self.schedule.timestep(sigma);
+            if self.whole_timesteps { t.round() } else { t }
+        })
+    }
+
+    /// The network's raw output for each context. Contexts of one length run as one batch, others by themselves.
+    fn predict(&self, x: &Tensor<4>, t: f64, contexts: &[&Tensor<3>]) -> Vec<Tensor<4>> {
+        let batch = x.dims()[0];
+        let input = match &self.concat {
+            Some(extra) => {
+                let [_, c, h, w] = extra.dims();
+                Tensor::cat(vec![x.clone(), extra.clone().expand([batch, c, h, w])], 1)
+            }
+            None => x.clone(),
+        };
+        let tokens = contexts[0].dims()[1];
+        if contexts.iter().any(|c| c.dims()[1] != tokens) {
+            return contexts
+                .iter()
+                .flat_map(|c| self.predict(x, t, &[c]))
+                .collect();
+        }
+        let n = contexts.len();
+        let spread = contexts.iter().map(|c| {
+            let [_, tokens, width] = c.dims();
+            (*c).clone().expand([batch, tokens, width])
+        });
+        let context = Tensor::cat(spread.collect(), 0);
+        let time = Tensor::from_floats(vec![t as f32; batch * n].as_slice(), &x.device());
+        let out = self
+            .unet
+            .forward(Tensor::cat(vec![input; n], 0), time, Some(context), None);
+        out.chunk(n, 0)
+    }
+
+    fn guided(&self) -> bool {
+        let at = self.calls.0 as f64 / self.calls.1.max(1) as f64;
+        let inside = self
+            .guidance
+            .interval
+            .is_none_or(|[from, to]| (from..=to).contains(&at));
+        inside && (self.guidance.scale != 1.0 || self.positive.len() > 1)
+    }
+}
+
+impl Denoise for Guided<'_> {
+    fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, diffusion::Error> {
+        let call = self.calls.0;
+        let guided = self.guided();
+        let with_negative = guided || self.needs_unconditional;
+        let mut contexts = Vec::with_capacity(1 + self.positive.len());
+        contexts.extend(with_negative.then(|| self.negative.at(call)));
+        contexts.extend(self.positive.iter().map(|p| p.at(call)));
+
+        let input = x.clone() * self.prediction.c_in(sigma);
+        let mut outputs = self
+            .predict(&input, self.timestep(sigma), &contexts)
+            .into_iter();
+        let unconditional = if with_negative { outputs.next() } else { None };
+        let parts: Vec<_> = outputs
+            .zip(self.positive.iter().map(|p| p.weight))
+            .collect();
+        let clean = |f: Tensor<4>| self.prediction.denoised(x.clone(), f, sigma);
+        let result = match (&unconditional, parts.first()) {
+            (Some(base), Some((conditional, _))) if guided => {
+                let follow = |scale| cfg_many(base.clone(), &parts, scale);
+                let mut output = follow(self.guidance.scale);
+                if self.guidance.rescale > 0.0 {
+                    output = rescale(output, conditional.clone(), self.guidance.rescale);
+                }
+                match self.guidance.threshold {
+                    Some(threshold) => {
+                        threshold.apply(clean(output), clean(follow(threshold.mimic)))?
+                    }
+                    None => clean(output),
+                }
+            }
+            (_, Some((conditional, _))) => clean(conditional.clone()),
+            (_, None) => x.clone(),
+        };
+        self.unconditional = unconditional.map(clean);
+        self.calls.0 += 1;
+        Ok(result)
+    }
+
+    fn unconditional(&self) -> Option<Tensor<4>> {
+        self.unconditional.clone()
+    }
+}
+
+/// When a mask's outside is put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaskRule {
+    /// Into the latent, with fresh-made noise of the same level, before the network sees it.
+    pub before: bool,
+    /// Not before the first call, when the run starts from pure noise.
+    pub spare_first: bool,
+    /// Into the prediction.
+    pub after: bool,
+}
+
+/// A denoiser that repaints only where the mask is 1.
+///
+/// Samplers act on each number alone, so keeping the outside right for the network and right at the end is the same as
+/// overwriting it after every step.
+pub struct Masked<'a> {
+    /// The denoiser inside.
+    pub inner: &'a mut dyn Denoise,
+    /// 1 where the picture is repainted, `[1, 1, h, w]`.
+    pub mask: Tensor<4>,
+    /// The clean latent of the picture.
+    pub original: Tensor<4>,
+    /// The noise that the run started from, of unit variance.
+    pub noise: Tensor<4>,
+    /// When to put the outside back.
+    pub rule: MaskRule,
+    /// No call has been made yet.
+    pub first: bool,
+}
+
+impl Masked<'_> {
+    /// `inside` where the mask is 1, `outside` where it is 0.
+    pub fn blend(mask: &Tensor<4>, inside: Tensor<4>, outside: Tensor<4>) -> Tensor<4> {
+        let mask = mask.clone().expand(inside.shape());
+        outside.clone() + mask * (inside - outside)
+    }
+}
+
+impl Denoise for Masked<'_> {
+    fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, diffusion::Error> {
+        let spare = self.first && self.rule.spare_first;
+        self.first = false;
+        let x = if self.rule.before && !spare {
+            let outside = self.original.clone() + self.noise.clone() * sigma;
+            Self::blend(&self.mask, x, outside)
+        } else {
+            x
+        };
+        let clean = self.inner.denoise(x, sigma)?;
+        Ok(if self.rule.after {
+            Self::blend(&self.mask, clean, self.original.clone())
+        } else {
+            clean
+        })
+    }
+
+    fn unconditional(&self) -> Option<Tensor<4>> {
+        self.inner.unconditional()
+    }
+}

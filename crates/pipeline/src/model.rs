@@ -1,0 +1,251 @@
+//! A loaded model: the networks of one checkpoint with everything needed to run them.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use latent_checkpoint::{Checkpoint, LoadOptions, Part, PartConfig, Report, SchedulerConfig};
+use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
+use latent_models::{Autoencoder, ClipText, UNet};
+use latent_text::{Chunk, ClipTokenizer, Dialect, WeightRule};
+
+use crate::error::{Error, Result};
+use crate::family::{Family, LatentFormat};
+
+/// The files a model is opened from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// A single file or a diffusers folder.
+    pub model: PathBuf,
+    /// An autoencoder to use instead of the model's own.
+    pub vae: Option<PathBuf>,
+    /// A text encoder to use instead of the model's own.
+    pub text_encoder: Option<PathBuf>,
+}
+
+/// How far opening has come: which part, parameters read, parameters in all.
+pub type Progress<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
+
+/// The networks of one checkpoint, ready to run.
+#[derive(Debug)]
+pub struct Model {
+    /// What is written into pictures as the model's name: the file name without its ending.
+    pub name: String,
+    /// The first ten hexadecimal digits of the file's SHA-256, where the caller has computed it.
+    pub hash: Option<String>,
+    /// The same two of a VAE that was opened on its own.
+    pub vae: Option<(String, Option<String>)>,
+    /// The family it belongs to.
+    pub family: &'static Family,
+    /// Its latent: the family's, with the scale that the autoencoder's own configuration states.
+    pub latent: LatentFormat,
+    /// The denoiser.
+    pub unet: UNet,
+    /// Pictures ↔ latents.
+    pub autoencoder: Autoencoder,
+    /// Text → states.
+    pub text: ClipText,
+    /// Text → tokens.
+    pub tokenizer: ClipTokenizer,
+    /// The noise it was trained with.
+    pub schedule: NoiseSchedule,
+    /// How its publisher says it is sampled.
+    pub scheduler: SchedulerConfig,
+    /// What its output means.
+    pub prediction: Prediction,
+    /// Where it runs.
+    pub device: Device,
+}
+
+/// The type the autoencoder runs in beside networks of `dtype`: f16 overflows in its decoder, so it keeps f32 there.
+pub fn autoencoder_dtype(dtype: DType) -> DType {
+    if dtype == DType::F16 {
+        DType::F32
+    } else {
+        dtype
+    }
+}
+
+impl Model {
+    /// Opens a checkpoint and loads its networks to `device` as `dtype` (F32, F16 or BF16).
+    ///
+    /// # Errors
+    /// Files that cannot be read, that do not hold a whole model, or that no [`Family`] of this version fits.
+    pub fn open(
+        files: &ModelFiles,
+        device: &Device,
+        dtype: DType,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Vec<Report>)> {
+        let main = Checkpoint::open(&files.model)?;
+        let other = |path: &Option<PathBuf>| path.as_ref().map(Checkpoint::open).transpose();
+        let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);
+        let vae_from = vae.as_ref().unwrap_or(&main);
+        let text_from = text_encoder.as_ref().unwrap_or(&main);
+
+        let options = LoadOptions::new(device.clone(), dtype);
+        let vae_options = LoadOptions::new(device.clone(), autoencoder_dtype(dtype));
+        let scale = match &vae_from.part(Part::Autoencoder)?.config {
+            PartConfig::Autoencoder { scale, shift, .. } => (*scale, *shift),
+            _ => (None, None),
+        };
+        let (text, text_report) = text_from.load_text_encoder(&options, &mut |done, all| {
+            progress("text encoder", done, all)
+        })?;
+        let (unet, unet_report) =
+            main.load_unet(&options, &mut |done, all| progress("U-Net", done, all))?;
+        let (autoencoder, vae_report) = vae_from
+            .load_autoencoder(&vae_options, &mut |done, all| {
+                progress("autoencoder", done, all)
+            })?;
+
+        let mut model =
+            Self::new(unet, autoencoder, text, main.scheduler().clone()).map_err(|reason| {
+                Error::Model {
+                    path: files.model.clone(),
+                    reason,
+                }
+            })?;
+        model.latent.scale = scale.0.unwrap_or(model.latent.scale);
+        model.latent.shift = scale.1.unwrap_or(model.latent.shift);
+        model.name = stem(&files.model);
+        model.vae = files.vae.as_deref().map(|path| (stem(path), None));
+        Ok((model, vec![text_report, unet_report, vae_report]))
+    }
+
+    /// A model of networks that are already loaded.
+    ///
+    /// # Errors
+    /// A sentence that says why these networks and settings cannot be run together.
+    pub fn new(
+        unet: UNet,
+        autoencoder: Autoencoder,
+        text: ClipText,
+        scheduler: SchedulerConfig,
+    ) -> Result<Self, String> {
+        let family = Family::of(unet.config(), autoencoder.config(), text.config())?;
+        let device = unet.conv_in.weight.val().device();
+        Ok(Self {
+            name: String::new(),
+            hash: None,
+            vae: None,
+            family,
+            latent: family.latent,
+            schedule: noise_schedule(&scheduler)?,
+            prediction: scheduler
+                .prediction_type
+                .parse()
+                .map_err(|e| format!("{e}"))?,
+            unet,
+            autoencoder,
+            text,
+            tokenizer: ClipTokenizer::new(),
+            scheduler,
+            device,
+        })
+    }
+
+    /// Whether the denoiser takes a mask and a masked picture beside the latent.
+    pub fn inpaints(&self) -> bool {
+        self.unet.config().in_channels == self.latent.channels + self.family.inpaint_channels()
+    }
+
+    /// Text states of one text: `[1, 77 · chunks, width]`.
+    ///
+    /// `skip` is the number of layers left out at the end.
+    pub fn encode_text(
+        &self,
+        text: &str,
+        dialect: Dialect,
+        rule: WeightRule,
+        skip: usize,
+    ) -> Result<Tensor<3>, latent_text::PromptError> {
+        let encoded = latent_text::chunks(&self.tokenizer, text, dialect)?;
+        let empty = match rule {
+            WeightRule::InterpolateFromEmpty => {
+                let empty = latent_text::chunks(&self.tokenizer, "", dialect)?;
+                empty.chunks.first().map(|chunk| self.states(chunk, skip))
+            }
+            _ => None,
+        };
+        let weighted = encoded.chunks.iter().map(|chunk| {
+            let states = self.states(chunk, skip);
+            if chunk.weights.iter().all(|w| *w == 1.0) {
+                return states;
+            }
+            let [_, tokens, _] = states.dims();
+            let weights = TensorData::new(chunk.weights.clone(), [1, tokens, 1]);
+            let weights = Tensor::<3>::from_data(weights, &self.device);
+            match (rule, &empty) {
+                (WeightRule::MeanRestoring, _) => {
+                    let before = mean(&states);
+                    let states = states * weights;
+                    let after = mean(&states);
+                    if after == 0.0 {
+                        states
+                    } else {
+                        states * (before / after)
+                    }
+                }
+                (WeightRule::InterpolateFromEmpty, Some(empty)) => {
+                    (states - empty.clone()) * weights + empty.clone()
+                }
+                _ => states,
+            }
+        });
+        Ok(Tensor::cat(weighted.collect(), 1))
+    }
+
+    fn states(&self, chunk: &Chunk, skip: usize) -> Tensor<3> {
+        let ids: Vec<i64> = chunk.ids.iter().map(|id| i64::from(*id)).collect();
+        let ids = TensorData::new(ids, [1, chunk.ids.len()]);
+        self.text
+            .forward(Tensor::<2, Int>::from_data(ids, &self.device), skip)
+    }
+
+    /// The scaled latent of an encoded picture.
+    pub(crate) fn scale_in(&self, encoded: Tensor<4>) -> Tensor<4> {
+        (encoded - self.latent.shift) * self.latent.scale
+    }
+
+    /// What the decoder takes for a latent.
+    pub(crate) fn scale_out(&self, latent: Tensor<4>) -> Tensor<4> {
+        latent / self.latent.scale + self.latent.shift
+    }
+}
+
+/// The mean of all values, summed in one order whatever the number of threads.
+fn mean(x: &Tensor<3>) -> f64 {
+    let data = x.to_data().convert::<f32>();
+    let sum: f64 = data.iter::<f32>().map(f64::from).sum();
+    sum / data.num_elements().max(1) as f64
+}
+
+fn stem(path: &Path) -> String {
+    let name = if path.is_dir() {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
+    name.map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
+}
+
+fn noise_schedule(config: &SchedulerConfig) -> Result<NoiseSchedule, String> {
+    let beta = match config.beta_schedule.as_str() {
+        "linear" => BetaSchedule::Linear,
+        "scaled_linear" => BetaSchedule::ScaledLinear,
+        "squaredcos_cap_v2" => BetaSchedule::Cosine,
+        other => {
+            return Err(format!(
+                "the β schedule `{other}` is not supported; linear, scaled_linear and squaredcos_cap_v2 are"
+            ));
+        }
+    };
+    NoiseSchedule::new(
+        beta,
+        config.beta_start,
+        config.beta_end,
+        config.num_train_timesteps,
+        config.rescale_betas_zero_snr,
+    )
+    .map_err(|e| format!("the noise schedule of scheduler_config.json: {e}"))
+}

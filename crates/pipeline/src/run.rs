@@ -1,0 +1,518 @@
+//! From a request to finished pictures.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+use latent_diffusion::{PictureSeed, Sampler, Scheduler, Step, names};
+use latent_ops as ops;
+use latent_text::Pass;
+
+use crate::canvas::Prepared;
+use crate::conditioning::Prompts;
+use crate::decode::Decoding;
+use crate::draw::{Canvas, Drawing, Drawn, Start, calls_per_step};
+use crate::error::{Error, Result};
+use crate::infotext::{self, Infotext};
+use crate::memory::MemoryPlan;
+use crate::model::Model;
+use crate::picture::resize::Filter;
+use crate::picture::{Picture, Region};
+use crate::profile::Profile;
+use crate::request::{Hires, Request, Rng, Size, Upscaler};
+
+/// One finished picture.
+#[derive(Debug)]
+pub struct Output {
+    /// Its number in the job, from 0.
+    pub index: usize,
+    /// The pixels.
+    pub picture: Picture,
+    /// The clean latent it was decoded from, `[1, channels, height / 8, width / 8]`, in the denoiser's scale.
+    pub latent: Tensor<4>,
+    /// The request that draws this picture alone: everything resolved, its own seed, one picture.
+    pub request: Request,
+    /// A1111's `parameters` text.
+    pub infotext: String,
+    /// Sampling was stopped early: this is the best guess so far.
+    pub stopped: bool,
+}
+
+/// What happens while a job runs. Every method has a default that does nothing.
+pub trait Hooks {
+    /// A stretch of work begins: `encoding the prompt`, `sampling`, `second pass`, `decoding`, with its steps (0 where
+    /// they are not counted) and the first picture of the batch.
+    fn stage(&mut self, name: &'static str, steps: usize, picture: usize) {
+        let _ = (name, steps, picture);
+    }
+
+    /// A sampling step is done. `Break` stops the job: what there is is decoded and returned.
+    fn step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
+        let _ = step;
+        ControlFlow::Continue(())
+    }
+
+    /// A picture is finished.
+    fn picture(&mut self, output: &Output) {
+        let _ = output;
+    }
+
+    /// Something the person should know that is not an error.
+    fn note(&mut self, text: String) {
+        let _ = text;
+    }
+}
+
+/// Hooks that do nothing.
+#[derive(Debug, Default)]
+pub struct Quiet;
+
+impl Hooks for Quiet {}
+
+/// Names that a request leaves open, settled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resolved {
+    /// The sampler.
+    pub sampler: Sampler,
+    /// Its ladder: never [`Scheduler::Automatic`] where the sampler has an own default.
+    pub scheduler: Scheduler,
+    /// The scheduler was left to the sampler, so metadata says "Automatic".
+    pub automatic: bool,
+}
+
+impl Resolved {
+    /// Settles a sampler's and a scheduler's name. A combined old name ("DPM++ 2M Karras") brings its scheduler, which
+    /// an explicit one overrides.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest known ones.
+    pub fn of(sampler: &str, scheduler: &str, profile: &Profile) -> Result<Self> {
+        let (sampler, named) = names::parse_sampler(sampler)?;
+        let sampler = profile.sampler(sampler);
+        let asked = match names::parse_scheduler(scheduler)? {
+            Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
+            explicit => explicit,
+        };
+        let own = profile.default_scheduler(sampler);
+        Ok(Self {
+            sampler,
+            scheduler: if asked == Scheduler::Automatic {
+                own
+            } else {
+                asked
+            },
+            automatic: asked == Scheduler::Automatic || asked == own,
+        })
+    }
+}
+
+/// Draws every picture of a request.
+///
+/// `available` is how much memory may be used, in bytes, where the caller knows; work that would not fit is refused
+/// before it starts, or decoded in tiles.
+///
+/// # Errors
+/// A request that cannot be honoured, a picture that cannot be read, too little memory, results that are not numbers.
+pub fn run(
+    request: &Request,
+    model: &Model,
+    available: Option<u64>,
+    hooks: &mut dyn Hooks,
+) -> Result<Vec<Output>> {
+    request.validate().map_err(Error::Request)?;
+    let request = &settled(request)?;
+    let profile = Profile::of(request.compat);
+    let job = Job::new(request, model, &profile, available)?;
+    let mut outputs = Vec::new();
+    for batch in 0..request.batch_count {
+        let first = batch * request.batch_size;
+        let stopped = job.batch(first, &mut outputs, hooks)?;
+        if stopped {
+            break;
+        }
+    }
+    Ok(outputs)
+}
+
+/// The request with everything written out that this crate may settle: the seed must be there already.
+fn settled(request: &Request) -> Result<Request> {
+    let missing = |field| {
+        Error::field(
+            field,
+            "not set",
+            "a number: the program draws one before it calls the library",
+        )
+    };
+    let request = request.clone();
+    request.seed.ok_or_else(|| missing("seed"))?;
+    if request.subseed_strength > 0.0 {
+        request.subseed.ok_or_else(|| missing("subseed"))?;
+    }
+    Ok(request)
+}
+
+/// A request with everything that its batches share.
+struct Job<'a> {
+    request: &'a Request,
+    model: &'a Model,
+    profile: &'a Profile,
+    resolved: Resolved,
+    second: Option<(Hires, Resolved)>,
+    prepared: Option<Prepared>,
+    canvas: Option<Canvas>,
+    decoding: Decoding,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        request: &'a Request,
+        model: &'a Model,
+        profile: &'a Profile,
+        available: Option<u64>,
+    ) -> Result<Self> {
+        let resolved = Resolved::of(&request.sampler, &request.scheduler, profile)?;
+        let second = request.hires.clone().map(|hires| {
+            let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
+            let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
+            let names = Resolved::of(sampler, scheduler, profile)?;
+            Ok::<_, Error>((hires, names))
+        });
+        let plan = MemoryPlan::of(request, model);
+        let decoding = plan.settle(request, available)?;
+        let prepared = Prepared::of(request, profile)?;
+        let canvas = prepared
+            .as_ref()
+            .map(|p| p.canvas(&model.device, model.latent.downsample, profile));
+        Ok(Self {
+            request,
+            model,
+            profile,
+            resolved,
+            second: second.transpose()?,
+            prepared,
+            canvas,
+            decoding,
+        })
+    }
+
+    /// Draws the batch whose first picture has number `first`; whether it was stopped.
+    fn batch(
+        &self,
+        first: usize,
+        outputs: &mut Vec<Output>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<bool> {
+        let Self { request, model, .. } = self;
+        let seeds: Vec<_> = (first..first + request.batch_size)
+            .map(|i| self.seed(i))
+            .collect();
+        let size = request.canvas();
+        let start = Start {
+            size: self.latent_size(size),
+            canvas: self.canvas.as_ref(),
+            latent: None,
+        };
+        let drawing = Drawing {
+            model,
+            profile: self.profile,
+            request,
+            sampler: self.resolved.sampler,
+            scheduler: self.resolved.scheduler,
+            steps: request.steps,
+            strength: request.strength,
+            rule: self.profile.strength,
+        };
+        let pass = Pass::Only(request.steps * calls_per_step(drawing.sampler));
+        let texts = (request.prompt.as_str(), request.negative_prompt.as_str());
+        let mut drawn = self.pass(
+            &drawing, &start, texts, pass, &seeds, "sampling", first, hooks,
+        )?;
+        let mut size = size;
+        if let (Some((hires, names)), false) = (&self.second, drawn.stopped) {
+            (drawn, size) =
+                self.second_pass(&drawing, hires, *names, drawn, &seeds, first, hooks)?;
+        }
+        hooks.stage("decoding", 0, first);
+        for (i, latent) in drawn.latent.chunk(seeds.len(), 0).into_iter().enumerate() {
+            let output = self.finish(first + i, latent, size, drawn.stopped)?;
+            hooks.picture(&output);
+            outputs.push(output);
+        }
+        Ok(drawn.stopped)
+    }
+
+    #[allow(clippy::too_many_arguments)] // all of them vary between the two passes
+    fn pass(
+        &self,
+        drawing: &Drawing<'_>,
+        start: &Start<'_>,
+        (prompt, negative): (&str, &str),
+        pass: Pass,
+        seeds: &[PictureSeed],
+        name: &'static str,
+        first: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Drawn> {
+        hooks.stage("encoding the prompt", 0, first);
+        let prompts = Prompts::encode(
+            self.model,
+            self.profile,
+            self.request,
+            prompt,
+            negative,
+            pass,
+        )?;
+        if let (Some(cut), 0) = (&prompts.truncated, first) {
+            hooks.note(format!(
+                "the prompt is longer than the model reads; this end of it has no effect: {cut}"
+            ));
+        }
+        let steps = drawing
+            .ladder(start.canvas.is_some() || start.latent.is_some())?
+            .steps();
+        hooks.stage(name, steps, first);
+        let drawn = drawing.draw(start, &prompts, seeds, &mut |step| hooks.step(&step))?;
+        let values = drawn.latent.to_data().convert::<f32>();
+        if values.iter::<f32>().any(|v| !v.is_finite()) {
+            return Err(Error::NotFinite {
+                stage: "latent",
+                hint: ": the network overflowed; try --dtype f32, or check that the prediction type is right",
+            });
+        }
+        Ok(drawn)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn second_pass(
+        &self,
+        first_drawing: &Drawing<'_>,
+        hires: &Hires,
+        names: Resolved,
+        drawn: Drawn,
+        seeds: &[PictureSeed],
+        first: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<(Drawn, Size)> {
+        let request = self.request;
+        let (enlarged, cut) = hires.target(Size {
+            width: request.width,
+            height: request.height,
+        });
+        let round = |v: usize| v.next_multiple_of(self.model.latent.downsample);
+        let size = Size {
+            width: round(enlarged.width),
+            height: round(enlarged.height),
+        };
+        let [h, w] = self.latent_size(size);
+        let latent = match latent_filter(hires.upscaler) {
+            Some(filter) => ops::resize(drawn.latent, [h, w], filter),
+            None => self.enlarge_pixels(drawn.latent, size, pixel_filter(hires.upscaler))?,
+        };
+        let target = Size {
+            width: round(cut.width),
+            height: round(cut.height),
+        };
+        let [target_h, target_w] = self.latent_size(target);
+        let latent =
+            latent
+                .narrow(2, (h - target_h) / 2, target_h)
+                .narrow(3, (w - target_w) / 2, target_w);
+        let steps = hires.steps.filter(|s| *s > 0).unwrap_or(request.steps);
+        let drawing = Drawing {
+            sampler: names.sampler,
+            scheduler: names.scheduler,
+            steps,
+            strength: hires.denoising_strength,
+            rule: self.profile.hires_strength,
+            ..*first_drawing
+        };
+        let pass = Pass::Second {
+            first: request.steps * calls_per_step(first_drawing.sampler),
+            steps: steps * calls_per_step(names.sampler),
+        };
+        let texts = (
+            hires.prompt.as_deref().unwrap_or(&request.prompt),
+            hires
+                .negative_prompt
+                .as_deref()
+                .unwrap_or(&request.negative_prompt),
+        );
+        let start = Start {
+            size: [target_h, target_w],
+            canvas: None,
+            latent: Some(latent),
+        };
+        let drawn = self.pass(
+            &drawing,
+            &start,
+            texts,
+            pass,
+            seeds,
+            "second pass",
+            first,
+            hooks,
+        )?;
+        Ok((drawn, target))
+    }
+
+    fn enlarge_pixels(&self, latent: Tensor<4>, size: Size, filter: Filter) -> Result<Tensor<4>> {
+        let batch = latent.dims()[0];
+        let enlarged = latent.chunk(batch, 0).into_iter().map(|latent| {
+            let picture = self
+                .decoding
+                .picture(self.model, self.request, self.profile, latent)?;
+            let planes = picture.resize(size, filter).to_planes();
+            let data = burn::tensor::TensorData::new(planes, [1, 3, size.height, size.width]);
+            let encoded = self
+                .model
+                .autoencoder
+                .encode(Tensor::from_data(data, &self.model.device));
+            Ok(self.model.scale_in(encoded.mean))
+        });
+        Ok(Tensor::cat(enlarged.collect::<Result<_>>()?, 0))
+    }
+
+    fn finish(&self, index: usize, latent: Tensor<4>, size: Size, stopped: bool) -> Result<Output> {
+        let drawn =
+            self.decoding
+                .picture(self.model, self.request, self.profile, latent.clone())?;
+        let asked = match &self.second {
+            Some((hires, _)) => {
+                hires
+                    .target(Size {
+                        width: self.request.width,
+                        height: self.request.height,
+                    })
+                    .1
+            }
+            None => Size {
+                width: self.request.width,
+                height: self.request.height,
+            },
+        };
+        let picture = match &self.prepared {
+            Some(prepared) => {
+                let whole = prepared.finish(drawn);
+                if prepared.keeps_original_size() {
+                    whole
+                } else {
+                    centre(whole, asked)
+                }
+            }
+            None => centre(drawn, asked),
+        };
+        let request = self.request_of(index);
+        let infotext = self.infotext(&request, size);
+        Ok(Output {
+            index,
+            picture,
+            latent,
+            request,
+            infotext,
+            stopped,
+        })
+    }
+
+    fn seed(&self, index: usize) -> PictureSeed {
+        let request = self.request;
+        let down = self.model.latent.downsample;
+        // With a variation, A1111 keeps the seed and counts the variation up.
+        let varied = request.subseed_strength > 0.0;
+        let seed = request.seed.unwrap_or_default();
+        PictureSeed {
+            seed: if varied {
+                seed
+            } else {
+                seed.wrapping_add(index as u64)
+            },
+            subseed: request
+                .subseed
+                .unwrap_or_default()
+                .wrapping_add(index as u64),
+            subseed_strength: request.subseed_strength,
+            resize_from: request
+                .seed_resize_from
+                .map(|s| (s.height / down, s.width / down)),
+            eta_noise_seed_delta: request.ensd,
+        }
+    }
+
+    fn latent_size(&self, size: Size) -> [usize; 2] {
+        let down = self.model.latent.downsample;
+        [size.height / down, size.width / down]
+    }
+
+    /// The request that draws picture `index` alone.
+    fn request_of(&self, index: usize) -> Request {
+        let seed = self.seed(index);
+        let mut request = self.request.clone();
+        request.seed = Some(seed.seed);
+        if request.subseed_strength > 0.0 {
+            request.subseed = Some(seed.subseed);
+        }
+        request.rng = Some(match self.profile.noise_for(&request) {
+            latent_diffusion::NoiseSource::TorchCpu => Rng::Cpu,
+            latent_diffusion::NoiseSource::TorchCuda => Rng::Cuda,
+        });
+        (request.batch_size, request.batch_count) = (1, 1);
+        request
+    }
+
+    fn infotext(&self, request: &Request, size: Size) -> String {
+        let vae = self.model.vae.as_ref();
+        let first = request.canvas();
+        let text = Infotext::of(&infotext::Drawn {
+            request,
+            sampler: names::sampler_info(self.resolved.sampler).label,
+            schedule: if self.resolved.automatic {
+                "Automatic"
+            } else {
+                names::scheduler_info(self.resolved.scheduler).label
+            },
+            size: if self.second.is_some() { first } else { size },
+            model_hash: self.model.hash.as_deref(),
+            model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
+            vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
+            vae: vae.map(|(name, _)| name.as_str()),
+            inpainting_model: self.model.inpaints(),
+            stochastic: self.resolved.sampler.default_eta() > 0.0,
+            version: concat!("latent ", env!("CARGO_PKG_VERSION")),
+        });
+        text.to_string()
+    }
+}
+
+/// The middle of a picture that was drawn a little larger than asked.
+fn centre(picture: Picture, asked: Size) -> Picture {
+    let size = picture.size();
+    let (width, height) = (asked.width.min(size.width), asked.height.min(size.height));
+    let (left, top) = ((size.width - width) / 2, (size.height - height) / 2);
+    let region = Region {
+        left,
+        top,
+        right: left + width,
+        bottom: top + height,
+    };
+    picture.crop(region).unwrap_or(picture)
+}
+
+fn latent_filter(upscaler: Upscaler) -> Option<ops::Filter> {
+    Some(match upscaler {
+        Upscaler::Latent => ops::Filter::Bilinear,
+        Upscaler::LatentAntialiased => ops::Filter::BilinearAntialias,
+        Upscaler::LatentBicubic => ops::Filter::Bicubic,
+        Upscaler::LatentBicubicAntialiased => ops::Filter::BicubicAntialias,
+        Upscaler::LatentNearest => ops::Filter::Nearest,
+        Upscaler::LatentNearestExact => ops::Filter::NearestExact,
+        _ => return None,
+    })
+}
+
+fn pixel_filter(upscaler: Upscaler) -> Filter {
+    match upscaler {
+        Upscaler::Nearest => Filter::Nearest,
+        Upscaler::Bicubic => Filter::Bicubic,
+        Upscaler::Bilinear => Filter::Bilinear,
+        Upscaler::Area => Filter::Area,
+        _ => Filter::Lanczos,
+    }
+}
