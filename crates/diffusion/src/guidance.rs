@@ -1,7 +1,7 @@
 //! Guidance: what is made of a conditional and an unconditional prediction.
 //!
 //! Pure functions of tensors `[batch, channels, height, width]`. A and B may be predictions in **either** space, x̂₀ or
-//! the network's own output F: at one σ they are affine to each other (x̂₀ = c_skip·x + c_out·F), so [`cfg`] and
+//! the network's own output F: at one σ they are affine to each other (x̂₀ = c_skip·x + c_out·F), so [`cfg()`] and
 //! [`cfg_many`] commute with the change. [`rescale`] does not, and is meant for F, as published;
 //! [`dynamic_threshold`] is meant for x̂₀. Statistics are per picture: a batch never mixes pictures.
 

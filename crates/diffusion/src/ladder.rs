@@ -17,18 +17,24 @@
 //! (its stride is whole), Beta on time steps fewer (equal neighbours fall together).
 
 mod beta;
+mod flow;
 mod img2img;
 mod spaced;
+mod timesteps;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, NoiseSchedule, Sigmas, schedule::flow_shift, schedule::strided_timesteps};
+use crate::{Error, NoiseSchedule, Sigmas};
 
 pub use beta::beta_quantile;
+pub use flow::{FlowSchedule, flow_mu, flow_shift, flow_shift_exponential};
 pub use img2img::{StrengthRule, TailPlan};
 pub use spaced::{
-    Grid, LastSigma, Range, Shape, SpacedLadder, SpacingRule, TimestepRounding, ladder_of_timesteps,
+    Grid, LastSigma, Range, Shape, SpacedLadder, Spacing, SpacingRule, TimestepRounding,
+    ladder_of_timesteps,
 };
+use timesteps::check_steps;
+pub use timesteps::{distilled_timesteps, strided_ladder, strided_timesteps};
 
 /// A named ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -189,60 +195,6 @@ impl Levels for NoiseSchedule {
     }
 }
 
-/// The levels of a rectified flow: σ = t/N, shifted (see [`flow_shift`]).
-///
-/// [`Levels::timestep`] is `N·σ`, what the network is given, and so **not** the inverse of [`Levels::sigma`] unless the
-/// shift is 1: curves over time steps shift twice at the low end, as the references do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlowSchedule {
-    shift: f64,
-    sigmas: Vec<f64>,
-}
-
-impl FlowSchedule {
-    /// `steps` trained levels (1000 for the published models) moved by `shift` > 0.
-    pub fn new(shift: f64, steps: usize) -> Result<Self, Error> {
-        if !(shift > 0.0 && shift.is_finite()) {
-            return Err(setting("flow shift", shift, "a number above 0"));
-        }
-        if steps < 2 {
-            return Err(setting("training time steps", steps, "at least 2"));
-        }
-        let sigmas = (1..=steps)
-            .map(|t| flow_shift(t as f64 / steps as f64, shift))
-            .collect();
-        Ok(Self { shift, sigmas })
-    }
-
-    /// The ladder of the published flow schedulers: evenly from the highest to the lowest *shifted* level, shifted once
-    /// more, then 0; each with time step `N·σ`.
-    pub fn ladder(&self, steps: usize) -> Result<Sigmas, Error> {
-        if steps == 0 {
-            return Err(setting("steps", steps, "at least 1"));
-        }
-        let train = self.sigmas.len() as f64;
-        let (low, high) = (self.sigmas[0], self.sigmas[self.sigmas.len() - 1]);
-        let mut values: Vec<f64> = ramp(steps)
-            .map(|r| flow_shift(high + r * (low - high), self.shift))
-            .collect();
-        let timesteps = values.iter().map(|s| s * train).collect();
-        values.push(0.0);
-        Sigmas::new(values)?.with_timesteps(timesteps)
-    }
-}
-
-impl Levels for FlowSchedule {
-    fn sigmas(&self) -> &[f64] {
-        &self.sigmas
-    }
-    fn sigma(&self, t: f64) -> f64 {
-        flow_shift(t / self.sigmas.len() as f64, self.shift)
-    }
-    fn timestep(&self, sigma: f64) -> f64 {
-        sigma * self.sigmas.len() as f64
-    }
-}
-
 /// The ladder called `scheduler` in `steps` steps over `levels`.
 ///
 /// # Errors
@@ -377,7 +329,7 @@ impl<'a> Curve<'a> {
 
     fn simple(&self, steps: usize) -> Result<Vec<f64>, Error> {
         let trained = self.levels.sigmas();
-        crate::schedule::check_steps(trained.len(), steps)?;
+        check_steps(trained.len(), steps)?;
         let stride = trained.len() as f64 / steps as f64;
         let levels = (0..steps).map(|i| trained[trained.len() - 1 - (i as f64 * stride) as usize]);
         Ok(levels.chain([0.0]).collect())
@@ -385,7 +337,7 @@ impl<'a> Curve<'a> {
 
     fn ddim_uniform(&self, steps: usize) -> Result<Vec<f64>, Error> {
         let trained = self.levels.sigmas();
-        crate::schedule::check_steps(trained.len(), steps)?;
+        check_steps(trained.len(), steps)?;
         let stride = trained.len() / steps;
         let mut values: Vec<f64> = trained.iter().skip(1).step_by(stride).copied().collect();
         values.reverse();
@@ -451,20 +403,6 @@ fn linear_quadratic(steps: usize, high: f64) -> Vec<f64> {
     };
     let levels = (0..steps).map(|i| (1.0 - done(i)) * high);
     levels.chain([0.0]).collect()
-}
-
-/// The ladder of [`strided_timesteps`]: variance-preserving samplers that walk from each visited time step to the one
-/// below it and stop **at** the lowest (t = 1), whose σ is the last. With N = 1000 and 20 steps it has 19 intervals.
-pub fn strided_ladder(schedule: &NoiseSchedule, steps: usize) -> Result<Sigmas, Error> {
-    let mut visited = strided_timesteps(schedule.steps(), steps)?;
-    visited.dedup();
-    visited.reverse();
-    let values = visited.iter().map(|&t| schedule.sigmas()[t]).collect();
-    let timesteps = visited[..visited.len() - 1]
-        .iter()
-        .map(|&t| t as f64)
-        .collect();
-    Sigmas::new(values)?.with_timesteps(timesteps)
 }
 
 fn setting(name: &'static str, value: impl ToString, expected: &str) -> Error {

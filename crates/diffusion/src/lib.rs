@@ -22,8 +22,9 @@ pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
 pub use guidance::GuidanceInterval;
 pub use ladder::{
     AlignTable, BetaAxis, End, FlowSchedule, Grid, LadderOptions, LastSigma, Levels, Range,
-    Scheduler, Shape, SpacedLadder, SpacingRule, StrengthRule, TailPlan, TimestepRounding,
-    beta_quantile, custom_ladder, ladder, ladder_of_timesteps, strided_ladder,
+    Scheduler, Shape, SpacedLadder, Spacing, SpacingRule, StrengthRule, TailPlan, TimestepRounding,
+    beta_quantile, custom_ladder, distilled_timesteps, flow_mu, flow_shift, flow_shift_exponential,
+    ladder, ladder_of_timesteps, strided_ladder, strided_timesteps,
 };
 pub use noise::{BrownianNoise, NoiseSource, NoiseStreams, PictureSeed};
 pub use prediction::{Prediction, Weighting};
@@ -31,7 +32,4 @@ pub use sampler::{
     Adaptive, DdpmVariance, DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal,
     PlmsStart, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
 };
-pub use schedule::{
-    BetaSchedule, NoiseSchedule, Spacing, TERMINAL_FLOOR, distilled_timesteps, flow_mu, flow_shift,
-    flow_shift_exponential, strided_timesteps,
-};
+pub use schedule::{BetaSchedule, NoiseSchedule, TERMINAL_FLOOR};

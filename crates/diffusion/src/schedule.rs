@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, SpacingRule};
+use crate::Error;
 
 /// How β grows over the training steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -321,102 +321,4 @@ fn rescale_zero_terminal_snr(alphas: &[f32]) -> Vec<f32> {
         })
         .map(|a| 1.0 - (1.0 - a)) // the reference passes through β, which costs a rounding
         .collect()
-}
-
-/// Which training time steps an n-step ladder visits (Lin et al. 2305.08891, Table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Spacing {
-    /// From the low end in whole strides: 1, 1 + ⌊N/n⌋, …; the last training step is not visited.
-    Leading,
-    /// Evenly from the last to the first, both included.
-    Linspace,
-    /// From the high end: N − 1, N − 1 − N/n, …; the first training step is not visited.
-    Trailing,
-}
-
-impl Spacing {
-    /// `steps` falling time steps of `train`, whole numbers; `offset` is added with [`Spacing::Leading`] alone. The
-    /// common case of [`SpacingRule`].
-    pub fn timesteps(self, train: usize, steps: usize, offset: usize) -> Result<Vec<f64>, Error> {
-        SpacingRule {
-            spacing: self,
-            offset,
-            ..SpacingRule::default()
-        }
-        .timesteps(train, steps)
-    }
-}
-
-/// The rising time steps 1, 1 + s, 1 + 2s, … below `train`, s = ⌊train / steps⌋, the highest clamped to `train − 1`:
-/// the DDIM discretisation of the latent-diffusion code. There are ⌈train / s⌉ of them, which can be **more** than
-/// `steps` (31 for 30 of 1000).
-pub fn strided_timesteps(train: usize, steps: usize) -> Result<Vec<usize>, Error> {
-    check_steps(train, steps)?;
-    Ok((0..train)
-        .step_by(train / steps)
-        .map(|t| (t + 1).min(train - 1))
-        .collect())
-}
-
-/// The falling time steps of a distilled model (LCM, TCD): every ⌊train / original⌋-th training step was distilled, and
-/// `steps` of the lowest `strength` share of those are picked evenly from the top.
-///
-/// # Errors
-/// `steps` above `original · strength`, or `original` above `train`.
-pub fn distilled_timesteps(
-    train: usize,
-    original: usize,
-    steps: usize,
-    strength: f64,
-) -> Result<Vec<f64>, Error> {
-    check_steps(train, original)?;
-    let stride = train / original;
-    let kept = (original as f64 * strength.clamp(0.0, 1.0)) as usize;
-    if steps == 0 || steps > kept {
-        return Err(Error::Setting {
-            name: "steps",
-            value: steps.to_string(),
-            expected: format!(
-                "1 to {kept}: a distilled model has {original} steps, and strength {strength} leaves {kept}"
-            ),
-        });
-    }
-    Ok((0..steps)
-        .map(|i| kept - 1 - (i as f64 * (kept as f64 / steps as f64)).floor() as usize)
-        .map(|index| ((index + 1) * stride - 1) as f64)
-        .collect())
-}
-
-pub(crate) fn check_steps(train: usize, steps: usize) -> Result<(), Error> {
-    if steps == 0 || steps > train {
-        return Err(Error::Setting {
-            name: "steps",
-            value: steps.to_string(),
-            expected: format!("1 to {train}, the number of training time steps"),
-        });
-    }
-    Ok(())
-}
-
-/// A rectified flow's σ = t moved towards noise by a factor: `s·t / (1 + (s − 1)·t)` (Esser et al. 2403.03206, eq. 23).
-/// `shift` 1 changes nothing; `t` in [0, 1].
-pub fn flow_shift(t: f64, shift: f64) -> f64 {
-    shift * t / (1.0 + (shift - 1.0) * t)
-}
-
-/// The exponential form whose shift grows with the picture: `e^μ / (e^μ + (1/t − 1)^p)`. With `power` 1 it is
-/// [`flow_shift`] by e^μ. `t` in (0, 1]; 0 gives 0.
-pub fn flow_shift_exponential(t: f64, mu: f64, power: f64) -> f64 {
-    if t <= 0.0 {
-        return 0.0;
-    }
-    let e = mu.exp();
-    e / (e + (1.0 / t - 1.0).powf(power))
-}
-
-/// μ of [`flow_shift_exponential`] for a picture of `tokens` latent patches: linear between (256, 0.5) and (4096, 1.15).
-pub fn flow_mu(tokens: usize) -> f64 {
-    let (low, high) = ((256.0, 0.5), (4096.0, 1.15));
-    low.1 + (tokens as f64 - low.0) * (high.1 - low.1) / (high.0 - low.0)
 }

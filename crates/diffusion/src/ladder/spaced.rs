@@ -2,12 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error, NoiseSchedule, Sigmas,
-    schedule::{Spacing, check_steps},
-};
+use crate::{Error, NoiseSchedule, Sigmas};
 
-use super::{beta_quantile, ramp};
+use super::{beta_quantile, check_steps, ramp};
+
+/// Which training time steps an n-step ladder visits (Lin et al. 2305.08891, Table 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spacing {
+    /// From the low end in whole strides: 1, 1 + ⌊N/n⌋, …; the last training step is not visited.
+    Leading,
+    /// Evenly from the last to the first, both included.
+    Linspace,
+    /// From the high end: N − 1, N − 1 − N/n, …; the first training step is not visited.
+    Trailing,
+}
+
+impl Spacing {
+    /// `steps` falling time steps of `train`, whole numbers; `offset` is added with [`Spacing::Leading`] alone. The
+    /// common case of [`SpacingRule`].
+    pub fn timesteps(self, train: usize, steps: usize, offset: usize) -> Result<Vec<f64>, Error> {
+        SpacingRule {
+            spacing: self,
+            offset,
+            ..SpacingRule::default()
+        }
+        .timesteps(train, steps)
+    }
+}
 
 /// How [`Spacing`] is laid over the training steps. References agree on the three spacings and differ in this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
