@@ -125,7 +125,6 @@ mod comfy;
 mod error;
 pub mod limits;
 mod names;
-mod nfc;
 mod prompt;
 mod schedule;
 mod tokenizer;

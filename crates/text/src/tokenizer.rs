@@ -1,10 +1,7 @@
 //! CLIP's byte-pair tokenizer, with its vocabulary inside.
 
-use std::sync::OnceLock;
-
 use instant_clip_tokenizer::{Token, Tokenizer};
-
-use crate::nfc::{self, Nfc};
+use unicode_normalization::UnicodeNormalization;
 
 /// The id that starts every chunk, `<|startoftext|>`.
 pub const BOS: u32 = 49406;
@@ -34,7 +31,6 @@ const LONGEST_RUN: usize = 2048;
 /// Building one takes some tens of milliseconds: build it once.
 pub struct ClipTokenizer {
     inner: Tokenizer,
-    nfc: OnceLock<Nfc>,
 }
 
 impl std::fmt::Debug for ClipTokenizer {
@@ -54,7 +50,6 @@ impl ClipTokenizer {
     pub fn new() -> Self {
         Self {
             inner: Tokenizer::new(),
-            nfc: OnceLock::new(),
         }
     }
 
@@ -76,13 +71,8 @@ impl ClipTokenizer {
 
     /// Encodes text in which the special tokens have no meaning.
     fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) {
-        let text = if nfc::is_trivial(text) {
-            text.into()
-        } else {
-            self.nfc.get_or_init(Nfc::new).normalise(text)
-        };
         // `str::to_lowercase` would turn a final Σ into ς; the reference does not look at neighbours.
-        let text: String = text.chars().flat_map(char::to_lowercase).collect();
+        let text: String = text.nfc().flat_map(char::to_lowercase).collect();
         let mut tokens: Vec<Token> = Vec::new();
         for run in text.split_whitespace() {
             let mut run = run;
