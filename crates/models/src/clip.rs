@@ -1,7 +1,7 @@
 //! The CLIP text encoder: a causal transformer over token ids.
 //!
-//! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021. Parameter names are
-//! those of transformers' `CLIPTextModel` files.
+//! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
+//! Parameter names are those of transformers' `CLIPTextModel` files.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
@@ -45,9 +45,11 @@ pub enum Activation {
 }
 
 impl ClipTextConfig {
-    /// The network, with parameters that are zeros when read before they are loaded. Allocates nothing.
+    /// The network, with parameters that are zeros when read before they are loaded. Allocates
+    /// nothing.
     ///
-    /// The configuration should be [valid](Self::validate): the network of another panics when it is run.
+    /// The configuration should be [valid](Self::validate): the network of another panics when it
+    /// is run.
     pub fn init(&self, device: &Device) -> ClipText {
         let layer = |_| Layer {
             self_attn: SelfAttention {
@@ -206,9 +208,11 @@ impl ClipText {
         self.text_model.final_layer_norm.weight.val().dtype()
     }
 
-    /// The tokens' hidden states `skip` layers before the last, through the final norm; 0 gives `last_hidden_state`.
+    /// The tokens' hidden states `skip` layers before the last, through the final norm; 0 gives
+    /// `last_hidden_state`.
     ///
-    /// A1111 counts "Clip skip" from one: its n is `skip` = n − 1. `skip` beyond the first layer gives the embeddings.
+    /// A1111 counts "Clip skip" from one: its n is `skip` = n − 1. `skip` beyond the first layer
+    /// gives the embeddings.
     ///
     /// # Shapes
     ///
@@ -216,7 +220,8 @@ impl ClipText {
     ///
     /// # Panics
     ///
-    /// Where an id is not in the vocabulary or the sequence is too long; callers validate what comes from users.
+    /// Where an id is not in the vocabulary or the sequence is too long; callers validate what
+    /// comes from users.
     pub fn forward(&self, ids: Tensor<2, Int>, skip: usize) -> Tensor<3> {
         let states = self.hidden_states(self.embed(ids), skip);
         self.text_model
@@ -225,7 +230,8 @@ impl ClipText {
             .cast(DType::F32)
     }
 
-    /// The embeddings that the first layer takes, positions added: where textual inversions are put in.
+    /// The embeddings that the first layer takes, positions added: where textual inversions are put
+    /// in.
     ///
     /// # Shapes
     ///

@@ -1,16 +1,18 @@
 //! The networks of latent diffusion: U-Nets, autoencoders, text encoders.
 //!
-//! Each network is a configuration (plain data, with serde), which builds a module, which has a `forward`. A
-//! configuration says what a network is made of and never which product it belongs to: there is no version to test for.
-//! [`named`] holds the configurations of the published models as values.
+//! Each network is a configuration (plain data, with serde), which builds a module, which has a
+//! `forward`. A configuration says what a network is made of and never which product it belongs to:
+//! there is no version to test for. [`named`] holds the configurations of the published models as
+//! values.
 //!
-//! Modules are lazy. `init` gives every parameter a shape and no storage, so that a network of billions of parameters
-//! can be listed, counted and matched with a file for free; [`params::load`] then fills it one tensor at a time.
+//! Modules are lazy. `init` gives every parameter a shape and no storage, so that a network of
+//! billions of parameters can be listed, counted and matched with a file for free; [`params::load`]
+//! then fills it one tensor at a time.
 //!
-//! A parameter's path in the module is its name in the published diffusers or transformers file, and its layout is
-//! torch's. That makes one naming scheme the project's own and every other one a table in `checkpoint`. Rejected: burn's
-//! own layers (`burn::nn`), whose linear weights are transposed and whose initialisers draw random numbers that a loaded
-//! network throws away.
+//! A parameter's path in the module is its name in the published diffusers or transformers file,
+//! and its layout is torch's. That makes one naming scheme the project's own and every other one a
+//! table in `checkpoint`. Rejected: burn's own layers (`burn::nn`), whose linear weights are
+//! transposed and whose initialisers draw random numbers that a loaded network throws away.
 //!
 //! Networks compute in the type of their parameters and return f32, which is what samplers work in.
 

@@ -1,8 +1,9 @@
 //! The published models' networks, as values.
 //!
-//! Configurations only: which weights go with one, and how it is sampled, is for the crates above. Sources: the yaml
-//! files of `CompVis/latent-diffusion` (`configs/`, `models/`), `CompVis/stable-diffusion` (`configs/`) and
-//! `Stability-AI/generative-models` (`configs/inference/`).
+//! Configurations only: which weights go with one, and how it is sampled, is for the crates above.
+//! Sources: the yaml files of `CompVis/latent-diffusion` (`configs/`, `models/`),
+//! `CompVis/stable-diffusion` (`configs/`) and `Stability-AI/generative-models`
+//! (`configs/inference/`).
 
 use crate::autoencoder::{AutoencoderConfig, AutoencoderLevel};
 use crate::clip::{Activation, ClipTextConfig};
@@ -69,7 +70,8 @@ pub fn unet_celebahq() -> UNetConfig {
     .config()
 }
 
-/// Unconditional LDM-8 of LSUN churches: scale-shift time embedding, resblocks that change the resolution.
+/// Unconditional LDM-8 of LSUN churches: scale-shift time embedding, resblocks that change the
+/// resolution.
 pub fn unet_lsun_churches() -> UNetConfig {
     UNetConfig {
         time_shift: TimeShift::ScaleShift,
@@ -162,7 +164,8 @@ pub fn unet_superresolution() -> UNetConfig {
     .config()
 }
 
-/// Semantic-map LDM-4 (`semantic_synthesis256` and `512`): latent and rescaled map; attention in the middle only.
+/// Semantic-map LDM-4 (`semantic_synthesis256` and `512`): latent and rescaled map; attention in
+/// the middle only.
 pub fn unet_semantic() -> UNetConfig {
     Written {
         channels: [6, 3],
@@ -176,7 +179,8 @@ pub fn unet_semantic() -> UNetConfig {
     .config()
 }
 
-/// Layout LDM-4 (`layout2img-openimages256`): bounding boxes as context tokens, three transformer blocks each.
+/// Layout LDM-4 (`layout2img-openimages256`): bounding boxes as context tokens, three transformer
+/// blocks each.
 pub fn unet_layout2img() -> UNetConfig {
     Written {
         channels: [3, 3],

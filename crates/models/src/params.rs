@@ -1,8 +1,9 @@
 //! Parameters by their published names: listing, loading, conversion.
 //!
-//! A parameter's path is the Rust field path with two translations, so that it equals the name in the published
-//! diffusers or transformers file: the variant of an `enum` adds no segment, and everything else is a struct field, a
-//! `Vec` index or a tuple index (`to_out.0` is a `Vec` of one, `ff.net.2` the third of a tuple).
+//! A parameter's path is the Rust field path with two translations, so that it equals the name in
+//! the published diffusers or transformers file: the variant of an `enum` adds no segment, and
+//! everything else is a struct field, a `Vec` index or a tuple index (`to_out.0` is a `Vec` of one,
+//! `ff.net.2` the third of a tuple).
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
@@ -53,7 +54,8 @@ impl ModuleVisitor for Lister {
     }
 }
 
-/// Every parameter's published name and shape, in the order of the module's fields. Allocates no tensor.
+/// Every parameter's published name and shape, in the order of the module's fields. Allocates no
+/// tensor.
 pub fn parameters<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     let mut lister = Lister {
         path: Path::default(),
@@ -72,17 +74,22 @@ pub fn parameter_count<M: Module>(module: &M) -> usize {
         .sum()
 }
 
-/// Gives every parameter the values that `fetch` returns for its published name and shape, stored as `dtype`.
+/// Where [`load`] gets a parameter's values, by published name and shape.
+pub type Fetch<'a, E> = dyn FnMut(&str, &[usize]) -> Result<TensorData, E> + 'a;
+
+/// Gives every parameter the values that `fetch` returns for its published name and shape, stored
+/// as `dtype`.
 ///
-/// Parameters are fetched one at a time in the order of [`parameters`], so a caller can count progress and no more than
-/// one tensor exists twice at any time.
+/// Parameters are fetched one at a time in the order of [`parameters`], so a caller can count
+/// progress and no more than one tensor exists twice at any time.
 ///
 /// # Errors
 ///
-/// The first error of `fetch`, or a [`ParameterError`] where the values have another shape or cannot be converted.
+/// The first error of `fetch`, or a [`ParameterError`] where the values have another shape or
+/// cannot be converted.
 pub fn load<M: Module, E: From<ParameterError>>(
     module: M,
-    fetch: &mut dyn FnMut(&str, &[usize]) -> Result<TensorData, E>,
+    fetch: &mut Fetch<'_, E>,
     dtype: DType,
 ) -> Result<M, E> {
     let mut loader = Loader {
@@ -100,7 +107,7 @@ pub fn load<M: Module, E: From<ParameterError>>(
 
 struct Loader<'a, E> {
     path: Path,
-    fetch: &'a mut dyn FnMut(&str, &[usize]) -> Result<TensorData, E>,
+    fetch: &'a mut Fetch<'a, E>,
     dtype: DType,
     error: Option<E>,
 }

@@ -13,13 +13,22 @@ fn assert_same(vae: &Autoencoder, size: [usize; 2], rows: usize) {
     assert_eq!(whole.dims(), strips.dims());
     let difference = (whole - strips).abs().max().into_scalar::<f32>();
     // 2/255 of a picture in −1..1 would be 0.0157.
-    assert!(difference < 2e-4, "{size:?} in strips of {rows}: {difference}");
+    assert!(
+        difference < 2e-4,
+        "{size:?} in strips of {rows}: {difference}"
+    );
 }
 
 #[test]
 fn strips_of_any_height() {
     let vae = fill("vae", tiny_autoencoder().init(&Device::flex()));
-    for (size, rows) in [([8, 8], 8), ([8, 5], 3), ([7, 4], 1), ([3, 2], 64), ([5, 6], 0)] {
+    for (size, rows) in [
+        ([8, 8], 8),
+        ([8, 5], 3),
+        ([7, 4], 1),
+        ([3, 2], 64),
+        ([5, 6], 0),
+    ] {
         assert_same(&vae, size, rows);
     }
 }

@@ -349,7 +349,8 @@ fn levels() -> impl Strategy<Value = Vec<(usize, usize, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever a valid configuration says, the network runs at any size and listing it costs nothing.
+    /// Whatever a valid configuration says, the network runs at any size and listing it costs
+    /// nothing.
     #[test]
     fn every_valid_unet_runs(
         levels in levels(),
@@ -360,7 +361,8 @@ proptest! {
     ) {
         let [context, linear, shift, resnet] = options;
         let attention = Attention { heads: Heads::Width(4), depth: if context { 2 } else { 1 } };
-        // Resblocks that halve cannot follow odd sizes up again at a single pixel; sizes are made even for them.
+        // Resblocks that halve cannot follow odd sizes up again at a single pixel; sizes are made
+        // even for them.
         let unit = if resnet { 1 << (levels.len() - 1) } else { 1 };
         let size = size.map(|n| n * unit);
         let config = UNetConfig {

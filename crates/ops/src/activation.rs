@@ -17,7 +17,8 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::sigmoid(x.clone() * 1.702) * x
 }
 
-/// a·gelu(b) for x = [a, b] along the last dimension (Shazeer, "GLU Variants Improve Transformer", 2020).
+/// a·gelu(b) for x = [a, b] along the last dimension (Shazeer, "GLU Variants Improve Transformer",
+/// 2020).
 ///
 /// # Shapes
 ///

@@ -5,19 +5,22 @@ use burn::tensor::{DType, Tensor, activation, module};
 
 use crate::is_cpu;
 
-/// Scores held at once for one picture (all heads) on a GPU: 128 MiB in f32. Beyond it, queries are taken in parts.
+/// Scores held at once for one picture (all heads) on a GPU: 128 MiB in f32. Beyond it, queries are
+/// taken in parts.
 const SCORES: usize = 1 << 25;
 
 /// The same on the CPU: 4 MiB, which stay in its cache.
 const SCORES_CPU: usize = 1 << 20;
 
-/// softmax(q·kᵀ / √width)·v in each of `heads` heads of width channels / heads (Vaswani et al., 2017).
+/// softmax(q·kᵀ / √width)·v in each of `heads` heads of width channels / heads (Vaswani et al.,
+/// 2017).
 ///
 /// `causal` lets a token see itself and the tokens before it; it needs as many queries as keys.
 ///
 /// # Shapes
 ///
-/// - q `[batch, queries, channels]`, k and v `[batch, keys, channels]`, channels a multiple of `heads`
+/// - q `[batch, queries, channels]`, k and v `[batch, keys, channels]`, channels a multiple of
+///   `heads`
 /// - output `[batch, queries, channels]`
 pub fn multi_head_attention(
     q: Tensor<3>,
@@ -31,7 +34,8 @@ pub fn multi_head_attention(
     let mixed = if causal {
         whole(q, k, v, true)
     } else if is_cpu(&q.device()) {
-        // burn's own kernel takes twice the time: it does not share a head among threads, nor vectorise the softmax.
+        // burn's own kernel takes twice the time: it does not share a head among threads, nor
+        // vectorise the softmax.
         let dtype = q.dtype();
         let [q, k, v] = [q, k, v].map(|t| t.cast(DType::F32));
         in_parts(q, k, v, SCORES_CPU, product).cast(dtype)
@@ -66,7 +70,8 @@ fn product(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 
 /// `attend` for as many queries at a time as make at most `limit` scores for one picture.
 ///
-/// The size of a part follows from one picture alone, so a batch does not change how a picture is computed.
+/// The size of a part follows from one picture alone, so a batch does not change how a picture is
+/// computed.
 fn in_parts(
     q: Tensor<4>,
     k: Tensor<4>,

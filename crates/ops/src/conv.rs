@@ -78,7 +78,8 @@ pub fn conv2d(
 ) -> Tensor<4> {
     let [left, right, top, bottom] = shape.padding;
     let mut x = x;
-    // What is not wrapped is padded with zeros: by the convolution itself where both sides are alike.
+    // What is not wrapped is padded with zeros: by the convolution itself where both sides are
+    // alike.
     let mut zeros = [left, right, top, bottom];
     if padding.wraps_x() {
         x = wrap(x, 3, left, right);
@@ -103,10 +104,12 @@ pub fn conv2d(
     module::conv2d(x, weight, bias, options)
 }
 
-/// A convolution as one product of the weight, as it lies, with the pixels under each of its numbers.
+/// A convolution as one product of the weight, as it lies, with the pixels under each of its
+/// numbers.
 ///
-/// burn's CPU convolution rearranges the weight on every call instead, which takes most of the time where there are fewer
-/// pixels than output channels: three to ten times as long at the coarse levels of a U-Net.
+/// burn's CPU convolution rearranges the weight on every call instead, which takes most of the time
+/// where there are fewer pixels than output channels: three to ten times as long at the coarse
+/// levels of a U-Net.
 ///
 /// `padding` is zeros above and below, left and right.
 fn conv2d_few_pixels(
@@ -152,7 +155,8 @@ fn conv2d_few_pixels(
     y.reshape([batch, output, rows, columns])
 }
 
-/// Repeats the far edges of dimension `dim` before and after it. Counts beyond the size go round again.
+/// Repeats the far edges of dimension `dim` before and after it. Counts beyond the size go round
+/// again.
 fn wrap(x: Tensor<4>, dim: usize, before: usize, after: usize) -> Tensor<4> {
     let size = x.dims()[dim];
     if size == 0 || before + after == 0 {
@@ -179,7 +183,8 @@ pub fn nearest_2x(x: Tensor<4>) -> Tensor<4> {
     module::interpolate(x, options.with_output_size([2 * height, 2 * width]))
 }
 
-/// The mean of squares of four pixels: `[batch, channels, h, w]` → `[batch, channels, h / 2, w / 2]`.
+/// The mean of squares of four pixels: `[batch, channels, h, w]` → `[batch, channels, h / 2, w /
+/// 2]`.
 pub fn average_2x2(x: Tensor<4>) -> Tensor<4> {
     module::avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
 }

@@ -1,16 +1,21 @@
 //! The operations of latent diffusion networks, on burn tensors.
 //!
-//! Every network of the project is written with these functions, so that an operation has one implementation, one test
-//! and one place to be made fast. They add to burn what the published networks need and burn does not promise:
+//! Every network of the project is written with these functions, so that an operation has one
+//! implementation, one test and one place to be made fast. They add to burn what the published
+//! networks need and burn does not promise:
 //!
 //! * torch's weight layouts (`[out, in]` for a linear layer), used as they lie in the file;
-//! * edges that wrap around, per axis, for tileable pictures: [`Padding`] is an argument, not a switch on a module;
-//! * one result for a picture, whatever the batch it is computed in and however many threads compute it. Matrix products
-//!   never fold the batch into the rows, because the order of summation may follow the number of rows;
-//! * norms with statistics in f32 whatever the type of the network, and attention that never holds a whole score matrix.
+//! * edges that wrap around, per axis, for tileable pictures: [`Padding`] is an argument, not a
+//!   switch on a module;
+//! * one result for a picture, whatever the batch it is computed in and however many threads
+//!   compute it. Matrix products never fold the batch into the rows, because the order of summation
+//!   may follow the number of rows;
+//! * norms with statistics in f32 whatever the type of the network, and attention that never holds
+//!   a whole score matrix.
 //!
-//! Shapes are the caller's duty: burn panics where they do not fit. Rejected: layers with parameters here (they belong
-//! to `models`, which knows names), and burn's `nn` modules (see `models`).
+//! Shapes are the caller's duty: burn panics where they do not fit. Rejected: layers with
+//! parameters here (they belong to `models`, which knows names), and burn's `nn` modules (see
+//! `models`).
 
 use burn::tensor::Device;
 

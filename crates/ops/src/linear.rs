@@ -4,8 +4,9 @@ use burn::tensor::{Int, Tensor};
 
 /// x·Wᵀ + b with torch's weight layout; the transpose is a view.
 ///
-/// Each item of the batch is a product of its own, so that its result does not depend on the others: a matrix library
-/// chooses its path by the number of rows. In two dimensions each row is an item.
+/// Each item of the batch is a product of its own, so that its result does not depend on the
+/// others: a matrix library chooses its path by the number of rows. In two dimensions each row is
+/// an item.
 ///
 /// # Shapes
 ///

@@ -1,15 +1,17 @@
-//! Normalisations. Statistics are f32 whatever the type of the input, as in torch's half-precision kernels.
+//! Normalisations. Statistics are f32 whatever the type of the input, as in torch's half-precision
+//! kernels.
 
 use burn::tensor::{DType, Tensor};
 
 use crate::activation::silu;
 
-/// Normalises groups of neighbouring channels to mean zero and variance one, then scales and shifts each channel
-/// (Wu and He, "Group Normalization", 2018). The variance is the biased one.
+/// Normalises groups of neighbouring channels to mean zero and variance one, then scales and shifts
+/// each channel (Wu and He, "Group Normalization", 2018). The variance is the biased one.
 ///
 /// # Shapes
 ///
-/// x `[batch, channels, height, width]`, weight and bias `[channels]`, channels a multiple of `groups` → as x
+/// x `[batch, channels, height, width]`, weight and bias `[channels]`, channels a multiple of
+/// `groups` → as x
 pub fn group_norm(
     x: Tensor<4>,
     groups: usize,
@@ -46,7 +48,8 @@ fn group_norm_f32(
 ) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
     let per_group = channels / groups;
-    // The mean of the means of channels: shorter sums, and so more exact ones, than a mean over the whole group.
+    // The mean of the means of channels: shorter sums, and so more exact ones, than a mean over the
+    // whole group.
     let mean = |t: Tensor<4>| t.mean_dim(3).mean_dim(2);
     let x = x
         .cast(DType::F32)
@@ -62,8 +65,8 @@ fn group_norm_f32(
     (x * scale + shift).reshape([batch, channels, height, width])
 }
 
-/// Normalises the last dimension to mean zero and variance one, then scales and shifts (Ba et al., "Layer
-/// Normalization", 2016). The variance is the biased one.
+/// Normalises the last dimension to mean zero and variance one, then scales and shifts (Ba et al.,
+/// "Layer Normalization", 2016). The variance is the biased one.
 ///
 /// # Shapes
 ///

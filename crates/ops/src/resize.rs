@@ -17,7 +17,8 @@ pub enum Filter {
     Bicubic,
     /// Cubic, a = −0.5, with the filter widened when the picture shrinks.
     BicubicAntialias,
-    /// The mean of the pixels that an output pixel touches: torch's `area` (adaptive average pooling).
+    /// The mean of the pixels that an output pixel touches: torch's `area` (adaptive average
+    /// pooling).
     Area,
 }
 
@@ -27,7 +28,8 @@ pub enum Filter {
 ///
 /// # Shapes
 ///
-/// x `[batch, channels, height, width]` → `[batch, channels, size[0], size[1]]`; no size may be zero
+/// x `[batch, channels, height, width]` → `[batch, channels, size[0], size[1]]`; no size may be
+/// zero
 pub fn resize(x: Tensor<4>, size: [usize; 2], filter: Filter) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
     let dtype = x.dtype();
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn weights_are_those_of_the_published_filters() {
-        // Doubling: the second output pixel's centre lies a quarter pixel right of the first input's.
+        // Doubling: the second output pixel's centre lies a quarter pixel right of the first
+        // input's.
         assert_row(row(4, 8, Filter::Bilinear, 1), &[0.75, 0.25, 0.0, 0.0]);
         assert_row(
             row(4, 8, Filter::BilinearAntialias, 1),

@@ -34,7 +34,8 @@ type Case = (
     Box<dyn Fn(std::ops::Range<usize>) -> Vec<u32>>,
 );
 
-/// Every operation at sizes that reach the parallel paths, as functions of which pictures are computed together.
+/// Every operation at sizes that reach the parallel paths, as functions of which pictures are
+/// computed together.
 fn cases() -> Vec<Case> {
     fn conv(channels: [usize; 2], size: [usize; 2], kernel: usize, shape: ConvShape) -> Vec<Case> {
         let paddings = [Padding::Zero, Padding::Circular];

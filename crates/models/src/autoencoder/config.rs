@@ -14,13 +14,15 @@ pub struct AutoencoderConfig {
     pub in_channels: usize,
     /// Channels of the picture that is decoded.
     pub out_channels: usize,
-    /// Resolution levels, finest first; each after the first works at half the resolution of the one before.
+    /// Resolution levels, finest first; each after the first works at half the resolution of the
+    /// one before.
     pub levels: Vec<AutoencoderLevel>,
     /// Resblocks of each level of the encoder; the decoder has one more.
     pub resblocks: usize,
     /// Single-head attention in the middle of encoder and decoder.
     pub middle_attention: bool,
-    /// Channels that the encoder produces (twice as many where it gives mean and log-variance) and the decoder takes.
+    /// Channels that the encoder produces (twice as many where it gives mean and log-variance) and
+    /// the decoder takes.
     pub z_channels: usize,
     /// Channels of the latent itself, between `quant_conv` and `post_quant_conv`.
     pub latent_channels: usize,
@@ -60,9 +62,11 @@ pub struct AutoencoderLevel {
 }
 
 impl AutoencoderConfig {
-    /// The network, with parameters that are zeros when read before they are loaded. Allocates nothing.
+    /// The network, with parameters that are zeros when read before they are loaded. Allocates
+    /// nothing.
     ///
-    /// The configuration should be [valid](Self::validate): the network of another panics when it is run.
+    /// The configuration should be [valid](Self::validate): the network of another panics when it
+    /// is run.
     pub fn init(&self, device: &Device) -> Autoencoder {
         Autoencoder::new(self, device)
     }

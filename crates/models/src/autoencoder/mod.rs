@@ -1,7 +1,8 @@
 //! The autoencoder between pictures and latents.
 //!
-//! Rombach et al. 2022, appendix G; the convolutional network is that of Esser et al., "Taming Transformers for
-//! High-Resolution Image Synthesis", 2021. Parameter names are those of diffusers' `AutoencoderKL` and `VQModel`.
+//! Rombach et al. 2022, appendix G; the convolutional network is that of Esser et al., "Taming
+//! Transformers for High-Resolution Image Synthesis", 2021. Parameter names are those of diffusers'
+//! `AutoencoderKL` and `VQModel`.
 
 mod config;
 mod network;

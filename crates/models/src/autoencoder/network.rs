@@ -96,7 +96,8 @@ pub struct Autoencoder {
     padding: Padding,
 }
 
-/// The encoder's answer: a normal distribution per latent number, `[batch, latent_channels, height, width]`, f32.
+/// The encoder's answer: a normal distribution per latent number, `[batch, latent_channels, height,
+/// width]`, f32.
 #[derive(Debug, Clone)]
 pub struct Moments {
     /// The mean; in a model without variance, the latent itself.
@@ -312,16 +313,19 @@ impl Autoencoder {
         self.decoder.conv_in.weight.val().dtype()
     }
 
-    /// The same network with another treatment of the picture's edges (tileable pictures). Copies no parameter.
+    /// The same network with another treatment of the picture's edges (tileable pictures). Copies
+    /// no parameter.
     pub fn with_padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
     }
 
-    /// The latent of a picture in −1..1, before any scaling. A vector-quantised model's is not yet quantised.
+    /// The latent of a picture in −1..1, before any scaling. A vector-quantised model's is not yet
+    /// quantised.
     ///
     /// # Shapes
     ///
-    /// - image `[batch, in_channels, height, width]`, both a multiple of [`AutoencoderConfig::downsampling`]
+    /// - image `[batch, in_channels, height, width]`, both a multiple of
+    ///   [`AutoencoderConfig::downsampling`]
     /// - output `[batch, latent_channels, height / downsampling, width / downsampling]`, f32
     ///
     /// # Panics
@@ -356,7 +360,8 @@ impl Autoencoder {
         }
     }
 
-    /// The picture of a latent, about −1..1 and not clamped. A vector-quantised model rounds the latent first.
+    /// The picture of a latent, about −1..1 and not clamped. A vector-quantised model rounds the
+    /// latent first.
     ///
     /// # Shapes
     ///
@@ -371,7 +376,8 @@ impl Autoencoder {
         self.decoder.forward(z, self.padding).cast(DType::F32)
     }
 
-    /// What the decoder takes: the latent in the network's type, quantised and through `post_quant_conv`.
+    /// What the decoder takes: the latent in the network's type, quantised and through
+    /// `post_quant_conv`.
     pub(super) fn before_decoder(&self, z: Tensor<4>) -> Tensor<4> {
         let z = self.quantize(z.cast(self.dtype()));
         match &self.post_quant_conv {

@@ -1,11 +1,12 @@
 //! Decoding in strips: the same picture in less memory.
 //!
-//! The large tensors of a decoder are those of its last levels. Here they are held as horizontal strips; each layer
-//! works on one strip with one row of its neighbours on either side, and the statistics of a normalisation are gathered
-//! over all strips before it is applied. Nothing is approximated: the result differs from [`Autoencoder::decode`] by the
-//! rounding of the statistics alone, so there is no seam to hide. What it saves are the copies that each layer makes of
-//! a whole level. Rejected: decoding overlapping tiles by themselves and blending them, whose normalisations see only
-//! their tile, so that tiles differ in contrast.
+//! The large tensors of a decoder are those of its last levels. Here they are held as horizontal
+//! strips; each layer works on one strip with one row of its neighbours on either side, and the
+//! statistics of a normalisation are gathered over all strips before it is applied. Nothing is
+//! approximated: the result differs from [`Autoencoder::decode`] by the rounding of the statistics
+//! alone, so there is no seam to hide. What it saves are the copies that each layer makes of a
+//! whole level. Rejected: decoding overlapping tiles by themselves and blending them, whose
+//! normalisations see only their tile, so that tiles differ in contrast.
 
 use burn::tensor::{DType, Tensor};
 use latent_ops::{self as ops, Padding};
@@ -18,7 +19,8 @@ use crate::unet::{PlainAttention, Resnet};
 struct Strips(Vec<Tensor<4>>);
 
 impl Autoencoder {
-    /// [`decode`](Self::decode) with every level above the coarsest held in strips of about `rows` of its rows.
+    /// [`decode`](Self::decode) with every level above the coarsest held in strips of about `rows`
+    /// of its rows.
     ///
     /// # Shapes
     ///
@@ -76,24 +78,43 @@ impl Strips {
         let inside = Self(self.0.clone()).conv(&resnet.conv1, padding, first);
         let second = inside.norm(&resnet.norm2);
         let added = inside.conv(&resnet.conv2, padding, second);
-        let sums = self.0.into_iter().zip(added.0).map(|(x, h)| match &resnet.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x, padding) + h,
-            None => x + h,
-        });
+        let sums = self
+            .0
+            .into_iter()
+            .zip(added.0)
+            .map(|(x, h)| match &resnet.conv_shortcut {
+                Some(shortcut) => shortcut.forward(x, padding) + h,
+                None => x + h,
+            });
         Self(sums.collect())
     }
 
     /// Twice the size by repetition, cut again so that strips keep their height.
     fn double(self, rows: usize) -> Self {
-        Self(self.0.into_iter().flat_map(|strip| ops::nearest_2x(strip).split(rows, 2)).collect())
+        Self(
+            self.0
+                .into_iter()
+                .flat_map(|strip| ops::nearest_2x(strip).split(rows, 2))
+                .collect(),
+        )
     }
 
-    /// The convolution of `before(h)`; its kernel is 3×3, so each strip is given one row of its neighbours.
-    fn conv(self, conv: &Conv2d, padding: Padding, before: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
+    /// The convolution of `before(h)`; its kernel is 3×3, so each strip is given one row of its
+    /// neighbours.
+    fn conv(
+        self,
+        conv: &Conv2d,
+        padding: Padding,
+        before: impl Fn(Tensor<4>) -> Tensor<4>,
+    ) -> Self {
         let count = self.0.len();
         let row = |i: usize, last: bool| {
             let height = self.0[i].dims()[2];
-            before(self.0[i].clone().narrow(2, if last { height - 1 } else { 0 }, 1))
+            before(
+                self.0[i]
+                    .clone()
+                    .narrow(2, if last { height - 1 } else { 0 }, 1),
+            )
         };
         let wraps = padding.wraps_y();
         let out = (0..count).map(|i| {
@@ -110,25 +131,34 @@ impl Strips {
                 _ => blank(),
             };
             let height = strip.dims()[2];
-            // The rows that the convolution itself pads lie outside the two that were added, and are cut off.
-            conv.forward(Tensor::cat(vec![above, strip, below], 2), padding).narrow(2, 1, height)
+            // The rows that the convolution itself pads lie outside the two that were added, and
+            // are cut off.
+            conv.forward(Tensor::cat(vec![above, strip, below], 2), padding)
+                .narrow(2, 1, height)
         });
         Self(out.collect())
     }
 
-    /// The normalisation by statistics over all strips, followed by SiLU, as a function of any part of them.
+    /// The normalisation by statistics over all strips, followed by SiLU, as a function of any part
+    /// of them.
     fn norm<'a>(&self, norm: &'a GroupNorm) -> impl Fn(Tensor<4>) -> Tensor<4> + use<'a> {
         let [batch, channels, _, _] = self.0[0].dims();
         let groups = norm.groups();
         let per_group = channels / groups;
         let flat = |strip: &Tensor<4>| {
             let [_, _, rows, width] = strip.dims();
-            strip.clone().cast(DType::F32).reshape([batch, groups, per_group, rows * width])
+            strip
+                .clone()
+                .cast(DType::F32)
+                .reshape([batch, groups, per_group, rows * width])
         };
         let mean = |t: Tensor<4>| t.mean_dim(3).mean_dim(2);
         let total: usize = self.0.iter().map(|s| s.dims()[2]).sum();
         let over_strips = |value: &dyn Fn(Tensor<4>) -> Tensor<4>| {
-            let parts = self.0.iter().map(|s| value(flat(s)) * (s.dims()[2] as f64 / total as f64));
+            let parts = self
+                .0
+                .iter()
+                .map(|s| value(flat(s)) * (s.dims()[2] as f64 / total as f64));
             parts.reduce(|a, b| a + b).expect("at least one strip")
         };
         let centre = over_strips(&|s| mean(s));

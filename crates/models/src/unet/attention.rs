@@ -1,4 +1,5 @@
-//! Attention inside the U-Net: transformer blocks with context, and the plain block of unconditional models.
+//! Attention inside the U-Net: transformer blocks with context, and the plain block of
+//! unconditional models.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -167,7 +168,8 @@ pub struct SpatialTransformer {
     pub proj_out: PixelProjection,
 }
 
-/// Single-step self-attention over the pixels of a picture, with biases: the block of networks without context.
+/// Single-step self-attention over the pixels of a picture, with biases: the block of networks
+/// without context.
 #[derive(Module, Debug)]
 pub struct PlainAttention {
     /// Before attention.

@@ -8,22 +8,28 @@ use crate::error::{ConfigError, at_least_one, multiple_of};
 
 /// A latent-diffusion U-Net.
 ///
-/// Field by field it can say everything that the configurations of the latent-diffusion, Stable Diffusion and SGM
-/// repositories say. [`validate`](Self::validate) tells whether a network can be built from it.
+/// Field by field it can say everything that the configurations of the latent-diffusion, Stable
+/// Diffusion and SGM repositories say. [`validate`](Self::validate) tells whether a network can be
+/// built from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNetConfig {
-    /// Channels that enter: the latent's and any that are concatenated to it (mask, low-resolution picture, …).
+    /// Channels that enter: the latent's and any that are concatenated to it (mask, low-resolution
+    /// picture, …).
     pub in_channels: usize,
     /// Channels that leave: the latent's.
     pub out_channels: usize,
-    /// Channels of the sinusoidal time embedding and of the first convolution; the embedding is four times as wide.
+    /// Channels of the sinusoidal time embedding and of the first convolution; the embedding is
+    /// four times as wide.
     pub model_channels: usize,
-    /// Resolution levels, finest first. Each after the first works at half the resolution of the one before.
+    /// Resolution levels, finest first. Each after the first works at half the resolution of the
+    /// one before.
     pub levels: Vec<Level>,
-    /// Attention in the middle block, between its two resblocks; `None`: the middle block has one resblock pair only.
+    /// Attention in the middle block, between its two resblocks; `None`: the middle block has one
+    /// resblock pair only.
     pub middle: Option<Attention>,
-    /// Width of the context tokens. With `None` attention is the plain self-attention block of unconditional models.
+    /// Width of the context tokens. With `None` attention is the plain self-attention block of
+    /// unconditional models.
     #[serde(default)]
     pub context: Option<usize>,
     /// How a transformer block's input and output projections are stored.
@@ -90,7 +96,8 @@ impl Heads {
     }
 }
 
-/// How a transformer's input and output projections are stored: the same map, but tensors of another shape.
+/// How a transformer's input and output projections are stored: the same map, but tensors of
+/// another shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Projection {
@@ -137,9 +144,11 @@ pub enum Labels {
 }
 
 impl UNetConfig {
-    /// The network, with parameters that are zeros when read before they are loaded. Allocates nothing.
+    /// The network, with parameters that are zeros when read before they are loaded. Allocates
+    /// nothing.
     ///
-    /// The configuration should be [valid](Self::validate): the network of another panics when it is run.
+    /// The configuration should be [valid](Self::validate): the network of another panics when it
+    /// is run.
     pub fn init(&self, device: &Device) -> UNet {
         UNet::new(self, device)
     }
@@ -149,7 +158,8 @@ impl UNetConfig {
         4 * self.model_channels
     }
 
-    /// The factor that the latent's height and width must be a multiple of for every level to halve exactly.
+    /// The factor that the latent's height and width must be a multiple of for every level to halve
+    /// exactly.
     pub fn downsampling(&self) -> usize {
         1 << self.levels.len().saturating_sub(1)
     }
@@ -164,7 +174,7 @@ impl UNetConfig {
         at_least_one("out_channels", self.out_channels)?;
         at_least_one("norm_groups", self.norm_groups)?;
         multiple_of("model_channels", self.model_channels, self.norm_groups)?;
-        if self.model_channels % 2 != 0 {
+        if !self.model_channels.is_multiple_of(2) {
             return Err(ConfigError::new(
                 "model_channels",
                 self.model_channels,
@@ -216,7 +226,7 @@ impl UNetConfig {
         let divisor = match attention.heads {
             Heads::Count(n) | Heads::Width(n) => n,
         };
-        if divisor == 0 || channels % divisor != 0 {
+        if divisor == 0 || !channels.is_multiple_of(divisor) {
             let expected = format!("a divisor of the level's {channels} channels");
             return Err(ConfigError::new(
                 format!("{field}.heads"),

@@ -31,10 +31,12 @@ impl TimestepEmbedding {
     }
 }
 
-/// cos(t·f_i), then sin(t·f_i), for f_i = 10000^(−i / (channels / 2)): `[batch]` → `[batch, channels]`, f32.
+/// cos(t·f_i), then sin(t·f_i), for f_i = 10000^(−i / (channels / 2)): `[batch]` → `[batch,
+/// channels]`, f32.
 ///
-/// Steps may be fractional. Computed on the host in f64, because f32 frequencies times a step near 1000 are wrong in the
-/// fourth digit on some devices, and the result is a few thousand numbers. An odd last channel is zero.
+/// Steps may be fractional. Computed on the host in f64, because f32 frequencies times a step near
+/// 1000 are wrong in the fourth digit on some devices, and the result is a few thousand numbers. An
+/// odd last channel is zero.
 pub fn timestep_sinusoid(t: Tensor<1>, channels: usize) -> Tensor<2> {
     let device = t.device();
     let [batch] = t.dims();
@@ -55,4 +57,27 @@ pub fn timestep_sinusoid(t: Tensor<1>, channels: usize) -> Tensor<2> {
         TensorData::new(values, [batch, channels]),
         (&device, DType::F32),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinusoid_is_cosines_then_sines_of_falling_frequencies() {
+        let t = Tensor::from_data([999.5f32, 0.0], &Device::flex());
+        let values: Vec<f32> = timestep_sinusoid(t, 320)
+            .into_data()
+            .try_into_vec()
+            .unwrap();
+        for i in [0, 1, 80, 159] {
+            let angle = 999.5 / 10000f64.powf(i as f64 / 160.0);
+            assert!((f64::from(values[i]) - angle.cos()).abs() < 1e-7, "{i}");
+            assert!(
+                (f64::from(values[160 + i]) - angle.sin()).abs() < 1e-7,
+                "{i}"
+            );
+            assert_eq!((values[320 + i], values[480 + i]), (1.0, 0.0));
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The U-Net that predicts noise (or velocity, or the picture) in the latent space.
 //!
-//! Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, after the ADM network of
-//! Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021. Parameter names are those of diffusers'
-//! `UNet2DConditionModel`, in every variant: the context-free attention of unconditional models and the resblock
-//! resamplers have the names that diffusers gives to its blocks of the same structure.
+//! Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, after the
+//! ADM network of Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021.
+//! Parameter names are those of diffusers' `UNet2DConditionModel`, in every variant: the
+//! context-free attention of unconditional models and the resblock resamplers have the names that
+//! diffusers gives to its blocks of the same structure.
 
 mod attention;
 mod config;

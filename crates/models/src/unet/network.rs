@@ -159,15 +159,17 @@ impl UNet {
         self.conv_in.weight.val().dtype()
     }
 
-    /// The same network with another treatment of the picture's edges (tileable pictures). Copies no parameter.
+    /// The same network with another treatment of the picture's edges (tileable pictures). Copies
+    /// no parameter.
     pub fn with_padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
     }
 
     /// The network's prediction, in f32.
     ///
-    /// `t` is the training step, which may be fractional. `context` is needed exactly by a network with a context width,
-    /// `vector` exactly by one with labels: the vector itself, or for a table the row's number as a single column.
+    /// `t` is the training step, which may be fractional. `context` is needed exactly by a network
+    /// with a context width, `vector` exactly by one with labels: the vector itself, or for a table
+    /// the row's number as a single column.
     ///
     /// # Shapes
     ///
@@ -175,8 +177,8 @@ impl UNet {
     /// - context `[batch, tokens, context]`, vector `[batch, width]` or `[batch, 1]`
     /// - output `[batch, out_channels, height, width]`
     ///
-    /// Any height and width, except with [`Resample::Resnet`](super::Resample::Resnet): multiples of
-    /// [`UNetConfig::downsampling`].
+    /// Any height and width, except with [`Resample::Resnet`](super::Resample::Resnet): multiples
+    /// of [`UNetConfig::downsampling`].
     ///
     /// # Panics
     ///
@@ -228,7 +230,8 @@ impl UNet {
             }
             for up in &block.upsamplers {
                 let [_, _, height, width] = h.dims();
-                // An odd size was rounded up when it was halved: the next kept tensor has the size to return to.
+                // An odd size was rounded up when it was halved: the next kept tensor has the size
+                // to return to.
                 let size = kept.last().map_or([2 * height, 2 * width], |skip| {
                     let [_, _, height, width] = skip.dims();
                     [height, width]
@@ -240,7 +243,8 @@ impl UNet {
         self.conv_out.forward(h, padding).cast(DType::F32)
     }
 
-    /// The time embedding with its labels, through the SiLU that every resblock begins with: `[batch, time channels]`.
+    /// The time embedding with its labels, through the SiLU that every resblock begins with:
+    /// `[batch, time channels]`.
     fn embed(&self, t: Tensor<1>, vector: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
         let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(dtype);
         let mut time = self.time_embedding.forward(sinusoid);

@@ -25,7 +25,8 @@ pub struct Resnet {
     pub norm1: GroupNorm,
     /// 3×3.
     pub conv1: Conv2d,
-    /// The time embedding to one shift per channel, or to a scale and a shift. Autoencoders have none.
+    /// The time embedding to one shift per channel, or to a scale and a shift. Autoencoders have
+    /// none.
     pub time_emb_proj: Option<Linear>,
     /// Before the second convolution.
     pub norm2: GroupNorm,
@@ -92,7 +93,8 @@ impl Resnet {
     /// # Shapes
     ///
     /// - x `[batch, in, height, width]`; time `[batch, time channels]`, already through SiLU
-    /// - output `[batch, out, height, width]`, height and width halved or doubled where the block does that
+    /// - output `[batch, out, height, width]`, height and width halved or doubled where the block
+    ///   does that
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>, padding: Padding) -> Tensor<4> {
         let h = self.resample(self.norm1.forward_silu(x.clone()));
         let mut h = self.conv1.forward(h, padding);
@@ -181,7 +183,8 @@ impl Resampler {
         }
     }
 
-    /// To `size`, which is twice the height and width of `x` or one less (where an odd size was halved).
+    /// To `size`, which is twice the height and width of `x` or one less (where an odd size was
+    /// halved).
     pub(super) fn double(
         &self,
         x: Tensor<4>,
@@ -194,6 +197,175 @@ impl Resampler {
                 .conv
                 .forward(ops::crop(ops::nearest_2x(x), size), padding),
             Self::Resnet(block) => ops::crop(block.forward(x, Some(time), padding), size),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ParameterError;
+    use crate::named;
+    use crate::params::load;
+    use burn::tensor::{DType, TensorData};
+    use latent_testkit::{closeness, recipe};
+
+    /// A picture `[channels, height, width]` in f64, and the layers of a resblock on it.
+    #[derive(Clone)]
+    struct Scalar {
+        shape: [usize; 3],
+        values: Vec<f64>,
+    }
+
+    fn weights(name: &str, shape: &[usize]) -> Vec<f64> {
+        recipe::tensor(name, shape, 0)
+            .into_iter()
+            .map(f64::from)
+            .collect()
+    }
+
+    impl Scalar {
+        /// A picture of `shape` whose value at (channel, row, column) is given.
+        fn of(shape: [usize; 3], value: impl Fn(usize, usize, usize) -> f64) -> Self {
+            let [_, h, w] = shape;
+            let values = (0..shape.iter().product())
+                .map(|i| value(i / (h * w), i / w % h, i % w))
+                .collect();
+            Self { shape, values }
+        }
+
+        fn at(&self, c: usize, y: usize, x: usize) -> f64 {
+            let [_, h, w] = self.shape;
+            self.values[(c * h + y) * w + x]
+        }
+
+        fn norm(&self, name: &str, groups: usize) -> Self {
+            let [channels, h, w] = self.shape;
+            let weight = weights(&format!("{name}.weight"), &[channels]);
+            let bias = weights(&format!("{name}.bias"), &[channels]);
+            let mut values = Vec::new();
+            for group in self.values.chunks(channels / groups * h * w) {
+                let count = group.len() as f64;
+                let mean = group.iter().sum::<f64>() / count;
+                let variance = group.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+                values.extend(group.iter().map(|v| (v - mean) / (variance + 1e-5).sqrt()));
+            }
+            let plain = Self { values, ..*self };
+            Self::of(self.shape, |c, y, x| {
+                plain.at(c, y, x) * weight[c] + bias[c]
+            })
+        }
+
+        fn silu(&self) -> Self {
+            Self::of(self.shape, |c, y, x| silu(self.at(c, y, x)))
+        }
+
+        fn conv(&self, name: &str, output: usize, kernel: usize) -> Self {
+            let [input, h, w] = self.shape;
+            let shape = [output, input, kernel, kernel];
+            let weight = weights(&format!("{name}.weight"), &shape);
+            let bias = weights(&format!("{name}.bias"), &[output]);
+            let reach = kernel / 2;
+            Self::of([output, h, w], |o, y, x| {
+                let mut sum = bias[o];
+                for c in 0..input {
+                    for tap in 0..kernel * kernel {
+                        let (y, x) = (y + tap / kernel, x + tap % kernel);
+                        if (reach..h + reach).contains(&y) && (reach..w + reach).contains(&x) {
+                            sum += weight[(o * input + c) * kernel * kernel + tap]
+                                * self.at(c, y - reach, x - reach);
+                        }
+                    }
+                }
+                sum
+            })
+        }
+
+        fn resample(&self, resolution: Resolution) -> Self {
+            let [c, h, w] = self.shape;
+            match resolution {
+                Resolution::Keep => self.clone(),
+                Resolution::Double => {
+                    Self::of([c, 2 * h, 2 * w], |c, y, x| self.at(c, y / 2, x / 2))
+                }
+                Resolution::Halve => Self::of([c, h / 2, w / 2], |c, y, x| {
+                    let of_row = |y| self.at(c, y, 2 * x) + self.at(c, y, 2 * x + 1);
+                    (of_row(2 * y) + of_row(2 * y + 1)) / 4.0
+                }),
+            }
+        }
+    }
+
+    fn silu(v: f64) -> f64 {
+        v / (1.0 + (-v).exp())
+    }
+
+    #[test]
+    fn every_kind_of_resblock_equals_its_twin() {
+        let (input, output, size) = (8, 12, [4, 6]);
+        let x = weights("x", &[input, size[0] * size[1]]);
+        let time = weights("time", &[1, 32]);
+        let device = Device::flex();
+        let tensor = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            Tensor::<1>::from_data(values.as_slice(), &device)
+        };
+        for time_shift in [TimeShift::Additive, TimeShift::ScaleShift] {
+            for resolution in [Resolution::Keep, Resolution::Halve, Resolution::Double] {
+                let config = UNetConfig {
+                    model_channels: 8,
+                    norm_groups: 4,
+                    time_shift,
+                    ..named::unet_sd1()
+                };
+                let block = Resnet::new(&device, &config, input, output, resolution);
+                let fetch = &mut |path: &str, shape: &[usize]| {
+                    let values = recipe::tensor(path, shape, 0);
+                    Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))
+                };
+                let block = load(block, fetch, DType::F32).unwrap();
+                let got = block.forward(
+                    tensor(&x).reshape([1, input, size[0], size[1]]),
+                    Some(&tensor(&time).reshape([1, 32])),
+                    Padding::Zero,
+                );
+
+                let shape = [input, size[0], size[1]];
+                let x = Scalar {
+                    shape,
+                    values: x.clone(),
+                };
+                let scale_shift = time_shift == TimeShift::ScaleShift;
+                let shifts = if scale_shift { 2 * output } else { output };
+                let weight = weights("time_emb_proj.weight", &[shifts, 32]);
+                let mut shift = weights("time_emb_proj.bias", &[shifts]);
+                for (s, row) in shift.iter_mut().zip(weight.chunks(32)) {
+                    *s += row.iter().zip(&time).map(|(a, b)| a * b).sum::<f64>();
+                }
+                let h = x.norm("norm1", 4).silu().resample(resolution);
+                let h = h.conv("conv1", output, 3);
+                let h = if scale_shift {
+                    let h = h.norm("norm2", 4);
+                    Scalar::of(h.shape, |c, y, x| {
+                        h.at(c, y, x) * (1.0 + shift[c]) + shift[output + c]
+                    })
+                } else {
+                    Scalar::of(h.shape, |c, y, x| h.at(c, y, x) + shift[c]).norm("norm2", 4)
+                };
+                let h = h.silu().conv("conv2", output, 3);
+                let x = x.resample(resolution).conv("conv_shortcut", output, 1);
+                let want: Vec<f32> = h
+                    .values
+                    .iter()
+                    .zip(&x.values)
+                    .map(|(a, b)| (a + b) as f32)
+                    .collect();
+
+                assert_eq!(got.dims(), [1, output, h.shape[1], h.shape[2]]);
+                let got: Vec<f32> = got.into_data().try_into_vec().unwrap();
+                let error = closeness(&got, &want);
+                assert!(error < 2e-6, "{time_shift:?} {resolution:?}: {error:.2e}");
+            }
         }
     }
 }
