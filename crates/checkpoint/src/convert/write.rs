@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Target, configs, request, same_config, tokenizer, usual_training};
-use crate::detect::{Form, PartConfig, SchedulerConfig, Shapes, config_metadata_key, detect_part};
+use crate::detect::{PartConfig, SchedulerConfig, Shapes, config_metadata_key, detect_part};
 use crate::file::write::{Existing, FolderWriter, TorchLayout, json, safetensors, torch_zip};
 use crate::file::{Dtype, TensorInfo};
 use crate::names::scope::single_file_prefix;
@@ -292,14 +292,4 @@ fn write_tokenizer(path: &Path, writer: &FolderWriter) -> Result<(), ModelError>
         )?;
     }
     Ok(())
-}
-
-/// The form of a written target, for callers that report it.
-impl From<Target> for Form {
-    fn from(target: Target) -> Self {
-        match target {
-            Target::Folder => Form::Folder,
-            Target::Safetensors | Target::Ckpt => Form::SingleFile,
-        }
-    }
 }

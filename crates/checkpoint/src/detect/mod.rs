@@ -6,10 +6,12 @@
 //! before loading ([`Checkpoint::parts_mut`]).
 
 mod autoencoder;
+mod autoencoder_json;
 mod clip;
 mod config_json;
 mod open;
 mod scheduler;
+mod size;
 mod unet;
 
 use std::collections::HashMap;
@@ -17,9 +19,10 @@ use std::collections::HashMap;
 use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 
 pub use autoencoder::{autoencoder_config, autoencoder_layout};
+pub use autoencoder_json::{autoencoder_from_json, latent_scale_from_json};
 pub(crate) use clip::OPEN_CLIP_WIDTH;
 pub use clip::{clip_config, clip_from_json, clip_layout};
-pub use config_json::{autoencoder_from_json, latent_scale_from_json, unet_from_json};
+pub use config_json::unet_from_json;
 pub use open::{Checkpoint, DetectedPart, Form, OpenOptions};
 pub(crate) use open::{config_metadata_key, detect_part};
 pub use scheduler::SchedulerConfig;
@@ -50,6 +53,16 @@ pub enum DetectError {
     /// The tensors describe a network that cannot be built.
     #[error("the network cannot be built: {0}")]
     Config(#[from] latent_models::ConfigError),
+    /// A network larger than anything that could be meant.
+    #[error("`{field}` is {value}, above the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The largest accepted.
+        limit: usize,
+    },
     /// A setting of a JSON file that is not supported.
     #[error("{what}: `{key}` is {value}; expected {expected}")]
     Key {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::size::check_size;
 use super::{
     DetectError, PartConfig, SchedulerConfig, Shapes, autoencoder_config, autoencoder_from_json,
     clip_config, clip_from_json, latent_scale_from_json, unet_config, unet_from_json,
@@ -125,6 +126,7 @@ impl Checkpoint {
             {
                 *slot = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
             }
+            check_size(&config).map_err(at(&path))?;
             let index = parts.len();
             parts.push(detected(&found, config, (0, index)));
         }
@@ -154,8 +156,10 @@ impl Checkpoint {
             let part = match component.class.as_str() {
                 "UNet2DConditionModel" | "UNet2DModel" => Part::Unet,
                 "AutoencoderKL" | "VQModel" => Part::Autoencoder,
-                "CLIPTextModel" => Part::TextEncoder,
-                "CLIPTextModelWithProjection" => Part::TextEncoder2,
+                "CLIPTextModel" | "CLIPTextModelWithProjection" => match component.name.as_str() {
+                    "text_encoder_2" => Part::TextEncoder2,
+                    _ => Part::TextEncoder,
+                },
                 class => {
                     match &component.config {
                         Some(config) if component.name == "scheduler" => {
@@ -178,6 +182,7 @@ impl Checkpoint {
                 });
             };
             let config = config_from(part, json).map_err(at(&component.path))?;
+            check_size(&config).map_err(at(&component.path))?;
             let weights = component.weights(variant)?;
             let has = |name: &str| weights.get(name).is_some();
             let Some(found) = find(has)

@@ -1,0 +1,143 @@
+//! Stored bytes to numbers: the conversions between types, and the checks on the way.
+
+use half::{bf16, f16};
+
+use crate::file::{Dtype, TensorInfo, Weights};
+use crate::report::ModelError;
+
+/// What is known of a weight, which must be of a floating-point type that is read here.
+pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorInfo, ModelError> {
+    let info = weights
+        .get(name)
+        .ok_or_else(|| crate::Error::MissingTensor {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(name),
+        })?;
+    match info.dtype {
+        Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => Ok(info),
+        dtype => Err(ModelError::StoredType {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(name),
+            dtype: dtype.name(),
+        }),
+    }
+}
+
+/// Every element of `bytes` as f32, then as the type that `store` makes. Empty for a type that is no weight.
+pub(super) fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -> Vec<T> {
+    fn each<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+        bytes.as_chunks::<N>().0.iter().map(|&b| value(b)).collect()
+    }
+    match dtype {
+        Dtype::F32 => each(bytes, |b| store(f32::from_le_bytes(b))),
+        Dtype::F16 => each(bytes, |b| store(f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => each(bytes, |b| store(bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => each(bytes, |b| store(f64::from_le_bytes(b) as f32)),
+        _ => Vec::new(),
+    }
+}
+
+/// Values as f32; `None` for a type that is no weight.
+pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+        .then(|| convert(bytes, dtype, |value| value))
+}
+
+/// `bytes` stored as `dtype` instead: F32, F16 or BF16.
+pub(crate) fn recast(
+    bytes: &[u8],
+    info: &TensorInfo,
+    dtype: Dtype,
+    weights: &Weights,
+) -> Result<Vec<u8>, ModelError> {
+    match dtype {
+        Dtype::F16 => {
+            let values: Vec<f16> = convert(bytes, info.dtype, f16::from_f32);
+            if values.iter().any(|v| v.is_infinite()) {
+                overflow(bytes, info, weights, "f16", |i| values[i].is_infinite())?;
+            }
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        Dtype::BF16 => {
+            let values = convert(bytes, info.dtype, bf16::from_f32);
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        Dtype::F32 => {
+            let values = convert(bytes, info.dtype, |v| v);
+            Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        dtype => Err(ModelError::StoredType {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(&info.name),
+            dtype: dtype.name(),
+        }),
+    }
+}
+
+/// The first element that `bad` points at, with its value.
+fn first(bytes: &[u8], dtype: Dtype, bad: impl Fn(usize, f32) -> bool) -> Option<(usize, f32)> {
+    let size = dtype.size();
+    let values = bytes.chunks_exact(size).enumerate();
+    let mut values = values.map(|(i, b)| (i, convert(b, dtype, |v| v).first().copied()));
+    values.find_map(|(i, value)| value.filter(|&v| bad(i, v)).map(|v| (i, v)))
+}
+
+pub(crate) fn check_finite(
+    bytes: &[u8],
+    info: &TensorInfo,
+    weights: &Weights,
+) -> Result<(), ModelError> {
+    // The exponent's bits are all ones in what is not finite; looking at them is one pass without conversion.
+    let finite = match info.dtype {
+        Dtype::F32 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .all(|&b| u32::from_le_bytes(b) & 0x7F80_0000 != 0x7F80_0000),
+        Dtype::F16 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .all(|&b| u16::from_le_bytes(b) & 0x7C00 != 0x7C00),
+        Dtype::BF16 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .all(|&b| u16::from_le_bytes(b) & 0x7F80 != 0x7F80),
+        _ => first(bytes, info.dtype, |_, v| !v.is_finite()).is_none(),
+    };
+    if finite {
+        return Ok(());
+    }
+    match first(bytes, info.dtype, |_, value| !value.is_finite()) {
+        None => Ok(()),
+        Some((element, value)) => Err(ModelError::NotFinite {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(&info.name),
+            element,
+            value,
+        }),
+    }
+}
+
+/// Refuses values that were finite and are not any more.
+pub(super) fn overflow(
+    bytes: &[u8],
+    info: &TensorInfo,
+    weights: &Weights,
+    dtype: &'static str,
+    infinite: impl Fn(usize) -> bool,
+) -> Result<(), ModelError> {
+    match first(bytes, info.dtype, |i, value| {
+        value.is_finite() && infinite(i)
+    }) {
+        None => Ok(()),
+        Some((element, value)) => Err(ModelError::Overflow {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(&info.name),
+            element,
+            value,
+            dtype,
+        }),
+    }
+}
