@@ -1,2 +1,103 @@
-//! The latent program.
-fn main() {}
+//! The `latent` program.
+//!
+//! It has no logic of its own: arguments become a request (`args`, `job`), the libraries do the work, and what comes
+//! back is shown and saved (`watch`, `screen`). Results go to standard output, everything else to standard error. Exit
+//! codes: 0 done, 1 a failure while running, 2 bad input, 130 stopped by Ctrl-C.
+//!
+//! This is also the last line of defence: a panic anywhere below is caught and becomes a message that says it is a
+//! defect and where to report it.
+
+mod args;
+mod failure;
+mod files;
+mod generate;
+mod job;
+mod machine;
+mod model;
+mod names;
+mod screen;
+mod selftest;
+mod watch;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
+
+use args::{Cli, Command};
+use failure::{Failure, INPUT, RUN};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                INPUT.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let level = match cli.verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .without_time()
+        .with_target(cli.verbose > 1)
+        .with_writer(std::io::stderr)
+        .init();
+    match guarded(&cli) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            if cli.json {
+                println!(
+                    "{}",
+                    serde_json::json!({"event": "error", "code": failure.code, "message": failure.message})
+                );
+            }
+            eprintln!("{:?}", failure.report());
+            failure.code.into()
+        }
+    }
+}
+
+/// Runs the command and turns a panic into a failure.
+fn guarded(cli: &Cli) -> Result<u8, Failure> {
+    let seen = Arc::new(Mutex::new(String::new()));
+    let note = seen.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Ok(mut seen) = note.lock() {
+            // The first one is the cause; others follow from it.
+            if seen.is_empty() {
+                *seen = panic.to_string();
+            }
+        }
+    }));
+    catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or_else(|_| {
+        let what = seen.lock().map(|text| text.clone()).unwrap_or_default();
+        Err(Failure {
+            code: RUN,
+            message: format!(
+                "a defect in latent stopped the run: {what}\nPlease report it with the command line at {}/issues",
+                env!("CARGO_PKG_REPOSITORY")
+            ),
+        })
+    })
+}
+
+fn run(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Generate(args) => generate::generate(args, cli.json),
+        Command::Info(args) => files::info(args, cli.json),
+        Command::Convert(args) => files::convert_file(args, cli.json),
+        Command::Selftest(args) => selftest::selftest(args, cli.json),
+        Command::Samplers => Ok(names::list(cli.json)),
+        Command::Completions { shell } => Ok(names::completions(*shell)),
+        Command::Man { folder } => names::man(folder.as_deref()),
+    }
+}

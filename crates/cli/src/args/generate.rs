@@ -1,0 +1,365 @@
+//! The flags of `latent generate`.
+
+use std::{convert::Infallible, path::PathBuf, str::FromStr};
+
+use clap::Args;
+use latent_pipeline::request::{
+    Compat, Dtype, InpaintFill, ResizeMode, Rng, Size, Switch, Tiling, Upscaler, WeightRule,
+};
+
+use super::choice::ChoiceParser;
+
+/// Everything `latent generate` takes.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub picture: PictureArgs,
+    #[command(flatten)]
+    pub hires: HiresArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub legacy: LegacyArgs,
+}
+
+/// What to draw.
+#[derive(Debug, Args)]
+pub struct PromptArgs {
+    /// What to draw, in the prompt language of --compat.
+    #[arg(short, long, allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// What to keep out.
+    #[arg(short, long, alias = "neg", allow_hyphen_values = true)]
+    pub negative_prompt: Option<String>,
+    /// One job for every line of a file that is not empty (`-` is standard input).
+    #[arg(
+        long,
+        alias = "from-file",
+        value_name = "FILE",
+        conflicts_with = "prompt"
+    )]
+    pub prompts_from: Option<PathBuf>,
+}
+
+/// The model and where it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// A checkpoint (.safetensors, .ckpt) or a diffusers folder.
+    #[arg(short, long, alias = "ckpt", value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// A VAE to use instead of the model's own.
+    #[arg(long, value_name = "FILE")]
+    pub vae: Option<PathBuf>,
+    /// A text encoder to use instead of the model's own.
+    #[arg(long, alias = "clip-l", value_name = "FILE")]
+    pub text_encoder: Option<PathBuf>,
+    /// The number type the networks run in [default: f32].
+    #[arg(long, aliases = ["type", "precision"], value_parser = ChoiceParser::<Dtype>::new(), hide_possible_values = false)]
+    pub dtype: Option<Dtype>,
+    /// Where to run: cpu, vulkan, cuda, metal or rocm.
+    #[arg(long, alias = "backend", default_value = "cpu")]
+    pub device: String,
+    /// Threads of the CPU; all of them where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+    /// Decode in tiles [default: auto, when memory asks for it].
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_missing_value = "on", value_parser = ChoiceParser::<Switch>::new())]
+    pub vae_tiling: Option<Switch>,
+}
+
+/// How to sample.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Sampling steps [default: 20].
+    #[arg(long, aliases = ["ddim-steps", "num-inference-steps"])]
+    pub steps: Option<usize>,
+    /// How strongly the prompt is followed; 1 is no guidance [default: 7].
+    #[arg(long, aliases = ["scale", "guidance-scale"], allow_negative_numbers = true)]
+    pub cfg_scale: Option<f64>,
+    /// A sampler's name in any program's vocabulary, see `latent samplers` [default: DPM++ 2M].
+    #[arg(long, aliases = ["sampling-method", "sampler-name"], value_name = "NAME")]
+    pub sampler: Option<String>,
+    /// A σ ladder's name, see `latent samplers` [default: Automatic].
+    #[arg(long, aliases = ["schedule", "schedule-type"], value_name = "NAME")]
+    pub scheduler: Option<String>,
+    /// The first picture's seed, the next ones counting up; −1 draws one [default: −1].
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub seed: Option<i128>,
+    /// Width in pixels [default: 512].
+    #[arg(short = 'W', long, alias = "W")]
+    pub width: Option<usize>,
+    /// Height in pixels [default: 512].
+    #[arg(short = 'H', long, alias = "H")]
+    pub height: Option<usize>,
+    /// Both at once, such as 512x768.
+    #[arg(long, value_name = "WxH", conflicts_with_all = ["width", "height"])]
+    pub size: Option<Size>,
+    /// Batches, one after the other [default: 1].
+    #[arg(short, long, alias = "n-iter")]
+    pub batch_count: Option<usize>,
+    /// Pictures drawn together [default: 1].
+    #[arg(long, alias = "n-samples")]
+    pub batch_size: Option<usize>,
+    /// The text encoder's layer, counted as --compat counts (A1111: 1 is the last); −1 leaves it to the model.
+    #[arg(long, allow_negative_numbers = true)]
+    pub clip_skip: Option<i32>,
+    /// Whose picture this shall be [default: a1111].
+    #[arg(long, value_parser = ChoiceParser::<Compat>::new())]
+    pub compat: Option<Compat>,
+    /// How prompt weights act [default: the profile's].
+    #[arg(long, value_parser = ChoiceParser::<WeightRule>::new())]
+    pub weight_rule: Option<WeightRule>,
+    /// Whose random numbers [default: the profile's].
+    #[arg(long, value_parser = ChoiceParser::<Rng>::new())]
+    pub rng: Option<Rng>,
+    /// Share of fresh noise in DDIM and ancestral steps [default: the sampler's].
+    #[arg(long, alias = "ddim-eta", allow_negative_numbers = true)]
+    pub eta: Option<f64>,
+    /// Karras's churn.
+    #[arg(long, allow_negative_numbers = true)]
+    pub s_churn: Option<f64>,
+    /// Churn above this σ only.
+    #[arg(long, allow_negative_numbers = true)]
+    pub s_tmin: Option<f64>,
+    /// Churn below this σ only.
+    #[arg(long, allow_negative_numbers = true)]
+    pub s_tmax: Option<f64>,
+    /// The factor on fresh noise.
+    #[arg(long, allow_negative_numbers = true)]
+    pub s_noise: Option<f64>,
+    /// A σ ladder by hand, descending; replaces --steps and --scheduler.
+    #[arg(long, value_delimiter = ',', value_name = "A,B,…")]
+    pub sigmas: Option<Vec<f64>>,
+    /// The seed of the variation noise.
+    #[arg(long, alias = "variation-seed", allow_negative_numbers = true)]
+    pub subseed: Option<i128>,
+    /// How much of the variation noise, 0 to 1.
+    #[arg(long, alias = "variation-strength", allow_negative_numbers = true)]
+    pub subseed_strength: Option<f64>,
+    /// Take the noise of a picture of this size.
+    #[arg(long, value_name = "WxH")]
+    pub seed_resize_from: Option<Size>,
+    /// Added to the seed of ancestral noise (A1111's "eta noise seed delta").
+    #[arg(long, alias = "eta-noise-seed-delta", allow_negative_numbers = true)]
+    pub ensd: Option<i64>,
+    /// Pull the guided prediction's contrast back, 0 to 1.
+    #[arg(long, alias = "guidance-rescale", allow_negative_numbers = true)]
+    pub cfg_rescale: Option<f64>,
+    /// Guide in this part of the run only, such as 0.1,0.8.
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "FROM,TO")]
+    pub guidance_interval: Option<Vec<f64>>,
+    /// Bound the guided prediction: PERCENTILE, or PERCENTILE,MIMIC-SCALE [0.995,7 without a value].
+    #[arg(long, value_delimiter = ',', num_args = 0..=1, default_missing_value = "0.995,7", value_name = "P,SCALE")]
+    pub dynamic_thresholding: Option<Vec<f64>>,
+    /// Opposite edges meet.
+    #[arg(long, num_args = 0..=1, default_missing_value = "both", value_name = "EDGES", value_parser = ChoiceParser::<Tiling>::new())]
+    pub tiling: Option<Tiling>,
+}
+
+/// Starting from a picture.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "From a picture")]
+pub struct PictureArgs {
+    /// Start from this picture.
+    #[arg(short, long, alias = "init-image", value_name = "FILE")]
+    pub init_img: Option<PathBuf>,
+    /// How much of it changes, 0 to 1 [default: 0.75].
+    #[arg(long, alias = "denoising-strength", allow_negative_numbers = true)]
+    pub strength: Option<f64>,
+    /// How it is fitted to the size [default: stretch].
+    #[arg(long, value_parser = ChoiceParser::<ResizeMode>::new())]
+    pub resize_mode: Option<ResizeMode>,
+    /// Repaint where this picture is white (or, with an alpha channel, opaque).
+    #[arg(long, value_name = "FILE")]
+    pub mask: Option<PathBuf>,
+    /// Soften the mask by this many pixels [default: 4].
+    #[arg(long, value_name = "PIXELS")]
+    pub mask_blur: Option<u32>,
+    /// Repaint what the mask leaves out.
+    #[arg(long, aliases = ["invert-mask", "inpainting-mask-invert"])]
+    pub mask_invert: bool,
+    /// What lies under the mask at first [default: original].
+    #[arg(long, aliases = ["inpainting-fill", "masked-content"], value_parser = ChoiceParser::<InpaintFill>::new())]
+    pub inpaint_fill: Option<InpaintFill>,
+    /// Work on the masked region only, at full size.
+    #[arg(long, aliases = ["inpaint-only-masked", "inpaint-full-res"])]
+    pub only_masked: bool,
+    /// Pixels kept around the masked region [default: 32].
+    #[arg(long, aliases = ["only-masked-padding", "inpaint-full-res-padding"], value_name = "PIXELS")]
+    pub inpaint_padding: Option<usize>,
+    /// Enlarge the picture by this many pixels at each edge.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 1,
+        value_name = "LEFT,RIGHT,TOP,BOTTOM"
+    )]
+    pub outpaint: Option<Vec<usize>>,
+}
+
+/// The second pass.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Second pass (hires fix)")]
+pub struct HiresArgs {
+    /// Draw a second, larger pass. Any of the flags below asks for it too.
+    #[arg(long)]
+    pub hires: bool,
+    /// The factor on both sides [default: 2].
+    #[arg(long, allow_negative_numbers = true)]
+    pub hires_scale: Option<f64>,
+    /// The target's width.
+    #[arg(long)]
+    pub hires_width: Option<usize>,
+    /// The target's height.
+    #[arg(long)]
+    pub hires_height: Option<usize>,
+    /// How the first pass is enlarged [default: Latent].
+    #[arg(long, value_name = "NAME", value_parser = ChoiceParser::<Upscaler>::new())]
+    pub hires_upscaler: Option<Upscaler>,
+    /// Steps of the second pass [default: as the first].
+    #[arg(long)]
+    pub hires_steps: Option<usize>,
+    /// How much the second pass changes, 0 to 1 [default: 0.7].
+    #[arg(long, alias = "hires-strength", allow_negative_numbers = true)]
+    pub hires_denoising_strength: Option<f64>,
+    /// Another sampler for the second pass.
+    #[arg(long, value_name = "NAME")]
+    pub hires_sampler: Option<String>,
+    /// Another scheduler for the second pass.
+    #[arg(long, value_name = "NAME")]
+    pub hires_scheduler: Option<String>,
+    /// Another prompt for the second pass.
+    #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
+    pub hires_prompt: Option<String>,
+    /// Another negative prompt for the second pass.
+    #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
+    pub hires_negative_prompt: Option<String>,
+}
+
+/// Where a preview goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviewTo {
+    /// Nowhere.
+    None,
+    /// Half blocks of colour above the progress bar.
+    Terminal,
+    /// sd.cpp's name for the linear projection, which is the only kind here: into --preview-path.
+    Projection,
+    /// A picture file, rewritten as the run goes on.
+    File(PathBuf),
+}
+
+impl FromStr for PreviewTo {
+    type Err = Infallible;
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "none" => Self::None,
+            "terminal" => Self::Terminal,
+            "proj" => Self::Projection,
+            file => Self::File(file.into()),
+        })
+    }
+}
+
+/// What is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// A picture (.png, .jpg, .webp; several are numbered name-00001.png) or a folder [default: here, as
+    /// latent-00001.png].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The number of the first file where files are numbered.
+    #[arg(long, value_name = "NUMBER")]
+    pub output_begin_idx: Option<usize>,
+    /// Replace files that exist.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write no prompt and no settings into the pictures.
+    #[arg(long, alias = "disable-image-metadata")]
+    pub no_metadata: bool,
+    /// Quality of JPEG files, 1 to 100.
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Also write all pictures of the run on one sheet.
+    #[arg(long, value_name = "FILE")]
+    pub grid: Option<PathBuf>,
+    /// Columns of the sheet.
+    #[arg(long, alias = "n-rows", value_name = "NUMBER", requires = "grid")]
+    pub grid_columns: Option<usize>,
+    /// Write no single pictures, only the sheet.
+    #[arg(long, requires = "grid")]
+    pub skip_save: bool,
+    /// Also write the latents (safetensors, one tensor `latents` of [pictures, channels, height, width]).
+    #[arg(long, value_name = "FILE")]
+    pub save_latents: Option<PathBuf>,
+    /// Show the latent while it forms: none, terminal, or a file that is rewritten.
+    #[arg(long, value_name = "WHERE", default_value = "none")]
+    pub preview: PreviewTo,
+    /// Where `--preview proj` writes.
+    #[arg(long, value_name = "FILE")]
+    pub preview_path: Option<PathBuf>,
+    /// Steps from one preview to the next.
+    #[arg(long, value_name = "STEPS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub preview_interval: u32,
+}
+
+/// Where settings come from before the flags.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings from files")]
+pub struct SourceArgs {
+    /// A request file (.toml or .json); flags override it.
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub request: Option<PathBuf>,
+    /// Repeat a picture from its metadata; flags override it.
+    #[arg(long, value_name = "PICTURE")]
+    pub from: Option<PathBuf>,
+}
+
+/// Flags of other programs that say the same in another way.
+#[derive(Debug, Args)]
+pub struct LegacyArgs {
+    /// CompVis: the PLMS sampler.
+    #[arg(long, hide = true, conflicts_with_all = ["sampler", "dpm_solver"])]
+    pub plms: bool,
+    /// CompVis: DPM-Solver++ of order 2 on even steps.
+    #[arg(long, hide = true, conflicts_with = "sampler")]
+    pub dpm_solver: bool,
+    /// CompVis: the folder for pictures.
+    #[arg(long, hide = true, value_name = "FOLDER", conflicts_with = "output")]
+    pub outdir: Option<PathBuf>,
+    /// CompVis: no sheet, which is what happens without --grid.
+    #[arg(long, hide = true, conflicts_with = "grid")]
+    pub skip_grid: bool,
+    /// CompVis: latent channels.
+    #[arg(long = "C", hide = true)]
+    pub channels: Option<usize>,
+    /// CompVis: pixels of a latent cell.
+    #[arg(long = "f", hide = true)]
+    pub factor: Option<usize>,
+    /// sd.cpp: what to do.
+    #[arg(short = 'M', long, hide = true)]
+    pub mode: Option<String>,
+    /// sd.cpp: map the file into memory, which always happens.
+    #[arg(long, hide = true)]
+    pub mmap: bool,
+    /// sd.cpp: all edges meet.
+    #[arg(long, hide = true, conflicts_with = "tiling")]
+    pub circular: bool,
+    /// sd.cpp: left and right meet.
+    #[arg(long, hide = true, conflicts_with = "tiling")]
+    pub circularx: bool,
+    /// sd.cpp: top and bottom meet.
+    #[arg(long, hide = true, conflicts_with = "tiling")]
+    pub circulary: bool,
+}

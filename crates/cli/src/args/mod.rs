@@ -1,0 +1,325 @@
+//! What can be typed.
+//!
+//! The first of two stages: every flag is optional here and holds what was typed, no more. `crate::job` puts it on
+//! top of a request file or of a picture's metadata and gives a validated `Request`. Names are those of stable-
+//! diffusion.cpp, of CompVis's scripts and of A1111; where a program spells one with underscores, both spellings work.
+//! A flag of theirs that this program cannot honour is known all the same and refused with a reason ([`refused`]):
+//! nothing typed is ever ignored.
+
+mod choice;
+mod generate;
+mod refused;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use generate::{
+    GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo, SamplingArgs,
+};
+
+/// Native latent diffusion: pictures from Stable Diffusion checkpoints.
+#[derive(Debug, Parser)]
+#[command(
+    name = "latent",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print the memory plan and every resolved setting; twice for debugging.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
+    pub verbose: u8,
+    /// Print one JSON object a line on standard output, for programs.
+    #[arg(long, global = true, display_order = 901)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw pictures: from text, from a picture (--init-img), inside a mask (--mask).
+    #[command(aliases = ["txt2img", "img2img", "inpaint", "img_gen"])]
+    Generate(Box<GenerateArgs>),
+    /// Print what a checkpoint or a picture is: family, parts, types, parameter counts, metadata.
+    #[command(alias = "metadata")]
+    Info(InfoArgs),
+    /// Rewrite a checkpoint as another form or number type.
+    Convert(ConvertArgs),
+    /// Check this build on this machine against embedded results of the reference implementations.
+    Selftest(SelftestArgs),
+    /// List the names of samplers and schedulers.
+    Samplers,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff), or write one page for every command into a folder.
+    Man {
+        /// Where the pages go.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+}
+
+/// `latent info`.
+#[derive(Debug, clap::Args)]
+pub struct InfoArgs {
+    /// A checkpoint file, a diffusers folder, or a picture.
+    pub file: PathBuf,
+    /// Also compute the SHA-256, by which sites and programs know the file.
+    #[arg(long)]
+    pub hash: bool,
+    /// Also list every tensor.
+    #[arg(long)]
+    pub tensors: bool,
+}
+
+/// `latent convert`.
+#[derive(Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// The checkpoint to read: a file or a diffusers folder.
+    #[arg(value_name = "FROM")]
+    pub source: PathBuf,
+    /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a diffusers folder.
+    #[arg(value_name = "TO")]
+    pub target: PathBuf,
+    /// The number type of the weights; without it they are kept to the bit.
+    #[arg(long, alias = "type", value_parser = choice::ChoiceParser::<latent_pipeline::request::Dtype>::new())]
+    pub dtype: Option<latent_pipeline::request::Dtype>,
+    /// Take the moving average of the weights (EMA) where the file has one beside them.
+    #[arg(long)]
+    pub ema: bool,
+    /// Replace what is there.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `latent selftest`.
+#[derive(Debug, clap::Args)]
+pub struct SelftestArgs {
+    /// Also run the networks at the size of Stable Diffusion 1.5 (needs about 8 GiB of memory and some minutes).
+    #[arg(long)]
+    pub full: bool,
+    /// Where to run: cpu, vulkan, cuda, metal or rocm.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads of the CPU; all of them where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+}
+
+impl Cli {
+    /// The command with the refused flags, as completions and the manual show it (they stay hidden there).
+    pub fn full_command() -> clap::Command {
+        Self::command().mut_subcommand("generate", refused::declare)
+    }
+
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// clap's own: unknown flags with a suggestion, missing values, help and version.
+    pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::full_command();
+        let matches =
+            command.try_get_matches_from_mut(arguments.scan(true, |flags, argument| {
+                if argument == "--" {
+                    *flags = false;
+                }
+                Some(if *flags {
+                    hyphenated(argument)
+                } else {
+                    argument
+                })
+            }))?;
+        if let Some(("generate", given)) = matches.subcommand() {
+            refused::check(given).map_err(|message| {
+                command.error(clap::error::ErrorKind::ArgumentConflict, message)
+            })?;
+        }
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
+}
+
+/// `--cfg_scale=7` as `--cfg-scale=7`: flags are declared with hyphens only.
+fn hyphenated(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str().filter(|text| text.starts_with("--")) else {
+        return argument;
+    };
+    match text.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
+        None => text.replace('_', "-").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::read(["latent"].iter().chain(line).map(OsString::from))
+    }
+
+    fn generate(line: &[&str]) -> GenerateArgs {
+        match read(&[&["generate"], line].concat()).unwrap().command {
+            Command::Generate(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::full_command().debug_assert();
+    }
+
+    #[test]
+    fn stable_diffusion_cpp_is_understood() {
+        let args = generate(&[
+            "-M",
+            "img_gen",
+            "-m",
+            "a.ckpt",
+            "-p",
+            "cat",
+            "-n",
+            "dog",
+            "-H",
+            "768",
+            "-W",
+            "640",
+            "-s",
+            "-1",
+            "-b",
+            "3",
+            "-o",
+            "x.png",
+            "-i",
+            "in.png",
+            "-t",
+            "4",
+            "--cfg-scale",
+            "5",
+            "--sampling-method",
+            "euler_a",
+            "--clip-skip",
+            "-1",
+            "--strength",
+            "0.4",
+            "--vae-tiling",
+            "--type",
+            "f16",
+            "--circularx",
+            "--disable-image-metadata",
+        ]);
+        assert_eq!(args.model.model, Some("a.ckpt".into()));
+        assert_eq!(
+            (args.sampling.height, args.sampling.width),
+            (Some(768), Some(640))
+        );
+        assert_eq!(
+            (args.sampling.seed, args.sampling.clip_skip),
+            (Some(-1), Some(-1))
+        );
+        assert_eq!(args.sampling.sampler.as_deref(), Some("euler_a"));
+        assert_eq!(args.sampling.batch_count, Some(3));
+        assert_eq!(args.model.threads, Some(4));
+        assert!(args.output.no_metadata && args.legacy.circularx);
+    }
+
+    #[test]
+    fn compvis_is_understood() {
+        let args = generate(&[
+            "--prompt",
+            "cat",
+            "--ddim_steps",
+            "50",
+            "--plms",
+            "--ddim_eta",
+            "0.5",
+            "--n_iter",
+            "2",
+            "--H",
+            "512",
+            "--W",
+            "256",
+            "--C",
+            "4",
+            "--f",
+            "8",
+            "--n_samples",
+            "3",
+            "--scale",
+            "7.5",
+            "--ckpt",
+            "m.ckpt",
+            "--seed",
+            "42",
+            "--precision",
+            "full",
+            "--skip_grid",
+            "--outdir",
+            "out",
+        ]);
+        assert_eq!(
+            (args.sampling.steps, args.sampling.cfg_scale),
+            (Some(50), Some(7.5))
+        );
+        assert_eq!(
+            (args.sampling.batch_size, args.sampling.batch_count),
+            (Some(3), Some(2))
+        );
+        assert_eq!(
+            (args.sampling.height, args.sampling.width),
+            (Some(512), Some(256))
+        );
+        assert!(args.legacy.plms);
+        assert_eq!(args.legacy.outdir, Some("out".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        for (flag, word) in [
+            (&["--lora-model-dir", "x"][..], "LoRA"),
+            (&["--control-net", "x"], "ControlNet"),
+            (&["--fixed_code"], "seed"),
+            (&["--offload-to-cpu"], "memory"),
+        ] {
+            let error = read(&[&["generate", "-p", "x"], flag].concat())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(word) && error.contains(&flag[0].replace('_', "-")),
+                "{error}"
+            );
+        }
+        let unknown = read(&["generate", "--stepz", "3"]).unwrap_err().to_string();
+        assert!(unknown.contains("--steps"), "{unknown}");
+    }
+
+    #[test]
+    fn underscores_and_values() {
+        assert_eq!(
+            generate(&["--negative_prompt=a_b"])
+                .prompt
+                .negative_prompt
+                .as_deref(),
+            Some("a_b")
+        );
+        assert_eq!(
+            generate(&["-p", "a_b"]).prompt.prompt.as_deref(),
+            Some("a_b")
+        );
+        let error = read(&["generate", "--compat", "invoke"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("comfyui"), "{error}");
+        assert!(matches!(
+            read(&["txt2img"]).unwrap().command,
+            Command::Generate(_)
+        ));
+    }
+}

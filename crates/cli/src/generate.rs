@@ -1,0 +1,264 @@
+//! `latent generate`.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use latent_pipeline::{
+    MemoryPlan, Model,
+    picture::{
+        Picture,
+        files::{Format, numbered, write_atomic},
+        grid::{columns_for, grid},
+        metadata::Metadata,
+    },
+    request::Request,
+};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use crate::{
+    args::{GenerateArgs, OutputArgs, PreviewTo},
+    failure::{Failure, INTERRUPTED, OK},
+    job, machine, model,
+    screen::TerminalPreview,
+    watch::{Preview, Watch},
+};
+
+/// Runs the command; the exit code.
+///
+/// # Errors
+/// The first failure. Pictures finished before it stay.
+pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
+    let jobs = job::jobs(args)?;
+    for note in &jobs.notes {
+        eprintln!("note: {note}");
+    }
+    let total = jobs.requests.iter().map(Request::pictures).sum();
+    let output = &args.output;
+    let paths = if output.skip_save {
+        Vec::new()
+    } else {
+        paths(args, total)?
+    };
+    prepare(output, &paths)?;
+    let preview = preview(output)?;
+    machine::set_threads(args.model.threads)?;
+    let device = machine::device(&args.model.device)?;
+    let presses = on_ctrl_c()?;
+
+    let started = Instant::now();
+    let model = model::open(&jobs.requests[0], &device, !output.no_metadata, json)?;
+    // The plan is about the machine's memory; a GPU has its own.
+    let available = args
+        .model
+        .device
+        .eq_ignore_ascii_case("cpu")
+        .then(machine::free_memory)
+        .flatten();
+    let mut watch = Watch::new(output, json, paths, preview, presses.clone());
+    for request in &jobs.requests {
+        explain(request, &model);
+        watch.begin(request);
+        latent_pipeline::run(request, &model, available, &mut watch)?;
+        watch.check()?;
+        if presses.load(Ordering::SeqCst) > 0 {
+            break;
+        }
+    }
+    let drawn = watch.finish();
+    if let Some(path) = &output.grid {
+        sheet(output, path, &drawn.pictures)?;
+    }
+    if let Some(path) = &output.save_latents {
+        write_latents(path, &drawn.latents, output.overwrite)?;
+    }
+    let interrupted = presses.load(Ordering::SeqCst) > 0;
+    if json {
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "{}",
+            json!({"event": "done", "pictures": drawn.count, "seconds": seconds, "interrupted": interrupted})
+        );
+    }
+    Ok(if interrupted { INTERRUPTED } else { OK })
+}
+
+/// The names of all pictures.
+fn paths(args: &GenerateArgs, total: usize) -> Result<Vec<PathBuf>, Failure> {
+    let overwrite = args.output.overwrite;
+    let target = match (&args.output.output, &args.legacy.outdir) {
+        (Some(path), _) => path.clone(),
+        (None, Some(folder)) => {
+            create_folder(folder)?;
+            folder.clone()
+        }
+        (None, None) => PathBuf::from("."),
+    };
+    if !target.as_os_str().to_string_lossy().ends_with('/') && !target.is_dir() {
+        Format::of_path(&target)?;
+    }
+    let Some(first) = args.output.output_begin_idx else {
+        return Ok(numbered(&target, total, overwrite));
+    };
+    // Numbers from the first one asked for, whatever is there already.
+    let numbered = numbered(&target, total.max(2), true);
+    let stem = numbered[0].with_extension("");
+    let stem = stem.to_string_lossy();
+    let stem = stem.trim_end_matches("-00001");
+    let ending = numbered[0]
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Ok((first..first.saturating_add(total))
+        .map(|i| format!("{stem}-{i:05}.{ending}").into())
+        .collect())
+}
+
+fn create_folder(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::run(format!("cannot make the folder {}: {e}", folder.display())))
+}
+
+/// Finds out before any work whether everything can be written where it shall be.
+fn prepare(output: &OutputArgs, pictures: &[PathBuf]) -> Result<(), Failure> {
+    if let Some(path) = &output.grid {
+        Format::of_path(path)?;
+    }
+    let files = pictures
+        .iter()
+        .chain(&output.grid)
+        .chain(&output.save_latents);
+    let mut seen = HashMap::new();
+    for file in files {
+        if !output.overwrite && file.symlink_metadata().is_ok() {
+            return Err(Failure::input(format!(
+                "{} exists already: give another name, or --overwrite to replace it",
+                file.display()
+            )));
+        }
+        if seen.insert(file, ()).is_some() {
+            return Err(Failure::input(format!(
+                "{} is to be written twice",
+                file.display()
+            )));
+        }
+        if let Some(folder) = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            create_folder(folder)?;
+        }
+    }
+    Ok(())
+}
+
+fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
+    let file = |path: &PathBuf| {
+        Format::of_path(path)?;
+        Ok(Preview::File(path.clone()))
+    };
+    match (&output.preview, &output.preview_path) {
+        (PreviewTo::None, None) => Ok(Preview::None),
+        (PreviewTo::Terminal, None) if !TerminalPreview::possible() => Err(Failure::input(
+            "--preview terminal needs a terminal on standard error: give a file instead",
+        )),
+        (PreviewTo::Terminal, None) => Ok(Preview::Terminal(TerminalPreview::default())),
+        (PreviewTo::Projection, None) => {
+            Err(Failure::input("--preview proj needs --preview-path FILE"))
+        }
+        (PreviewTo::None | PreviewTo::Projection, Some(path)) => file(path),
+        (PreviewTo::File(path), None) => match path.to_str() {
+            Some(kind @ ("tae" | "vae")) => Err(Failure::input(format!(
+                "--preview {kind} cannot be honoured: previews are a linear projection here (none, terminal, or a file)"
+            ))),
+            _ => file(path),
+        },
+        (_, Some(_)) => Err(Failure::input("--preview-path goes with --preview proj")),
+    }
+}
+
+/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program.
+fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
+    let presses = Arc::new(AtomicUsize::new(0));
+    let counter = presses.clone();
+    ctrlc::set_handler(move || {
+        if counter.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!(
+            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)"
+        );
+    })
+    .map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(presses)
+}
+
+/// The memory plan and the settings, for `-v`.
+fn explain(request: &Request, model: &Model) {
+    tracing::info!("memory: {}", MemoryPlan::of(request, model));
+    tracing::info!("model: {} ({})", model.name, model.family.name);
+    for line in job::describe(request) {
+        tracing::info!("{line}");
+    }
+}
+
+fn sheet(output: &OutputArgs, path: &Path, pictures: &[Picture]) -> Result<(), Failure> {
+    let columns = output
+        .grid_columns
+        .unwrap_or_else(|| columns_for(pictures.len()));
+    match grid(pictures, columns) {
+        Some(sheet) => {
+            Ok(sheet.write(path, output.quality, &Metadata::default(), output.overwrite)?)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Latents of one size as one tensor, in the denoiser's scale.
+fn write_latents(path: &Path, latents: &[Latent], overwrite: bool) -> Result<(), Failure> {
+    let Some(first) = latents.first() else {
+        return Ok(());
+    };
+    let shape = [&[latents.len()][..], &first.shape[1..]].concat();
+    let values: Vec<u8> = latents
+        .iter()
+        .flat_map(|l| &l.values)
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    let seeds: Vec<String> = latents.iter().map(|l| l.seed.to_string()).collect();
+    let about = HashMap::from([
+        ("seeds".to_owned(), seeds.join(",")),
+        (
+            "scale".to_owned(),
+            "of the denoiser: divide by the autoencoder's scaling factor to decode".to_owned(),
+        ),
+    ]);
+    let failed = |e| {
+        Failure::run(format!(
+            "cannot write the latents to {}: {e}",
+            path.display()
+        ))
+    };
+    let view = TensorView::new(Dtype::F32, shape, &values).map_err(failed)?;
+    let bytes = safetensors::serialize([("latents", view)], Some(about)).map_err(failed)?;
+    Ok(write_atomic(path, &bytes, overwrite)?)
+}
+
+/// A latent kept for `--save-latents`.
+#[derive(Debug)]
+pub struct Latent {
+    /// The picture's seed.
+    pub seed: u64,
+    /// `[1, channels, height, width]`.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f32>,
+}

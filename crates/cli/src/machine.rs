@@ -1,0 +1,114 @@
+//! What the machine has: devices, threads, free memory.
+
+use burn::tensor::Device;
+
+use crate::failure::Failure;
+
+/// Every device this program knows, and whether this build has it.
+const DEVICES: &[(&str, bool)] = &[
+    ("cpu", true),
+    ("vulkan", cfg!(feature = "vulkan")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("metal", cfg!(feature = "metal")),
+    ("rocm", cfg!(feature = "rocm")),
+];
+
+/// The device of that name.
+///
+/// # Errors
+/// A name that is none, or a device this build has no code for.
+pub fn device(name: &str) -> Result<Device, Failure> {
+    let name = name.to_ascii_lowercase();
+    match name.as_str() {
+        "cpu" => Ok(Device::flex()),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "metal")]
+        "metal" => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+        #[cfg(feature = "rocm")]
+        "rocm" => Ok(Device::rocm(burn::tensor::DeviceIndex::Default)),
+        other => match DEVICES.iter().find(|(known, _)| *known == other) {
+            Some((known, _)) => Err(Failure::input(format!(
+                "--device {known}: this build has no {known}; build one that has with \
+                 `cargo install --path crates/cli --features {known}`"
+            ))),
+            None => Err(Failure::input(format!(
+                "--device {other} is not known: expected one of {}",
+                DEVICES
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))),
+        },
+    }
+}
+
+/// Sets the number of threads of everything that computes on the CPU. Called once, before the first computation.
+///
+/// # Errors
+/// 0, or more than 1024.
+pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
+    // sd.cpp writes "all of them" as −1 or 0; here the flag is left out for that.
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    if !(1..=1024).contains(&threads) {
+        return Err(Failure::input(format!(
+            "--threads {threads} is out of range: expected 1 to 1024"
+        )));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Failure::run(format!("cannot start {threads} threads: {e}")))
+}
+
+/// Bytes of memory that can still be had on this machine, where it can be told: Linux, control groups included.
+pub fn free_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let meminfo = read("/proc/meminfo")?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)?;
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .zip(number("/sys/fs/cgroup/memory.current"))
+        .map(|(limit, used)| limit.saturating_sub(used));
+    Some(group.map_or(free, |group| group.min(free)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_known_or_explained() {
+        assert!(device("CPU").is_ok());
+        let unknown = device("tpu").unwrap_err();
+        assert!(unknown.message.contains("vulkan"), "{}", unknown.message);
+        if !cfg!(feature = "rocm") {
+            let missing = device("rocm").unwrap_err();
+            assert!(
+                missing.message.contains("--features rocm"),
+                "{}",
+                missing.message
+            );
+        }
+    }
+
+    #[test]
+    fn threads_have_a_range() {
+        assert!(set_threads(Some(0)).is_err());
+        assert!(set_threads(None).is_ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! What a person sees while the program works: bars on standard error, never on standard output.
+
+use std::{fmt::Write, io::IsTerminal};
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use latent_pipeline::picture::{Picture, preview};
+
+/// A bar with rate and time left; invisible where standard error is no terminal.
+pub fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = "{prefix} {wide_bar} {pos}/{len} {rate} {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.with_key("rate", rate));
+    }
+    bar
+}
+
+/// A note that something of unknown length goes on.
+pub fn spinner(text: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(text);
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
+}
+
+/// Steps a second, or seconds a step where that is the larger number.
+fn rate(state: &ProgressState, to: &mut dyn Write) {
+    let rate = state.per_sec();
+    let _ = match rate {
+        r if !r.is_finite() || r <= 0.0 => write!(to, "–"),
+        r if r < 1.0 => write!(to, "{:.2} s/it", 1.0 / r),
+        r => write!(to, "{r:.2} it/s"),
+    };
+}
+
+/// The preview in the terminal: redrawn in place, above the bar.
+#[derive(Debug, Default)]
+pub struct TerminalPreview {
+    /// Lines of the last one, to go back over.
+    lines: usize,
+}
+
+impl TerminalPreview {
+    /// Whether there is a terminal to draw on.
+    pub fn possible() -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Draws `picture` over the last one.
+    pub fn show(&mut self, bar: &ProgressBar, picture: &Picture) {
+        let text = preview::terminal(picture, 64);
+        let up = match self.lines {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\r"),
+        };
+        bar.suspend(|| eprint!("{up}{text}"));
+        self.lines = text.lines().count();
+    }
+
+    /// Something else was printed: the next preview starts below it.
+    pub fn forget(&mut self) {
+        self.lines = 0;
+    }
+}
