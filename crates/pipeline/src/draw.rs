@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor};
 use latent_diffusion::{
-    self as diffusion, Denoise, Noise, NoiseStreams, PictureSeed, Sampler, Scheduler, Sigmas, Step,
+    self as diffusion, Denoise, Noise, NoiseSchedule, NoiseStreams, PictureSeed, Sampler,
+    Scheduler, Sigmas, Step,
 };
 use latent_models::Padding;
 
@@ -15,7 +16,7 @@ use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
 use crate::guided::{Guidance, Guided, Masked, Threshold};
 use crate::model::Model;
-use crate::profile::{Posterior, Profile, StartScale, StepNoise};
+use crate::profile::{Asked, Posterior, Profile, StartScale, StepNoise, Walk};
 use crate::request::{InpaintFill, Request, Tiling};
 
 /// The pixels a pass starts from.
@@ -94,35 +95,24 @@ pub(crate) fn calls_per_step(sampler: Sampler) -> usize {
 }
 
 impl Drawing<'_> {
-    /// The ladder that is walked, and the whole ladder's number of steps.
-    pub fn ladder(&self, from_picture: bool) -> Result<Sigmas> {
-        let custom = self.request.sigmas.as_deref();
-        let whole = |steps| {
-            let Model {
-                schedule,
-                scheduler,
-                ..
-            } = self.model;
-            self.profile.ladder(
-                self.sampler,
-                self.scheduler,
-                schedule,
-                scheduler,
-                steps,
-                custom,
-            )
+    /// The ladder that is walked.
+    ///
+    /// # Errors
+    /// Steps or a strength that no ladder fits.
+    pub fn ladder(&self, from_picture: bool) -> Result<Walk> {
+        let asked = Asked {
+            sampler: self.sampler,
+            scheduler: self.scheduler,
+            steps: self.steps,
+            custom: self.request.sigmas.as_deref(),
+            strength: from_picture.then_some((self.rule, self.strength)),
         };
-        if !from_picture {
-            return whole(self.steps);
-        }
-        let steps = custom.map_or(self.steps, |c| c.len().saturating_sub(1).max(1));
-        let plan = self.rule.plan(steps, self.strength)?;
-        let asked = if custom.is_some() {
-            steps
-        } else {
-            plan.ladder_steps
-        };
-        Ok(plan.tail(&whole(asked)?)?)
+        self.profile
+            .ladder(&asked, &self.schedule()?, &self.model.scheduler)
+    }
+
+    fn schedule(&self) -> Result<NoiseSchedule> {
+        self.profile.schedule(&self.model.schedule, self.sampler)
     }
 
     /// Draws one batch, one picture per seed.
@@ -137,13 +127,15 @@ impl Drawing<'_> {
         on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Drawn> {
         let from_picture = start.canvas.is_some() || start.latent.is_some();
-        let sigmas = self.ladder(from_picture)?;
+        let walk = self.ladder(from_picture)?;
+        let sigmas = &walk.sigmas;
+        let schedule = self.schedule()?;
         let mut streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
-        let prepared = self.prepare(start, &sigmas, &mut streams)?;
+        let prepared = self.prepare(start, &walk, &schedule, &mut streams)?;
 
         let options = self
             .profile
-            .options(self.request, self.sampler, &self.model.schedule);
+            .options(self.request, self.sampler, &schedule, sigmas.steps());
         let calls = calls_per_step(self.sampler) * sigmas.steps();
         let unet = self
             .model
@@ -153,8 +145,8 @@ impl Drawing<'_> {
         let mut guided = Guided {
             unet: &unet,
             prediction: self.model.prediction,
-            schedule: &self.model.schedule,
-            sigmas: &sigmas,
+            schedule: &schedule,
+            sigmas,
             whole_timesteps: self.profile.whole_timesteps,
             positive: &prompts.positive,
             negative: &prompts.negative,
@@ -171,14 +163,14 @@ impl Drawing<'_> {
             flow
         };
         let shape = [self.model.latent.channels, start.size[0], start.size[1]];
-        let mut noise = self.step_noise(streams, seeds, shape, &sigmas)?;
+        let mut noise = self.step_noise(streams, seeds, shape, sigmas)?;
         let walk = |d: &mut dyn Denoise| {
             diffusion::sample(
                 self.sampler,
                 &options,
                 d,
                 prepared.x,
-                &sigmas,
+                sigmas,
                 &mut *noise,
                 &mut on_step,
             )
@@ -235,7 +227,8 @@ impl Drawing<'_> {
     fn prepare(
         &self,
         start: &Start<'_>,
-        sigmas: &Sigmas,
+        walk: &Walk,
+        schedule: &NoiseSchedule,
         streams: &mut NoiseStreams,
     ) -> Result<Prepared> {
         let Self { model, profile, .. } = self;
@@ -245,7 +238,7 @@ impl Drawing<'_> {
         let shape = [model.latent.channels, h, w];
         let inpaints = model.inpaints();
         let mask = start.canvas.and_then(|c| c.mask.as_ref());
-        let sigma = sigmas.values()[0];
+        let sigma = walk.sigmas.values()[0];
         let pure = mask.is_some() && profile.mask.spare_first && self.strength >= 1.0;
 
         // An inpainting network redrawn from pure noise never reads the picture outside its extra channels.
@@ -274,14 +267,21 @@ impl Drawing<'_> {
         } else {
             None
         };
-        let scale = profile.start_scale(self.sampler, &model.scheduler, &model.schedule, sigma);
+        let scale = profile.start_scale(self.sampler, &model.scheduler, schedule, sigma);
         let mask = mask.filter(|_| !inpaints).map(|m| m.latent.clone());
         let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
         let x = match (&original, pure) {
             (Some(original), false) if profile.start == StartScale::Preserving => {
                 original.clone() + noise.clone() * scale
             }
-            (Some(original), false) => original.clone() + noise.clone() * sigma,
+            (Some(original), false) => match walk.noised {
+                None => original.clone() + noise.clone() * sigma,
+                // Noised to one level and taken for the other, both of them variance-preserving.
+                Some(level) => {
+                    let ratio = (1.0 + sigma * sigma) / (1.0 + level * level);
+                    (original.clone() + noise.clone() * level) * ratio.sqrt()
+                }
+            },
             _ => noise.clone() * scale,
         };
         let x = x.expand([batch, shape[0], h, w]);

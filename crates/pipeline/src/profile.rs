@@ -9,7 +9,7 @@ use latent_diffusion::{
     BetaAxis, DeisVariable, End, LadderOptions, LastSigma, LcmBoundary, LowerOrderFinal,
     NoiseSchedule, NoiseSource, Sampler, SamplerOptions, Scheduler, Shape, Sigmas, SpacedLadder,
     Spacing, StrengthRule, custom_ladder, distilled_timesteps, ladder, ladder_of_timesteps, names,
-    strided_timesteps,
+    strided_ladder,
 };
 use latent_text::{Dialect, WeightRule};
 
@@ -56,6 +56,30 @@ enum Ladders {
     },
     /// Time steps spaced as a scheduler config says, σ following.
     Spaced,
+}
+
+/// What a ladder is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The sampler that will walk it.
+    pub sampler: Sampler,
+    /// Its name.
+    pub scheduler: Scheduler,
+    /// Steps.
+    pub steps: usize,
+    /// σ given by hand.
+    pub custom: Option<&'a [f64]>,
+    /// For a given picture: how much of it is redrawn, and the rule that makes steps of that.
+    pub strength: Option<(StrengthRule, f64)>,
+}
+
+/// A ladder to walk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Walk {
+    /// The levels.
+    pub sigmas: Sigmas,
+    /// The level that a given picture is noised to; `None`: the first of `sigmas`.
+    pub noised: Option<f64>,
 }
 
 /// One profile.
@@ -186,39 +210,85 @@ impl Profile {
         }
     }
 
-    /// The ladder of `steps` steps.
+    /// The noise schedule as the program sees it: how it makes an infinite σ (zero terminal SNR) finite.
     ///
     /// # Errors
-    /// More steps than the ladder has, or a ladder that a rectified-flow sampler cannot walk.
+    /// Never for a schedule that ends in noise.
+    pub fn schedule(&self, schedule: &NoiseSchedule, sampler: Sampler) -> Result<NoiseSchedule> {
+        let floor = match self.compat {
+            Compat::A1111 | Compat::ComfyUi => Some(4.897_345_189_085_343_5e-8),
+            Compat::Diffusers if whole(sampler) => None,
+            Compat::Diffusers => Some(2f64.powi(-24)),
+        };
+        let schedule = schedule.clone();
+        Ok(match floor {
+            Some(floor) if schedule.alphas_cumprod().last() == Some(&0.0) => {
+                schedule.with_terminal_floor(floor)?
+            }
+            _ => schedule,
+        })
+    }
+
+    /// The ladder of `steps` steps; for a given picture the part that is walked, and the level that the picture is
+    /// noised to where it is not the ladder's first.
+    ///
+    /// # Errors
+    /// More steps than the ladder has, or a strength that leaves no step.
     pub fn ladder(
         &self,
-        sampler: Sampler,
-        scheduler: Scheduler,
+        asked: &Asked<'_>,
         schedule: &NoiseSchedule,
         config: &SchedulerConfig,
-        steps: usize,
-        custom: Option<&[f64]>,
-    ) -> Result<Sigmas> {
-        if let Some(values) = custom {
-            return Ok(custom_ladder(values)?);
-        }
-        Ok(match self.ladders {
-            Ladders::Spaced => spaced(sampler, scheduler, schedule, config, steps)?,
-            Ladders::Curves {
-                strided,
-                end,
-                beta_axis,
-                discard,
-            } => {
-                if strided && on_timesteps(sampler) {
-                    let rising = strided_timesteps(schedule.steps(), steps)?;
-                    let falling = rising.into_iter().rev().map(|t| t as f64).collect();
-                    return Ok(ladder_of_timesteps(
-                        schedule,
-                        falling,
-                        LastSigma::FirstStep,
-                    )?);
-                }
+    ) -> Result<Walk> {
+        let Asked {
+            sampler,
+            scheduler,
+            steps,
+            custom,
+            strength,
+        } = *asked;
+        let steps = custom.map_or(steps, |c| {
+            c.len()
+                .saturating_sub(usize::from(c.last() == Some(&0.0)))
+                .max(1)
+        });
+        let plan = match strength {
+            Some((rule, strength)) => Some(rule.plan(steps, strength)?),
+            None => None,
+        };
+        let steps = plan
+            .filter(|_| custom.is_none())
+            .map_or(steps, |p| p.ladder_steps);
+        let sigmas = match (custom, self.ladders) {
+            (Some(values), _) => custom_ladder(values)?,
+            (None, Ladders::Spaced) => spaced(sampler, scheduler, schedule, config, steps)?,
+            (None, Ladders::Curves { strided: true, .. }) if on_timesteps(sampler) => {
+                let whole = strided_ladder(schedule, steps)?;
+                return match plan {
+                    // A1111 noises the picture to one level above the first that it walks.
+                    Some(plan) => {
+                        let start = (whole.steps() + 2).saturating_sub(plan.keep);
+                        let noised = whole.values().get(start.saturating_sub(1)).copied();
+                        Ok(Walk {
+                            sigmas: whole.tail(start)?,
+                            noised,
+                        })
+                    }
+                    None => Ok(Walk {
+                        sigmas: whole,
+                        noised: None,
+                    }),
+                };
+            }
+            (
+                None,
+                Ladders::Curves {
+                    end,
+                    beta_axis,
+                    discard,
+                    ..
+                },
+            ) => {
                 let options = LadderOptions {
                     end: end.filter(|_| scheduler == Scheduler::KlOptimal),
                     beta_axis,
@@ -227,6 +297,13 @@ impl Profile {
                 };
                 ladder(scheduler, schedule, steps, &options)?
             }
+        };
+        Ok(Walk {
+            sigmas: match plan {
+                Some(plan) => plan.tail(&sigmas)?,
+                None => sigmas,
+            },
+            noised: None,
         })
     }
 
@@ -276,6 +353,7 @@ impl Profile {
         request: &Request,
         sampler: Sampler,
         schedule: &NoiseSchedule,
+        steps: usize,
     ) -> SamplerOptions {
         let mut options = SamplerOptions {
             eta: request.eta,
@@ -295,6 +373,10 @@ impl Profile {
                 options.lcm_boundary = LcmBoundary::Off;
                 options.unipc_final_sigma = 0.001;
                 options.deis_variable = DeisVariable::VpTime;
+                if sampler == Sampler::Deis {
+                    options.order = Some(3);
+                    options.lower_order_final = Some(LowerOrderFinal::Never);
+                }
                 options.variance_preserving_end = Some(false);
             }
             Compat::Diffusers => {
@@ -307,7 +389,7 @@ impl Profile {
         if self.ladders != Ladders::Spaced
             && matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2)
         {
-            options.order = Some(3);
+            options.order = Some(3.min(steps.saturating_sub(1)).max(1));
         }
         options
     }
@@ -318,6 +400,19 @@ fn on_timesteps(sampler: Sampler) -> bool {
     matches!(
         sampler,
         Sampler::Ddim | Sampler::DdimCfgPp | Sampler::Plms | Sampler::UniPcBh1 | Sampler::UniPcBh2
+    )
+}
+
+/// Samplers whose diffusers classes step over whole time steps and keep an exact ᾱ of 0.
+fn whole(sampler: Sampler) -> bool {
+    matches!(
+        sampler,
+        Sampler::Ddim
+            | Sampler::DdimCfgPp
+            | Sampler::Ddpm
+            | Sampler::Plms
+            | Sampler::Lcm
+            | Sampler::Tcd
     )
 }
 

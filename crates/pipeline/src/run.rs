@@ -268,6 +268,7 @@ impl<'a> Job<'a> {
         }
         let steps = drawing
             .ladder(start.canvas.is_some() || start.latent.is_some())?
+            .sigmas
             .steps();
         hooks.stage(name, steps, first);
         let drawn = drawing.draw(start, &prompts, seeds, &mut |step| hooks.step(&step))?;
