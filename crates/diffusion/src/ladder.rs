@@ -114,19 +114,19 @@ pub enum BetaAxis {
 #[serde(rename_all = "snake_case")]
 pub enum AlignTable {
     /// Optimised for Stable Diffusion 1.5.
-    Sd15,
+    Trained512,
     /// Optimised for Stable Diffusion XL.
-    Sdxl,
+    Trained1024,
 }
 
 impl AlignTable {
     /// The eleven levels.
     pub fn sigmas(self) -> &'static [f64; 11] {
         match self {
-            Self::Sd15 => &[
+            Self::Trained512 => &[
                 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029,
             ],
-            Self::Sdxl => &[
+            Self::Trained1024 => &[
                 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029,
             ],
         }
@@ -167,7 +167,7 @@ impl Default for LadderOptions {
             beta_alpha: 0.6,
             beta_beta: 0.6,
             beta_axis: BetaAxis::Timestep,
-            align: AlignTable::Sd15,
+            align: AlignTable::Trained512,
             discard_penultimate: false,
         }
     }

@@ -128,7 +128,7 @@ fn named_ladders_have_their_known_values() {
         }
     };
     // the published table is met exactly at its own length
-    let table = AlignTable::Sd15.sigmas();
+    let table = AlignTable::Trained512.sigmas();
     near(
         &of(Scheduler::AlignYourSteps, 11, &plain),
         &[table.as_slice(), &[0.0]].concat(),
