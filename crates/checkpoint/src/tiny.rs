@@ -102,18 +102,19 @@ pub struct TinyPaths {
     pub ckpt: PathBuf,
 }
 
+/// Gives a parameter's values, row-major, from the component (`unet`, `vae`, `text_encoder`), its published name and its
+/// shape.
+pub type Weights<'a> = dyn FnMut(&str, &str, &[usize]) -> Vec<f16> + 'a;
+
 /// Writes the tiny checkpoint into `dir` (which must exist) in its three forms, in f16: `diffusers/`,
 /// `model.safetensors` and `model.ckpt`. What is there under these names is replaced.
-///
-/// `weights` gives a parameter's values from the component (`unet`, `vae`, `text_encoder`), its published name and its
-/// shape.
 ///
 /// # Errors
 /// When a file cannot be written, or `weights` gives another number of values than the shape says.
 pub fn write_tiny(
     dir: &Path,
     in_channels: usize,
-    weights: &mut dyn FnMut(&str, &str, &[usize]) -> Vec<f16>,
+    weights: &mut Weights<'_>,
 ) -> Result<TinyPaths, ModelError> {
     let paths = TinyPaths {
         folder: dir.join("diffusers"),

@@ -161,6 +161,7 @@ fn a_folder_is_complete() {
     let scheduler = json("scheduler/scheduler_config.json");
     assert_eq!(scheduler["_class_name"], "PNDMScheduler");
     assert_eq!(scheduler["steps_offset"], 1);
+    assert!(scheduler.get("rescale_betas_zero_snr").is_none());
     assert_eq!(scheduler["set_alpha_to_one"], false);
 }
 
@@ -404,6 +405,7 @@ fn prediction_schedule_and_heads_survive_a_single_file() {
         depth: 1,
     });
     let mut scheduler = SchedulerConfig::stable_diffusion();
+    scheduler.class_name = "DDIMScheduler".into();
     scheduler.prediction_type = "v_prediction".into();
     scheduler.beta_end = 0.0195;
     scheduler.rescale_betas_zero_snr = true;

@@ -501,6 +501,9 @@ fn settings_that_would_change_the_picture_are_not_passed_over() {
         ("resnet_time_scale_shift", json!("spatial")),
         ("layers_per_block", json!([2, 2])),
         ("in_channels", json!(-4)),
+        ("mid_block_type", json!(null)),
+        ("norm_num_groups", json!(null)),
+        ("act_fn", json!(null)),
     ] {
         let config = json!({"_class_name": "UNet2DConditionModel", key: value.clone()});
         let error = unet_from_json(&config).unwrap_err().to_string();

@@ -22,7 +22,7 @@ fn check_round_trip(config: &PartConfig, scheme: Scheme) -> BTreeMap<String, Vec
         assert!(back.contains(&name), "`{name}` -> {place:?} -> {back:?}");
         let third = match place.piece {
             Piece::Whole => {
-                assert_eq!(back, [name.clone()]);
+                assert_eq!(back, std::slice::from_ref(&name));
                 0
             }
             Piece::Third { index, .. } => {

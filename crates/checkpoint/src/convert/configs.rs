@@ -278,14 +278,23 @@ fn clip_json(config: &ClipTextConfig) -> Value {
     })
 }
 
+/// The class to write: PNDM cannot rescale β, and would pass the setting over.
+fn scheduler_class(scheduler: &SchedulerConfig) -> &str {
+    match (
+        scheduler.class_name.as_str(),
+        scheduler.rescale_betas_zero_snr,
+    ) {
+        ("", _) | ("PNDMScheduler", true) => "DDIMScheduler",
+        (class, _) => class,
+    }
+}
+
 /// `scheduler_config.json`.
 pub(super) fn scheduler_json(scheduler: &SchedulerConfig) -> Value {
     let mut value = scheduler.to_json();
     if let Some(object) = value.as_object_mut() {
         object.insert("_diffusers_version".into(), json!(DIFFUSERS));
-        if scheduler.class_name.is_empty() {
-            object.insert("_class_name".into(), json!("DDIMScheduler"));
-        }
+        object.insert("_class_name".into(), json!(scheduler_class(scheduler)));
     }
     sorted(value)
 }
@@ -301,10 +310,7 @@ pub(super) fn model_index(path: &Path, model: &Model) -> Result<Value, ModelErro
         config(Part::Autoencoder),
         config(Part::TextEncoder),
     );
-    let scheduler = match model.scheduler.class_name.as_str() {
-        "" => "DDIMScheduler",
-        class => class,
-    };
+    let scheduler = scheduler_class(&model.scheduler);
     let mut index = Map::new();
     let (pipeline, vae, rest) = match parts {
         (

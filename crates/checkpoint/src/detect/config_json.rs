@@ -31,10 +31,21 @@ impl<'a> Keys<'a> {
         let keys = Self { what, value };
         for (key, found) in value.as_object().into_iter().flatten() {
             let listed = |list: &[&str]| list.contains(&key.as_str());
-            if key.starts_with('_') || listed(read) || listed(free) || found.is_null() {
+            if key.starts_with('_') || listed(free) {
                 continue;
             }
-            match only.iter().find(|(name, _)| name == key) {
+            let expected = only.iter().find(|(name, _)| name == key);
+            if found.is_null() {
+                // For most settings null is not "the default" but a network without that part.
+                if expected.is_some() || (listed(read) && !NULLABLE.contains(&key.as_str())) {
+                    return Err(keys.bad(key, "a value"));
+                }
+                continue;
+            }
+            if listed(read) {
+                continue;
+            }
+            match expected {
                 Some((_, expected)) if same(found, expected) => {}
                 Some((_, expected)) => return Err(keys.bad(key, &expected.to_string())),
                 None if found == &Value::Bool(false) => {}
@@ -45,7 +56,7 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn bad(&self, key: &str, expected: &str) -> DetectError {
-        let value = self.get(key).map_or("absent".into(), short);
+        let value = self.value.get(key).map_or("absent".into(), short);
         DetectError::Key {
             what: self.what,
             key: key.to_owned(),
@@ -130,6 +141,20 @@ impl<'a> Keys<'a> {
         texts.ok_or_else(|| self.bad(key, "a list of texts"))
     }
 }
+
+/// Settings that are null in an ordinary network.
+const NULLABLE: [&str; 10] = [
+    "num_attention_heads",
+    "attention_head_dim",
+    "class_embed_type",
+    "num_class_embeds",
+    "addition_embed_type",
+    "projection_class_embeddings_input_dim",
+    "mid_block_only_cross_attention",
+    "vq_embed_dim",
+    "scaling_factor",
+    "shift_factor",
+];
 
 /// Equal, with 1 and 1.0 the same number.
 fn same(a: &Value, b: &Value) -> bool {

@@ -166,11 +166,22 @@ impl SchedulerConfig {
         Self::from_json(&value)
     }
 
-    /// The `scheduler_config.json` of these settings.
+    /// The `scheduler_config.json` of these settings. A switch that every scheduler has off by default is written
+    /// where it is on: most classes do not know it.
     pub fn to_json(&self) -> Value {
+        const OFF: [&str; 5] = [
+            "rescale_betas_zero_snr",
+            "thresholding",
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+        ];
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
-            object.retain(|_, value| !value.is_null());
+            object.retain(|key, value| {
+                let off = OFF.contains(&key.as_str()) && value == &Value::Bool(false);
+                !value.is_null() && !off
+            });
             object.insert("trained_betas".into(), Value::Null);
         }
         value
