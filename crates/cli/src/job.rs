@@ -5,7 +5,7 @@ use std::{hash::BuildHasher, io::Read, path::Path};
 use latent_pipeline::{
     Profile, Resolved,
     infotext::Infotext,
-    picture::{files::read_bytes, metadata::Metadata},
+    picture::{Picture, files::read_bytes, metadata::Metadata},
     request::{Compat, DynamicThresholding, Hires, Outpaint, Request, Tiling},
 };
 
@@ -188,6 +188,7 @@ fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
     set(&mut request.vae_tiling, args.model.vae_tiling);
     sampling(&args.sampling, request)?;
     picture(&args.picture, request)?;
+    own_size(args, request)?;
     hires(&args.hires, request);
     legacy(&args.legacy, request)
 }
@@ -301,6 +302,31 @@ fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where nothing says a size, a picture keeps its own, with the edges that are added. The masked region alone is worked
+/// on at the model's size, as in A1111.
+fn own_size(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
+    let size = &args.sampling;
+    let said = size.width.is_some() || size.height.is_some() || size.size.is_some();
+    let from_file = args.source.request.is_some() || args.source.from.is_some();
+    let Some(path) = request.init_image.as_ref().filter(|path| path.exists()) else {
+        return Ok(());
+    };
+    if said || from_file || request.inpaint_only_masked {
+        return Ok(());
+    }
+    let picture = Picture::read(path)?.size();
+    let edges = request.outpaint.unwrap_or_default();
+    request.width = picture
+        .width
+        .saturating_add(edges.left)
+        .saturating_add(edges.right);
+    request.height = picture
+        .height
+        .saturating_add(edges.top)
+        .saturating_add(edges.bottom);
+    Ok(())
+}
+
 fn hires(args: &HiresArgs, request: &mut Request) {
     let asked = args.hires
         || args.hires_scale.is_some()
@@ -406,7 +432,6 @@ pub fn describe(request: &Request) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::args::{Cli, Command};
-    use latent_pipeline::picture::Picture;
     use std::ffi::OsString;
 
     fn args(line: &[&str]) -> GenerateArgs {
@@ -533,6 +558,25 @@ mod tests {
                 .message
                 .contains("two")
         );
+    }
+
+    #[test]
+    fn a_picture_keeps_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        Picture::plain(40, 24, [0; 3])
+            .write(&path, 95, &Metadata::default(), false)
+            .unwrap();
+        let init = ["-i", path.to_str().unwrap()];
+        let size = |more: &[&str]| {
+            let request = one(&[&init, more].concat());
+            (request.width, request.height)
+        };
+        assert_eq!(size(&[]), (40, 24));
+        assert_eq!(size(&["--outpaint", "8,0,0,16"]), (48, 40));
+        assert_eq!(size(&["-W", "64"]), (64, 512));
+        let mask = ["--mask", path.to_str().unwrap(), "--only-masked"];
+        assert_eq!(size(&mask), (512, 512));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod selftest;
 mod watch;
 
 use std::{
+    io::IsTerminal,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{Arc, Mutex},
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         .with_max_level(level)
         .without_time()
         .with_target(cli.verbose > 1)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match guarded(&cli) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clap::CommandFactory;
 use latent_diffusion::names::{sampler_info, samplers, scheduler_info, schedulers};
 use serde_json::json;
 
@@ -48,12 +49,7 @@ pub fn list(json: bool) -> u8 {
 
 /// Prints a completion script.
 pub fn completions(shell: clap_complete::Shell) -> u8 {
-    clap_complete::generate(
-        shell,
-        &mut Cli::full_command(),
-        "latent",
-        &mut std::io::stdout(),
-    );
+    clap_complete::generate(shell, &mut Cli::command(), "latent", &mut std::io::stdout());
     OK
 }
 
@@ -62,7 +58,7 @@ pub fn completions(shell: clap_complete::Shell) -> u8 {
 /// # Errors
 /// A folder that cannot be written to.
 pub fn man(folder: Option<&Path>) -> Result<u8, Failure> {
-    let command = Cli::full_command();
+    let command = Cli::command();
     let written = match folder {
         None => clap_mangen::Man::new(command).render(&mut std::io::stdout()),
         Some(folder) => {

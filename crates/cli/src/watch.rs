@@ -116,7 +116,10 @@ impl<'a> Watch<'a> {
     fn show(&mut self, step: &Step<'_>) -> Result<(), Failure> {
         let last = step.index + 1 == step.total;
         if matches!(self.preview, Preview::None)
-            || !(last || step.index % self.args.preview_interval as usize == 0)
+            || !(last
+                || step
+                    .index
+                    .is_multiple_of(self.args.preview_interval as usize))
         {
             return Ok(());
         }

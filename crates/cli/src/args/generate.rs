@@ -95,10 +95,10 @@ pub struct SamplingArgs {
     /// The first picture's seed, the next ones counting up; −1 draws one [default: −1].
     #[arg(short, long, allow_negative_numbers = true)]
     pub seed: Option<i128>,
-    /// Width in pixels [default: 512].
+    /// Width in pixels [default: 512, or --init-img's].
     #[arg(short = 'W', long, alias = "W")]
     pub width: Option<usize>,
-    /// Height in pixels [default: 512].
+    /// Height in pixels [default: 512, or --init-img's].
     #[arg(short = 'H', long, alias = "H")]
     pub height: Option<usize>,
     /// Both at once, such as 512x768.

@@ -114,8 +114,8 @@ pub struct SelftestArgs {
 }
 
 impl Cli {
-    /// The command with the refused flags, as completions and the manual show it (they stay hidden there).
-    pub fn full_command() -> clap::Command {
+    /// The command with the refused flags, which completions and the manual leave out.
+    fn full_command() -> clap::Command {
         Self::command().mut_subcommand("generate", refused::declare)
     }
 

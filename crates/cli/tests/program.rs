@@ -1,0 +1,419 @@
+//! The program as a person runs it: files in, files out, exit codes.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use latent_pipeline::picture::{Picture, metadata::Metadata};
+use serde_json::Value;
+
+/// A folder of one's own, with a cache in it, where `latent` runs.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latent"));
+        command
+            .args(line)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        for variable in ["XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"] {
+            command.env(variable, self.path().join("cache"));
+        }
+        command
+    }
+
+    fn run(&self, line: &[&str]) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Runs a line that must succeed; standard output.
+    fn ok(&self, line: &[&str]) -> String {
+        let output = self.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a line that must end with `code`; standard error, unwrapped.
+    fn fails(&self, line: &[&str], code: i32) -> String {
+        let output = self.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line:?}: {errors}");
+        assert!(!errors.contains("a defect in latent"), "{line:?}: {errors}");
+        // miette wraps lines behind a bar.
+        errors
+            .split_whitespace()
+            .filter(|word| *word != "│")
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn draw(&self, more: &[&str]) -> String {
+        let base = [
+            "generate", "-p", "a cat", "--size", "64x48", "--steps", "2", "-s", "3",
+        ];
+        self.ok(&[&base[..], more].concat())
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path().join(name)).unwrap()
+    }
+
+    fn picture(&self, name: &str) -> Picture {
+        Picture::read(&self.path().join(name)).unwrap()
+    }
+}
+
+#[test]
+fn a_picture_repeats_to_the_bit() {
+    let place = Place::new();
+    place.draw(&[
+        "-o",
+        "a.png",
+        "--batch-size",
+        "2",
+        "-b",
+        "2",
+        "--grid",
+        "sheet.png",
+        "--save-latents",
+        "l.safetensors",
+    ]);
+    assert_eq!(place.picture("sheet.png").size().to_string(), "128x96");
+    for number in 1..=4 {
+        let name = format!("a-0000{number}.png");
+        place.ok(&[
+            "generate",
+            "--from",
+            &name,
+            "-o",
+            &format!("again{number}.png"),
+        ]);
+        assert_eq!(
+            place.bytes(&name),
+            place.bytes(&format!("again{number}.png"))
+        );
+    }
+    // One thread or two, alone or in a batch.
+    for threads in ["1", "2"] {
+        let name = format!("alone{threads}.png");
+        place.ok(&[
+            "generate",
+            "-p",
+            "a cat",
+            "--size",
+            "64x48",
+            "--steps",
+            "2",
+            "-s",
+            "6",
+            "-o",
+            &name,
+            "--threads",
+            threads,
+        ]);
+        assert_eq!(place.bytes("a-00004.png"), place.bytes(&name));
+    }
+    let latents = place.bytes("l.safetensors");
+    let header: Value = serde_json::from_slice(
+        &latents[8..8 + usize::from(latents[0]) + 256 * usize::from(latents[1])],
+    )
+    .unwrap();
+    assert_eq!(header["latents"]["shape"], serde_json::json!([4, 4, 6, 8]));
+    assert_eq!(header["__metadata__"]["seeds"], "3,4,5,6");
+}
+
+#[test]
+fn other_starts_than_text() {
+    let place = Place::new();
+    place.draw(&["-o", "a.png"]);
+    Picture::plain(64, 48, [0; 3])
+        .write(
+            &place.path().join("none.png"),
+            95,
+            &Metadata::default(),
+            false,
+        )
+        .unwrap();
+    let mut mask = Picture::plain(64, 48, [0; 3]);
+    mask.paste(&Picture::plain(24, 24, [255; 3]), 8, 8);
+    mask.write(
+        &place.path().join("mask.png"),
+        95,
+        &Metadata::default(),
+        false,
+    )
+    .unwrap();
+
+    place.draw(&["-i", "a.png", "--strength", "0.5", "-o", "b.png"]);
+    assert_ne!(place.picture("b.png"), place.picture("a.png"));
+    place.draw(&[
+        "-i",
+        "a.png",
+        "--mask",
+        "mask.png",
+        "--mask-blur",
+        "0",
+        "--only-masked",
+        "-o",
+        "c.png",
+    ]);
+    let (before, after) = (place.picture("a.png"), place.picture("c.png"));
+    assert_eq!(before.pixel(60, 40), after.pixel(60, 40));
+    assert!((8..32).any(|i| before.pixel(i, i) != after.pixel(i, i)));
+    place.ok(&[
+        "generate",
+        "-i",
+        "a.png",
+        "--outpaint",
+        "16,0,0,8",
+        "--steps",
+        "2",
+        "-o",
+        "d.png",
+    ]);
+    assert_eq!(place.picture("d.png").size().to_string(), "80x56");
+    place.draw(&["--hires-scale", "1.5", "--hires-steps", "2", "-o", "e.png"]);
+    assert_eq!(place.picture("e.png").size().to_string(), "96x72");
+    place.ok(&[
+        "generate", "-W", "50", "-H", "41", "--steps", "1", "-o", "f.png",
+    ]);
+    assert_eq!(place.picture("f.png").size().to_string(), "50x41");
+    let nothing = place.fails(&["generate", "-i", "a.png", "--mask", "none.png"], 2);
+    assert!(nothing.contains("white"), "{nothing}");
+}
+
+#[test]
+fn programs_read_json() {
+    let place = Place::new();
+    let lines = place.draw(&["-o", "a.webp", "--json"]);
+    let events: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&events[0]["event"], &events[0]["seed"]),
+        (&"picture".into(), &3.into())
+    );
+    assert_eq!(events[1]["event"], "done");
+    let info: Value = serde_json::from_str(&place.ok(&["info", "a.webp", "--json"])).unwrap();
+    assert_eq!(info["request"], events[0]["request"]);
+    assert_eq!(info["parameters"], events[0]["parameters"]);
+    let failed = place.run(&["generate", "--steps", "0", "--json"]);
+    let event: Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!(
+        (&event["event"], &event["code"]),
+        (&"error".into(), &2.into())
+    );
+}
+
+#[test]
+fn files_are_kept_unless_told() {
+    let place = Place::new();
+    place.draw(&["-o", "a.png"]);
+    let before = place.bytes("a.png");
+    let refused = place.fails(&["generate", "-p", "x", "-o", "a.png"], 2);
+    assert!(refused.contains("--overwrite"), "{refused}");
+    assert_eq!(place.bytes("a.png"), before);
+    place.draw(&["-o", "a.png", "--overwrite", "--no-metadata"]);
+    assert_eq!(
+        Metadata::read("a", &place.bytes("a.png")).unwrap(),
+        Metadata::default()
+    );
+    // Numbers go on.
+    place.draw(&["-b", "2", "-o", "n.png"]);
+    place.draw(&["-b", "2", "-o", "n.png"]);
+    assert!(place.path().join("n-00004.png").exists());
+    place.draw(&["-o", "n.png", "--output-begin-idx", "10"]);
+    assert!(place.path().join("n-00010.png").exists());
+    // Nothing half-written, nothing forgotten.
+    let left = std::fs::read_dir(place.path())
+        .unwrap()
+        .filter_map(Result::ok);
+    assert!(
+        left.into_iter()
+            .all(|entry| !entry.file_name().to_string_lossy().starts_with(".latent"))
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_a_failure_without_a_file() {
+    let place = Place::new();
+    let failure = place.fails(
+        &[
+            "generate",
+            "--size",
+            "64x64",
+            "--steps",
+            "1",
+            "-o",
+            "/dev/full/a.png",
+        ],
+        1,
+    );
+    assert!(failure.contains("/dev/full"), "{failure}");
+    let failure = place.fails(
+        &[
+            "generate",
+            "--size",
+            "64x64",
+            "--steps",
+            "1",
+            "-o",
+            "/proc/a.png",
+        ],
+        1,
+    );
+    assert!(failure.contains("/proc"), "{failure}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_what_there_is() {
+    let place = Place::new();
+    let line = [
+        "generate", "-p", "x", "--size", "256x256", "--steps", "1000", "-b", "3", "-o", "a.png",
+    ];
+    let preview = ["--preview", "preview.png"];
+    let child = place
+        .command(&[&line[..], &preview].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = std::time::Instant::now();
+    while !place.path().join("preview.png").exists() {
+        assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("stopped early"), "{text}");
+    assert!(
+        place.path().join("a-00001.png").exists() && !place.path().join("a-00002.png").exists()
+    );
+}
+
+#[test]
+fn checkpoints_are_described_and_converted() {
+    let place = Place::new();
+    place.draw(&["-o", "a.png"]);
+    let cache = place.path().join("cache");
+    let find = |name: &str| {
+        let mut folders = vec![cache.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().filter_map(Result::ok) {
+                let path = entry.path();
+                match path.file_name().is_some_and(|n| n == name) {
+                    true => return path.to_str().unwrap().to_owned(),
+                    false if path.is_dir() => folders.push(path),
+                    false => {}
+                }
+            }
+        }
+        panic!("no {name}");
+    };
+    let model = find("model.safetensors");
+    let text = place.ok(&["info", &model, "--hash"]);
+    assert!(text.contains("SHA-256") && text.contains("U-Net"), "{text}");
+    let json: Value =
+        serde_json::from_str(&place.ok(&["info", &model, "--json", "--tensors"])).unwrap();
+    assert_eq!(json["parts"].as_array().unwrap().len(), 3);
+    assert!(json["tensors"].as_array().unwrap().len() > 900);
+
+    place.ok(&["convert", &model, "folder"]);
+    place.ok(&["convert", "folder", "back.ckpt"]);
+    place.ok(&["convert", "back.ckpt", "wide.safetensors", "--dtype", "f32"]);
+    for (name, file) in [
+        ("b.png", "folder"),
+        ("c.png", "back.ckpt"),
+        ("d.png", "wide.safetensors"),
+    ] {
+        place.draw(&["-o", name, "-m", file]);
+        assert_eq!(place.picture(name), place.picture("a.png"), "{file}");
+    }
+    assert!(
+        place
+            .fails(&["convert", &model, "folder"], 2)
+            .contains("folder")
+    );
+    assert!(
+        place
+            .fails(&["convert", &model, "x.gguf"], 2)
+            .contains(".safetensors")
+    );
+}
+
+#[test]
+fn hostile_checkpoints_are_bad_input() {
+    let place = Place::new();
+    let files = latent_testkit::hostile::hostile_files(place.path());
+    assert!(files.len() > 30);
+    for file in files {
+        let path = file.path.to_str().unwrap();
+        let info = place.fails(&["info", path], 2);
+        assert!(info.contains('×'), "{path}: {info}");
+        place.fails(&["generate", "-p", "x", "-m", path, "-o", "never.png"], 2);
+    }
+    assert!(!place.path().join("never.png").exists());
+}
+
+#[test]
+fn lists_and_pages() {
+    let place = Place::new();
+    assert!(place.ok(&["samplers"]).contains("DPM++ 2M SDE"));
+    let json: Value = serde_json::from_str(&place.ok(&["samplers", "--json"])).unwrap();
+    assert!(json["samplers"].as_array().unwrap().len() > 20);
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(
+            place.ok(&["completions", shell]).contains("--cfg-scale"),
+            "{shell}"
+        );
+    }
+    assert!(place.ok(&["man"]).starts_with(".ie"));
+    place.ok(&["man", "--folder", "pages"]);
+    assert!(place.path().join("pages/latent-generate.1").exists());
+    let help = place.ok(&["generate", "--help"]);
+    assert!(help.contains("--guidance-interval") && !help.contains("--lora-model-dir"));
+    assert!(
+        place
+            .fails(&["generate", "--stepz", "1"], 2)
+            .contains("--steps")
+    );
+    assert!(
+        place
+            .fails(&["generate", "--device", "tpu"], 2)
+            .contains("vulkan")
+    );
+}
+
+#[test]
+fn the_self_test_passes() {
+    let place = Place::new();
+    let table = place.ok(&["selftest", "--json"]);
+    let rows: Vec<Value> = table
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        rows.len() >= 11 && rows.iter().all(|row| row["ok"] == true),
+        "{table}"
+    );
+}
