@@ -302,28 +302,34 @@ fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where nothing says a size, a picture keeps its own, with the edges that are added. The masked region alone is worked
-/// on at the model's size, as in A1111.
+/// The side of the test model's pictures: it draws patterns of any size, and small ones at once.
+const TEST_MODEL_SIDE: usize = 128;
+
+/// Where nothing says a size, a picture keeps its own, with the edges that are added, and the test model draws small. The
+/// masked region alone is worked on at the model's size, as in A1111.
 fn own_size(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
     let size = &args.sampling;
     let said = size.width.is_some() || size.height.is_some() || size.size.is_some();
     let from_file = args.source.request.is_some() || args.source.from.is_some();
-    let Some(path) = request.init_image.as_ref().filter(|path| path.exists()) else {
-        return Ok(());
-    };
-    if said || from_file || request.inpaint_only_masked {
+    if said || from_file {
         return Ok(());
     }
-    let picture = Picture::read(path)?.size();
-    let edges = request.outpaint.unwrap_or_default();
-    request.width = picture
-        .width
-        .saturating_add(edges.left)
-        .saturating_add(edges.right);
-    request.height = picture
-        .height
-        .saturating_add(edges.top)
-        .saturating_add(edges.bottom);
+    if let Some(path) = request.init_image.as_ref().filter(|path| path.exists()) {
+        if !request.inpaint_only_masked {
+            let picture = Picture::read(path)?.size();
+            let edges = request.outpaint.unwrap_or_default();
+            request.width = picture
+                .width
+                .saturating_add(edges.left)
+                .saturating_add(edges.right);
+            request.height = picture
+                .height
+                .saturating_add(edges.top)
+                .saturating_add(edges.bottom);
+        }
+    } else if request.model.is_none() {
+        (request.width, request.height) = (TEST_MODEL_SIDE, TEST_MODEL_SIDE);
+    }
     Ok(())
 }
 
@@ -577,6 +583,9 @@ mod tests {
         assert_eq!(size(&["-W", "64"]), (64, 512));
         let mask = ["--mask", path.to_str().unwrap(), "--only-masked"];
         assert_eq!(size(&mask), (512, 512));
+        // The test model, and a model that is given.
+        assert_eq!(one(&[]).width, TEST_MODEL_SIDE);
+        assert_eq!(one(&["-m", path.to_str().unwrap()]).width, 512);
     }
 
     #[test]

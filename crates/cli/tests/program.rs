@@ -383,7 +383,7 @@ fn lists_and_pages() {
     assert!(json["samplers"].as_array().unwrap().len() > 20);
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(
-            place.ok(&["completions", shell]).contains("--cfg-scale"),
+            place.ok(&["completions", shell]).contains("cfg-scale"),
             "{shell}"
         );
     }
