@@ -187,6 +187,7 @@ fn given(device: &Device, mask: bool) -> Canvas {
         mask: mask.then(|| Mask {
             pixels: stencil(64),
             latent: stencil(8),
+            channel: stencil(8),
         }),
     }
 }

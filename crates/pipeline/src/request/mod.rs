@@ -40,8 +40,8 @@ pub struct Request {
     pub sampler: String,
     /// A σ ladder's name; `Automatic` is the sampler's own. Default `Automatic`.
     pub scheduler: String,
-    /// The seed of the first picture; picture `i` of the job uses `seed + i`. `None` (−1 in a file) asks the program
-    /// to draw one; the library never does.
+    /// The seed of the first picture; picture `i` of the job uses `seed + i`, or the same seed where a variation counts
+    /// up instead. `None` (−1 in a file) asks the program to draw one; the library never does.
     #[serde(deserialize_with = "read::seed")]
     pub seed: Option<u64>,
     /// The seed of the variation noise; picture `i` uses `subseed + i`. `None` as for `seed`.

@@ -1,0 +1,176 @@
+//! From command lines to requests.
+
+use super::{apply::TEST_MODEL_SIDE, *};
+use crate::args::{Cli, Command};
+use latent_pipeline::{picture::Picture, request::Tiling};
+use std::ffi::OsString;
+
+fn args(line: &[&str]) -> GenerateArgs {
+    let line = ["latent", "generate"]
+        .iter()
+        .chain(line)
+        .map(OsString::from);
+    match Cli::read(line).unwrap().command {
+        Command::Generate(args) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn one(line: &[&str]) -> Request {
+    jobs(&args(line)).unwrap().requests.remove(0)
+}
+
+fn refused(line: &[&str]) -> Failure {
+    let failure = jobs(&args(line)).unwrap_err();
+    assert_eq!(failure.code, crate::failure::INPUT);
+    failure
+}
+
+#[test]
+fn flags_override_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("job.toml");
+    std::fs::write(
+        &file,
+        "prompt = \"a\"\nsteps = 9\nseed = 5\nsampler = \"DDIM\"\nscheduler = \"DDIM\"\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let request = one(&["--request", file, "--steps", "11", "--hires-scale", "1.5"]);
+    assert_eq!(
+        (request.prompt.as_str(), request.steps, request.seed),
+        ("a", 11, Some(5))
+    );
+    assert_eq!(request.hires.unwrap().scale, 1.5);
+    assert_eq!(
+        one(&["--request", file, "--sampler", "Euler"]).scheduler,
+        "Automatic"
+    );
+    std::fs::write(file, "prompts = \"a\"").unwrap();
+    assert!(refused(&["--request", file]).message.contains("`prompt`"));
+}
+
+#[test]
+fn a_picture_is_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    let write = |metadata: Metadata| {
+        Picture::plain(8, 8, [0; 3])
+            .write(&path, 95, &metadata, true)
+            .unwrap();
+    };
+    let request = Request {
+        prompt: "x".into(),
+        seed: Some(7),
+        steps: 3,
+        ..Request::default()
+    };
+    write(Metadata {
+        parameters: Some("ignored".into()),
+        request: Some(request.to_json()),
+    });
+    let from = ["--from", path.to_str().unwrap()];
+    assert_eq!(one(&from), request);
+    write(Metadata {
+        parameters: Some(
+            "y\nSteps: 4, Sampler: Euler a, CFG scale: 5, Seed: 9, Model: m, Wild: 1".into(),
+        ),
+        request: None,
+    });
+    let jobs = jobs(&args(&from)).unwrap();
+    assert_eq!(
+        (jobs.requests[0].steps, jobs.requests[0].seed),
+        (4, Some(9))
+    );
+    assert_eq!(jobs.notes.len(), 2);
+    write(Metadata::default());
+    assert!(refused(&from).message.contains("no settings"));
+}
+
+#[test]
+fn one_job_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompts.txt");
+    std::fs::write(&file, "a cat\n\n  a dog \n").unwrap();
+    let jobs = jobs(&args(&["--from-file", file.to_str().unwrap(), "-s", "3"])).unwrap();
+    let prompts: Vec<_> = jobs.requests.iter().map(|r| r.prompt.as_str()).collect();
+    assert_eq!(prompts, ["a cat", "a dog"]);
+    assert!(jobs.requests.iter().all(|r| r.seed == Some(3)));
+}
+
+#[test]
+fn seeds_are_drawn_or_taken() {
+    assert_eq!(one(&["-s", "18446744073709551615"]).seed, Some(u64::MAX));
+    let drawn = one(&["-s", "-1", "--subseed-strength", "0.5"]);
+    assert!(drawn.seed.is_some() && drawn.subseed.is_some());
+    assert_ne!(random(), random());
+    refused(&["-s", "18446744073709551616"]);
+}
+
+#[test]
+fn faults_are_found_before_a_model_is_opened() {
+    assert!(
+        refused(&["--sampler", "eulr"])
+            .message
+            .to_lowercase()
+            .contains("euler")
+    );
+    assert!(refused(&["--steps", "0"]).message.contains("steps"));
+    assert!(
+        refused(&["-m", "/no/such/file"])
+            .message
+            .contains("--model")
+    );
+    assert!(refused(&["--mask", "m.png"]).message.contains("init_image"));
+    assert!(refused(&["--C", "3"]).message.contains("--C"));
+    assert!(refused(&["-M", "vid_gen"]).message.contains("vid_gen"));
+    assert!(
+        refused(&["--guidance-interval", "0.1"])
+            .message
+            .contains("two")
+    );
+}
+
+#[test]
+fn a_picture_keeps_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    Picture::plain(40, 24, [0; 3])
+        .write(&path, 95, &Metadata::default(), false)
+        .unwrap();
+    let init = ["-i", path.to_str().unwrap()];
+    let size = |more: &[&str]| {
+        let request = one(&[&init, more].concat());
+        (request.width, request.height)
+    };
+    assert_eq!(size(&[]), (40, 24));
+    assert_eq!(size(&["--outpaint", "8,0,0,16"]), (48, 40));
+    assert_eq!(size(&["-W", "64"]), (64, 512));
+    let mask = ["--mask", path.to_str().unwrap(), "--only-masked"];
+    assert_eq!(size(&mask), (512, 512));
+    // The test model, and a model that is given.
+    assert_eq!(one(&[]).width, TEST_MODEL_SIDE);
+    assert_eq!(one(&["-m", path.to_str().unwrap()]).width, 512);
+}
+
+#[test]
+fn other_programs_flags_mean_the_same() {
+    let request = one(&[
+        "--plms",
+        "--circularx",
+        "--clip-skip",
+        "-1",
+        "--ddim_eta",
+        "0.5",
+    ]);
+    assert_eq!(
+        (request.sampler.as_str(), request.tiling),
+        ("PLMS", Tiling::X)
+    );
+    assert_eq!((request.clip_skip, request.eta), (None, Some(0.5)));
+    assert_eq!(one(&["--vae-tiling"]).vae_tiling.to_string(), "on");
+    let lines = describe(&request);
+    assert!(
+        lines.iter().any(|l| l == "tiling = \"x\"") && !lines.iter().any(|l| l.starts_with("ensd"))
+    );
+}
