@@ -33,6 +33,9 @@ pub struct GenerateArgs {
 /// What to draw.
 #[derive(Debug, Args)]
 pub struct PromptArgs {
+    /// What to draw, in the prompt language of --compat: the same as --prompt.
+    #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "prompts_from"])]
+    pub words: Option<String>,
     /// What to draw, in the prompt language of --compat.
     #[arg(short, long, allow_hyphen_values = true)]
     pub prompt: Option<String>,

@@ -28,7 +28,12 @@ fn set_some<T>(field: &mut Option<T>, typed: Option<T>) {
 /// # Errors
 /// Values that say nothing or contradict the model.
 pub fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
-    set(&mut request.prompt, args.prompt.prompt.clone());
+    let typed = args
+        .prompt
+        .words
+        .clone()
+        .or_else(|| args.prompt.prompt.clone());
+    set(&mut request.prompt, typed);
     set(
         &mut request.negative_prompt,
         args.prompt.negative_prompt.clone(),
