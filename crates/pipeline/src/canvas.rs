@@ -148,12 +148,18 @@ impl Prepared {
                 height: height / downsample,
             };
             let latent = mask::to_latent(grey, small, profile.compat);
+            // ComfyUI rounds its own; the others take the nearest pixel.
+            let channel = match profile.compat {
+                Compat::ComfyUi => latent.iter().map(|v| v.round_ties_even()).collect(),
+                _ => mask::to_latent(grey, small, Compat::Diffusers),
+            };
+            let tensor = |values, height, width| {
+                Tensor::from_data(TensorData::new(values, [1, 1, height, width]), device)
+            };
             Mask {
-                pixels: Tensor::from_data(TensorData::new(values, [1, 1, height, width]), device),
-                latent: Tensor::from_data(
-                    TensorData::new(latent, [1, 1, small.height, small.width]),
-                    device,
-                ),
+                pixels: tensor(values, height, width),
+                latent: tensor(latent, small.height, small.width),
+                channel: tensor(channel, small.height, small.width),
             }
         });
         Canvas {

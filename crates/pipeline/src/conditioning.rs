@@ -1,8 +1,5 @@
 //! Prompts as the network sees them.
 
-use std::collections::HashMap;
-
-use burn::tensor::Tensor;
 use latent_text::{Pass, Scheduled, WeightRule};
 
 use crate::error::{Error, Result};
@@ -33,7 +30,7 @@ pub(crate) fn weight_rule(request: &Request, profile: &Profile) -> WeightRule {
 }
 
 impl Prompts {
-    /// Encodes both prompts for a pass. Each text is encoded once, however often it comes into force.
+    /// Encodes both prompts for a pass.
     ///
     /// # Errors
     /// A prompt that cannot be read.
@@ -45,12 +42,11 @@ impl Prompts {
         negative: &str,
         pass: Pass,
     ) -> Result<Self> {
-        let mut encoder = Encoder {
+        let encoder = Encoder {
             model,
             profile,
             rule: weight_rule(request, profile),
             skip: request.layers_skipped().unwrap_or(model.family.text_skip),
-            known: HashMap::new(),
         };
         let at = |which| move |source| Error::Prompt { which, source };
         let dialect = profile.dialect;
@@ -80,35 +76,26 @@ struct Encoder<'a> {
     profile: &'a Profile,
     rule: WeightRule,
     skip: usize,
-    known: HashMap<String, Tensor<3>>,
 }
 
 impl Encoder<'_> {
     fn track(
-        &mut self,
+        &self,
         weight: f64,
         schedule: &[Scheduled],
     ) -> Result<Track, latent_text::PromptError> {
-        let contexts = schedule.iter().map(|s| {
-            Ok(Context {
-                until: s.until,
-                tokens: self.encode(&s.text)?,
-            })
+        let texts: Vec<&str> = schedule.iter().map(|s| s.text.as_str()).collect();
+        let dialect = self.profile.dialect;
+        let encoded = self
+            .model
+            .encode_texts(&texts, dialect, self.rule, self.skip)?;
+        let contexts = schedule.iter().zip(encoded).map(|(s, tokens)| Context {
+            until: s.until,
+            tokens,
         });
         Ok(Track {
             weight,
-            contexts: contexts.collect::<Result<_, _>>()?,
+            contexts: contexts.collect(),
         })
-    }
-
-    fn encode(&mut self, text: &str) -> Result<Tensor<3>, latent_text::PromptError> {
-        if let Some(known) = self.known.get(text) {
-            return Ok(known.clone());
-        }
-        let states = self
-            .model
-            .encode_text(text, self.profile.dialect, self.rule, self.skip)?;
-        self.known.insert(text.to_owned(), states.clone());
-        Ok(states)
     }
 }

@@ -35,6 +35,8 @@ pub struct Mask {
     pub pixels: Tensor<4>,
     /// `[1, 1, height / 8, width / 8]`, by the profile's rule.
     pub latent: Tensor<4>,
+    /// The same as an inpainting network is told it, 0 or 1.
+    pub channel: Tensor<4>,
 }
 
 /// What a pass is given beside its canvas.
@@ -131,7 +133,11 @@ impl Drawing<'_> {
         let sigmas = &walk.sigmas;
         let schedule = self.schedule()?;
         let mut streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
-        let prepared = self.prepare(start, &walk, &schedule, &mut streams)?;
+        let mut prepared = self.prepare(start, &walk, &schedule, &mut streams)?;
+        if self.profile.fresh_mask_noise(self.sampler) && prepared.mask.is_some() {
+            let [_, c, h, w] = prepared.x.dims();
+            prepared.noise = next_seed(&streams, seeds)?.initial([c, h, w], &self.model.device);
+        }
 
         let options = self
             .profile
@@ -177,16 +183,22 @@ impl Drawing<'_> {
         };
         let latent = match prepared.mask {
             Some((mask, original)) => {
+                let mut rule = self.profile.mask(self.sampler);
+                rule.spare_first &= prepared.pure;
                 let mut masked = Masked {
                     inner: &mut guided,
                     mask: mask.clone(),
                     original: original.clone(),
                     noise: prepared.noise,
-                    rule: self.profile.mask,
+                    rule,
                     first: true,
                 };
-                masked.rule.spare_first &= prepared.pure;
-                Masked::blend(&mask, walk(&mut masked)?, original)
+                let latent = walk(&mut masked)?;
+                if rule.at_end {
+                    Masked::blend(&mask, latent, original)
+                } else {
+                    latent
+                }
             }
             None => walk(&mut guided)?,
         };
@@ -212,15 +224,7 @@ impl Drawing<'_> {
         }
         Ok(match self.profile.step_noise {
             StepNoise::Continue => Box::new(streams),
-            StepNoise::NextSeed => {
-                let next = seeds
-                    .iter()
-                    .map(|s| PictureSeed::from(s.seed.wrapping_add(1)));
-                Box::new(NoiseStreams::new(
-                    streams.source(),
-                    &next.collect::<Vec<_>>(),
-                )?)
-            }
+            StepNoise::NextSeed => Box::new(next_seed(&streams, seeds)?),
         })
     }
 
@@ -239,7 +243,8 @@ impl Drawing<'_> {
         let inpaints = model.inpaints();
         let mask = start.canvas.and_then(|c| c.mask.as_ref());
         let sigma = walk.sigmas.values()[0];
-        let pure = mask.is_some() && profile.mask.spare_first && self.strength >= 1.0;
+        let rule = profile.mask(self.sampler);
+        let pure = mask.is_some() && rule.spare_first && self.strength >= 1.0;
 
         // An inpainting network redrawn from pure noise never reads the picture outside its extra channels.
         let skip_encoding = inpaints && pure;
@@ -268,7 +273,9 @@ impl Drawing<'_> {
             None
         };
         let scale = profile.start_scale(self.sampler, &model.scheduler, schedule, sigma);
-        let mask = mask.filter(|_| !inpaints).map(|m| m.latent.clone());
+        let mask = mask
+            .filter(|_| !inpaints || profile.masks_inpainting_networks)
+            .map(|m| m.latent.clone());
         let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
         let x = match (&original, pure) {
             (Some(original), false) if profile.start == StartScale::Preserving => {
@@ -331,7 +338,7 @@ impl Drawing<'_> {
     }
 
     /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
-    /// repainted; without a picture it sees grey.
+    /// repainted, and what it sees is grey.
     fn inpaint_channels(
         &self,
         start: &Start<'_>,
@@ -348,19 +355,14 @@ impl Drawing<'_> {
             }) => {
                 let kept = mask.pixels.clone().lower_elem(0.5).float();
                 (
-                    mask.latent.clone(),
+                    mask.channel.clone(),
                     image.clone() * kept.expand(image.shape()),
                 )
             }
-            canvas => {
-                let grey = if canvas.is_some() || start.latent.is_some() {
-                    0.0
-                } else {
-                    0.5
-                };
-                let seen = Tensor::full([1, 3, h * down, w * down], grey, device);
-                (Tensor::ones([1, 1, h, w], device), seen)
-            }
+            _ => (
+                Tensor::ones([1, 1, h, w], device),
+                Tensor::zeros([1, 3, h * down, w * down], device),
+            ),
         };
         let seen = self.encode(seen, streams, shape);
         let batch = streams.pictures();
@@ -374,6 +376,17 @@ struct Prepared {
     mask: Option<(Tensor<4>, Tensor<4>)>,
     concat: Option<Tensor<4>>,
     pure: bool,
+}
+
+/// Streams of the pictures' seeds + 1, without variation.
+fn next_seed(streams: &NoiseStreams, seeds: &[PictureSeed]) -> Result<NoiseStreams> {
+    let next = seeds
+        .iter()
+        .map(|s| PictureSeed::from(s.seed.wrapping_add(1)));
+    Ok(NoiseStreams::new(
+        streams.source(),
+        &next.collect::<Vec<_>>(),
+    )?)
 }
 
 fn guidance(request: &Request) -> Guidance {

@@ -196,15 +196,29 @@ impl Denoise for Guided<'_> {
     }
 }
 
+/// What the network sees outside a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// What the sampler made of it.
+    Sampled,
+    /// The picture with noise of the same level.
+    Noised,
+    /// The picture without noise, at the scale of the network's input: A1111's samplers on time steps. Only the
+    /// network's output changes; the sampler goes on from its own latent.
+    Clean,
+}
+
 /// When a mask's outside is put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskRule {
-    /// Into the latent, with fresh-made noise of the same level, before the network sees it.
-    pub before: bool,
+    /// Into the latent, before the network sees it.
+    pub before: Outside,
     /// Not before the first call, when the run starts from pure noise.
     pub spare_first: bool,
     /// Into the prediction.
     pub after: bool,
+    /// Into the finished latent. A soft mask must not be applied twice.
+    pub at_end: bool,
 }
 
 /// A denoiser that repaints only where the mask is 1.
@@ -238,17 +252,26 @@ impl Denoise for Masked<'_> {
     fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, diffusion::Error> {
         let spare = self.first && self.rule.spare_first;
         self.first = false;
-        let x = if self.rule.before && !spare {
-            let outside = self.original.clone() + self.noise.clone() * sigma;
-            Self::blend(&self.mask, x, outside)
-        } else {
-            x
+        let seen = match self.rule.before {
+            Outside::Noised if !spare => {
+                let outside = self.original.clone() + self.noise.clone() * sigma;
+                Self::blend(&self.mask, x.clone(), outside)
+            }
+            Outside::Clean => {
+                let outside = self.original.clone() * (1.0 + sigma * sigma).sqrt();
+                Self::blend(&self.mask, x.clone(), outside)
+            }
+            _ => x.clone(),
         };
-        let clean = self.inner.denoise(x, sigma)?;
-        Ok(if self.rule.after {
-            Self::blend(&self.mask, clean, self.original.clone())
-        } else {
-            clean
+        let clean = self.inner.denoise(seen.clone(), sigma)?;
+        Ok(match self.rule {
+            MaskRule { after: true, .. } => Self::blend(&self.mask, clean, self.original.clone()),
+            // The network's ε is kept, so x̂₀ moves with the latent it is taken from.
+            MaskRule {
+                before: Outside::Clean,
+                ..
+            } => clean + x - seen,
+            _ => clean,
         })
     }
 

@@ -149,50 +149,85 @@ impl Model {
         self.unet.config().in_channels == self.latent.channels + self.family.inpaint_channels()
     }
 
-    /// Text states of one text: `[1, 77 · chunks, width]`.
+    /// Text states of texts that one prompt goes through: each `[1, 77 · chunks, width]`.
     ///
-    /// `skip` is the number of layers left out at the end.
-    pub fn encode_text(
+    /// `skip` is the number of layers left out at the end. A1111 encodes such texts as one batch, which shows: the
+    /// shorter are filled up with empty chunks, and the mean that weights must keep is that of the whole batch.
+    ///
+    /// # Errors
+    /// Texts beyond the limits of `latent-text`.
+    pub fn encode_texts(
         &self,
-        text: &str,
+        texts: &[&str],
         dialect: Dialect,
         rule: WeightRule,
         skip: usize,
-    ) -> Result<Tensor<3>, latent_text::PromptError> {
-        let encoded = latent_text::chunks(&self.tokenizer, text, dialect)?;
-        let empty = match rule {
-            WeightRule::InterpolateFromEmpty => {
-                let empty = latent_text::chunks(&self.tokenizer, "", dialect)?;
-                empty.chunks.first().map(|chunk| self.states(chunk, skip))
+    ) -> Result<Vec<Tensor<3>>, latent_text::PromptError> {
+        let chunks = |text: &str| Ok(latent_text::chunks(&self.tokenizer, text, dialect)?.chunks);
+        let empty = chunks("")?;
+        let mut rows = Vec::with_capacity(texts.len());
+        for text in texts {
+            rows.push(chunks(text)?);
+        }
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        for row in &mut rows {
+            while row.len() < longest {
+                row.extend(empty.first().cloned());
             }
-            _ => None,
-        };
-        let weighted = encoded.chunks.iter().map(|chunk| {
-            let states = self.states(chunk, skip);
-            if chunk.weights.iter().all(|w| *w == 1.0) {
-                return states;
+        }
+        let mut encoded: Vec<Vec<Tensor<3>>> = vec![Vec::with_capacity(longest); rows.len()];
+        for at in 0..longest {
+            let column: Vec<&Chunk> = rows.iter().map(|row| &row[at]).collect();
+            let states = self.weighted(&column, empty.first(), rule, skip);
+            for (text, states) in encoded.iter_mut().zip(states) {
+                text.push(states);
             }
-            let [_, tokens, _] = states.dims();
+        }
+        Ok(encoded.into_iter().map(|e| Tensor::cat(e, 1)).collect())
+    }
+
+    /// The states of one chunk of each text, weights applied.
+    fn weighted(
+        &self,
+        chunks: &[&Chunk],
+        empty: Option<&Chunk>,
+        rule: WeightRule,
+        skip: usize,
+    ) -> Vec<Tensor<3>> {
+        let mut states: Vec<Tensor<3>> = Vec::with_capacity(chunks.len());
+        for (i, chunk) in chunks.iter().enumerate() {
+            let known = chunks[..i].iter().position(|c| c.ids == chunk.ids);
+            states.push(known.map_or_else(|| self.states(chunk, skip), |k| states[k].clone()));
+        }
+        let plain = |chunk: &&&Chunk| chunk.weights.iter().all(|w| *w == 1.0);
+        if rule == WeightRule::None || chunks.iter().all(|c| plain(&c)) {
+            return states;
+        }
+        let weights = |chunk: &Chunk| {
+            let tokens = chunk.weights.len();
             let weights = TensorData::new(chunk.weights.clone(), [1, tokens, 1]);
-            let weights = Tensor::<3>::from_data(weights, &self.device);
-            match (rule, &empty) {
-                (WeightRule::MeanRestoring, _) => {
-                    let before = mean(&states);
-                    let states = states * weights;
-                    let after = mean(&states);
-                    if after == 0.0 {
-                        states
-                    } else {
-                        states * (before / after)
-                    }
-                }
-                (WeightRule::InterpolateFromEmpty, Some(empty)) => {
-                    (states - empty.clone()) * weights + empty.clone()
-                }
-                _ => states,
+            Tensor::<3>::from_data(weights, &self.device)
+        };
+        match (rule, empty) {
+            (WeightRule::InterpolateFromEmpty, Some(empty)) => {
+                let empty = self.states(empty, skip);
+                let pairs = states.into_iter().zip(chunks);
+                pairs
+                    .map(|(s, chunk)| (s - empty.clone()) * weights(chunk) + empty.clone())
+                    .collect()
             }
-        });
-        Ok(Tensor::cat(weighted.collect(), 1))
+            (WeightRule::MeanRestoring, _) => {
+                let before: f64 = states.iter().map(mean).sum();
+                let pairs = states.into_iter().zip(chunks);
+                let states: Vec<_> = pairs.map(|(s, chunk)| s * weights(chunk)).collect();
+                let after: f64 = states.iter().map(mean).sum();
+                if after == 0.0 {
+                    return states;
+                }
+                states.into_iter().map(|s| s * (before / after)).collect()
+            }
+            _ => states,
+        }
     }
 
     fn states(&self, chunk: &Chunk, skip: usize) -> Tensor<3> {

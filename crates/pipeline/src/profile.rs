@@ -14,7 +14,7 @@ use latent_diffusion::{
 use latent_text::{Dialect, WeightRule};
 
 use crate::error::{Error, Result};
-use crate::guided::MaskRule;
+use crate::guided::{MaskRule, Outside};
 use crate::request::{Compat, Request, Rng};
 
 /// How the latent of a given picture is taken from the encoder's distribution.
@@ -50,7 +50,8 @@ enum Ladders {
     /// k-diffusion's curves; DDIM, PLMS and UniPC on time steps of their own.
     Curves {
         strided: bool,
-        end: Option<End>,
+        /// The one curve that this program ends in its own way.
+        own_end: (Scheduler, End),
         beta_axis: BetaAxis,
         discard: &'static [Sampler],
     },
@@ -107,8 +108,8 @@ pub struct Profile {
     pub strength: StrengthRule,
     /// The same in the second pass of "hires fix".
     pub hires_strength: StrengthRule,
-    /// What is put back outside a mask, and when.
-    pub mask: MaskRule,
+    /// The outside of a mask is put back for networks too that are told the mask.
+    pub masks_inpainting_networks: bool,
     /// The original's pixels are pasted over the result outside the mask.
     pub paste: bool,
     /// Decoded values are rounded to the nearest of 256 levels, not down.
@@ -132,16 +133,12 @@ impl Profile {
                 posterior: Posterior::Mean,
                 strength: StrengthRule::Encode,
                 hires_strength: StrengthRule::EncodeExactly,
-                mask: MaskRule {
-                    before: false,
-                    spare_first: false,
-                    after: true,
-                },
+                masks_inpainting_networks: true,
                 paste: true,
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: true,
-                    end: Some(End::Keep),
+                    own_end: (Scheduler::KlOptimal, End::Keep),
                     beta_axis: BetaAxis::Sigma,
                     discard: &[Sampler::Dpm2, Sampler::Dpm2Ancestral, Sampler::Dpmpp3mSde],
                 },
@@ -158,16 +155,12 @@ impl Profile {
                 posterior: Posterior::Mean,
                 strength: StrengthRule::Extend,
                 hires_strength: StrengthRule::Extend,
-                mask: MaskRule {
-                    before: true,
-                    spare_first: false,
-                    after: true,
-                },
+                masks_inpainting_networks: true,
                 paste: false,
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: false,
-                    end: None,
+                    own_end: (Scheduler::AlignYourSteps, End::Replace),
                     beta_axis: BetaAxis::Timestep,
                     discard: &[
                         Sampler::Dpm2,
@@ -189,11 +182,7 @@ impl Profile {
                 posterior: Posterior::Draw,
                 strength: StrengthRule::Share,
                 hires_strength: StrengthRule::Share,
-                mask: MaskRule {
-                    before: true,
-                    spare_first: true,
-                    after: false,
-                },
+                masks_inpainting_networks: false,
                 paste: false,
                 nearest_bytes: true,
                 ladders: Ladders::Spaced,
@@ -264,6 +253,9 @@ impl Profile {
             (None, Ladders::Spaced) => spaced(sampler, scheduler, schedule, config, steps)?,
             (None, Ladders::Curves { strided: true, .. }) if on_timesteps(sampler) => {
                 let whole = strided_ladder(schedule, steps)?;
+                if matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2) {
+                    return uniform_in_time(schedule, &whole, plan.map(|p| p.keep));
+                }
                 return match plan {
                     // A1111 noises the picture to one level above the first that it walks.
                     Some(plan) => {
@@ -283,14 +275,14 @@ impl Profile {
             (
                 None,
                 Ladders::Curves {
-                    end,
+                    own_end,
                     beta_axis,
                     discard,
                     ..
                 },
             ) => {
                 let options = LadderOptions {
-                    end: end.filter(|_| scheduler == Scheduler::KlOptimal),
+                    end: (scheduler == own_end.0).then_some(own_end.1),
                     beta_axis,
                     discard_penultimate: discard.contains(&sampler),
                     ..LadderOptions::default()
@@ -305,6 +297,34 @@ impl Profile {
             },
             noised: None,
         })
+    }
+
+    /// What is put back outside a mask while `sampler` runs, and when.
+    pub fn mask(&self, sampler: Sampler) -> MaskRule {
+        let rule = |before, after, at_end| MaskRule {
+            before,
+            spare_first: self.compat == Compat::Diffusers,
+            after,
+            at_end,
+        };
+        match self.compat {
+            Compat::A1111 if on_timesteps(sampler) => rule(Outside::Clean, false, true),
+            Compat::A1111 => rule(Outside::Sampled, true, true),
+            Compat::ComfyUi => rule(Outside::Noised, true, false),
+            Compat::Diffusers => rule(Outside::Noised, false, true),
+        }
+    }
+
+    /// Whether the noise outside a mask is not the noise that the run started from but that of the next seed.
+    pub fn fresh_mask_noise(&self, sampler: Sampler) -> bool {
+        self.compat == Compat::ComfyUi && sampler == Sampler::Ddim
+    }
+
+    /// η where the request says nothing and the program does not go by the sampler's own.
+    fn eta(&self, sampler: Sampler) -> Option<f64> {
+        // A1111 hands its ancestral η to every function that takes one.
+        let takes = matches!(sampler, Sampler::DpmFast | Sampler::DpmAdaptive);
+        (self.compat == Compat::A1111 && takes).then_some(1.0)
     }
 
     /// The form of a sampler that the program runs under its name: diffusers' UniPC is B₂, the others' B₁.
@@ -356,7 +376,7 @@ impl Profile {
         steps: usize,
     ) -> SamplerOptions {
         let mut options = SamplerOptions {
-            eta: request.eta,
+            eta: request.eta.or_else(|| self.eta(sampler)),
             s_noise: request.s_noise,
             s_churn: request.s_churn,
             s_tmin: request.s_tmin,
@@ -389,10 +409,63 @@ impl Profile {
         if self.ladders != Ladders::Spaced
             && matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2)
         {
-            options.order = Some(3.min(steps.saturating_sub(1)).max(1));
+            // ComfyUI keeps one step more than the order.
+            let kept = usize::from(self.compat == Compat::ComfyUi);
+            options.order = Some(3.min(steps.saturating_sub(kept)).max(1));
         }
         options
     }
+}
+
+/// A1111's UniPC: as many intervals, even in time, as the `strided` ladder has visited steps, from the last time step or,
+/// for a given picture, from the step below the one it is noised to, down to the first. σ follows the interpolated
+/// log ᾱ.
+fn uniform_in_time(
+    schedule: &NoiseSchedule,
+    strided: &Sigmas,
+    keep: Option<usize>,
+) -> Result<Walk> {
+    let visited = strided.values();
+    let train = schedule.steps();
+    let (from, intervals, noised) = match keep {
+        None => ((train - 1) as f64, visited.len(), None),
+        Some(keep) => {
+            // time steps rise with the index from the end
+            let at = |index: usize| visited.len().checked_sub(index + 1);
+            let noised = at(keep - 1).and_then(|i| visited.get(i)).copied();
+            let first = keep
+                .checked_sub(2)
+                .and_then(at)
+                .and_then(|i| visited.get(i));
+            let Some(first) = first else {
+                return Err(Error::field(
+                    "strength",
+                    "too low",
+                    "high enough to leave at least two steps",
+                ));
+            };
+            (schedule.timestep(*first).round(), keep - 1, noised)
+        }
+    };
+    let times: Vec<f64> = (0..=intervals)
+        .map(|i| from * (1.0 - i as f64 / intervals as f64))
+        .collect();
+    let bars = schedule.alphas_cumprod();
+    let sigma = |t: &f64| {
+        let (low, share) = (t.floor() as usize, t.fract());
+        let high = (low + 1).min(train - 1);
+        // a terminal ᾱ of 0 keeps the σ that the schedule gives it
+        if bars[high] <= 0.0 {
+            return schedule.sigma(*t);
+        }
+        let bar = (bars[low].ln() * (1.0 - share) + bars[high].ln() * share).exp();
+        ((1.0 - bar) / bar).sqrt()
+    };
+    let sigmas = Sigmas::new(times.iter().map(sigma).collect())?;
+    Ok(Walk {
+        sigmas: sigmas.with_timesteps(times[..intervals].to_vec())?,
+        noised,
+    })
 }
 
 /// Samplers that A1111 runs on time steps of their own instead of a σ ladder.

@@ -123,11 +123,16 @@ pub fn run(
     let profile = Profile::of(request.compat);
     let job = Job::new(request, model, &profile, available)?;
     let mut outputs = Vec::new();
-    for batch in 0..request.batch_count {
-        let first = batch * request.batch_size;
-        let stopped = job.batch(first, &mut outputs, hooks)?;
-        if stopped {
-            break;
+    let together = job.together();
+    'job: for batch in 0..request.batch_count {
+        let end = (batch + 1) * request.batch_size;
+        let mut first = batch * request.batch_size;
+        while first < end {
+            let count = together.min(end - first);
+            if job.batch(first, count, &mut outputs, hooks)? {
+                break 'job;
+            }
+            first += count;
         }
     }
     Ok(outputs)
@@ -194,17 +199,28 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Draws the batch whose first picture has number `first`; whether it was stopped.
+    /// How many pictures are drawn at once. A sampler that chooses its steps for each picture makes every picture of a
+    /// batch walk with all the others, so it has each alone.
+    fn together(&self) -> usize {
+        let adaptive = |names: &Resolved| names.sampler.evaluations(1).is_none();
+        let second = self.second.as_ref().map(|(_, names)| names);
+        if adaptive(&self.resolved) || second.is_some_and(adaptive) {
+            1
+        } else {
+            self.request.batch_size
+        }
+    }
+
+    /// Draws `count` pictures whose first has number `first`; whether they were stopped.
     fn batch(
         &self,
         first: usize,
+        count: usize,
         outputs: &mut Vec<Output>,
         hooks: &mut dyn Hooks,
     ) -> Result<bool> {
         let Self { request, model, .. } = self;
-        let seeds: Vec<_> = (first..first + request.batch_size)
-            .map(|i| self.seed(i))
-            .collect();
+        let seeds: Vec<_> = (first..first + count).map(|i| self.seed(i)).collect();
         let size = request.canvas();
         let start = Start {
             size: self.latent_size(size),

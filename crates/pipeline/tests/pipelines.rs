@@ -1,12 +1,10 @@
 //! Whole pipelines of the tiny model against diffusers: latents and pictures of six samplers, img2img and both kinds of
 //! inpainting (`tools/reference/`, golden `pipelines`).
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use latent_checkpoint::SchedulerConfig;
+mod common;
+
+use burn::tensor::{Device, Tensor, TensorData};
 use latent_diffusion::PictureSeed;
-use latent_models::autoencoder::AutoencoderLevel;
-use latent_models::unet::{Attention, Heads, Level};
-use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::Compat;
@@ -15,76 +13,10 @@ use latent_testkit::{Golden, max_abs_difference, recipe};
 use latent_text::Pass;
 use std::ops::ControlFlow;
 
+use common::{scheduler, tiny};
+
 /// Per value of a picture in 0..1.
 const TOLERANCE: f64 = 2e-3;
-
-fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
-    let fetch = &mut |path: &str, shape: &[usize]| {
-        let values = recipe::tensor(&format!("{component}/{path}"), shape, 0);
-        Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))
-    };
-    latent_models::load(module, fetch, DType::F32).expect("recipe weights fit")
-}
-
-fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
-    let device = Device::flex();
-    let attention = Attention {
-        heads: Heads::Count(8),
-        depth: 1,
-    };
-    let level = |(i, channels)| Level {
-        channels,
-        resblocks: 2,
-        attention: (i < 3).then_some(attention),
-    };
-    let unet = UNetConfig {
-        in_channels,
-        out_channels: 4,
-        model_channels: 32,
-        levels: [32, 64, 64, 96]
-            .into_iter()
-            .enumerate()
-            .map(level)
-            .collect(),
-        middle: Some(attention),
-        context: Some(48),
-        ..named::unet_sd1()
-    };
-    let level = |channels| AutoencoderLevel {
-        channels,
-        attention: false,
-    };
-    let vae = AutoencoderConfig {
-        levels: [32, 32, 64, 64].map(level).to_vec(),
-        ..named::autoencoder_kl_f8()
-    };
-    let text = ClipTextConfig {
-        width: 48,
-        layers: 3,
-        heads: 4,
-        intermediate: 192,
-        ..named::clip_l()
-    };
-    Model::new(
-        fill("unet", unet.init(&device)),
-        fill("vae", vae.init(&device)),
-        fill("text_encoder", text.init(&device)),
-        scheduler,
-    )
-    .expect("the tiny model is of a known family")
-}
-
-/// `DDIMScheduler(steps_offset=1, set_alpha_to_one=False)` and its relatives in `make.py`.
-fn scheduler() -> SchedulerConfig {
-    SchedulerConfig {
-        beta_start: 0.00085,
-        beta_end: 0.012,
-        beta_schedule: "scaled_linear".into(),
-        steps_offset: 1,
-        set_alpha_to_one: Some(false),
-        ..SchedulerConfig::default()
-    }
-}
 
 fn request(sampler: &str, scheduler: &str) -> Request {
     Request {
@@ -225,6 +157,7 @@ fn given(mask: bool) -> Canvas {
         mask: mask.then(|| Mask {
             pixels: stencil(64, 1),
             latent: stencil(8, 8),
+            channel: stencil(8, 8),
         }),
     }
 }

@@ -1,0 +1,80 @@
+//! The tiny model of `tools/reference/`: recipe weights in the published layout.
+
+#![allow(dead_code)] // each test file uses its own part
+
+use burn::tensor::{DType, Device, TensorData};
+use latent_checkpoint::SchedulerConfig;
+use latent_models::autoencoder::AutoencoderLevel;
+use latent_models::unet::{Attention, Heads, Level};
+use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
+use latent_pipeline::Model;
+use latent_testkit::recipe;
+
+fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
+    let fetch = &mut |path: &str, shape: &[usize]| {
+        let values = recipe::tensor(&format!("{component}/{path}"), shape, 0);
+        Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))
+    };
+    latent_models::load(module, fetch, DType::F32).expect("recipe weights fit")
+}
+
+/// The model; `in_channels` is 4, or 9 for an inpainting U-Net.
+pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
+    let device = Device::flex();
+    let attention = Attention {
+        heads: Heads::Count(8),
+        depth: 1,
+    };
+    let level = |(i, channels)| Level {
+        channels,
+        resblocks: 2,
+        attention: (i < 3).then_some(attention),
+    };
+    let unet = UNetConfig {
+        in_channels,
+        out_channels: 4,
+        model_channels: 32,
+        levels: [32, 64, 64, 96]
+            .into_iter()
+            .enumerate()
+            .map(level)
+            .collect(),
+        middle: Some(attention),
+        context: Some(48),
+        ..named::unet_sd1()
+    };
+    let level = |channels| AutoencoderLevel {
+        channels,
+        attention: false,
+    };
+    let vae = AutoencoderConfig {
+        levels: [32, 32, 64, 64].map(level).to_vec(),
+        ..named::autoencoder_kl_f8()
+    };
+    let text = ClipTextConfig {
+        width: 48,
+        layers: 3,
+        heads: 4,
+        intermediate: 192,
+        ..named::clip_l()
+    };
+    Model::new(
+        fill("unet", unet.init(&device)),
+        fill("vae", vae.init(&device)),
+        fill("text_encoder", text.init(&device)),
+        scheduler,
+    )
+    .expect("the tiny model is of a known family")
+}
+
+/// `DDIMScheduler(steps_offset=1, set_alpha_to_one=False)` and its relatives in `make.py`.
+pub fn scheduler() -> SchedulerConfig {
+    SchedulerConfig {
+        beta_start: 0.00085,
+        beta_end: 0.012,
+        beta_schedule: "scaled_linear".into(),
+        steps_offset: 1,
+        set_alpha_to_one: Some(false),
+        ..SchedulerConfig::default()
+    }
+}
