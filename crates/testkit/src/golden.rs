@@ -38,6 +38,8 @@ files! {
     noise = "noise.safetensors";
     /// torchsde's Brownian tree through k-diffusion; metadata `queries` and `range` are JSON.
     brownian = "brownian.safetensors";
+    /// A1111's and ComfyUI's rules around k-diffusion on the tiny model: final latents; metadata `cases` is JSON.
+    profiles = "profiles.safetensors";
     /// Whole pipelines of the tiny model.
     pipelines = "pipelines.safetensors";
 }
