@@ -1,6 +1,6 @@
 //! From a request to pictures: model families, the tasks they do, and what makes a picture repeatable.
 //!
-//! A [`Request`] says what is asked, a [`Model`] holds the networks of a checkpoint, [`run`] draws. In between, a
+//! A [`Request`] says what is asked, a [`Model`] holds the networks of a checkpoint, [`run()`] draws. In between, a
 //! [`Profile`] settles everything in which programs differ for the same settings, and a [`Family`] everything in which
 //! models do; both are values that are read, so that a new program or a new model is a new value and not a new branch.
 //! The denoise loop itself is `latent-diffusion`'s: this crate hands it a denoiser ([`guided`]) and listens to its steps
