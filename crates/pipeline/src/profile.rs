@@ -260,6 +260,9 @@ impl Profile {
                     // A1111 noises the picture to one level above the first that it walks.
                     Some(plan) => {
                         let start = (whole.steps() + 2).saturating_sub(plan.keep);
+                        if start >= whole.steps() {
+                            return Err(too_little());
+                        }
                         let noised = whole.values().get(start.saturating_sub(1)).copied();
                         Ok(Walk {
                             sigmas: whole.tail(start)?,
@@ -417,6 +420,15 @@ impl Profile {
     }
 }
 
+/// A given picture of which no step is left to walk: A1111's samplers on time steps leave out the first.
+fn too_little() -> Error {
+    Error::field(
+        "strength",
+        "too low",
+        "high enough to leave two steps or more to this sampler",
+    )
+}
+
 /// A1111's UniPC: as many intervals, even in time, as the `strided` ladder has visited steps, from the last time step or,
 /// for a given picture, from the step below the one it is noised to, down to the first. σ follows the interpolated
 /// log ᾱ.
@@ -438,11 +450,7 @@ fn uniform_in_time(
                 .and_then(at)
                 .and_then(|i| visited.get(i));
             let Some(first) = first else {
-                return Err(Error::field(
-                    "strength",
-                    "too low",
-                    "high enough to leave at least two steps",
-                ));
+                return Err(too_little());
             };
             (schedule.timestep(*first).round(), keep - 1, noised)
         }

@@ -1,0 +1,502 @@
+//! Starting from pictures, masks, odd sizes, second passes, edges that meet, decoding in strips.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+use latent_diffusion::{NoiseStreams, PictureSeed};
+use latent_pipeline::conditioning::Prompts;
+use latent_pipeline::draw::{Drawing, Start};
+use latent_pipeline::request::{
+    Choice, Compat, Hires, InpaintFill, Outpaint, ResizeMode, Size, Switch, Tiling, Upscaler,
+};
+use latent_pipeline::{Decoding, Model, Output, Profile, Request, Resolved};
+use latent_text::Pass;
+
+use super::{Files, PROFILES, common, differ, draw, model, one, request, values};
+
+fn size(output: &Output) -> (usize, usize) {
+    (output.picture.width(), output.picture.height())
+}
+
+/// Mean absolute difference of two pictures of one size, in levels.
+fn distance(a: &Output, b: &latent_pipeline::picture::Picture) -> f64 {
+    let (a, b) = (a.picture.rgb(), b.rgb());
+    assert_eq!(a.len(), b.len());
+    let sum: u64 = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    sum as f64 / a.len() as f64
+}
+
+#[test]
+fn sizes() {
+    let model = model();
+    for (width, height, latent) in [
+        (70, 50, [7, 9]),
+        (72, 88, [11, 9]),
+        (64, 8, [1, 8]),
+        (8, 8, [1, 1]),
+        (96, 136, [17, 12]),
+    ] {
+        for tiling in [Tiling::None, Tiling::Both] {
+            let output = one(
+                &model,
+                &Request {
+                    width,
+                    height,
+                    tiling,
+                    ..request()
+                },
+            );
+            assert_eq!(size(&output), (width, height));
+            assert_eq!(output.latent.dims()[2..], latent);
+        }
+    }
+    // what is cut off is the border of the picture at the next multiple of 8
+    let cut = one(
+        &model,
+        &Request {
+            width: 70,
+            height: 50,
+            ..request()
+        },
+    );
+    let whole = one(
+        &model,
+        &Request {
+            width: 72,
+            height: 56,
+            ..request()
+        },
+    );
+    assert_eq!(cut.picture.pixel(0, 0), whole.picture.pixel(1, 3));
+    assert_eq!(cut.picture.pixel(69, 49), whole.picture.pixel(70, 52));
+}
+
+#[test]
+fn img2img() {
+    let (model, files) = (model(), Files::new());
+    let picture = files.picture(64, 64);
+    for compat in PROFILES {
+        let with = |strength, sampler: &str| Request {
+            init_image: Some(picture.clone()),
+            strength,
+            steps: 8,
+            sampler: sampler.into(),
+            compat,
+            batch_size: 2,
+            ..request()
+        };
+        for sampler in ["Euler a", "DDIM", "UniPC", "DPM++ 2M SDE", "LCM"] {
+            let weak = draw(&model, &with(0.3, sampler));
+            let strong = draw(&model, &with(0.9, sampler));
+            let case = format!("{compat} {sampler}");
+            assert!(differ(&weak[0], &weak[1]), "{case}: two seeds");
+            assert!(differ(&weak[0], &strong[0]), "{case}: strength");
+            let again = one(&model, &weak[1].request);
+            assert!(!differ(&again, &weak[1]), "{case}: again");
+        }
+        let whole = draw(&model, &with(1.0, "Euler"));
+        assert_eq!(size(&whole[0]), (64, 64));
+    }
+    // any size of picture, any way of fitting it
+    let picture = files.picture(100, 40);
+    let mut seen: Vec<Output> = Vec::new();
+    for resize_mode in [ResizeMode::Stretch, ResizeMode::Crop, ResizeMode::Fill] {
+        let output = one(
+            &model,
+            &Request {
+                init_image: Some(picture.clone()),
+                resize_mode,
+                width: 70,
+                height: 50,
+                ..request()
+            },
+        );
+        assert_eq!(size(&output), (70, 50));
+        assert!(seen.iter().all(|s| differ(s, &output)), "{resize_mode}");
+        seen.push(output);
+    }
+}
+
+#[test]
+fn masks() {
+    let files = Files::new();
+    let (picture, mask) = (files.picture(64, 64), files.mask(64, 64, 8, 40));
+    let original = latent_pipeline::picture::Picture::read(&picture).expect("a picture");
+    for channels in [4, 9] {
+        let model = common::tiny(channels, common::scheduler());
+        for compat in PROFILES {
+            for sampler in ["Euler", "DDIM", "UniPC", "DPM++ SDE"] {
+                let with = |mask_invert| Request {
+                    init_image: Some(picture.clone()),
+                    mask: Some(mask.clone()),
+                    mask_invert,
+                    sampler: sampler.into(),
+                    steps: 6,
+                    compat,
+                    ..request()
+                };
+                let case = format!("{channels} channels, {compat}, {sampler}");
+                let inside = one(&model, &with(false));
+                let outside = one(&model, &with(true));
+                assert!(values(&inside).iter().all(|v| v.is_finite()), "{case}");
+                assert!(differ(&inside, &outside), "{case}");
+                if compat == Compat::A1111 {
+                    // far from the mask the original's pixels are laid over the result
+                    assert_eq!(inside.picture.pixel(62, 2), original.pixel(62, 2), "{case}");
+                    assert_ne!(
+                        inside.picture.pixel(24, 32),
+                        original.pixel(24, 32),
+                        "{case}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The latent outside a mask is the picture's own, but for an inpainting network of diffusers.
+#[test]
+fn the_outside_stays() {
+    let (model, files) = (model(), Files::new());
+    let (picture, mask) = (files.picture(64, 64), files.mask(64, 64, 32, 64));
+    for compat in PROFILES {
+        let with = |seed| Request {
+            init_image: Some(picture.clone()),
+            mask: Some(mask.clone()),
+            mask_blur: 0,
+            compat,
+            seed: Some(seed),
+            ..request()
+        };
+        let (a, b) = (one(&model, &with(1)), one(&model, &with(2)));
+        let (left, right) = (|v: &[f32]| v[8 * 4 + 1], |v: &[f32]| v[8 * 4 + 6]);
+        let (a, b) = (values(&a), values(&b));
+        if compat != Compat::Diffusers {
+            // diffusers draws the picture's latent, each seed its own
+            assert!((left(&a) - left(&b)).abs() < 1e-4, "{compat}");
+        }
+        assert!((right(&a) - right(&b)).abs() > 1e-3, "{compat}");
+    }
+}
+
+#[test]
+fn what_lies_under_the_mask() {
+    let (model, files) = (model(), Files::new());
+    let (picture, mask) = (files.picture(64, 64), files.mask(64, 64, 8, 40));
+    let mut seen: Vec<Output> = Vec::new();
+    for (name, inpaint_fill) in InpaintFill::NAMES {
+        let output = one(
+            &model,
+            &Request {
+                init_image: Some(picture.clone()),
+                mask: Some(mask.clone()),
+                inpaint_fill: *inpaint_fill,
+                strength: 0.5,
+                steps: 6,
+                ..request()
+            },
+        );
+        assert!(seen.iter().all(|s| differ(s, &output)), "{name}");
+        seen.push(output);
+    }
+}
+
+#[test]
+fn only_the_masked_region() {
+    let (model, files) = (model(), Files::new());
+    let (picture, mask) = (files.picture(120, 90), files.mask(120, 90, 10, 40));
+    let original = latent_pipeline::picture::Picture::read(&picture).expect("a picture");
+    for compat in PROFILES {
+        for (width, height) in [(64, 64), (70, 50)] {
+            let output = one(
+                &model,
+                &Request {
+                    init_image: Some(picture.clone()),
+                    mask: Some(mask.clone()),
+                    inpaint_only_masked: true,
+                    inpaint_padding: 4,
+                    mask_blur: 2,
+                    width,
+                    height,
+                    compat,
+                    ..request()
+                },
+            );
+            assert_eq!(size(&output), (120, 90), "{compat}");
+            assert_eq!(
+                output.picture.pixel(110, 5),
+                original.pixel(110, 5),
+                "{compat}"
+            );
+            assert!(distance(&output, &original) > 0.5, "{compat}");
+        }
+    }
+}
+
+#[test]
+fn outpainting() {
+    let files = Files::new();
+    let picture = files.picture(64, 64);
+    for channels in [4, 9] {
+        let model = common::tiny(channels, common::scheduler());
+        for compat in PROFILES {
+            let output = one(
+                &model,
+                &Request {
+                    init_image: Some(picture.clone()),
+                    outpaint: Some(Outpaint {
+                        left: 16,
+                        bottom: 24,
+                        ..Outpaint::default()
+                    }),
+                    width: 80,
+                    height: 88,
+                    mask_blur: 2,
+                    strength: 1.0,
+                    compat,
+                    ..request()
+                },
+            );
+            assert_eq!(size(&output), (80, 88), "{compat}, {channels} channels");
+        }
+    }
+}
+
+#[test]
+fn second_passes() {
+    let model = model();
+    let mut seen: Vec<Output> = Vec::new();
+    for (name, upscaler) in Upscaler::NAMES {
+        let output = one(
+            &model,
+            &Request {
+                hires: Some(Hires {
+                    scale: 1.5,
+                    upscaler: *upscaler,
+                    denoising_strength: 0.4,
+                    ..Hires::default()
+                }),
+                ..request()
+            },
+        );
+        assert_eq!(size(&output), (96, 96), "{name}");
+        let known = seen.iter().position(|s| !differ(s, &output));
+        // Two names of one way. Enlarging linearly needs no antialiasing, and a box that enlarges is the nearest pixel.
+        let alias = matches!(
+            *name,
+            "Latent (bilinear)" | "Latent (antialiased)" | "None" | "Area"
+        );
+        assert_eq!(known.is_some(), alias, "{name}");
+        if !alias {
+            seen.push(output);
+        }
+    }
+    for compat in PROFILES {
+        for (width, height, hires, expected) in [
+            (
+                64,
+                64,
+                Hires {
+                    width: Some(128),
+                    height: Some(96),
+                    ..Hires::default()
+                },
+                (128, 96),
+            ),
+            (
+                70,
+                50,
+                Hires {
+                    scale: 1.3,
+                    ..Hires::default()
+                },
+                (91, 65),
+            ),
+            (
+                64,
+                48,
+                Hires {
+                    width: Some(100),
+                    ..Hires::default()
+                },
+                (100, 75),
+            ),
+        ] {
+            let hires = Hires {
+                sampler: Some("DPM++ 2M".into()),
+                scheduler: Some("Karras".into()),
+                prompt: Some("a (green:1.2) pear".into()),
+                steps: Some(2),
+                ..hires
+            };
+            let base = Request {
+                width,
+                height,
+                compat,
+                hires: Some(hires),
+                ..request()
+            };
+            assert_eq!(size(&one(&model, &base)), expected, "{compat}");
+        }
+    }
+}
+
+/// A second pass reads the inpainting network's blank mask too.
+#[test]
+fn text_alone_with_an_inpainting_network() {
+    let model = common::tiny(9, common::scheduler());
+    for compat in PROFILES {
+        let base = Request {
+            compat,
+            ..request()
+        };
+        let hires = Request {
+            hires: Some(Hires::default()),
+            ..base.clone()
+        };
+        assert_eq!(size(&one(&model, &base)), (64, 64));
+        assert_eq!(size(&one(&model, &hires)), (128, 128));
+    }
+}
+
+#[test]
+fn strips_are_the_same_picture() {
+    let model = model();
+    for tiling in [Tiling::None, Tiling::X, Tiling::Y, Tiling::Both] {
+        let decode = |vae_tiling| {
+            let request = Request {
+                width: 64,
+                height: 600,
+                steps: 1,
+                tiling,
+                vae_tiling,
+                ..request()
+            };
+            one(&model, &request)
+        };
+        let (whole, strips) = (decode(Switch::Off), decode(Switch::On));
+        let pairs = whole.picture.rgb().iter().zip(strips.picture.rgb());
+        let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{tiling}: {worst:?}");
+    }
+}
+
+fn roll(x: Tensor<4>, by: usize, axis: usize) -> Tensor<4> {
+    let length = x.dims()[axis];
+    let (head, tail) = (
+        x.clone().narrow(axis, 0, length - by),
+        x.narrow(axis, length - by, by),
+    );
+    Tensor::cat(vec![tail, head], axis)
+}
+
+fn relative(a: Tensor<4>, b: Tensor<4>) -> f64 {
+    let list = |t: Tensor<4>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+    latent_testkit::closeness(&list(a), &list(b))
+}
+
+/// Rolling the start rolls the picture where its edges meet, and does not where they do not.
+#[test]
+fn edges_meet() {
+    let model = model();
+    // The U-Net halves the latent three times: it can be rolled by eight.
+    let shape = [4, 16, 16];
+    for (tiling, axes) in [
+        (Tiling::Both, [true, true]),
+        (Tiling::X, [false, true]),
+        (Tiling::Y, [true, false]),
+        (Tiling::None, [false, false]),
+    ] {
+        let request = Request {
+            tiling,
+            ..request()
+        };
+        for (axis, meets) in [2, 3].into_iter().zip(axes) {
+            let (plain, rolled) = (
+                from_noise(&model, &request, shape, None),
+                from_noise(&model, &request, shape, Some(axis)),
+            );
+            let latents = relative(roll(plain.0, 8, axis), rolled.0);
+            let pixels = relative(roll(plain.1, 64, axis), rolled.1);
+            assert_eq!(latents < 1e-3, meets, "{tiling} axis {axis}: {latents}");
+            assert_eq!(pixels < 1e-3, meets, "{tiling} axis {axis}: {pixels}");
+        }
+    }
+}
+
+/// The latent and the pixels of a pass whose starting point is rolled by 8 along an axis.
+fn from_noise(
+    model: &Model,
+    request: &Request,
+    shape: [usize; 3],
+    axis: Option<usize>,
+) -> (Tensor<4>, Tensor<4>) {
+    let profile = Profile::of(request.compat);
+    let names = Resolved::of(&request.sampler, &request.scheduler, &profile).expect("names");
+    let drawing = Drawing {
+        model,
+        profile: &profile,
+        request,
+        sampler: names.sampler,
+        scheduler: names.scheduler,
+        steps: request.steps,
+        strength: 1.0,
+        rule: profile.strength,
+    };
+    let prompts = Prompts::encode(
+        model,
+        &profile,
+        request,
+        "an apple",
+        "",
+        Pass::Only(request.steps),
+    )
+    .expect("prompts");
+    let seeds = [PictureSeed::from(5)];
+    // A pass adds noise to the latent it is given: the latent takes the plain noise out and the rolled in.
+    let sigma = drawing.ladder(true).expect("a ladder").sigmas.values()[0];
+    let noise = NoiseStreams::new(profile.noise, &seeds)
+        .expect("a seed")
+        .initial(shape, &model.device);
+    let latent = match axis {
+        Some(axis) => (roll(noise.clone(), 8, axis) - noise) * sigma,
+        None => noise.zeros_like(),
+    };
+    let start = Start {
+        size: [shape[1], shape[2]],
+        canvas: None,
+        latent: Some(latent),
+    };
+    let drawn = drawing
+        .draw(&start, &prompts, &seeds, &mut |_| ControlFlow::Continue(()))
+        .expect("a drawing");
+    let pixels = Decoding::Whole
+        .pixels(model, request, drawn.latent.clone())
+        .expect("pixels");
+    (drawn.latent, pixels)
+}
+
+#[test]
+fn an_enlarged_first_pass_keeps_its_size() {
+    let target = Hires {
+        scale: 2.0,
+        ..Hires::default()
+    }
+    .target(Size {
+        width: 64,
+        height: 40,
+    });
+    let output = one(
+        &model(),
+        &Request {
+            height: 40,
+            hires: Some(Hires::default()),
+            ..request()
+        },
+    );
+    assert_eq!(output.picture.size(), target.1);
+}
