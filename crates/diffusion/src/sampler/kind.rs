@@ -163,7 +163,7 @@ impl Sampler {
         }
     }
 
-    /// η where [`super::SamplerOptions::eta`] says nothing.
+    /// η where the options say nothing (their `eta` is `None`).
     pub fn default_eta(self) -> f64 {
         match self {
             Self::EulerAncestral
