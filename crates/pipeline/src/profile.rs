@@ -6,16 +6,19 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    BetaAxis, DeisVariable, End, LadderOptions, LastSigma, LcmBoundary, LowerOrderFinal,
-    NoiseSchedule, NoiseSource, Sampler, SamplerOptions, Scheduler, Shape, Sigmas, SpacedLadder,
-    Spacing, StrengthRule, custom_ladder, distilled_timesteps, ladder, ladder_of_timesteps, names,
-    strided_ladder,
+    BetaAxis, DeisVariable, End, LadderOptions, LcmBoundary, LowerOrderFinal, NoiseSchedule,
+    NoiseSource, Sampler, SamplerOptions, Scheduler, Sigmas, StrengthRule, custom_ladder, ladder,
+    names, strided_ladder,
 };
 use latent_text::{Dialect, WeightRule};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guided::{MaskRule, Outside};
 use crate::request::{Compat, Request, Rng};
+
+mod ladders;
+
+use ladders::{distilled, fractional, on_timesteps, spaced, too_little, uniform_in_time, whole};
 
 /// How the latent of a given picture is taken from the encoder's distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,10 +281,10 @@ impl Profile {
             (
                 None,
                 Ladders::Curves {
+                    strided,
                     own_end,
                     beta_axis,
                     discard,
-                    ..
                 },
             ) => {
                 let options = LadderOptions {
@@ -290,7 +293,11 @@ impl Profile {
                     discard_penultimate: discard.contains(&sampler),
                     ..LadderOptions::default()
                 };
-                ladder(scheduler, schedule, steps, &options)?
+                if strided && sampler == Sampler::Lcm {
+                    distilled(scheduler, schedule, steps, &options)?
+                } else {
+                    ladder(scheduler, schedule, steps, &options)?
+                }
             }
         };
         Ok(Walk {
@@ -341,6 +348,8 @@ impl Profile {
     /// What `Automatic` stands for.
     pub fn default_scheduler(&self, sampler: Sampler) -> Scheduler {
         match self.compat {
+            // A1111's LCM has no default of its own.
+            Compat::A1111 if sampler == Sampler::Lcm => Scheduler::Automatic,
             Compat::A1111 => names::sampler_info(sampler).scheduler,
             Compat::ComfyUi => Scheduler::Normal,
             Compat::Diffusers => Scheduler::Automatic,
@@ -418,154 +427,4 @@ impl Profile {
         }
         options
     }
-}
-
-/// A given picture of which no step is left to walk: A1111's samplers on time steps leave out the first.
-fn too_little() -> Error {
-    Error::field(
-        "strength",
-        "too low",
-        "high enough to leave two steps or more to this sampler",
-    )
-}
-
-/// A1111's UniPC: as many intervals, even in time, as the `strided` ladder has visited steps, from the last time step or,
-/// for a given picture, from the step below the one it is noised to, down to the first. σ follows the interpolated
-/// log ᾱ.
-fn uniform_in_time(
-    schedule: &NoiseSchedule,
-    strided: &Sigmas,
-    keep: Option<usize>,
-) -> Result<Walk> {
-    let visited = strided.values();
-    let train = schedule.steps();
-    let (from, intervals, noised) = match keep {
-        None => ((train - 1) as f64, visited.len(), None),
-        Some(keep) => {
-            // time steps rise with the index from the end
-            let at = |index: usize| visited.len().checked_sub(index + 1);
-            let noised = at(keep - 1).and_then(|i| visited.get(i)).copied();
-            let first = keep
-                .checked_sub(2)
-                .and_then(at)
-                .and_then(|i| visited.get(i));
-            let Some(first) = first else {
-                return Err(too_little());
-            };
-            (schedule.timestep(*first).round(), keep - 1, noised)
-        }
-    };
-    let times: Vec<f64> = (0..=intervals)
-        .map(|i| from * (1.0 - i as f64 / intervals as f64))
-        .collect();
-    let bars = schedule.alphas_cumprod();
-    let sigma = |t: &f64| {
-        let (low, share) = (t.floor() as usize, t.fract());
-        let high = (low + 1).min(train - 1);
-        // a terminal ᾱ of 0 keeps the σ that the schedule gives it
-        if bars[high] <= 0.0 {
-            return schedule.sigma(*t);
-        }
-        let bar = (bars[low].ln() * (1.0 - share) + bars[high].ln() * share).exp();
-        ((1.0 - bar) / bar).sqrt()
-    };
-    let sigmas = Sigmas::new(times.iter().map(sigma).collect())?;
-    Ok(Walk {
-        sigmas: sigmas.with_timesteps(times[..intervals].to_vec())?,
-        noised,
-    })
-}
-
-/// Samplers that A1111 runs on time steps of their own instead of a σ ladder.
-fn on_timesteps(sampler: Sampler) -> bool {
-    matches!(
-        sampler,
-        Sampler::Ddim | Sampler::DdimCfgPp | Sampler::Plms | Sampler::UniPcBh1 | Sampler::UniPcBh2
-    )
-}
-
-/// Samplers whose diffusers classes step over whole time steps and keep an exact ᾱ of 0.
-fn whole(sampler: Sampler) -> bool {
-    matches!(
-        sampler,
-        Sampler::Ddim
-            | Sampler::DdimCfgPp
-            | Sampler::Ddpm
-            | Sampler::Plms
-            | Sampler::Lcm
-            | Sampler::Tcd
-    )
-}
-
-/// Samplers whose diffusers classes keep fractional time steps and start from σ₀ times noise.
-fn fractional(sampler: Sampler) -> bool {
-    matches!(
-        sampler,
-        Sampler::Euler
-            | Sampler::EulerAncestral
-            | Sampler::EulerCfgPp
-            | Sampler::EulerAncestralCfgPp
-            | Sampler::Heun
-            | Sampler::Dpm2
-            | Sampler::Dpm2Ancestral
-            | Sampler::Lms
-    )
-}
-
-/// The ladder of a diffusers scheduler class.
-fn spaced(
-    sampler: Sampler,
-    scheduler: Scheduler,
-    schedule: &NoiseSchedule,
-    config: &SchedulerConfig,
-    steps: usize,
-) -> Result<Sigmas> {
-    let shape = match scheduler {
-        Scheduler::Automatic if config.use_karras_sigmas => Shape::Karras,
-        Scheduler::Automatic if config.use_exponential_sigmas => Shape::Exponential,
-        Scheduler::Automatic if config.use_beta_sigmas => Shape::Beta,
-        Scheduler::Automatic | Scheduler::Normal | Scheduler::Uniform => Shape::Plain,
-        Scheduler::Karras => Shape::Karras,
-        Scheduler::Exponential => Shape::Exponential,
-        Scheduler::Beta => Shape::Beta,
-        // Curves that diffusers has no flag for: the common ones, their time steps interpolated.
-        other => return Ok(ladder(other, schedule, steps, &LadderOptions::default())?),
-    };
-    let spacing = |own: Spacing| match config.timestep_spacing.as_deref() {
-        Some("leading") => Spacing::Leading,
-        Some("linspace") => Spacing::Linspace,
-        Some("trailing") => Spacing::Trailing,
-        _ => own,
-    };
-    let offset = usize::try_from(config.steps_offset).map_err(|_| {
-        Error::field(
-            "steps_offset",
-            config.steps_offset,
-            "0 or more in scheduler_config.json",
-        )
-    })?;
-    let first_step = |own: bool| match config.set_alpha_to_one {
-        Some(one) if !one => LastSigma::FirstStep,
-        None if own => LastSigma::FirstStep,
-        _ => LastSigma::Zero,
-    };
-    let last = match config.final_sigmas_type.as_deref() {
-        Some("sigma_min") => LastSigma::FirstStep,
-        _ => LastSigma::Zero,
-    };
-    let spaced = match sampler {
-        Sampler::Lcm | Sampler::Tcd => {
-            let timesteps =
-                distilled_timesteps(schedule.steps(), 50.min(schedule.steps()), steps, 1.0)?;
-            return Ok(ladder_of_timesteps(schedule, timesteps, LastSigma::Zero)?);
-        }
-        Sampler::Ddim | Sampler::DdimCfgPp => {
-            SpacedLadder::whole(spacing(Spacing::Leading), offset, first_step(false))
-        }
-        Sampler::Plms => SpacedLadder::whole(spacing(Spacing::Leading), offset, first_step(true)),
-        Sampler::Ddpm => SpacedLadder::whole(spacing(Spacing::Leading), offset, LastSigma::Zero),
-        s if fractional(s) => SpacedLadder::fractional(spacing(Spacing::Linspace), offset, shape),
-        _ => SpacedLadder::intervals(spacing(Spacing::Linspace), offset, shape, last),
-    };
-    Ok(spaced.ladder(schedule, steps)?)
 }

@@ -1,0 +1,184 @@
+//! The ladders that programs build in their own way.
+
+use latent_checkpoint::SchedulerConfig;
+use latent_diffusion::{
+    LadderOptions, LastSigma, NoiseSchedule, Sampler, Scheduler, Shape, Sigmas, SpacedLadder,
+    Spacing, distilled_timesteps, ladder, ladder_of_timesteps,
+};
+
+use super::Walk;
+use crate::error::{Error, Result};
+
+/// How many training time steps a consistency model was distilled to.
+const DISTILLED: usize = 50;
+
+/// A1111's LCM: a curve over the time steps that were distilled, every 20th of 1000, each σ with the nearest of them.
+pub(super) fn distilled(
+    scheduler: Scheduler,
+    schedule: &NoiseSchedule,
+    steps: usize,
+    options: &LadderOptions,
+) -> Result<Sigmas> {
+    let stride = (schedule.steps() / DISTILLED).max(1);
+    let kept = schedule.sigmas().iter().skip(stride - 1).step_by(stride);
+    let bars = kept.map(|sigma| 1.0 / (1.0 + sigma * sigma)).collect();
+    let levels = NoiseSchedule::from_alphas_cumprod(bars)?;
+    let sigmas = ladder(scheduler, &levels, steps, options)?;
+    let trained =
+        |sigma: &f64| levels.timestep(*sigma).round() * stride as f64 + (stride - 1) as f64;
+    let times = sigmas.values()[..sigmas.steps()]
+        .iter()
+        .map(trained)
+        .collect();
+    Ok(sigmas.with_timesteps(times)?)
+}
+
+/// A given picture of which no step is left to walk: A1111's samplers on time steps leave out the first.
+pub(super) fn too_little() -> Error {
+    Error::field(
+        "strength",
+        "too low",
+        "high enough to leave two steps or more to this sampler",
+    )
+}
+
+/// A1111's UniPC: as many intervals, even in time, as the `strided` ladder has visited steps, from the last time step or,
+/// for a given picture, from the step below the one it is noised to, down to the first. σ follows the interpolated
+/// log ᾱ.
+pub(super) fn uniform_in_time(
+    schedule: &NoiseSchedule,
+    strided: &Sigmas,
+    keep: Option<usize>,
+) -> Result<Walk> {
+    let visited = strided.values();
+    let train = schedule.steps();
+    let (from, intervals, noised) = match keep {
+        None => ((train - 1) as f64, visited.len(), None),
+        Some(keep) => {
+            // time steps rise with the index from the end
+            let at = |index: usize| visited.len().checked_sub(index + 1);
+            let noised = at(keep - 1).and_then(|i| visited.get(i)).copied();
+            let first = keep
+                .checked_sub(2)
+                .and_then(at)
+                .and_then(|i| visited.get(i));
+            let Some(first) = first else {
+                return Err(too_little());
+            };
+            (schedule.timestep(*first).round(), keep - 1, noised)
+        }
+    };
+    let times: Vec<f64> = (0..=intervals)
+        .map(|i| from * (1.0 - i as f64 / intervals as f64))
+        .collect();
+    let bars = schedule.alphas_cumprod();
+    let sigma = |t: &f64| {
+        let (low, share) = (t.floor() as usize, t.fract());
+        let high = (low + 1).min(train - 1);
+        // a terminal ᾱ of 0 keeps the σ that the schedule gives it
+        if bars[high] <= 0.0 {
+            return schedule.sigma(*t);
+        }
+        let bar = (bars[low].ln() * (1.0 - share) + bars[high].ln() * share).exp();
+        ((1.0 - bar) / bar).sqrt()
+    };
+    let sigmas = Sigmas::new(times.iter().map(sigma).collect())?;
+    Ok(Walk {
+        sigmas: sigmas.with_timesteps(times[..intervals].to_vec())?,
+        noised,
+    })
+}
+
+/// Samplers that A1111 runs on time steps of their own instead of a σ ladder.
+pub(super) fn on_timesteps(sampler: Sampler) -> bool {
+    matches!(
+        sampler,
+        Sampler::Ddim | Sampler::DdimCfgPp | Sampler::Plms | Sampler::UniPcBh1 | Sampler::UniPcBh2
+    )
+}
+
+/// Samplers whose diffusers classes step over whole time steps and keep an exact ᾱ of 0.
+pub(super) fn whole(sampler: Sampler) -> bool {
+    matches!(
+        sampler,
+        Sampler::Ddim
+            | Sampler::DdimCfgPp
+            | Sampler::Ddpm
+            | Sampler::Plms
+            | Sampler::Lcm
+            | Sampler::Tcd
+    )
+}
+
+/// Samplers whose diffusers classes keep fractional time steps and start from σ₀ times noise.
+pub(super) fn fractional(sampler: Sampler) -> bool {
+    matches!(
+        sampler,
+        Sampler::Euler
+            | Sampler::EulerAncestral
+            | Sampler::EulerCfgPp
+            | Sampler::EulerAncestralCfgPp
+            | Sampler::Heun
+            | Sampler::Dpm2
+            | Sampler::Dpm2Ancestral
+            | Sampler::Lms
+    )
+}
+
+/// The ladder of a diffusers scheduler class.
+pub(super) fn spaced(
+    sampler: Sampler,
+    scheduler: Scheduler,
+    schedule: &NoiseSchedule,
+    config: &SchedulerConfig,
+    steps: usize,
+) -> Result<Sigmas> {
+    let shape = match scheduler {
+        Scheduler::Automatic if config.use_karras_sigmas => Shape::Karras,
+        Scheduler::Automatic if config.use_exponential_sigmas => Shape::Exponential,
+        Scheduler::Automatic if config.use_beta_sigmas => Shape::Beta,
+        Scheduler::Automatic | Scheduler::Normal | Scheduler::Uniform => Shape::Plain,
+        Scheduler::Karras => Shape::Karras,
+        Scheduler::Exponential => Shape::Exponential,
+        Scheduler::Beta => Shape::Beta,
+        // Curves that diffusers has no flag for: the common ones, their time steps interpolated.
+        other => return Ok(ladder(other, schedule, steps, &LadderOptions::default())?),
+    };
+    let spacing = |own: Spacing| match config.timestep_spacing.as_deref() {
+        Some("leading") => Spacing::Leading,
+        Some("linspace") => Spacing::Linspace,
+        Some("trailing") => Spacing::Trailing,
+        _ => own,
+    };
+    let offset = usize::try_from(config.steps_offset).map_err(|_| {
+        Error::field(
+            "steps_offset",
+            config.steps_offset,
+            "0 or more in scheduler_config.json",
+        )
+    })?;
+    let first_step = |own: bool| match config.set_alpha_to_one {
+        Some(one) if !one => LastSigma::FirstStep,
+        None if own => LastSigma::FirstStep,
+        _ => LastSigma::Zero,
+    };
+    let last = match config.final_sigmas_type.as_deref() {
+        Some("sigma_min") => LastSigma::FirstStep,
+        _ => LastSigma::Zero,
+    };
+    let spaced = match sampler {
+        Sampler::Lcm | Sampler::Tcd => {
+            let timesteps =
+                distilled_timesteps(schedule.steps(), 50.min(schedule.steps()), steps, 1.0)?;
+            return Ok(ladder_of_timesteps(schedule, timesteps, LastSigma::Zero)?);
+        }
+        Sampler::Ddim | Sampler::DdimCfgPp => {
+            SpacedLadder::whole(spacing(Spacing::Leading), offset, first_step(false))
+        }
+        Sampler::Plms => SpacedLadder::whole(spacing(Spacing::Leading), offset, first_step(true)),
+        Sampler::Ddpm => SpacedLadder::whole(spacing(Spacing::Leading), offset, LastSigma::Zero),
+        s if fractional(s) => SpacedLadder::fractional(spacing(Spacing::Linspace), offset, shape),
+        _ => SpacedLadder::intervals(spacing(Spacing::Linspace), offset, shape, last),
+    };
+    Ok(spaced.ladder(schedule, steps)?)
+}
