@@ -260,8 +260,31 @@ def ddim(eps, x, visited):
     return x
 
 
+def plms(eps, x, visited):
+    """Pseudo improved Euler, then Adams-Bashforth of rising order."""
+    old, pairs = [], list(zip(visited[:0:-1], visited[-2::-1]))
+
+    def move(x, e, t, before):
+        a, b = BARS[t], BARS[before]
+        return b.sqrt() * (x - (1 - a).sqrt() * e) / a.sqrt() + (1 - b).sqrt() * e
+
+    for t, before in pairs:
+        e = eps(x, torch.tensor(float(t)))
+        if not old:
+            mixed = (e + eps(move(x, e, t, before), torch.tensor(float(before)))) / 2
+        elif len(old) == 1:
+            mixed = (3 * e - old[-1]) / 2
+        elif len(old) == 2:
+            mixed = (23 * e - 16 * old[-1] + 5 * old[-2]) / 12
+        else:
+            mixed = (55 * e - 59 * old[-1] + 37 * old[-2] - 9 * old[-3]) / 24
+        old.append(e)
+        x = move(x, mixed, t, before)
+    return x
+
+
 def unipc(eps, x, start, steps, order=3):
-    """UniPC-B1 with data prediction over log-ᾱ-interpolated times, multistep, lower orders first and last."""
+    """UniPC-B1 over log-ᾱ-interpolated times."""
     logs = 0.5 * BARS.double().log()
     times = torch.linspace(start, 1 / 1000, steps + 1).double() * 1000 - 1
 
@@ -269,12 +292,17 @@ def unipc(eps, x, start, steps, order=3):
         low = int(t.clamp(0, 998))
         return logs[low] + (t - low) * (logs[low + 1] - logs[low])
 
-    alpha = [log_alpha(t).exp() for t in times]
+    return unipc_on(eps, x, times.float(), [log_alpha(t).exp() for t in times], min(order, steps))
+
+
+def unipc_on(eps, x, times, alpha, order):
+    """Data prediction, multistep, lower orders first and last; x is variance-preserving."""
+    steps = len(alpha) - 1
     sigma = [(1 - a**2).sqrt() for a in alpha]
     lam = [(a / s).log() for a, s in zip(alpha, sigma)]
 
     def predict(x, i):
-        return ((x - sigma[i] * eps(x.float(), times[i].float()).double()) / alpha[i])
+        return ((x - sigma[i] * eps(x.float(), times[i]).double()) / alpha[i])
 
     x = x.double()
     known = [(0, predict(x, 0))]
@@ -314,7 +342,7 @@ def timesteps(rule, contexts, steps=6, start=None, t_enc=None, mask=None):
         x = start * a.sqrt() + noise * (1 - a).sqrt()
         visited = visited[:t_enc]
         at = visited[-1] / 1000 + 1 / 1000
-    x = ddim(eps, x, visited) if rule == "ddim" else unipc(eps, x, at, len(visited))
+    x = {"ddim": ddim, "plms": plms}[rule](eps, x, visited) if rule != "unipc" else unipc(eps, x, at, len(visited))
     print("  evaluations", d.calls)
     return x if mask is None else x * mask + start * (1 - mask)
 
@@ -339,6 +367,7 @@ case("a1111/ddim", timesteps("ddim", plain), sampler="DDIM")
 case("a1111/ddim_20", timesteps("ddim", plain, steps=20), sampler="DDIM", steps=20)
 case("a1111/ddim_img2img", timesteps("ddim", plain, start=latent, t_enc=int(0.6 * 6)), sampler="DDIM", image=True, strength=0.6)
 case("a1111/ddim_mask", timesteps("ddim", plain, start=latent, t_enc=int(0.75 * 6), mask=MASK), sampler="DDIM", image=True, mask="hard", strength=0.75)
+case("a1111/plms", timesteps("plms", plain), sampler="PLMS")
 case("a1111/unipc", timesteps("unipc", plain), sampler="UniPC")
 case("a1111/unipc_img2img", timesteps("unipc", plain, start=latent, t_enc=int(0.75 * 6)), sampler="UniPC", image=True, strength=0.75)
 # the second pass: as many steps as the first, the last 6 of a ladder of ⌊6 / 0.7⌋
@@ -347,6 +376,27 @@ first = a1111("euler", "normal", plain)
 larger = torch.nn.functional.interpolate(first, size=(16, 16), mode="bilinear", antialias=False)[:, :, 2:14]
 second = a1111("euler", "normal", plain, size=(1, 4, 12, 16), steps=int(6 / 0.7), start=larger, t_enc=5)
 case("a1111/hires", second, hires=dict(width=128, height=96, denoising_strength=0.7, upscaler="Latent"))
+
+
+def lcm(contexts, steps):
+    """Levels and time steps of the 50 that were distilled, and the consistency function's boundary."""
+    levels = LEVELS[19::20]
+    logs, noise = levels.log(), Philox(SEED)
+    step = lambda s: (s.log() - logs).abs().argmin().float() * 20 + 19
+    t = torch.linspace(49, 0, steps)
+    share = t.frac()
+    sigmas = torch.cat([((1 - share) * logs[t.floor().long()] + share * logs[t.ceil().long()]).exp(), torch.zeros(1)])
+    d = Denoiser(step, contexts, states(chunk(NEGATIVE)[0], 0))
+    x = noise(SHAPE) * sigmas[0]
+    for s, following in zip(sigmas, sigmas[1:]):
+        scaled = step(s) * 10
+        x = (scaled * d(x, s) / (scaled**2 + 0.25) ** 0.5) + 0.25 / (scaled**2 + 0.25) * x
+        if following > 0:
+            x = x + following * noise(SHAPE)
+    return x
+
+
+case("a1111/lcm", lcm(plain, 4), sampler="LCM", steps=4)
 
 
 # ---- ComfyUI
@@ -389,6 +439,13 @@ case("comfyui/euler_a", comfy("euler_ancestral", "normal", plain, noise=True), s
 case("comfyui/dpmpp_2m_karras", comfy("dpmpp_2m", "karras", plain), sampler="dpmpp_2m", scheduler="karras")
 case("comfyui/dpmpp_sde", comfy("dpmpp_sde", "karras", plain), sampler="dpmpp_sde", scheduler="karras")
 case("comfyui/dpm_fast", comfy("dpm_fast", "normal", plain), sampler="dpm_fast")
+# UniPC: one step more, the last but one level left out, 0 taken for 0.001
+sigmas = ladder("normal", 8)
+sigmas = torch.cat([sigmas[:-2], torch.tensor([0.001])]).double()
+alphas = [(1 / (1 + s**2)).sqrt() for s in sigmas]
+d = Denoiser(nearest, plain, states(chunk(NEGATIVE)[0], 0))
+x = unipc_on(d.eps, Cpu(SEED)(SHAPE), [nearest(s) for s in sigmas], alphas, min(3, len(sigmas) - 2)) / alphas[-1]
+case("comfyui/unipc", x, sampler="uni_pc", steps=7)
 case("comfyui/clip_skip_2", comfy("euler", "normal", [states(chunk(PLAIN)[0], 1)], skip=1), clip_skip=-2)
 case("comfyui/img2img", comfy("dpmpp_2m", "karras", plain, start=latent, denoise=0.6), sampler="dpmpp_2m", scheduler="karras", image=True, strength=0.6)
 case("comfyui/mask", comfy("euler", "normal", plain, start=latent, denoise=0.75, mask=SOFT), image=True, mask="soft", strength=0.75)

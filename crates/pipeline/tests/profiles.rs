@@ -115,10 +115,10 @@ fn compare(program: &str, expected: usize) {
 
 #[test]
 fn a1111() {
-    compare("a1111/", 17);
+    compare("a1111/", 19);
 }
 
 #[test]
 fn comfyui() {
-    compare("comfyui/", 10);
+    compare("comfyui/", 11);
 }
