@@ -337,6 +337,15 @@ impl Profile {
         (self.compat == Compat::A1111 && takes).then_some(1.0)
     }
 
+    /// Whether ancestral steps draw from the picture's stream, so that re-seeding it (ENSD) changes the picture.
+    pub fn ancestral(&self, request: &Request, sampler: Sampler) -> bool {
+        let eta = request.eta.or_else(|| self.eta(sampler));
+        let path = self.brownian && sampler.brownian_noise();
+        sampler.default_eta().max(self.eta(sampler).unwrap_or(0.0)) > 0.0
+            && eta != Some(0.0)
+            && !path
+    }
+
     /// The form of a sampler that the program runs under its name: diffusers' UniPC is B₂, the others' B₁.
     pub fn sampler(&self, named: Sampler) -> Sampler {
         match (self.compat, named) {

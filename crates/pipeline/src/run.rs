@@ -491,7 +491,7 @@ impl<'a> Job<'a> {
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
             vae: vae.map(|(name, _)| name.as_str()),
             inpainting_model: self.model.inpaints(),
-            stochastic: self.resolved.sampler.default_eta() > 0.0,
+            stochastic: self.profile.ancestral(request, self.resolved.sampler),
             version: concat!("latent ", env!("CARGO_PKG_VERSION")),
         });
         text.to_string()

@@ -119,8 +119,16 @@ fn nor_with_variation_and_reseeding() {
         };
         one(&model, &request)
     };
-    assert!(differ(&ensd("Euler a", 0), &ensd("Euler a", 31337)));
-    assert!(!differ(&ensd("Euler", 0), &ensd("Euler", 31337)));
+    for (sampler, acts) in [
+        ("Euler a", true),
+        ("DPM fast", true),
+        ("Euler", false),
+        ("DPM++ 2M SDE", false),
+    ] {
+        let (plain, moved) = (ensd(sampler, 0), ensd(sampler, 31337));
+        assert_eq!(differ(&plain, &moved), acts, "{sampler}");
+        assert_eq!(moved.infotext.contains("ENSD: 31337"), acts, "{sampler}");
+    }
 }
 
 /// Its steps are chosen for each picture; a batch would make every picture walk with all the others.
@@ -129,6 +137,7 @@ fn adaptive_pictures_are_drawn_one_by_one() {
     let model = model();
     let base = Request {
         sampler: "DPM adaptive".into(),
+        compat: Compat::ComfyUi, // without noise, which costs many more steps
         width: 32,
         height: 32,
         ..request()
