@@ -1,8 +1,8 @@
 """Draws `profiles.safetensors`: final latents of what A1111 (1.10) and ComfyUI compute for the same settings, on the tiny model.
 
-    nice venv/bin/python tools/reference/webui.py ORACLE crates/testkit/golden
+    nice venv/bin/python tools/reference/webui.py crates/testkit/golden
 
-ORACLE is the folder of `recipe.py`, `models.py` and `bpe.py`. It needs torch, diffusers, transformers, torchsde and
+It needs torch, diffusers, transformers, torchsde and
 k-diffusion (`--no-deps`). This is an independent statement of both programs' rules around k-diffusion's own samplers,
 not their code. The metadata key `cases` is JSON: name → what the case was asked for.
 """
@@ -14,10 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ORACLE = Path(sys.argv[1]).resolve()
-sys.path.insert(0, str(ORACLE))
-sys.argv = ["make.py"]  # make.py reads its own arguments only when run
-OUT = Path(sys.orig_argv[-1])
+OUT = Path(sys.argv[1])
 import bpe
 import make
 import models
