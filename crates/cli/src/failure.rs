@@ -10,6 +10,8 @@ pub const OK: u8 = 0;
 pub const RUN: u8 = 1;
 /// What was asked cannot be done: flags, request files, checkpoints, pictures.
 pub const INPUT: u8 = 2;
+/// The reader of the output went away: what a shell says of a program that SIGPIPE ended.
+pub const PIPE: u8 = 141;
 /// Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 

@@ -404,6 +404,23 @@ fn lists_and_pages() {
     );
 }
 
+/// `latent samplers | head`: no defect is reported when nobody reads on.
+#[test]
+fn a_reader_may_go_away() {
+    let place = Place::new();
+    let mut child = place
+        .command(&["man"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains("defect"), "{errors}");
+    assert_ne!(output.status.code(), Some(1), "{errors}");
+}
+
 #[test]
 fn the_self_test_passes() {
     let place = Place::new();
