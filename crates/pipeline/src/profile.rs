@@ -354,6 +354,35 @@ impl Profile {
         }
     }
 
+    /// The sampler, and the scheduler where it brings one, that the program draws with when nothing is chosen: diffusers
+    /// takes the class of the model's `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// A class that is not implemented.
+    pub fn default_sampler(
+        &self,
+        config: &SchedulerConfig,
+    ) -> Result<(Sampler, Option<Scheduler>)> {
+        let text = |key: &str| config.rest.get(key).and_then(|v| v.as_str());
+        match self.compat {
+            Compat::A1111 => Ok((Sampler::Dpmpp2m, None)),
+            Compat::ComfyUi => Ok((Sampler::Euler, None)),
+            Compat::Diffusers if config.class_name.is_empty() => Ok((Sampler::Plms, None)),
+            Compat::Diffusers => {
+                let order = config.rest.get("solver_order").and_then(|v| v.as_u64());
+                let flags = names::ClassFlags {
+                    algorithm_type: text("algorithm_type"),
+                    solver_type: text("solver_type"),
+                    solver_order: order.and_then(|order| usize::try_from(order).ok()),
+                    use_karras_sigmas: config.use_karras_sigmas,
+                    use_exponential_sigmas: config.use_exponential_sigmas,
+                    use_beta_sigmas: config.use_beta_sigmas,
+                };
+                Ok(names::parse_class(&config.class_name, &flags)?)
+            }
+        }
+    }
+
     /// What `Automatic` stands for.
     pub fn default_scheduler(&self, sampler: Sampler) -> Scheduler {
         match self.compat {

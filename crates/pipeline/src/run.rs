@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
+use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{PictureSeed, Sampler, Scheduler, Step, names};
 use latent_ops as ops;
 use latent_text::Pass;
@@ -18,7 +19,7 @@ use crate::model::Model;
 use crate::picture::resize::Filter;
 use crate::picture::{Picture, Region};
 use crate::profile::Profile;
-use crate::request::{Hires, Request, Rng, Size, Upscaler};
+use crate::request::{self, Hires, Request, Rng, Size, Upscaler};
 
 /// One finished picture.
 #[derive(Debug)]
@@ -81,12 +82,21 @@ pub struct Resolved {
 
 impl Resolved {
     /// Settles a sampler's and a scheduler's name. A combined old name ("DPM++ 2M Karras") brings its scheduler, which
-    /// an explicit one overrides.
+    /// an explicit one overrides. [`request::AUTOMATIC`] is what the profile draws with when nothing is chosen.
     ///
     /// # Errors
     /// An unknown name, with the nearest known ones.
-    pub fn of(sampler: &str, scheduler: &str, profile: &Profile) -> Result<Self> {
-        let (sampler, named) = names::parse_sampler(sampler)?;
+    pub fn of(
+        sampler: &str,
+        scheduler: &str,
+        profile: &Profile,
+        config: &SchedulerConfig,
+    ) -> Result<Self> {
+        let (sampler, named) = if sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC) {
+            profile.default_sampler(config)?
+        } else {
+            names::parse_sampler(sampler)?
+        };
         let sampler = profile.sampler(sampler);
         let asked = match names::parse_scheduler(scheduler)? {
             Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
@@ -174,11 +184,16 @@ impl<'a> Job<'a> {
         profile: &'a Profile,
         available: Option<u64>,
     ) -> Result<Self> {
-        let resolved = Resolved::of(&request.sampler, &request.scheduler, profile)?;
+        let resolved = Resolved::of(
+            &request.sampler,
+            &request.scheduler,
+            profile,
+            &model.scheduler,
+        )?;
         let second = request.hires.clone().map(|hires| {
             let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
             let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
-            let names = Resolved::of(sampler, scheduler, profile)?;
+            let names = Resolved::of(sampler, scheduler, profile, &model.scheduler)?;
             Ok::<_, Error>((hires, names))
         });
         let plan = MemoryPlan::of(request, model);
@@ -465,6 +480,13 @@ impl<'a> Job<'a> {
         request.seed = Some(seed.seed);
         if request.subseed_strength > 0.0 {
             request.subseed = Some(seed.subseed);
+        }
+        if request
+            .sampler
+            .trim()
+            .eq_ignore_ascii_case(request::AUTOMATIC)
+        {
+            request.sampler = names::sampler_info(self.resolved.sampler).label.to_owned();
         }
         request.rng = Some(match self.profile.noise_for(&request) {
             latent_diffusion::NoiseSource::TorchCpu => Rng::Cpu,

@@ -40,7 +40,13 @@ fn draw(
     canvas: Option<&Canvas>,
 ) -> (Vec<f32>, Vec<f32>) {
     let profile = Profile::of(Compat::Diffusers);
-    let names = Resolved::of(&request.sampler, &request.scheduler, &profile).expect("known names");
+    let names = Resolved::of(
+        &request.sampler,
+        &request.scheduler,
+        &profile,
+        &model.scheduler,
+    )
+    .expect("known names");
     let drawing = Drawing {
         model,
         profile: &profile,

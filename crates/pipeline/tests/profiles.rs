@@ -6,9 +6,11 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use latent_diffusion::PictureSeed;
+use latent_checkpoint::SchedulerConfig;
+use latent_diffusion::{PictureSeed, Sampler, Scheduler};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::request::Compat;
 use latent_pipeline::{Profile, Quiet, Request, Resolved};
 use latent_testkit::{Golden, closeness, recipe};
 use latent_text::Pass;
@@ -66,7 +68,13 @@ fn draw(case: &Value) -> Vec<f32> {
         return latent.into_data().iter::<f32>().collect();
     }
     let profile = Profile::of(request.compat);
-    let names = Resolved::of(&request.sampler, &request.scheduler, &profile).expect("names");
+    let names = Resolved::of(
+        &request.sampler,
+        &request.scheduler,
+        &profile,
+        &model.scheduler,
+    )
+    .expect("names");
     let drawing = Drawing {
         model: &model,
         profile: &profile,
@@ -121,4 +129,33 @@ fn a1111() {
 #[test]
 fn comfyui() {
     compare("comfyui/", 11);
+}
+
+/// With nothing chosen each program draws with a sampler of its own; diffusers with the class of the model's folder.
+#[test]
+fn the_sampler_that_nobody_chose() {
+    let of = |compat, class: &str, karras: bool| {
+        let config = SchedulerConfig {
+            class_name: class.into(),
+            use_karras_sigmas: karras,
+            ..SchedulerConfig::stable_diffusion()
+        };
+        Resolved::of("automatic", "Automatic", &Profile::of(compat), &config)
+            .map(|r| (r.sampler, r.scheduler))
+    };
+    let karras = (Sampler::Dpmpp2m, Scheduler::Karras);
+    assert_eq!(of(Compat::A1111, "PNDMScheduler", false).ok(), Some(karras));
+    assert_eq!(
+        of(Compat::ComfyUi, "PNDMScheduler", false).ok(),
+        Some((Sampler::Euler, Scheduler::Normal))
+    );
+    assert_eq!(
+        of(Compat::Diffusers, "PNDMScheduler", false).ok(),
+        Some((Sampler::Plms, Scheduler::Automatic))
+    );
+    assert_eq!(
+        of(Compat::Diffusers, "DPMSolverMultistepScheduler", true).ok(),
+        Some(karras)
+    );
+    assert!(of(Compat::Diffusers, "SomeScheduler", false).is_err());
 }

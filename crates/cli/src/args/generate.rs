@@ -89,7 +89,7 @@ pub struct SamplingArgs {
     /// How strongly the prompt is followed; 1 is no guidance [default: 7].
     #[arg(long, aliases = ["scale", "guidance-scale"], allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
-    /// A sampler's name in any program's vocabulary, see `latent samplers` [default: DPM++ 2M].
+    /// A sampler's name in any program's vocabulary, see `latent samplers` [default: DPM++ 2M; with --compat comfyui Euler, with diffusers the model's own].
     #[arg(long, aliases = ["sampling-method", "sampler-name"], value_name = "NAME")]
     pub sampler: Option<String>,
     /// A σ ladder's name, see `latent samplers` [default: Automatic].

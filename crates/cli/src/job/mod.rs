@@ -6,6 +6,7 @@ mod tests;
 
 use std::{hash::BuildHasher, io::Read, path::Path};
 
+use latent_checkpoint::SchedulerConfig;
 use latent_pipeline::{
     Profile, Resolved,
     infotext::Infotext,
@@ -38,11 +39,13 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
     }
     request.validate()?;
     let profile = Profile::of(request.compat);
-    Resolved::of(&request.sampler, &request.scheduler, &profile)?;
+    // The model is not open yet: its own scheduler cannot be wrong by what was typed.
+    let published = SchedulerConfig::stable_diffusion();
+    Resolved::of(&request.sampler, &request.scheduler, &profile, &published)?;
     if let Some(hires) = &request.hires {
         let sampler = hires.sampler.as_ref().unwrap_or(&request.sampler);
         let scheduler = hires.scheduler.as_ref().unwrap_or(&request.scheduler);
-        Resolved::of(sampler, scheduler, &profile)?;
+        Resolved::of(sampler, scheduler, &profile, &published)?;
     }
     for (flag, file) in [
         ("--model", &request.model),

@@ -137,7 +137,12 @@ fn draw(
     canvas: Option<&Canvas>,
 ) -> Result<Vec<f32>, Failure> {
     let profile = Profile::of(Compat::Diffusers);
-    let names = Resolved::of(&request.sampler, &request.scheduler, &profile)?;
+    let names = Resolved::of(
+        &request.sampler,
+        &request.scheduler,
+        &profile,
+        &model.scheduler,
+    )?;
     let drawing = Drawing {
         model,
         profile: &profile,

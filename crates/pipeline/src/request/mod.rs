@@ -24,6 +24,9 @@ pub use parts::{
 };
 pub use validate::RequestError;
 
+/// The name of a choice that is left to the profile: of a sampler or of a scheduler.
+pub const AUTOMATIC: &str = "Automatic";
+
 /// One job. [`Request::default`] holds the documented defaults: those of A1111's page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,7 +39,8 @@ pub struct Request {
     pub steps: usize,
     /// The s of `e_u + s (e_c − e_u)`, 0 to 1000; 1 is no guidance. Default 7.
     pub cfg_scale: f64,
-    /// A sampler's name in any of the vocabularies that `latent samplers` lists. Default `DPM++ 2M`.
+    /// A sampler's name in any of the vocabularies that `latent samplers` lists. Default [`AUTOMATIC`]: what the
+    /// profile's program draws with when nothing is chosen.
     pub sampler: String,
     /// A σ ladder's name; `Automatic` is the sampler's own. Default `Automatic`.
     pub scheduler: String,
@@ -131,8 +135,8 @@ impl Default for Request {
             negative_prompt: String::new(),
             steps: 20,
             cfg_scale: 7.0,
-            sampler: "DPM++ 2M".to_owned(),
-            scheduler: "Automatic".to_owned(),
+            sampler: AUTOMATIC.to_owned(),
+            scheduler: AUTOMATIC.to_owned(),
             seed: None,
             subseed: None,
             subseed_strength: 0.0,

@@ -436,7 +436,13 @@ fn from_noise(
     axis: Option<usize>,
 ) -> (Tensor<4>, Tensor<4>) {
     let profile = Profile::of(request.compat);
-    let names = Resolved::of(&request.sampler, &request.scheduler, &profile).expect("names");
+    let names = Resolved::of(
+        &request.sampler,
+        &request.scheduler,
+        &profile,
+        &model.scheduler,
+    )
+    .expect("names");
     let drawing = Drawing {
         model,
         profile: &profile,
