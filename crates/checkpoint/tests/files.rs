@@ -245,14 +245,16 @@ fn a_failed_write_leaves_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error() {
-    // A file system of its own would need root; a limit on file sizes fails at the same call.
-    let status = std::process::Command::new("sh")
+    // A file system of its own would need root; a limit on file sizes fails at the same call. What the child prints goes
+    // through a pipe: the limit would hold for a log file too.
+    let child = std::process::Command::new("sh")
         .arg("-c")
         .arg("ulimit -f 8; trap '' XFSZ; exec \"$0\" --exact full_disk_child --ignored")
         .arg(std::env::current_exe().unwrap())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{said}");
 }
 
 /// Run by [`a_full_disk_is_an_error`] under a limit of a few kilobytes per file.
