@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     args::Cli,
-    failure::{Failure, OK},
+    failure::{Failure, OK, PIPE},
 };
 
 /// Prints every name of every sampler and scheduler.
@@ -65,6 +65,9 @@ pub fn man(folder: Option<&Path>) -> Result<u8, Failure> {
             std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder))
         }
     };
-    written.map_err(|e| Failure::run(format!("cannot write the manual: {e}")))?;
-    Ok(OK)
+    match written {
+        Ok(()) => Ok(OK),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(PIPE),
+        Err(e) => Err(Failure::run(format!("cannot write the manual: {e}"))),
+    }
 }

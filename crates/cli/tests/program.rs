@@ -408,17 +408,24 @@ fn lists_and_pages() {
 #[test]
 fn a_reader_may_go_away() {
     let place = Place::new();
-    let mut child = place
-        .command(&["man"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!errors.contains("defect"), "{errors}");
-    assert_ne!(output.status.code(), Some(1), "{errors}");
+    for line in [&["man"][..], &["completions", "bash"], &["samplers"]] {
+        let mut child = place
+            .command(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // Whether anything was written before the pipe closed is a matter of time.
+        let code = output.status.code();
+        assert!(
+            code == Some(0) || code == Some(141),
+            "{line:?}: {code:?} {errors}"
+        );
+        assert!(!errors.contains("defect"), "{line:?}: {errors}");
+    }
 }
 
 #[test]
