@@ -129,7 +129,7 @@ pub fn run(
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
     request.validate().map_err(Error::Request)?;
-    let request = &settled(request)?;
+    check_seeds(request)?;
     let profile = Profile::of(request.compat);
     let job = Job::new(request, model, &profile, available)?;
     let mut outputs = Vec::new();
@@ -148,8 +148,8 @@ pub fn run(
     Ok(outputs)
 }
 
-/// The request with everything written out that this crate may settle: the seed must be there already.
-fn settled(request: &Request) -> Result<Request> {
+/// The seeds must be there already: this crate draws none.
+fn check_seeds(request: &Request) -> Result<()> {
     let missing = |field| {
         Error::field(
             field,
@@ -157,12 +157,11 @@ fn settled(request: &Request) -> Result<Request> {
             "a number: the program draws one before it calls the library",
         )
     };
-    let request = request.clone();
     request.seed.ok_or_else(|| missing("seed"))?;
     if request.subseed_strength > 0.0 {
         request.subseed.ok_or_else(|| missing("subseed"))?;
     }
-    Ok(request)
+    Ok(())
 }
 
 /// A request with everything that its batches share.

@@ -21,19 +21,7 @@ pub(super) fn tiny(device: &Device) -> Vec<Check<'_>> {
             1e-4,
             || {
                 let text = fill("text_encoder", tiny::tiny_text_encoder().init(device))?;
-                let compare = Compare::tiny();
-                let mut worst = Worst::default();
-                compare.add(
-                    &mut worst,
-                    "text/last_hidden_state",
-                    text.forward(token_rows(4, device)?, 0),
-                )?;
-                compare.add(
-                    &mut worst,
-                    "text/clip_skip_2",
-                    text.forward(token_rows(4, device)?, 1),
-                )?;
-                Ok(worst)
+                text_encoder(&text, &Compare::tiny(), device)
             },
         ),
         Check::new("U-Net, tiny (of the norm)", "diffusers", 1e-4, || {
@@ -70,19 +58,7 @@ pub(super) fn full(device: &Device) -> Vec<Check<'_>> {
             1e-3,
             || {
                 let text = fill("text_encoder", named::clip_l().init(device))?;
-                let compare = Compare::full()?;
-                let mut worst = Worst::default();
-                compare.add(
-                    &mut worst,
-                    "text/last_hidden_state",
-                    text.forward(token_rows(4, device)?, 0),
-                )?;
-                compare.add(
-                    &mut worst,
-                    "text/clip_skip_2",
-                    text.forward(token_rows(4, device)?, 1),
-                )?;
-                Ok(worst)
+                text_encoder(&text, &Compare::full()?, device)
             },
         ),
         Check::new(
@@ -102,6 +78,18 @@ pub(super) fn full(device: &Device) -> Vec<Check<'_>> {
             Ok(worst)
         }),
     ]
+}
+
+fn text_encoder(
+    text: &latent_models::ClipText,
+    compare: &Compare,
+    device: &Device,
+) -> Result<Worst, Failure> {
+    let mut worst = Worst::default();
+    for (name, skip) in [("text/last_hidden_state", 0), ("text/clip_skip_2", 1)] {
+        compare.add(&mut worst, name, text.forward(token_rows(4, device)?, skip))?;
+    }
+    Ok(worst)
 }
 
 fn autoencoder(
