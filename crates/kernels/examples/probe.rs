@@ -1,0 +1,1 @@
+fn main(){latent_kernels::probe::go()}

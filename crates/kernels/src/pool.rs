@@ -1,0 +1,44 @@
+//! Sharing work among threads.
+
+use rayon::prelude::*;
+
+/// Runs `job(0)` to `job(count - 1)`, on several threads where there are some.
+///
+/// Which thread runs a job, and when, must not show in its result.
+pub(crate) fn each(count: usize, job: impl Fn(usize) + Send + Sync) {
+    if count <= 1 || rayon::current_num_threads() == 1 {
+        (0..count).for_each(job);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(job);
+    }
+}
+
+/// How many threads share the work.
+pub(crate) fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// A pointer that jobs on other threads may write through.
+pub(crate) struct Shared<T>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Shared<T> {}
+
+// SAFETY: whoever writes through it promises that jobs write to different places.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn new(slice: &mut [T]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+
+    pub fn get(self) -> *mut T {
+        self.0
+    }
+}

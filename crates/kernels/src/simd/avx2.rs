@@ -1,0 +1,194 @@
+//! AVX2 with FMA.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Dot, Isa, Kernel};
+
+/// AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn call<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run::<Avx2, 6, 2>()
+}
+
+/// The sum of eight lanes.
+#[inline(always)]
+pub(super) unsafe fn sum(a: __m256) -> f32 {
+    let v = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
+}
+
+/// All ones in the first `n` ≤ 8 lanes.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    const ONES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    _mm256_loadu_si256(ONES.as_ptr().add(8 - n).cast())
+}
+
+#[inline(always)]
+unsafe fn widen(v: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(v)))
+}
+
+/// To bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+unsafe fn narrow(v: __m256) -> __m128i {
+    let bits = _mm256_castps_si256(v);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+    let rounded = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+    let packed = _mm256_packus_epi32(rounded, rounded);
+    _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
+}
+
+impl Isa for Avx2 {
+    type F = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) -> K::Out {
+        call(kernel)
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m256 {
+        _mm256_set1_ps(x)
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> __m256 {
+        _mm256_loadu_ps(p)
+    }
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, n: usize) -> __m256 {
+        _mm256_maskload_ps(p, first(n))
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: __m256) {
+        _mm256_storeu_ps(p, v)
+    }
+    #[inline(always)]
+    unsafe fn store_part(p: *mut f32, v: __m256, n: usize) {
+        _mm256_maskstore_ps(p, first(n), v)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> __m256 {
+        widen(_mm_loadu_si128(p.cast()))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_part(p: *const bf16, n: usize) -> __m256 {
+        let mut all = [bf16::ZERO; 8];
+        std::ptr::copy_nonoverlapping(p, all.as_mut_ptr(), n);
+        Self::load_bf16(all.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut bf16, v: __m256) {
+        _mm_storeu_si128(p.cast(), narrow(v))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_part(p: *mut bf16, v: __m256, n: usize) {
+        let mut all = [bf16::ZERO; 8];
+        Self::store_bf16(all.as_mut_ptr(), v);
+        std::ptr::copy_nonoverlapping(all.as_ptr(), p, n);
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        _mm256_sub_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        _mm256_mul_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        _mm256_div_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        _mm256_max_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        _mm256_min_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        _mm256_sqrt_ps(a)
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m256) -> __m256 {
+        _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
+    }
+    #[inline(always)]
+    unsafe fn scale2(a: __m256, n: __m256) -> __m256 {
+        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m256) -> f32 {
+        sum(a)
+    }
+    #[inline(always)]
+    unsafe fn largest(a: __m256) -> f32 {
+        let v = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_max_ss(v, _mm_shuffle_ps::<1>(v, v)))
+    }
+}
+
+impl Dot<f32> for Avx2 {
+    type A = __m256;
+    type B = __m256;
+    #[inline(always)]
+    unsafe fn spread(p: *const f32) -> __m256 {
+        _mm256_set1_ps(*p)
+    }
+    #[inline(always)]
+    unsafe fn groups(p: *const f32) -> __m256 {
+        _mm256_loadu_ps(p)
+    }
+    #[inline(always)]
+    unsafe fn mac(acc: __m256, a: __m256, b: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, acc)
+    }
+}
+
+/// The first and the second of each pair of bf16, as f32.
+#[inline(always)]
+unsafe fn halves(v: __m256i) -> (__m256, __m256) {
+    let second = _mm256_and_si256(v, _mm256_set1_epi32(0xffff_0000u32 as i32));
+    (
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)),
+        _mm256_castsi256_ps(second),
+    )
+}
+
+impl Dot<bf16> for Avx2 {
+    type A = (__m256, __m256);
+    type B = (__m256, __m256);
+    #[inline(always)]
+    unsafe fn spread(p: *const bf16) -> Self::A {
+        halves(_mm256_set1_epi32(p.cast::<i32>().read_unaligned()))
+    }
+    #[inline(always)]
+    unsafe fn groups(p: *const bf16) -> Self::B {
+        halves(_mm256_loadu_si256(p.cast()))
+    }
+    #[inline(always)]
+    unsafe fn mac(acc: __m256, a: Self::A, b: Self::B) -> __m256 {
+        _mm256_fmadd_ps(a.1, b.1, _mm256_fmadd_ps(a.0, b.0, acc))
+    }
+}

@@ -1,0 +1,92 @@
+//! Functions of vectors, built from their arithmetic.
+
+use super::Isa;
+
+/// eˣ to about one unit in the last place; inputs below −87 give at least 1.6e-38, above 88 at most
+/// 1.7e38.
+#[inline(always)]
+pub(crate) unsafe fn exp<I: Isa>(x: I::F) -> I::F {
+    let c = |v: f32| I::splat(v);
+    // The order of the operands lets NaN through.
+    let x = I::max(c(-87.0), I::min(c(88.0), x));
+    let n = I::round(I::mul(x, c(std::f32::consts::LOG2_E)));
+    // x − n·ln 2, with ln 2 in two parts.
+    let r = I::fma(n, c(-0.693_359_4), x);
+    let r = I::fma(n, c(2.121_944_4e-4), r);
+    // The Taylor series reaches a unit in the last place on |r| ≤ ln 2 / 2.
+    let mut p = c(1.0 / 5040.0);
+    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = I::fma(p, r, c(factor));
+    }
+    I::scale2(p, n)
+}
+
+/// 1 / (1 + e⁻ˣ).
+#[inline(always)]
+pub(crate) unsafe fn sigmoid<I: Isa>(x: I::F) -> I::F {
+    let one = I::splat(1.0);
+    I::div(one, I::add(one, exp::<I>(I::sub(I::splat(0.0), x))))
+}
+
+/// x·sigmoid(x).
+#[inline(always)]
+pub(crate) unsafe fn silu<I: Isa>(x: I::F) -> I::F {
+    I::div(x, I::add(I::splat(1.0), exp::<I>(I::sub(I::splat(0.0), x))))
+}
+
+/// The derivative of [`silu`]: s + x·s·(1 − s), s = sigmoid(x).
+#[inline(always)]
+pub(crate) unsafe fn silu_slope<I: Isa>(x: I::F) -> I::F {
+    let s = sigmoid::<I>(x);
+    I::fma(I::mul(x, s), I::sub(I::splat(1.0), s), s)
+}
+
+/// x·sigmoid(1.702 x).
+#[inline(always)]
+pub(crate) unsafe fn quick_gelu<I: Isa>(x: I::F) -> I::F {
+    I::mul(x, sigmoid::<I>(I::mul(x, I::splat(1.702))))
+}
+
+/// erf by a ratio of polynomials in x² (the minimax coefficients that Eigen and XLA publish),
+/// to some 3e-7.
+#[inline(always)]
+unsafe fn erf<I: Isa>(x: I::F) -> I::F {
+    let c = |v: f32| I::splat(v);
+    let x = I::max(c(-4.0), I::min(c(4.0), x));
+    let s = I::mul(x, x);
+    let mut p = c(-2.726_142_3e-10);
+    for a in [
+        2.770_681_4e-8,
+        -2.101_024_0e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ] {
+        p = I::fma(p, s, c(a));
+    }
+    let mut q = c(-1.456_607_2e-5);
+    for b in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
+        q = I::fma(q, s, c(b));
+    }
+    I::div(I::mul(x, p), q)
+}
+
+/// x·Φ(x), Φ the normal distribution.
+#[inline(always)]
+pub(crate) unsafe fn gelu<I: Isa>(x: I::F) -> I::F {
+    let half = I::mul(x, I::splat(0.5));
+    let e = erf::<I>(I::mul(x, I::splat(std::f32::consts::FRAC_1_SQRT_2)));
+    I::fma(half, e, half)
+}
+
+/// The derivative of [`gelu`]: Φ(x) + x·φ(x).
+#[inline(always)]
+pub(crate) unsafe fn gelu_slope<I: Isa>(x: I::F) -> I::F {
+    let half = I::splat(0.5);
+    let e = erf::<I>(I::mul(x, I::splat(std::f32::consts::FRAC_1_SQRT_2)));
+    let density = exp::<I>(I::mul(I::mul(x, x), I::splat(-0.5)));
+    // 1 / √(2π)
+    let density = I::mul(density, I::splat(0.398_942_3));
+    I::fma(x, density, I::fma(half, e, half))
+}
