@@ -25,7 +25,7 @@ pub(crate) use math::{exp, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slo
 use crate::cpu::Cpu;
 
 /// A vector instruction set.
-pub(crate) trait Isa: Copy + Send + Sync + 'static {
+pub trait Isa: Copy + Send + Sync + 'static {
     /// `LANES` numbers.
     type F: Copy;
     /// How many f32 a vector holds.
@@ -73,7 +73,7 @@ pub(crate) trait Isa: Copy + Send + Sync + 'static {
 }
 
 /// A number type that matrix products take, in groups of neighbours along the summed dimension.
-pub(crate) trait Element: Copy + Send + Sync + 'static {
+pub trait Element: Copy + Send + Sync + 'static {
     /// Neighbours that one lane multiplies and adds at once.
     const GROUP: usize;
     /// What the sums are in.
@@ -91,7 +91,7 @@ impl Element for bf16 {
 }
 
 /// Products of `T` summed in f32 by instruction set `Self`.
-pub(crate) trait Dot<T: Element>: Isa {
+pub trait Dot<T: Element>: Isa {
     /// One group in every lane.
     type A: Copy;
     /// A group per lane.
@@ -105,7 +105,7 @@ pub(crate) trait Dot<T: Element>: Isa {
 }
 
 /// A number type in memory that vectors are read from and written to.
-pub(crate) trait Store: Element {
+pub trait Store: Element {
     unsafe fn get<I: Isa>(p: *const Self) -> I::F;
     unsafe fn get_part<I: Isa>(p: *const Self, n: usize) -> I::F;
     unsafe fn put<I: Isa>(p: *mut Self, v: I::F);
@@ -151,14 +151,14 @@ impl Store for bf16 {
 }
 
 /// Both instruction-set traits for one type.
-pub(crate) trait Simd: Isa + Dot<f32> + Dot<bf16> {}
+pub trait Simd: Isa + Dot<f32> + Dot<bf16> {}
 impl<I: Isa + Dot<f32> + Dot<bf16>> Simd for I {}
 
 /// A computation written for any instruction set.
 ///
 /// `REGISTERS` of [`run`](Self::run): `NV` is how many vectors wide a tile of a matrix product is
 /// when `MR` rows of it are held in registers.
-pub(crate) trait Kernel {
+pub trait Kernel {
     type Out;
     /// Must be `#[inline(always)]`, as must be everything it calls with `I`.
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) -> Self::Out;

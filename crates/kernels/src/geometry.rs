@@ -1,0 +1,139 @@
+//! Which pixel a convolution sees where.
+
+/// What lies beyond an edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Edge {
+    /// Zeros.
+    #[default]
+    Zero,
+    /// The opposite edge.
+    Wrap,
+}
+
+/// A channels-last picture in memory: channel c of pixel (y, x) of picture b is
+/// `data[b·batch_stride + y·row_stride + x·pixel_stride + c]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture<'a, T> {
+    /// The numbers.
+    pub data: &'a [T],
+    /// Pictures.
+    pub batch: usize,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Numbers of a pixel.
+    pub channels: usize,
+    /// Elements from one picture to the next.
+    pub batch_stride: usize,
+    /// Elements from one row to the next.
+    pub row_stride: usize,
+    /// Elements from one pixel to the next.
+    pub pixel_stride: usize,
+}
+
+impl<'a, T> Picture<'a, T> {
+    /// A picture `[batch, height, width, channels]` without gaps.
+    ///
+    /// # Panics
+    ///
+    /// Where `data` has another length.
+    pub fn new(data: &'a [T], [batch, height, width, channels]: [usize; 4]) -> Self {
+        let picture = Self {
+            data,
+            batch,
+            height,
+            width,
+            channels,
+            batch_stride: height * width * channels,
+            row_stride: width * channels,
+            pixel_stride: channels,
+        };
+        assert_eq!(data.len(), batch * picture.batch_stride, "a picture's length");
+        picture
+    }
+
+    /// Panics where a pixel lies outside `data`.
+    pub(crate) fn check(&self) {
+        if self.batch * self.height * self.width * self.channels == 0 {
+            return;
+        }
+        let last = (self.batch - 1) * self.batch_stride
+            + (self.height - 1) * self.row_stride
+            + (self.width - 1) * self.pixel_stride
+            + self.channels;
+        assert!(last <= self.data.len(), "a picture beyond its data");
+    }
+}
+
+/// How a convolution walks over a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels from one output to the next, both ways.
+    pub stride: usize,
+    /// Pixels between the kernel's taps, 1 for neighbours.
+    pub dilation: usize,
+    /// Pixels beyond the upper and the left edge that the first output sees.
+    pub before: [usize; 2],
+    /// Output height and width.
+    pub output: [usize; 2],
+    /// What lies above and below, left and right.
+    pub edges: [Edge; 2],
+    /// The picture is first made twice as large by repeating pixels, then cut to this height and width.
+    pub doubled: Option<[usize; 2]>,
+}
+
+impl Window {
+    /// Stride one, size kept: an odd `kernel` with zeros around a `height × width` picture.
+    pub fn same(kernel: usize, height: usize, width: usize) -> Self {
+        Self {
+            kernel: [kernel; 2],
+            stride: 1,
+            dilation: 1,
+            before: [kernel / 2; 2],
+            output: [height, width],
+            edges: [Edge::Zero; 2],
+            doubled: None,
+        }
+    }
+
+    /// The row or column that `at` (counted from the edge, may be beyond it) falls on.
+    fn inside(&self, axis: usize, at: isize, size: usize) -> Option<usize> {
+        let seen = self.doubled.map_or(size, |doubled| doubled[axis]);
+        let at = if (0..seen as isize).contains(&at) {
+            at as usize
+        } else {
+            match self.edges[axis] {
+                Edge::Zero => return None,
+                Edge::Wrap => at.rem_euclid(seen as isize) as usize,
+            }
+        };
+        Some(if self.doubled.is_some() { at / 2 } else { at })
+    }
+
+    /// Where the pixel at (y, x), counted from the upper left corner of what is seen, lies in the
+    /// picture's data; `None` in the zeros beyond the edges.
+    pub(crate) fn pixel<T>(&self, picture: &Picture<'_, T>, b: usize, y: isize, x: isize) -> Option<usize> {
+        let y = self.inside(0, y, picture.height)?;
+        let x = self.inside(1, x, picture.width)?;
+        Some(b * picture.batch_stride + y * picture.row_stride + x * picture.pixel_stride)
+    }
+
+    /// Where tap (i, j) of output (y, x) lies.
+    pub(crate) fn tap<T>(
+        &self,
+        picture: &Picture<'_, T>,
+        [b, y, x]: [usize; 3],
+        [i, j]: [usize; 2],
+    ) -> Option<usize> {
+        let row = (y * self.stride + i * self.dilation) as isize - self.before[0] as isize;
+        let column = (x * self.stride + j * self.dilation) as isize - self.before[1] as isize;
+        self.pixel(picture, b, row, column)
+    }
+
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+}
