@@ -52,8 +52,9 @@ impl<T> Default for Epilogue<'_, T> {
 
 impl<T: Number> Epilogue<'_, T> {
     /// Panics where a part does not fit an output of `rows × columns`.
-    pub(crate) fn check(&self, rows: usize, columns: usize) {
-        assert!(self.bias.is_none_or(|b| b.len() == columns), "a bias per column");
+    pub(crate) fn check(&self, rows: usize, columns: usize, gated: bool) {
+        let biases = if gated { 2 * columns } else { columns };
+        assert!(self.bias.is_none_or(|b| b.len() == biases), "a bias per column");
         assert!(
             self.residual.is_none_or(|r| r.len() == rows * columns),
             "a residual as large as the output"

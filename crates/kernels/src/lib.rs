@@ -9,9 +9,13 @@ mod packed;
 mod pool;
 mod simd;
 mod tile;
+#[cfg(test)]
+mod twin;
 mod winograd;
 
 pub use cpu::{Cpu, Level};
+pub use dense::{Weight, conv2d, linear};
+pub use winograd::{Tile, WinogradWeight, winograd};
 pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};
 pub use number::Number;

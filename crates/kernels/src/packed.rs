@@ -18,7 +18,7 @@ pub(crate) fn panel_width(cpu: Cpu) -> usize {
     run(cpu, Width)
 }
 
-fn lanes(cpu: Cpu) -> usize {
+pub(crate) fn lanes(cpu: Cpu) -> usize {
     struct Lanes;
     impl Kernel for Lanes {
         type Out = usize;

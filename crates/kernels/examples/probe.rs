@@ -1,1 +1,0 @@
-fn main(){latent_kernels::probe::go()}
