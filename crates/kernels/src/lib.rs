@@ -11,10 +11,12 @@ mod simd;
 mod tile;
 #[cfg(test)]
 mod twin;
+mod weight_gradient;
 mod winograd;
 
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};
+pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};
 pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};

@@ -153,7 +153,7 @@ pub fn winograd<T: Number>(
     let (rows, columns) = (x.batch * height * width, weight.packed.columns);
     assert_eq!(x.channels, weight.input, "the weight's channels");
     assert!(
-        window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1,
+        window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1 && window.spread == 1,
         "a 3×3 window of stride one"
     );
     assert_eq!(out.len(), rows * columns, "an output's length");
@@ -325,8 +325,8 @@ impl<T: Number> Block<'_, T> {
         let [top, left] = self.window.before;
         let seen: [[*const T; A]; A] = std::array::from_fn(|i| {
             std::array::from_fn(|j| {
-                let row = (y + i) as isize - top as isize;
-                let column = (x + j) as isize - left as isize;
+                let row = (y + i) as isize - top;
+                let column = (x + j) as isize - left;
                 let offset = self.window.pixel(self.x, b, row, column);
                 offset.map_or(self.zeros, |o| self.x.data.as_ptr().add(o))
             })
