@@ -49,8 +49,26 @@ impl<'a, T> Picture<'a, T> {
             row_stride: width * channels,
             pixel_stride: channels,
         };
-        assert_eq!(data.len(), batch * picture.batch_stride, "a picture's length");
+        assert_eq!(
+            data.len(),
+            batch * picture.batch_stride,
+            "a picture's length"
+        );
         picture
+    }
+
+    /// `rows` rows of `channels`, one below the other, `stride` elements apart.
+    pub(crate) fn of_rows(data: &'a [T], rows: usize, stride: usize, channels: usize) -> Self {
+        Self {
+            data,
+            batch: 1,
+            height: rows,
+            width: 1,
+            channels,
+            batch_stride: 0,
+            row_stride: stride,
+            pixel_stride: 0,
+        }
     }
 
     /// Panics where a pixel lies outside `data`.
@@ -120,7 +138,9 @@ impl Window {
 
     /// The row or column that `at` (counted from the edge, may be beyond it) falls on.
     fn inside(&self, axis: usize, at: isize, size: usize) -> Option<usize> {
-        let seen = self.doubled.map_or(size * self.spread, |doubled| doubled[axis]);
+        let seen = self
+            .doubled
+            .map_or(size * self.spread, |doubled| doubled[axis]);
         let at = if (0..seen as isize).contains(&at) {
             at as usize
         } else {
@@ -138,7 +158,13 @@ impl Window {
 
     /// Where the pixel at (y, x), counted from the upper left corner of what is seen, lies in the
     /// picture's data; `None` in the zeros beyond the edges.
-    pub(crate) fn pixel<T>(&self, picture: &Picture<'_, T>, b: usize, y: isize, x: isize) -> Option<usize> {
+    pub(crate) fn pixel<T>(
+        &self,
+        picture: &Picture<'_, T>,
+        b: usize,
+        y: isize,
+        x: isize,
+    ) -> Option<usize> {
         let y = self.inside(0, y, picture.height)?;
         let x = self.inside(1, x, picture.width)?;
         Some(b * picture.batch_stride + y * picture.row_stride + x * picture.pixel_stride)
@@ -154,6 +180,18 @@ impl Window {
         let row = (y * self.stride + i * self.dilation) as isize - self.before[0];
         let column = (x * self.stride + j * self.dilation) as isize - self.before[1];
         self.pixel(picture, b, row, column)
+    }
+
+    /// Where tap number `tap` of output pixel number `row`, counted over all pictures, lies.
+    pub(crate) fn row_tap<T>(
+        &self,
+        picture: &Picture<'_, T>,
+        row: usize,
+        tap: usize,
+    ) -> Option<usize> {
+        let [height, width] = self.output;
+        let at = [row / (height * width), row / width % height, row % width];
+        self.tap(picture, at, [tap / self.kernel[1], tap % self.kernel[1]])
     }
 
     pub(crate) fn taps(&self) -> usize {

@@ -46,7 +46,8 @@ pub(crate) unsafe fn tile_transposed<I: Dot<f32>, const MR: usize, const NV: usi
 ) {
     let (mut a, mut b) = (a, b);
     for _ in 0..steps {
-        let panel: [<I as Dot<f32>>::B; NV] = std::array::from_fn(|j| I::groups(b.add(j * I::LANES)));
+        let panel: [<I as Dot<f32>>::B; NV] =
+            std::array::from_fn(|j| I::groups(b.add(j * I::LANES)));
         for i in 0..MR {
             let row = I::spread(a.add(i));
             for j in 0..NV {

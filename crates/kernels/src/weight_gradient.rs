@@ -40,7 +40,11 @@ pub fn conv2d_weight_gradient(
     let rows = x.batch * window.output[0] * window.output[1];
     let (input, taps) = (x.channels, window.taps());
     assert_eq!(grad_out.len(), rows * output, "the gradient of the output");
-    assert_eq!(grad_weight.len(), output * input * taps, "a weight's length");
+    assert_eq!(
+        grad_weight.len(),
+        output * input * taps,
+        "a weight's length"
+    );
     let width = panel_width(cpu);
     let (panels, blocks) = (input.div_ceil(width), output.div_ceil(OUTPUTS));
     let target = Shared::new(grad_weight);
@@ -123,10 +127,8 @@ impl Kernel for Block<'_> {
             let count = ROWS.min(rows - start);
             for r in 0..count {
                 let row = start + r;
-                let at = [row / (height * across), row / across % height, row % across];
                 for tap in 0..taps {
-                    let kernel = self.window.kernel[1];
-                    let offset = self.window.tap(self.x, at, [tap / kernel, tap % kernel]);
+                    let offset = self.window.row_tap(self.x, row, tap);
                     let to = self.inputs.add((tap * ROWS + r) * width);
                     self.copy::<I, NV>(offset, columns, to);
                 }
@@ -179,7 +181,11 @@ impl Block<'_> {
             let n = columns.saturating_sub(j * I::LANES).min(I::LANES);
             let v = match offset {
                 Some(offset) if n > 0 => {
-                    let from = self.x.data.as_ptr().add(offset + self.column + j * I::LANES);
+                    let from = self
+                        .x
+                        .data
+                        .as_ptr()
+                        .add(offset + self.column + j * I::LANES);
                     I::load_part(from, n)
                 }
                 _ => I::splat(0.0),
@@ -211,10 +217,10 @@ mod tests {
         let mut dx = vec![0.0; x.data.len()];
         let [height, width] = window.output;
         for row in 0..x.batch * height * width {
-            let at = [row / (height * width), row / width % height, row % width];
             for tap in 0..taps {
-                let place = [tap / window.kernel[1], tap % window.kernel[1]];
-                let Some(offset) = window.tap(x, at, place) else { continue };
+                let Some(offset) = window.row_tap(x, row, tap) else {
+                    continue;
+                };
                 for o in 0..output {
                     let g = f64::from(grad_out[row * output + o]);
                     for c in 0..x.channels {
@@ -269,7 +275,10 @@ mod tests {
         let x = numbers::<f32>("x", rows * input);
         let g = numbers::<f32>("g", rows * output);
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut dw = vec![0.0; output * input];
             pool.install(|| {
                 linear_weight_gradient(Cpu::detect(), &x, &g, [rows, input, output], &mut dw)

@@ -173,7 +173,11 @@ pub fn winograd<T: Number>(
 
 /// Tiles of a block: more where the weights are large, since each block reads them all.
 fn tiles_of_block(tiles: usize, channels: usize, columns: usize) -> usize {
-    let most = if channels * columns >= 512 * 512 { 96 } else { 48 };
+    let most = if channels * columns >= 512 * 512 {
+        96
+    } else {
+        48
+    };
     let blocks = tiles.div_ceil(most);
     tiles.div_ceil(blocks).next_multiple_of(6).min(most)
 }
@@ -297,7 +301,9 @@ unsafe fn output_row<I: Isa, const A: usize, const M: usize>(m: [I::F; A]) -> [I
 
 impl<T: Number> Block<'_, T> {
     #[inline(always)]
-    unsafe fn all<I: Simd, const MR: usize, const NV: usize, const A: usize, const M: usize>(&self) {
+    unsafe fn all<I: Simd, const MR: usize, const NV: usize, const A: usize, const M: usize>(
+        &self,
+    ) {
         for t in 0..self.count {
             self.transform::<I, A, M>(t);
         }
@@ -376,8 +382,9 @@ impl<T: Number> Block<'_, T> {
             let weights = packed.at(place, p, 0);
             for t in (0..count).step_by(MR) {
                 // Tiles beyond the last repeat it and are not stored.
-                let rows: [*const T; MR] =
-                    std::array::from_fn(|i| inputs.add((t + i).min(count - 1) * channels).cast_const());
+                let rows: [*const T; MR] = std::array::from_fn(|i| {
+                    inputs.add((t + i).min(count - 1) * channels).cast_const()
+                });
                 let mut acc = [[I::splat(0.0); NV]; MR];
                 T::tile::<I, MR, NV>(packed.groups, &rows, weights, &mut acc);
                 for i in 0..MR {
