@@ -123,7 +123,7 @@ impl Model {
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
         let family = Family::of(unet.config(), autoencoder.config(), text.config())?;
-        let device = unet.conv_in.weight.val().device();
+        let device = unet.conv_norm_out.weight.val().device();
         Ok(Self {
             name: String::new(),
             hash: None,
