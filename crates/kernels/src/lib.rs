@@ -1,4 +1,5 @@
 //! Compute on slices for CPUs.
+mod attention;
 mod buffer;
 mod cpu;
 mod dense;
@@ -17,6 +18,7 @@ mod twin;
 mod weight_gradient;
 mod winograd;
 
+pub use attention::{AttentionShape, Tokens, attention};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};

@@ -20,7 +20,7 @@ mod portable;
 
 use half::bf16;
 
-pub(crate) use math::{exp, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope};
+pub(crate) use math::{exp, exp2, exp2_coarse, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope};
 
 use crate::cpu::Cpu;
 
