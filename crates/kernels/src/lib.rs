@@ -1,4 +1,5 @@
 //! Compute on slices for CPUs.
+mod attention;
 mod buffer;
 mod cpu;
 mod dense;
@@ -15,6 +16,7 @@ mod twin;
 mod weight_gradient;
 mod winograd;
 
+pub use attention::{AttentionShape, Tokens, attention};
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};
 pub use epilogue::{Activation, Epilogue};
