@@ -138,6 +138,10 @@ impl Isa for Avx2 {
         _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
     }
     #[inline(always)]
+    unsafe fn scale2_low(a: __m256, n: __m256) -> __m256 {
+        Self::scale2(a, _mm256_max_ps(n, _mm256_set1_ps(-127.0)))
+    }
+    #[inline(always)]
     unsafe fn sum(a: __m256) -> f32 {
         sum(a)
     }

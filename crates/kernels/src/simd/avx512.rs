@@ -135,6 +135,10 @@ macro_rules! isa {
                 _mm512_scalef_ps(a, n)
             }
             #[inline(always)]
+            unsafe fn scale2_low(a: __m512, n: __m512) -> __m512 {
+                _mm512_scalef_ps(a, n)
+            }
+            #[inline(always)]
             unsafe fn sum(a: __m512) -> f32 {
                 let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
                 super::avx2::sum(half)

@@ -29,6 +29,39 @@ pub(crate) unsafe fn exp<I: Isa>(x: I::F) -> I::F {
     I::scale2(p, n)
 }
 
+/// 2ˣ for x up to 127, however low, to about one unit in the last place.
+#[inline(always)]
+pub(crate) unsafe fn exp2<I: Isa>(x: I::F) -> I::F {
+    // The polynomial of least relative error (7.5e-8) on −½..½.
+    let powers = [
+        0.001_327_647_2,
+        0.009_675_541,
+        0.055_507_133,
+        0.240_221_2,
+        0.693_146_97,
+        1.000_000_1,
+    ];
+    exp2_by::<I, 6>(x, powers)
+}
+
+/// 2ˣ for x up to 127, however low, to 7.5e-5: enough for a result that is rounded to bf16.
+#[inline(always)]
+pub(crate) unsafe fn exp2_short<I: Isa>(x: I::F) -> I::F {
+    exp2_by::<I, 4>(x, [0.055_171_67, 0.242_611_12, 0.693_260_97, 0.999_928_06])
+}
+
+/// By a polynomial for −½..½, highest power first.
+#[inline(always)]
+unsafe fn exp2_by<I: Isa, const N: usize>(x: I::F, powers: [f32; N]) -> I::F {
+    let n = I::round(x);
+    let r = I::sub(x, n);
+    let mut p = I::splat(powers[0]);
+    for power in &powers[1..] {
+        p = I::fma(p, r, I::splat(*power));
+    }
+    I::scale2_low(p, n)
+}
+
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
 pub(crate) unsafe fn sigmoid<I: Isa>(x: I::F) -> I::F {
@@ -102,50 +135,4 @@ pub(crate) unsafe fn gelu_slope<I: Isa>(x: I::F) -> I::F {
     // 1 / √(2π)
     let density = I::mul(density, I::splat(0.398_942_3));
     I::fma(x, density, I::fma(half, e, half))
-}
-
-/// 2ˣ to about one unit in the last place, for x ≤ 0; below −126 it gives at least 1.1e-38.
-#[inline(always)]
-pub(crate) unsafe fn exp2<I: Isa>(x: I::F) -> I::F {
-    // (ln 2)ᵏ / k!, which reach a unit in the last place on |r| ≤ 1/2.
-    power::<I, 8>(
-        x,
-        [
-            1.525_273_4e-5,
-            1.540_353_e-4,
-            1.333_355_8e-3,
-            9.618_129e-3,
-            5.550_410_9e-2,
-            0.240_226_5,
-            std::f32::consts::LN_2,
-            1.0,
-        ],
-    )
-}
-
-/// [`exp2`] to 5e-5, which bf16 does not see.
-#[inline(always)]
-pub(crate) unsafe fn exp2_coarse<I: Isa>(x: I::F) -> I::F {
-    power::<I, 5>(
-        x,
-        [
-            9.618_129e-3,
-            5.550_410_9e-2,
-            0.240_226_5,
-            std::f32::consts::LN_2,
-            1.0,
-        ],
-    )
-}
-
-#[inline(always)]
-unsafe fn power<I: Isa, const N: usize>(x: I::F, series: [f32; N]) -> I::F {
-    let x = I::max(I::splat(-126.0), x);
-    let n = I::round(x);
-    let r = I::sub(x, n);
-    let mut p = I::splat(series[0]);
-    for c in &series[1..] {
-        p = I::fma(p, r, I::splat(*c));
-    }
-    I::scale2(p, n)
 }

@@ -103,6 +103,10 @@ impl Isa for Portable {
         map(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
+    unsafe fn scale2_low(a: V, n: V) -> V {
+        Self::scale2(a, Self::max(n, [-127.0; N]))
+    }
+    #[inline(always)]
     unsafe fn sum(a: V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }
