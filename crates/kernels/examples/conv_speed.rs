@@ -1,10 +1,24 @@
-use std::time::Instant;
 use half::bf16;
 use latent_kernels::*;
-fn med(mut f: impl FnMut()) -> f64 { f(); let mut t: Vec<f64> = (0..5).map(|_| { let s = Instant::now(); f(); s.elapsed().as_secs_f64() }).collect(); t.sort_by(f64::total_cmp); t[1] }
+use std::time::Instant;
+fn med(mut f: impl FnMut()) -> f64 {
+    f();
+    let mut t: Vec<f64> = (0..5)
+        .map(|_| {
+            let s = Instant::now();
+            f();
+            s.elapsed().as_secs_f64()
+        })
+        .collect();
+    t.sort_by(f64::total_cmp);
+    t[1]
+}
 fn go<T: Number>(name: &str, tile: Tile) {
     for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let cpu = Cpu::detect();
             for (b, s, i, o) in [(2, 64, 320, 320), (2, 64, 640, 320), (2, 32, 640, 640), (2, 16, 1280, 1280), (2, 8, 1280, 1280), (2,8,2560,1280), (1, 64, 512, 512), (1,256,256,256), (1, 512, 128, 128)] {
@@ -28,4 +42,7 @@ fn go<T: Number>(name: &str, tile: Tile) {
         });
     }
 }
-fn main() { go::<bf16>("bf16", Tile::Two); go::<f32>("f32", Tile::Four); }
+fn main() {
+    go::<bf16>("bf16", Tile::Two);
+    go::<f32>("f32", Tile::Four);
+}

@@ -99,7 +99,10 @@ impl FromStr for Cpu {
             .find(|l| l.name() == name)
             .ok_or_else(|| {
                 let names: Vec<_> = Self::every().map(|c| c.0.name()).collect();
-                format!("`{name}` is no instruction set; this CPU has {}", names.join(", "))
+                format!(
+                    "`{name}` is no instruction set; this CPU has {}",
+                    names.join(", ")
+                )
             })?;
         Self::at(level).ok_or_else(|| format!("this CPU does not have {name}"))
     }

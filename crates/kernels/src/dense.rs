@@ -154,16 +154,7 @@ pub fn linear<T: Number>(
     epilogue: &Epilogue<'_, T>,
     out: &mut [T],
 ) {
-    let picture = Picture {
-        data: x,
-        batch: 1,
-        height: rows,
-        width: 1,
-        channels: weight.input,
-        batch_stride: 0,
-        row_stride: stride,
-        pixel_stride: 0,
-    };
+    let picture = Picture::of_rows(x, rows, stride, weight.input);
     conv2d(&picture, weight, &Window::same(1, rows, 1), epilogue, out);
 }
 
@@ -200,12 +191,15 @@ pub fn conv2d<T: Number>(
         let x = Picture {
             data: &padded,
             channels: x.channels.next_multiple_of(T::GROUP),
-            ..Picture::new(&padded, [
-                x.batch,
-                x.height,
-                x.width,
-                x.channels.next_multiple_of(T::GROUP),
-            ])
+            ..Picture::new(
+                &padded,
+                [
+                    x.batch,
+                    x.height,
+                    x.width,
+                    x.channels.next_multiple_of(T::GROUP),
+                ],
+            )
         };
         product(&x, weight, window, epilogue, out);
     } else {
@@ -238,6 +232,24 @@ const ROWS: usize = 96;
 /// Bytes of a panel that is read once for every few rows and so should stay in the second cache.
 const PANEL: usize = 192 << 10;
 
+/// Rows and panels cut into jobs: `job(first row, rows, panels)` for each.
+pub(crate) fn share(rows: usize, panels: usize, job: impl Fn(usize, usize, Range<usize>) + Sync) {
+    let chunks = if rows < 2 * ROWS {
+        1
+    } else {
+        rows.div_ceil(ROWS)
+    };
+    let chunk = rows.div_ceil(chunks).next_multiple_of(12);
+    let chunks = rows.div_ceil(chunk);
+    // A few jobs for each thread, so that none waits long for the last.
+    let splits = (4 * pool::threads()).div_ceil(chunks).min(panels);
+    pool::each(chunks * splits, |i| {
+        let (first, s) = (i / splits * chunk, i % splits);
+        let part = s * panels / splits..(s + 1) * panels / splits;
+        job(first, chunk.min(rows - first), part);
+    });
+}
+
 fn product<T: Number>(
     x: &Picture<'_, T>,
     weight: &Weight<T>,
@@ -245,30 +257,18 @@ fn product<T: Number>(
     epilogue: &Epilogue<'_, T>,
     out: &mut [T],
 ) {
-    let [height, width] = window.output;
-    let rows = x.batch * height * width;
-    let chunks = if rows < 2 * ROWS { 1 } else { rows.div_ceil(ROWS) };
-    let chunk = rows.div_ceil(chunks).next_multiple_of(12);
-    let chunks = rows.div_ceil(chunk);
-    let panels = weight.packed.panels();
-    // A few jobs for each thread, so that none waits long for the last.
-    let splits = (4 * pool::threads()).div_ceil(chunks).min(panels);
+    let rows = x.batch * window.output[0] * window.output[1];
     let zeros = Buffer::<T>::zeros(x.channels);
     let taps = window.taps();
     let out = Shared::new(out);
-    pool::each(chunks * splits, |job| {
-        let (c, s) = (job / splits, job % splits);
-        let first = c * chunk;
-        let count = chunk.min(rows - first);
+    share(rows, weight.packed.panels(), |first, count, panels| {
         let pointers = taps * count * size_of::<*const T>();
         let sums = count * weight.packed.width * size_of::<f32>();
         with_scratch([pointers, sums], |[table, sums]| {
             let table = table.cast::<*const T>();
             for r in 0..count {
-                let row = first + r;
-                let at = [row / (height * width), row / width % height, row % width];
                 for tap in 0..taps {
-                    let offset = window.tap(x, at, [tap / window.kernel[1], tap % window.kernel[1]]);
+                    let offset = window.row_tap(x, first + r, tap);
                     let pointer = offset.map_or(zeros.as_ptr(), |o| x.data[o..].as_ptr());
                     // SAFETY: the scratch part holds taps·count pointers.
                     unsafe { *table.add(tap * count + r) = pointer };
@@ -280,7 +280,7 @@ fn product<T: Number>(
                 table,
                 first,
                 count,
-                panels: s * panels / splits..(s + 1) * panels / splits,
+                panels,
                 sums: sums.cast(),
                 out: out.get(),
             };

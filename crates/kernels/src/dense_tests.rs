@@ -20,7 +20,13 @@ fn act(activation: Activation, x: f64) -> f64 {
     }
 }
 
-fn check_conv<T: Number>(shape: [usize; 4], output: usize, window: &Window, activation: Activation, gap: usize) {
+fn check_conv<T: Number>(
+    shape: [usize; 4],
+    output: usize,
+    window: &Window,
+    activation: Activation,
+    gap: usize,
+) {
     let [batch, height, width, channels] = shape;
     let pixel = channels + gap;
     let data = numbers::<T>("x", batch * height * width * pixel);
@@ -36,13 +42,20 @@ fn check_conv<T: Number>(shape: [usize; 4], output: usize, window: &Window, acti
     };
     let weight = numbers::<T>("weight", output * channels * window.taps());
     let rows = batch * window.output[0] * window.output[1];
-    let bias = wide(&numbers::<f32>("bias", output)).iter().map(|v| *v as f32).collect::<Vec<_>>();
+    let bias = wide(&numbers::<f32>("bias", output))
+        .iter()
+        .map(|v| *v as f32)
+        .collect::<Vec<_>>();
     let residual = numbers::<T>("residual", rows * output);
     let mut want = twin::conv2d(&x, &weight, output, window);
     for (i, v) in want.iter_mut().enumerate() {
         *v = act(activation, *v + f64::from(bias[i % output])) + f64::from(residual[i].to_f32());
     }
-    let epilogue = Epilogue { bias: Some(&bias), activation, residual: Some(&residual) };
+    let epilogue = Epilogue {
+        bias: Some(&bias),
+        activation,
+        residual: Some(&residual),
+    };
     for cpu in Cpu::every() {
         let dims = [output, channels, window.kernel[0], window.kernel[1]];
         let packed = Weight::conv(cpu, &weight, dims);
@@ -55,24 +68,35 @@ fn check_conv<T: Number>(shape: [usize; 4], output: usize, window: &Window, acti
 
 fn any_window() -> impl Strategy<Value = ([usize; 4], usize, Window)> {
     let sizes = (1usize..3, 1usize..9, 1usize..9, 1usize..40, 1usize..150);
-    let walk = (1usize..4, 1usize..4, 1usize..3, 1usize..3, 0usize..3, any::<bool>(), any::<[bool; 2]>());
-    (sizes, walk).prop_map(|((b, h, w, c, o), (kh, kw, stride, dilation, before, double, wrap))| {
-        let doubled = double.then_some([2 * h - h % 2, 2 * w]);
-        let [sh, sw] = doubled.unwrap_or([h, w]);
-        // Any output size is a legal window: what is not in the picture is beyond its edge.
-        let output = [sh.div_ceil(stride), sw.div_ceil(stride) + 1];
-        let edge = |wrap| if wrap { Edge::Wrap } else { Edge::Zero };
-        let window = Window {
-            kernel: [kh, kw],
-            stride,
-            dilation,
-            before: [before, kw / 2],
-            output,
-            edges: wrap.map(edge),
-            doubled,
-        };
-        ([b, h, w, c], o, window)
-    })
+    let walk = (
+        1usize..4,
+        1usize..4,
+        1usize..3,
+        1usize..3,
+        0usize..3,
+        any::<bool>(),
+        any::<[bool; 2]>(),
+    );
+    (sizes, walk).prop_map(
+        |((b, h, w, c, o), (kh, kw, stride, dilation, before, double, wrap))| {
+            let doubled = double.then_some([2 * h - h % 2, 2 * w]);
+            let [sh, sw] = doubled.unwrap_or([h, w]);
+            // Any output size is a legal window: what is not in the picture is beyond its edge.
+            let output = [sh.div_ceil(stride), sw.div_ceil(stride) + 1];
+            let edge = |wrap| if wrap { Edge::Wrap } else { Edge::Zero };
+            let window = Window {
+                kernel: [kh, kw],
+                stride,
+                dilation,
+                before: [before as isize - 1, (kw / 2) as isize],
+                spread: 1,
+                output,
+                edges: wrap.map(edge),
+                doubled,
+            };
+            ([b, h, w, c], o, window)
+        },
+    )
 }
 
 proptest! {
@@ -178,7 +202,10 @@ fn threads_and_batches_change_no_bit() {
     let packed = Weight::conv(Cpu::detect(), &weight, [130, 64, 3, 3]);
     let window = Window::same(3, 20, 17);
     let run = |threads: usize, batch: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let picture = 20 * 17;
             let x = Picture::new(&data[..batch * picture * 64], [batch, 20, 17, 64]);

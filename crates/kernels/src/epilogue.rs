@@ -54,7 +54,10 @@ impl<T: Number> Epilogue<'_, T> {
     /// Panics where a part does not fit an output of `rows × columns`.
     pub(crate) fn check(&self, rows: usize, columns: usize, gated: bool) {
         let biases = if gated { 2 * columns } else { columns };
-        assert!(self.bias.is_none_or(|b| b.len() == biases), "a bias per column");
+        assert!(
+            self.bias.is_none_or(|b| b.len() == biases),
+            "a bias per column"
+        );
         assert!(
             self.residual.is_none_or(|r| r.len() == rows * columns),
             "a residual as large as the output"
@@ -76,7 +79,14 @@ impl<T: Number> Epilogue<'_, T> {
     ///
     /// `out` and the residual hold `at + n` numbers.
     #[inline(always)]
-    pub(crate) unsafe fn store<I: Isa>(&self, out: *mut T, at: usize, n: usize, product: I::F, bias: I::F) {
+    pub(crate) unsafe fn store<I: Isa>(
+        &self,
+        out: *mut T,
+        at: usize,
+        n: usize,
+        product: I::F,
+        bias: I::F,
+    ) {
         let mut v = I::add(product, bias);
         if self.activation != Activation::None {
             v = self.activation.apply::<I>(v);

@@ -49,8 +49,26 @@ impl<'a, T> Picture<'a, T> {
             row_stride: width * channels,
             pixel_stride: channels,
         };
-        assert_eq!(data.len(), batch * picture.batch_stride, "a picture's length");
+        assert_eq!(
+            data.len(),
+            batch * picture.batch_stride,
+            "a picture's length"
+        );
         picture
+    }
+
+    /// `rows` rows of `channels`, one below the other, `stride` elements apart.
+    pub(crate) fn of_rows(data: &'a [T], rows: usize, stride: usize, channels: usize) -> Self {
+        Self {
+            data,
+            batch: 1,
+            height: rows,
+            width: 1,
+            channels,
+            batch_stride: 0,
+            row_stride: stride,
+            pixel_stride: 0,
+        }
     }
 
     /// Panics where a pixel lies outside `data`.
@@ -75,14 +93,18 @@ pub struct Window {
     pub stride: usize,
     /// Pixels between the kernel's taps, 1 for neighbours.
     pub dilation: usize,
-    /// Pixels beyond the upper and the left edge that the first output sees.
-    pub before: [usize; 2],
+    /// Pixels beyond the upper and the left edge that the first output sees; negative where it
+    /// begins inside.
+    pub before: [isize; 2],
     /// Output height and width.
     pub output: [usize; 2],
     /// What lies above and below, left and right.
     pub edges: [Edge; 2],
     /// The picture is first made twice as large by repeating pixels, then cut to this height and width.
     pub doubled: Option<[usize; 2]>,
+    /// One more than the zeros that are put between neighbouring pixels first; 1 for none. This is
+    /// how the gradient of a window with a stride goes back.
+    pub spread: usize,
 }
 
 impl Window {
@@ -92,16 +114,33 @@ impl Window {
             kernel: [kernel; 2],
             stride: 1,
             dilation: 1,
-            before: [kernel / 2; 2],
+            before: [(kernel / 2) as isize; 2],
             output: [height, width],
             edges: [Edge::Zero; 2],
             doubled: None,
+            spread: 1,
+        }
+    }
+
+    /// The window that takes the gradient of this one's output back to its input, a picture of
+    /// `height × width`, with a weight that is turned round. The window may not be doubled or
+    /// spread; where edges wrap, the size must be a multiple of the stride.
+    pub fn back(&self, height: usize, width: usize) -> Self {
+        let reach = |axis: usize| ((self.kernel[axis] - 1) * self.dilation) as isize;
+        Self {
+            stride: 1,
+            before: [reach(0) - self.before[0], reach(1) - self.before[1]],
+            output: [height, width],
+            spread: self.stride,
+            ..*self
         }
     }
 
     /// The row or column that `at` (counted from the edge, may be beyond it) falls on.
     fn inside(&self, axis: usize, at: isize, size: usize) -> Option<usize> {
-        let seen = self.doubled.map_or(size, |doubled| doubled[axis]);
+        let seen = self
+            .doubled
+            .map_or(size * self.spread, |doubled| doubled[axis]);
         let at = if (0..seen as isize).contains(&at) {
             at as usize
         } else {
@@ -110,12 +149,22 @@ impl Window {
                 Edge::Wrap => at.rem_euclid(seen as isize) as usize,
             }
         };
-        Some(if self.doubled.is_some() { at / 2 } else { at })
+        if self.doubled.is_some() {
+            Some(at / 2)
+        } else {
+            at.is_multiple_of(self.spread).then_some(at / self.spread)
+        }
     }
 
     /// Where the pixel at (y, x), counted from the upper left corner of what is seen, lies in the
     /// picture's data; `None` in the zeros beyond the edges.
-    pub(crate) fn pixel<T>(&self, picture: &Picture<'_, T>, b: usize, y: isize, x: isize) -> Option<usize> {
+    pub(crate) fn pixel<T>(
+        &self,
+        picture: &Picture<'_, T>,
+        b: usize,
+        y: isize,
+        x: isize,
+    ) -> Option<usize> {
         let y = self.inside(0, y, picture.height)?;
         let x = self.inside(1, x, picture.width)?;
         Some(b * picture.batch_stride + y * picture.row_stride + x * picture.pixel_stride)
@@ -128,9 +177,21 @@ impl Window {
         [b, y, x]: [usize; 3],
         [i, j]: [usize; 2],
     ) -> Option<usize> {
-        let row = (y * self.stride + i * self.dilation) as isize - self.before[0] as isize;
-        let column = (x * self.stride + j * self.dilation) as isize - self.before[1] as isize;
+        let row = (y * self.stride + i * self.dilation) as isize - self.before[0];
+        let column = (x * self.stride + j * self.dilation) as isize - self.before[1];
         self.pixel(picture, b, row, column)
+    }
+
+    /// Where tap number `tap` of output pixel number `row`, counted over all pictures, lies.
+    pub(crate) fn row_tap<T>(
+        &self,
+        picture: &Picture<'_, T>,
+        row: usize,
+        tap: usize,
+    ) -> Option<usize> {
+        let [height, width] = self.output;
+        let at = [row / (height * width), row / width % height, row % width];
+        self.tap(picture, at, [tap / self.kernel[1], tap % self.kernel[1]])
     }
 
     pub(crate) fn taps(&self) -> usize {

@@ -2,8 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::cpu::Cpu;
-use crate::number::Number;
-use crate::simd::{Kernel, Simd, run};
+use crate::simd::{Element, Kernel, Simd, run};
 
 /// How many columns a panel of `cpu`'s tiles has.
 pub(crate) fn panel_width(cpu: Cpu) -> usize {
@@ -46,7 +45,7 @@ pub(crate) struct Packed<T> {
     data: Buffer<T>,
 }
 
-impl<T: Number> Packed<T> {
+impl<T: Element> Packed<T> {
     /// Zeros, to be filled by [`panels_mut`](Self::panels_mut).
     pub fn zeros(cpu: Cpu, slabs: usize, depth: usize, columns: usize) -> Self {
         let (width, lanes) = (panel_width(cpu), lanes(cpu));
@@ -69,7 +68,9 @@ impl<T: Number> Packed<T> {
 
     /// Vectors that panel `p` is wide.
     pub fn vectors(&self, p: usize) -> usize {
-        (self.columns - p * self.width).min(self.width).div_ceil(self.lanes)
+        (self.columns - p * self.width)
+            .min(self.width)
+            .div_ceil(self.lanes)
     }
 
     /// Group `group` of panel `p` of a slab.

@@ -29,3 +29,32 @@ pub(crate) unsafe fn tile<I: Dot<T>, T: Element, const MR: usize, const NV: usiz
         b = b.add(NV * I::LANES * T::GROUP);
     }
 }
+
+/// acc\[i\]\[j\] += Σ a\[s·stride + i\]·b\[s\]\[j\] over `steps`: the left matrix lies transposed.
+///
+/// # Safety
+///
+/// `I`'s instructions exist; `a` holds `MR` numbers at each step and the panel
+/// `steps · NV · LANES`.
+#[inline(always)]
+pub(crate) unsafe fn tile_transposed<I: Dot<f32>, const MR: usize, const NV: usize>(
+    steps: usize,
+    a: *const f32,
+    stride: usize,
+    b: *const f32,
+    acc: &mut [[I::F; NV]; MR],
+) {
+    let (mut a, mut b) = (a, b);
+    for _ in 0..steps {
+        let panel: [<I as Dot<f32>>::B; NV] =
+            std::array::from_fn(|j| I::groups(b.add(j * I::LANES)));
+        for i in 0..MR {
+            let row = I::spread(a.add(i));
+            for j in 0..NV {
+                acc[i][j] = I::mac(acc[i][j], row, panel[j]);
+            }
+        }
+        a = a.add(stride);
+        b = b.add(NV * I::LANES);
+    }
+}

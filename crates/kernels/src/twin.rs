@@ -12,7 +12,9 @@ pub(crate) fn numbers<T: Number>(name: &str, count: usize) -> Vec<T> {
     });
     (0..count)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let unit = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
             T::from_f32(bf16::from_f32(unit).to_f32())
         })
@@ -29,7 +31,11 @@ pub(crate) fn distance<T: Number>(got: &[T], want: &[f64]) -> f64 {
     let square = |x: f64| x * x;
     let difference: f64 = wide(got).iter().zip(want).map(|(g, w)| square(g - w)).sum();
     let size: f64 = want.iter().map(|w| square(*w)).sum();
-    if difference == 0.0 { 0.0 } else { (difference / size).sqrt() }
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / size).sqrt()
+    }
 }
 
 /// A convolution `[batch, height, width, input]` → `[batch, height, width, output]` by its definition.
@@ -48,7 +54,9 @@ pub(crate) fn conv2d<T: Number>(
                     let mut sum = 0.0;
                     for tap in 0..taps {
                         let at = [tap / window.kernel[1], tap % window.kernel[1]];
-                        let Some(offset) = window.tap(x, [b, row, column], at) else { continue };
+                        let Some(offset) = window.tap(x, [b, row, column], at) else {
+                            continue;
+                        };
                         for c in 0..x.channels {
                             sum += f64::from(x.data[offset + c].to_f32())
                                 * f64::from(weight[(o * x.channels + c) * taps + tap].to_f32());

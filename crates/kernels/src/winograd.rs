@@ -153,7 +153,7 @@ pub fn winograd<T: Number>(
     let (rows, columns) = (x.batch * height * width, weight.packed.columns);
     assert_eq!(x.channels, weight.input, "the weight's channels");
     assert!(
-        window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1,
+        window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1 && window.spread == 1,
         "a 3×3 window of stride one"
     );
     assert_eq!(out.len(), rows * columns, "an output's length");
@@ -173,7 +173,11 @@ pub fn winograd<T: Number>(
 
 /// Tiles of a block: more where the weights are large, since each block reads them all.
 fn tiles_of_block(tiles: usize, channels: usize, columns: usize) -> usize {
-    let most = if channels * columns >= 512 * 512 { 96 } else { 48 };
+    let most = if channels * columns >= 512 * 512 {
+        96
+    } else {
+        48
+    };
     let blocks = tiles.div_ceil(most);
     tiles.div_ceil(blocks).next_multiple_of(6).min(most)
 }
@@ -297,7 +301,9 @@ unsafe fn output_row<I: Isa, const A: usize, const M: usize>(m: [I::F; A]) -> [I
 
 impl<T: Number> Block<'_, T> {
     #[inline(always)]
-    unsafe fn all<I: Simd, const MR: usize, const NV: usize, const A: usize, const M: usize>(&self) {
+    unsafe fn all<I: Simd, const MR: usize, const NV: usize, const A: usize, const M: usize>(
+        &self,
+    ) {
         for t in 0..self.count {
             self.transform::<I, A, M>(t);
         }
@@ -325,8 +331,8 @@ impl<T: Number> Block<'_, T> {
         let [top, left] = self.window.before;
         let seen: [[*const T; A]; A] = std::array::from_fn(|i| {
             std::array::from_fn(|j| {
-                let row = (y + i) as isize - top as isize;
-                let column = (x + j) as isize - left as isize;
+                let row = (y + i) as isize - top;
+                let column = (x + j) as isize - left;
                 let offset = self.window.pixel(self.x, b, row, column);
                 offset.map_or(self.zeros, |o| self.x.data.as_ptr().add(o))
             })
@@ -376,8 +382,9 @@ impl<T: Number> Block<'_, T> {
             let weights = packed.at(place, p, 0);
             for t in (0..count).step_by(MR) {
                 // Tiles beyond the last repeat it and are not stored.
-                let rows: [*const T; MR] =
-                    std::array::from_fn(|i| inputs.add((t + i).min(count - 1) * channels).cast_const());
+                let rows: [*const T; MR] = std::array::from_fn(|i| {
+                    inputs.add((t + i).min(count - 1) * channels).cast_const()
+                });
                 let mut acc = [[I::splat(0.0); NV]; MR];
                 T::tile::<I, MR, NV>(packed.groups, &rows, weights, &mut acc);
                 for i in 0..MR {

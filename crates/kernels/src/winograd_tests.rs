@@ -17,7 +17,11 @@ fn check<T: Number>(tile: Tile, shape: [usize; 4], output: usize, window: &Windo
     for (i, v) in want.iter_mut().enumerate() {
         *v += f64::from(bias[i % output]) + f64::from(residual[i].to_f32());
     }
-    let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), ..Default::default() };
+    let epilogue = Epilogue {
+        bias: Some(&bias),
+        residual: Some(&residual),
+        ..Default::default()
+    };
     for cpu in Cpu::every() {
         let packed = WinogradWeight::new(cpu, tile, &weight, [output, channels]);
         let mut out = vec![T::ZERO; rows * output];
@@ -52,7 +56,10 @@ fn threads_and_batches_change_no_bit() {
     let packed = WinogradWeight::new(Cpu::detect(), Tile::Four, &weight, [130, 64]);
     let window = Window::same(3, 20, 17);
     let run = |threads: usize, batch: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let picture = 20 * 17;
             let x = Picture::new(&data[..batch * picture * 64], [batch, 20, 17, 64]);

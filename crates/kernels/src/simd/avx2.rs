@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Dot, Isa, Kernel};
+use super::{Dot, Int8, Isa, Kernel};
 
 /// AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -190,5 +190,32 @@ impl Dot<bf16> for Avx2 {
     #[inline(always)]
     unsafe fn mac(acc: __m256, a: Self::A, b: Self::B) -> __m256 {
         _mm256_fmadd_ps(a.1, b.1, _mm256_fmadd_ps(a.0, b.0, acc))
+    }
+}
+
+/// Σ a·b of eight groups. The instruction for u8·i8 saturates, so both are widened first.
+#[inline(always)]
+pub(super) unsafe fn group_products(a: *const u8, b: __m256i) -> __m256i {
+    let a = _mm_cvtepu8_epi16(_mm_set1_epi32(a.cast::<i32>().read_unaligned()));
+    let a = _mm256_broadcastsi128_si256(a);
+    let low = _mm256_madd_epi16(a, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(b)));
+    let high = _mm256_madd_epi16(a, _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(b)));
+    // The horizontal sum leaves the columns as 0 1 4 5 2 3 6 7.
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high))
+}
+
+impl Int8 for Avx2 {
+    type N = __m256i;
+    #[inline(always)]
+    unsafe fn none() -> __m256i {
+        _mm256_setzero_si256()
+    }
+    #[inline(always)]
+    unsafe fn mac_int(acc: __m256i, a: *const u8, b: *const i8) -> __m256i {
+        _mm256_add_epi32(acc, group_products(a, _mm256_loadu_si256(b.cast())))
+    }
+    #[inline(always)]
+    unsafe fn float(n: __m256i) -> __m256 {
+        _mm256_cvtepi32_ps(n)
     }
 }

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Dot, Isa, Kernel};
+use super::avx2::group_products;
+use super::{Dot, Int8, Isa, Kernel};
 
 /// AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
@@ -40,10 +41,7 @@ unsafe fn widen(v: __m256i) -> __m512 {
 unsafe fn narrow(v: __m512) -> __m256i {
     let bits = _mm512_castps_si512(v);
     let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let rounded = _mm512_add_epi32(
-        bits,
-        _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)),
-    );
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
     let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
     let rounded = _mm512_mask_mov_epi32(rounded, nan, quiet);
@@ -138,10 +136,7 @@ macro_rules! isa {
             }
             #[inline(always)]
             unsafe fn sum(a: __m512) -> f32 {
-                let half = _mm256_add_ps(
-                    _mm512_castps512_ps256(a),
-                    _mm512_extractf32x8_ps::<1>(a),
-                );
+                let half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
                 super::avx2::sum(half)
             }
             #[inline(always)]
@@ -220,5 +215,41 @@ impl Dot<bf16> for Avx512Bf16 {
     #[inline(always)]
     unsafe fn mac(acc: __m512, a: __m512bh, b: __m512bh) -> __m512 {
         _mm512_dpbf16_ps(acc, a, b)
+    }
+}
+
+impl Int8 for Avx512 {
+    type N = __m512i;
+    #[inline(always)]
+    unsafe fn none() -> __m512i {
+        _mm512_setzero_si512()
+    }
+    #[inline(always)]
+    unsafe fn mac_int(acc: __m512i, a: *const u8, b: *const i8) -> __m512i {
+        let low = group_products(a, _mm256_loadu_si256(b.cast()));
+        let high = group_products(a, _mm256_loadu_si256(b.add(32).cast()));
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+        _mm512_add_epi32(acc, both)
+    }
+    #[inline(always)]
+    unsafe fn float(n: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(n)
+    }
+}
+
+impl Int8 for Avx512Bf16 {
+    type N = __m512i;
+    #[inline(always)]
+    unsafe fn none() -> __m512i {
+        _mm512_setzero_si512()
+    }
+    #[inline(always)]
+    unsafe fn mac_int(acc: __m512i, a: *const u8, b: *const i8) -> __m512i {
+        let a = _mm512_set1_epi32(a.cast::<i32>().read_unaligned());
+        _mm512_dpbusd_epi32(acc, a, _mm512_loadu_si512(b.cast()))
+    }
+    #[inline(always)]
+    unsafe fn float(n: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(n)
     }
 }

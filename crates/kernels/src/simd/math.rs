@@ -15,7 +15,15 @@ pub(crate) unsafe fn exp<I: Isa>(x: I::F) -> I::F {
     let r = I::fma(n, c(2.121_944_4e-4), r);
     // The Taylor series reaches a unit in the last place on |r| ≤ ln 2 / 2.
     let mut p = c(1.0 / 5040.0);
-    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for factor in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         p = I::fma(p, r, c(factor));
     }
     I::scale2(p, n)
@@ -66,7 +74,12 @@ unsafe fn erf<I: Isa>(x: I::F) -> I::F {
         p = I::fma(p, s, c(a));
     }
     let mut q = c(-1.456_607_2e-5);
-    for b in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
+    for b in [
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ] {
         q = I::fma(q, s, c(b));
     }
     I::div(I::mul(x, p), q)

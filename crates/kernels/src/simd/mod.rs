@@ -90,6 +90,24 @@ impl Element for bf16 {
     const ZERO: Self = bf16::ZERO;
 }
 
+impl Element for i8 {
+    const GROUP: usize = 4;
+    const ZERO: Self = 0;
+}
+
+/// Products of u8 with i8, four to a group, summed in i32.
+pub trait Int8: Isa {
+    /// `LANES` sums.
+    type N: Copy;
+    /// Zeros.
+    unsafe fn none() -> Self::N;
+    /// acc + Σ a·b over the group at `a`, the same in every lane, and the groups at `b`, one per
+    /// lane.
+    unsafe fn mac_int(acc: Self::N, a: *const u8, b: *const i8) -> Self::N;
+    /// As f32.
+    unsafe fn float(n: Self::N) -> Self::F;
+}
+
 /// Products of `T` summed in f32 by instruction set `Self`.
 pub trait Dot<T: Element>: Isa {
     /// One group in every lane.
@@ -150,9 +168,9 @@ impl Store for bf16 {
     }
 }
 
-/// Both instruction-set traits for one type.
-pub trait Simd: Isa + Dot<f32> + Dot<bf16> {}
-impl<I: Isa + Dot<f32> + Dot<bf16>> Simd for I {}
+/// All instruction-set traits for one type.
+pub trait Simd: Isa + Dot<f32> + Dot<bf16> + Int8 {}
+impl<I: Isa + Dot<f32> + Dot<bf16> + Int8> Simd for I {}
 
 /// A computation written for any instruction set.
 ///

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{Dot, Isa, Kernel};
+use super::{Dot, Int8, Isa, Kernel};
 
 /// No instructions beyond the target's own.
 #[derive(Clone, Copy)]
@@ -146,5 +146,24 @@ impl Dot<bf16> for Portable {
     #[inline(always)]
     unsafe fn mac(acc: V, a: (f32, f32), b: (V, V)) -> V {
         map(|i| acc[i] + a.0 * b.0[i] + a.1 * b.1[i])
+    }
+}
+
+impl Int8 for Portable {
+    type N = [i32; N];
+    #[inline(always)]
+    unsafe fn none() -> [i32; N] {
+        [0; N]
+    }
+    #[inline(always)]
+    unsafe fn mac_int(acc: [i32; N], a: *const u8, b: *const i8) -> [i32; N] {
+        std::array::from_fn(|i| {
+            let of = |k: usize| i32::from(*a.add(k)) * i32::from(*b.add(4 * i + k));
+            acc[i] + (of(0) + of(1)) + (of(2) + of(3))
+        })
+    }
+    #[inline(always)]
+    unsafe fn float(n: [i32; N]) -> V {
+        map(|i| n[i] as f32)
     }
 }

@@ -1,0 +1,291 @@
+//! The gradient of a weight: a sum over all rows of what went in times what came back.
+//!
+//! A job owns a block of the weight and walks over all rows in order, so that a sum is made in one
+//! order however many threads there are.
+
+use crate::buffer::with_scratch;
+use crate::cpu::Cpu;
+use crate::geometry::{Picture, Window};
+use crate::packed::panel_width;
+use crate::pool::{self, Shared};
+use crate::simd::{Isa, Kernel, Simd, run};
+use crate::tile::tile_transposed;
+
+/// Outputs of a job: a multiple of every tile's rows.
+const OUTPUTS: usize = 48;
+
+/// Rows that are copied side by side at a time.
+const ROWS: usize = 128;
+
+/// The gradient of a convolution's weight, from its input and the gradient of its output.
+///
+/// # Shapes
+///
+/// - x `[batch, height, width, input]`
+/// - grad_out `[batch, window.output…, output]`
+/// - grad_weight `[output, input, kernel rows, kernel columns]`, overwritten
+///
+/// # Panics
+///
+/// Where a length differs from this.
+pub fn conv2d_weight_gradient(
+    cpu: Cpu,
+    x: &Picture<'_, f32>,
+    grad_out: &[f32],
+    window: &Window,
+    output: usize,
+    grad_weight: &mut [f32],
+) {
+    x.check();
+    let rows = x.batch * window.output[0] * window.output[1];
+    let (input, taps) = (x.channels, window.taps());
+    assert_eq!(grad_out.len(), rows * output, "the gradient of the output");
+    assert_eq!(
+        grad_weight.len(),
+        output * input * taps,
+        "a weight's length"
+    );
+    let width = panel_width(cpu);
+    let (panels, blocks) = (input.div_ceil(width), output.div_ceil(OUTPUTS));
+    let target = Shared::new(grad_weight);
+    pool::each(panels * blocks, |job| {
+        let (p, block) = (job % panels, job / panels);
+        let inputs = taps * ROWS * width * size_of::<f32>();
+        let sums = taps * OUTPUTS * width * size_of::<f32>();
+        let lefts = ROWS * OUTPUTS * size_of::<f32>();
+        with_scratch([inputs, sums, lefts], |[inputs, sums, lefts]| {
+            let job = Block {
+                x,
+                grad_out,
+                window,
+                output,
+                column: p * width,
+                first: block * OUTPUTS,
+                inputs: inputs.cast(),
+                sums: sums.cast(),
+                lefts: lefts.cast(),
+                target: target.get(),
+            };
+            run(cpu, job);
+        });
+    });
+}
+
+/// The gradient of a linear layer's weight.
+///
+/// # Shapes
+///
+/// - x `[rows, input]`, grad_out `[rows, output]`
+/// - grad_weight `[output, input]`, overwritten
+///
+/// # Panics
+///
+/// Where a length differs from this.
+pub fn linear_weight_gradient(
+    cpu: Cpu,
+    x: &[f32],
+    grad_out: &[f32],
+    [rows, input, output]: [usize; 3],
+    grad_weight: &mut [f32],
+) {
+    let x = Picture::new(x, [1, rows, 1, input]);
+    let window = Window::same(1, rows, 1);
+    conv2d_weight_gradient(cpu, &x, grad_out, &window, output, grad_weight);
+}
+
+struct Block<'a> {
+    x: &'a Picture<'a, f32>,
+    grad_out: &'a [f32],
+    window: &'a Window,
+    output: usize,
+    /// The first input and the first output of the block.
+    column: usize,
+    first: usize,
+    /// `[taps, ROWS, width]`
+    inputs: *mut f32,
+    /// `[taps, OUTPUTS, width]`
+    sums: *mut f32,
+    /// `[ROWS, OUTPUTS]`
+    lefts: *mut f32,
+    /// The whole gradient.
+    target: *mut f32,
+}
+
+impl Kernel for Block<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
+        let width = NV * I::LANES;
+        let taps = self.window.taps();
+        let columns = (self.x.channels - self.column).min(width);
+        let outputs = (self.output - self.first).min(OUTPUTS);
+        let [height, across] = self.window.output;
+        let rows = self.x.batch * height * across;
+        std::ptr::write_bytes(self.sums, 0, taps * OUTPUTS * width);
+        for start in (0..rows).step_by(ROWS) {
+            let count = ROWS.min(rows - start);
+            for r in 0..count {
+                let row = start + r;
+                for tap in 0..taps {
+                    let offset = self.window.row_tap(self.x, row, tap);
+                    let to = self.inputs.add((tap * ROWS + r) * width);
+                    self.copy::<I, NV>(offset, columns, to);
+                }
+                let from = self.grad_out.as_ptr().add(row * self.output + self.first);
+                let to = self.lefts.add(r * OUTPUTS);
+                std::ptr::copy_nonoverlapping(from, to, outputs);
+                std::ptr::write_bytes(to.add(outputs), 0, OUTPUTS - outputs);
+            }
+            for tap in 0..taps {
+                let inputs = self.inputs.add(tap * ROWS * width);
+                for o in (0..outputs.next_multiple_of(MR)).step_by(MR) {
+                    let sums = self.sums.add((tap * OUTPUTS + o) * width);
+                    let mut acc = [[I::splat(0.0); NV]; MR];
+                    for (i, row) in acc.iter_mut().enumerate() {
+                        for (j, v) in row.iter_mut().enumerate() {
+                            *v = I::load(sums.add(i * width + j * I::LANES));
+                        }
+                    }
+                    let lefts = self.lefts.add(o);
+                    tile_transposed::<I, MR, NV>(count, lefts, OUTPUTS, inputs, &mut acc);
+                    for (i, row) in acc.iter().enumerate() {
+                        for (j, v) in row.iter().enumerate() {
+                            I::store(sums.add(i * width + j * I::LANES), *v);
+                        }
+                    }
+                }
+            }
+        }
+        for o in 0..outputs {
+            for c in 0..columns {
+                let to = ((self.first + o) * self.x.channels + self.column + c) * taps;
+                for tap in 0..taps {
+                    *self.target.add(to + tap) = *self.sums.add((tap * OUTPUTS + o) * width + c);
+                }
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    /// The block's columns of the pixel at `offset`, filled up with zeros.
+    #[inline(always)]
+    unsafe fn copy<I: Isa, const NV: usize>(
+        &self,
+        offset: Option<usize>,
+        columns: usize,
+        to: *mut f32,
+    ) {
+        for j in 0..NV {
+            let n = columns.saturating_sub(j * I::LANES).min(I::LANES);
+            let v = match offset {
+                Some(offset) if n > 0 => {
+                    let from = self
+                        .x
+                        .data
+                        .as_ptr()
+                        .add(offset + self.column + j * I::LANES);
+                    I::load_part(from, n)
+                }
+                _ => I::splat(0.0),
+            };
+            I::store(to.add(j * I::LANES), v);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dense::{Weight, conv2d};
+    use crate::epilogue::Epilogue;
+    use crate::twin::{distance, numbers};
+
+    /// The gradients of Σ y·g over the weight and the input, by the definition of a convolution.
+    fn twins(
+        x: &Picture<'_, f32>,
+        weight: &[f32],
+        grad_out: &[f32],
+        window: &Window,
+        output: usize,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let taps = window.taps();
+        let mut dw = vec![0.0; output * x.channels * taps];
+        let mut dx = vec![0.0; x.data.len()];
+        let [height, width] = window.output;
+        for row in 0..x.batch * height * width {
+            for tap in 0..taps {
+                let Some(offset) = window.row_tap(x, row, tap) else {
+                    continue;
+                };
+                for o in 0..output {
+                    let g = f64::from(grad_out[row * output + o]);
+                    for c in 0..x.channels {
+                        let k = (o * x.channels + c) * taps + tap;
+                        dw[k] += g * f64::from(x.data[offset + c]);
+                        dx[offset + c] += g * f64::from(weight[k]);
+                    }
+                }
+            }
+        }
+        (dw, dx)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50))]
+
+        #[test]
+        fn gradients_equal_their_twins(
+            batch in 1usize..3, h in 1usize..8, w in 1usize..8, input in 1usize..70, output in 1usize..60,
+            kernel in 1usize..4, stride in 1usize..3, corner in any::<bool>(),
+        ) {
+            let data = numbers::<f32>("x", batch * h * w * input);
+            let x = Picture::new(&data, [batch, h, w, input]);
+            let before = if corner { 0 } else { (kernel / 2) as isize };
+            let window = Window {
+                stride,
+                before: [before; 2],
+                output: [h.div_ceil(stride), w.div_ceil(stride)],
+                ..Window::same(kernel, h, w)
+            };
+            let weight = numbers::<f32>("weight", output * input * kernel * kernel);
+            let rows = batch * window.output[0] * window.output[1];
+            let grad_out = numbers::<f32>("g", rows * output);
+            let (want_dw, want_dx) = twins(&x, &weight, &grad_out, &window, output);
+            let back = window.back(h, w);
+            let g = Picture::new(&grad_out, [batch, window.output[0], window.output[1], output]);
+            for cpu in Cpu::every() {
+                let mut dw = vec![f32::NAN; weight.len()];
+                conv2d_weight_gradient(cpu, &x, &grad_out, &window, output, &mut dw);
+                prop_assert!(distance(&dw, &want_dw) < 1e-6, "{cpu:?}");
+                let turned = Weight::conv_back(cpu, &weight, [output, input, kernel, kernel]);
+                let mut dx = vec![f32::NAN; data.len()];
+                conv2d(&g, &turned, &back, &Epilogue::default(), &mut dx);
+                prop_assert!(distance(&dx, &want_dx) < 1e-6, "{cpu:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (rows, input, output) = (300, 70, 130);
+        let x = numbers::<f32>("x", rows * input);
+        let g = numbers::<f32>("g", rows * output);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut dw = vec![0.0; output * input];
+            pool.install(|| {
+                linear_weight_gradient(Cpu::detect(), &x, &g, [rows, input, output], &mut dw)
+            });
+            dw
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(4));
+    }
+}
