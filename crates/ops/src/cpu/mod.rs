@@ -1,0 +1,70 @@
+//! The operations on the CPU: the crate `kernels`, as operations of burn's Flex backend.
+//!
+//! **An operation** is a value with its settings (a stride, a number of heads) that implements
+//! [`Operation`]: a forward pass, and a backward pass that gets back what the forward pass kept.
+//! [`run`] takes it through burn, so that it works on plain tensors and on tensors that record
+//! gradients alike. There is one trait method for all operations, because a method of its own for
+//! each would repeat burn's routing, and its graph, for every one of them.
+//!
+//! **Pictures lie channels-last.** Their shape stays `[batch, channels, height, width]`, but the
+//! numbers of a pixel are neighbours in memory: the rows that a matrix product wants. Operations
+//! take any layout, rearrange where they must, and return this one. Between layers nothing is
+//! moved, and pixels as tokens are a view. burn's own operations read such a tensor rightly, but
+//! most return the other layout ([`layout`] says which).
+
+mod dense;
+pub(crate) mod layout;
+mod operation;
+mod picture;
+mod weights;
+
+pub(crate) use dense::{Convolution, Linear};
+pub(crate) use operation::run;
+pub(crate) use picture::{Add, CatChannels, Double};
+
+use burn::tensor::{DType, Element, Tensor};
+use latent_kernels::{Cpu, Number};
+
+/// The number types that kernels compute in.
+pub(crate) trait Float: Number + Element + bytemuck::Pod {}
+impl Float for f32 {}
+impl Float for half::bf16 {}
+
+/// Runs an expression with `$T` as the number type of a tensor's `DType`.
+macro_rules! by_type {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            burn::tensor::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            burn::tensor::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            other => unreachable!("{other:?} is cast before it reaches a kernel"),
+        }
+    };
+}
+pub(crate) use by_type;
+
+/// The type that kernels compute a network of type `dtype` in: bf16 as it is, anything else in f32.
+pub(crate) fn compute_type(dtype: DType) -> DType {
+    match dtype {
+        DType::BF16 => DType::BF16,
+        _ => DType::F32,
+    }
+}
+
+/// A tensor as an input of [`run`], in the type to compute in.
+pub(crate) fn input<const D: usize>(
+    x: Tensor<D>,
+    dtype: DType,
+) -> Option<burn::backend::DispatchTensor> {
+    Some(x.cast(compute_type(dtype)).into_dispatch())
+}
+
+/// The instructions to use.
+fn instructions() -> Cpu {
+    Cpu::detect()
+}
