@@ -16,6 +16,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod math;
+#[cfg(test)]
+mod math_tests;
 mod portable;
 
 use half::bf16;
