@@ -39,6 +39,24 @@ pub fn group_norm_silu(
     silu(group_norm_f32(x, groups, weight, bias, eps)).cast(dtype)
 }
 
+/// [`group_norm_silu`] of x + shift.
+///
+/// # Shapes
+///
+/// As [`group_norm`]; shift `[batch, channels]`.
+pub fn group_norm_silu_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
+    let [batch, channels] = shift.dims();
+    let x = x + shift.reshape([batch, channels, 1, 1]);
+    group_norm_silu(x, groups, weight, bias, eps)
+}
+
 fn group_norm_f32(
     x: Tensor<4>,
     groups: usize,

@@ -1,0 +1,154 @@
+//! Sums, joins and doublings of pictures, which keep their layout.
+
+use burn::backend::flex::FlexTensor;
+use latent_kernels::{Number, output};
+
+use super::layout::{
+    any_order, dims, in_order_of, numbers, picture, pixels, pixels_with_gaps, tensor_like, view,
+};
+use super::operation::{Args, Operation, Saved, given};
+use super::{Float, by_type};
+
+/// a + b of one shape, as a lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Add;
+
+impl Operation<2> for Add {
+    type Kept = ();
+
+    fn forward(&self, [a, b]: Args<2>, _: Option<&mut ()>) -> FlexTensor {
+        let a = any_order(given(a));
+        by_type!(a.dtype(), T => {
+            let b = in_order_of::<T>(given(b), &a);
+            let pairs = numbers::<T>(&a).iter().zip(numbers::<T>(&b));
+            let sums = pairs.map(|(a, b)| T::from_f32(a.to_f32() + b.to_f32())).collect();
+            tensor_like::<T>(sums, &a)
+        })
+    }
+
+    fn reads(&self, _: [bool; 2]) -> [bool; 2] {
+        [false; 2]
+    }
+
+    fn backward(&self, saved: Saved<2, ()>, gradient: FlexTensor) -> Args<2> {
+        saved.wanted.map(|wanted| wanted.then(|| gradient.clone()))
+    }
+}
+
+/// The channels of two pictures, one after another.
+#[derive(Debug, Clone)]
+pub(crate) struct CatChannels;
+
+impl Operation<2> for CatChannels {
+    /// Channels of the first.
+    type Kept = usize;
+
+    fn forward(&self, [a, b]: Args<2>, kept: Option<&mut usize>) -> FlexTensor {
+        let (a, b) = (given(a), given(b));
+        let ([batch, first, height, width], [_, second, ..]) = (dims(&a), dims::<4>(&b));
+        if let Some(kept) = kept {
+            *kept = first;
+        }
+        by_type!(a.dtype(), T => {
+            let (a, b) = (pixels::<T>(a), pixels::<T>(b));
+            let mut out = output::<T>(batch * height * width * (first + second));
+            let (a, b) = (numbers::<T>(&a).chunks_exact(first), numbers::<T>(&b).chunks_exact(second));
+            for (out, (a, b)) in out.chunks_exact_mut(first + second).zip(a.zip(b)) {
+                out[..first].copy_from_slice(a);
+                out[first..].copy_from_slice(b);
+            }
+            picture(out, [batch, first + second, height, width])
+        })
+    }
+
+    fn reads(&self, _: [bool; 2]) -> [bool; 2] {
+        [false; 2]
+    }
+
+    fn backward(&self, saved: Saved<2, usize>, gradient: FlexTensor) -> Args<2> {
+        let [_, channels, ..] = dims::<4>(&gradient);
+        let first = saved.kept;
+        let parts = [(0, first), (first, channels - first)];
+        std::array::from_fn(|i| {
+            let (start, count) = parts[i];
+            saved.wanted[i].then(
+                || by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count))),
+            )
+        })
+    }
+}
+
+/// The picture without gaps, channels-last.
+fn dense<T: Float>(x: FlexTensor) -> FlexTensor {
+    let x = pixels_with_gaps::<T>(x);
+    let shape @ [batch, channels, height, width] = dims(&x);
+    let seen = view::<T>(&x);
+    let mut out = output::<T>(shape.iter().product());
+    for (i, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
+        let (b, y, x) = (i / (height * width), i / width % height, i % width);
+        let at = b * seen.batch_stride + y * seen.row_stride + x * seen.pixel_stride;
+        pixel.copy_from_slice(&seen.data[at..at + channels]);
+    }
+    debug_assert_eq!(out.len(), batch * height * width * channels);
+    picture(out, shape)
+}
+
+/// Each pixel twice in both directions.
+#[derive(Debug, Clone)]
+pub(crate) struct Double;
+
+impl Operation<1> for Double {
+    /// Height and width.
+    type Kept = [usize; 2];
+
+    fn forward(&self, [x]: Args<1>, kept: Option<&mut [usize; 2]>) -> FlexTensor {
+        let x = given(x);
+        let [batch, channels, height, width] = dims(&x);
+        if let Some(kept) = kept {
+            *kept = [height, width];
+        }
+        by_type!(x.dtype(), T => {
+            let x = pixels::<T>(x);
+            let row = width * channels;
+            let mut out = output::<T>(4 * batch * height * row);
+            let lines = numbers::<T>(&x).chunks_exact(row.max(1));
+            for (out, line) in out.chunks_exact_mut((4 * row).max(1)).zip(lines) {
+                let (upper, lower) = out.split_at_mut(2 * row);
+                let pairs = upper.chunks_exact_mut(2 * channels);
+                for (pair, pixel) in pairs.zip(line.chunks_exact(channels)) {
+                    pair[..channels].copy_from_slice(pixel);
+                    pair[channels..].copy_from_slice(pixel);
+                }
+                lower.copy_from_slice(upper);
+            }
+            picture(out, [batch, channels, 2 * height, 2 * width])
+        })
+    }
+
+    fn reads(&self, _: [bool; 1]) -> [bool; 1] {
+        [false]
+    }
+
+    fn backward(&self, saved: Saved<1, [usize; 2]>, gradient: FlexTensor) -> Args<1> {
+        by_type!(gradient.dtype(), T => [Some(undouble::<T>(&pixels::<T>(gradient), saved.kept))])
+    }
+}
+
+/// The sum over the copies of each pixel of a picture of this height and width, which was doubled
+/// and perhaps cut.
+pub(super) fn undouble<T: Float>(x: &FlexTensor, [height, width]: [usize; 2]) -> FlexTensor {
+    let [batch, channels, seen_height, seen_width] = dims(x);
+    let mut sums = vec![0f32; batch * height * width * channels];
+    for (i, pixel) in numbers::<T>(x).chunks_exact(channels.max(1)).enumerate() {
+        let (line, column) = (i / seen_width, i % seen_width);
+        let (b, row) = (line / seen_height, line % seen_height);
+        let to = ((b * height + row / 2) * width + column / 2) * channels;
+        for (sum, value) in sums[to..to + channels].iter_mut().zip(pixel) {
+            *sum += value.to_f32();
+        }
+    }
+    picture(
+        super::layout::from_f32::<T>(sums),
+        [batch, channels, height, width],
+    )
+}
