@@ -88,21 +88,23 @@ pub fn output<T: Number>(len: usize) -> Vec<T> {
 struct Line(#[allow(dead_code)] [u8; ALIGN]);
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// One memory per depth of nesting, the outermost on top.
+    static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends `f` this thread's scratch memory: `counts` numbers of f32-sized slots, each part aligned to a
 /// cache line and holding what was left in it. It grows and is kept, so that steady work allocates
 /// nothing.
 ///
-/// Nested calls get memory of their own.
+/// Nested calls get memory of their own, which is kept too.
 pub(crate) fn with_scratch<const N: usize, R>(
     bytes: [usize; N],
     f: impl FnOnce([*mut u8; N]) -> R,
 ) -> R {
     let lines: usize = bytes.iter().map(|b| b.div_ceil(ALIGN)).sum();
-    let mut memory = SCRATCH.take();
+    let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if memory.len() < lines {
+        drop(memory);
         memory = vec![Line([0; ALIGN]); lines];
     }
     let mut at = memory.as_mut_ptr();
@@ -113,10 +115,6 @@ pub(crate) fn with_scratch<const N: usize, R>(
         part
     });
     let result = f(parts);
-    SCRATCH.with_borrow_mut(|kept| {
-        if kept.len() < memory.len() {
-            *kept = memory;
-        }
-    });
+    SCRATCH.with_borrow_mut(|kept| kept.push(memory));
     result
 }

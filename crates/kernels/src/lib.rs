@@ -1,4 +1,5 @@
 //! Compute on slices for CPUs.
+mod attention;
 mod buffer;
 mod cpu;
 mod dense;
@@ -7,6 +8,7 @@ mod geometry;
 mod int8;
 mod number;
 mod packed;
+mod peak;
 mod pool;
 mod recycle;
 mod simd;
@@ -16,6 +18,7 @@ mod twin;
 mod weight_gradient;
 mod winograd;
 
+pub use attention::{AttentionShape, Tokens, attention};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};
@@ -23,6 +26,7 @@ pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};
 pub use int8::{Int8Weight, conv2d_int8, linear_int8};
 pub use number::Number;
+pub use peak::{peak, peak_int8, peaks};
 pub use recycle::Recycler;
 pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};

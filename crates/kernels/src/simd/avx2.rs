@@ -138,6 +138,10 @@ impl Isa for Avx2 {
         _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
     }
     #[inline(always)]
+    unsafe fn scale2_low(a: __m256, n: __m256) -> __m256 {
+        Self::scale2(a, _mm256_max_ps(n, _mm256_set1_ps(-127.0)))
+    }
+    #[inline(always)]
     unsafe fn sum(a: __m256) -> f32 {
         sum(a)
     }
@@ -217,5 +221,13 @@ impl Int8 for Avx2 {
     #[inline(always)]
     unsafe fn float(n: __m256i) -> __m256 {
         _mm256_cvtepi32_ps(n)
+    }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: __m256, n: usize) {
+        let mut numbers = [0f32; 8];
+        Self::store(numbers.as_mut_ptr(), v);
+        for (i, x) in numbers.iter().enumerate().take(n) {
+            *p.add(i) = *x as u8;
+        }
     }
 }

@@ -29,6 +29,39 @@ pub(crate) unsafe fn exp<I: Isa>(x: I::F) -> I::F {
     I::scale2(p, n)
 }
 
+/// 2ˣ for x up to 127, however low, to about one unit in the last place.
+#[inline(always)]
+pub(crate) unsafe fn exp2<I: Isa>(x: I::F) -> I::F {
+    // The polynomial of least relative error (7.5e-8) on −½..½.
+    let powers = [
+        0.001_327_647_2,
+        0.009_675_541,
+        0.055_507_133,
+        0.240_221_2,
+        0.693_146_97,
+        1.000_000_1,
+    ];
+    exp2_by::<I, 6>(x, powers)
+}
+
+/// 2ˣ for x up to 127, however low, to 7.5e-5: enough for a result that is rounded to bf16.
+#[inline(always)]
+pub(crate) unsafe fn exp2_short<I: Isa>(x: I::F) -> I::F {
+    exp2_by::<I, 4>(x, [0.055_171_67, 0.242_611_12, 0.693_260_97, 0.999_928_06])
+}
+
+/// By a polynomial for −½..½, highest power first.
+#[inline(always)]
+unsafe fn exp2_by<I: Isa, const N: usize>(x: I::F, powers: [f32; N]) -> I::F {
+    let n = I::round(x);
+    let r = I::sub(x, n);
+    let mut p = I::splat(powers[0]);
+    for power in &powers[1..] {
+        p = I::fma(p, r, I::splat(*power));
+    }
+    I::scale2_low(p, n)
+}
+
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
 pub(crate) unsafe fn sigmoid<I: Isa>(x: I::F) -> I::F {

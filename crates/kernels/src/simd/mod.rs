@@ -20,7 +20,9 @@ mod portable;
 
 use half::bf16;
 
-pub(crate) use math::{exp, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope};
+pub(crate) use math::{
+    exp, exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
+};
 
 use crate::cpu::Cpu;
 
@@ -66,6 +68,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     unsafe fn round(a: Self::F) -> Self::F;
     /// a·2ⁿ for whole n within −126..127.
     unsafe fn scale2(a: Self::F, n: Self::F) -> Self::F;
+    /// a·2ⁿ for whole n up to 127, however low: zero, or as good as zero, below −126.
+    unsafe fn scale2_low(a: Self::F, n: Self::F) -> Self::F;
     /// The sum of all lanes, in one fixed order.
     unsafe fn sum(a: Self::F) -> f32;
     /// The largest lane.
@@ -106,6 +110,8 @@ pub trait Int8: Isa {
     unsafe fn mac_int(acc: Self::N, a: *const u8, b: *const i8) -> Self::N;
     /// As f32.
     unsafe fn float(n: Self::N) -> Self::F;
+    /// Stores the first `n` ≤ `LANES` numbers, whole ones within 0..=255, as u8.
+    unsafe fn store_u8_part(p: *mut u8, v: Self::F, n: usize);
 }
 
 /// Products of `T` summed in f32 by instruction set `Self`.

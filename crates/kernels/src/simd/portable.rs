@@ -103,6 +103,10 @@ impl Isa for Portable {
         map(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
+    unsafe fn scale2_low(a: V, n: V) -> V {
+        Self::scale2(a, Self::max(n, [-127.0; N]))
+    }
+    #[inline(always)]
     unsafe fn sum(a: V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }
@@ -165,5 +169,11 @@ impl Int8 for Portable {
     #[inline(always)]
     unsafe fn float(n: [i32; N]) -> V {
         map(|i| n[i] as f32)
+    }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: V, n: usize) {
+        for (i, x) in v.iter().enumerate().take(n) {
+            *p.add(i) = *x as u8;
+        }
     }
 }
