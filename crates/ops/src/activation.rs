@@ -1,19 +1,31 @@
 //! Activations.
 
 use burn::tensor::{Tensor, activation};
+use latent_kernels::Activation;
+
+use crate::{cpu, is_plain, on_flex};
 
 /// x·sigmoid(x), also called swish.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_plain(&x) {
+        return on_flex(x, |x| cpu::activate(x, Activation::Silu));
+    }
     activation::silu(x)
 }
 
 /// x·Φ(x) with the exact error function, not its tanh approximation.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_plain(&x) {
+        return on_flex(x, |x| cpu::activate(x, Activation::Gelu));
+    }
     activation::gelu(x)
 }
 
 /// x·sigmoid(1.702 x): the approximation of [`gelu`] that OpenAI's CLIP was trained with.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_plain(&x) {
+        return on_flex(x, |x| cpu::activate(x, Activation::QuickGelu));
+    }
     activation::sigmoid(x.clone() * 1.702) * x
 }
 
@@ -24,6 +36,9 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 ///
 /// `[…, 2 n]` → `[…, n]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_plain(&x) {
+        return on_flex(x, cpu::gate);
+    }
     let width = x.dims()[D - 1] / 2;
     let gate = gelu(x.clone().narrow(D - 1, width, width));
     x.narrow(D - 1, 0, width) * gate

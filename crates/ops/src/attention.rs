@@ -3,7 +3,7 @@
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Tensor, activation, module};
 
-use crate::is_cpu;
+use crate::{cpu, is_cpu, is_plain, on_flex};
 
 /// Scores held at once for one picture (all heads) on a GPU: 128 MiB in f32. Beyond it, queries are
 /// taken in parts.
@@ -29,6 +29,11 @@ pub fn multi_head_attention(
     heads: usize,
     causal: bool,
 ) -> Tensor<3> {
+    if is_plain(&q) {
+        let dtype = cpu::compute_type(q.dtype());
+        let [k, v] = [k, v].map(|t| cpu::flex(t.cast(dtype)));
+        return on_flex(q, |q| cpu::attend(q, k, v, heads, causal));
+    }
     let [batch, queries, channels] = q.dims();
     let (q, k, v) = (heads_of(q, heads), heads_of(k, heads), heads_of(v, heads));
     let mixed = if causal {

@@ -4,6 +4,7 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::activation::silu;
+use crate::{cpu, is_plain, on_flex};
 
 /// Normalises groups of neighbouring channels to mean zero and variance one, then scales and shifts
 /// each channel (Wu and He, "Group Normalization", 2018). The variance is the biased one.
@@ -19,6 +20,9 @@ pub fn group_norm(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
+    if is_plain(&x) {
+        return normalise(x, None, groups, [weight, bias], eps, false);
+    }
     let dtype = x.dtype();
     group_norm_f32(x, groups, weight, bias, eps).cast(dtype)
 }
@@ -35,6 +39,9 @@ pub fn group_norm_silu(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
+    if is_plain(&x) {
+        return normalise(x, None, groups, [weight, bias], eps, true);
+    }
     let dtype = x.dtype();
     silu(group_norm_f32(x, groups, weight, bias, eps)).cast(dtype)
 }
@@ -52,9 +59,28 @@ pub fn group_norm_silu_shifted(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
+    if is_plain(&x) {
+        return normalise(x, Some(shift), groups, [weight, bias], eps, true);
+    }
     let [batch, channels] = shift.dims();
     let x = x + shift.reshape([batch, channels, 1, 1]);
     group_norm_silu(x, groups, weight, bias, eps)
+}
+
+/// By the kernel.
+fn normalise(
+    x: Tensor<4>,
+    shift: Option<Tensor<2>>,
+    groups: usize,
+    [weight, bias]: [Tensor<1>; 2],
+    eps: f64,
+    silu: bool,
+) -> Tensor<4> {
+    let norm = cpu::GroupNorm { groups, eps, silu };
+    let dtype = cpu::compute_type(x.dtype());
+    let shift = shift.map(|shift| cpu::flex(shift.cast(dtype)));
+    let [weight, bias] = [weight, bias].map(|t| cpu::flex(t.cast(dtype)));
+    on_flex(x, |x| norm.forward(x, shift, weight, bias))
 }
 
 fn group_norm_f32(
@@ -96,6 +122,11 @@ pub fn layer_norm<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let dtype = x.dtype();
+    if is_plain(&x) {
+        let compute = cpu::compute_type(dtype);
+        let [weight, bias] = [weight, bias].map(|t| cpu::flex(t.cast(compute)));
+        return on_flex(x, |x| cpu::normalise_rows(x, weight, bias, eps));
+    }
     let x = x.cast(DType::F32);
     let x = x.clone() - x.mean_dim(D - 1);
     let variance = x.clone().square().mean_dim(D - 1);

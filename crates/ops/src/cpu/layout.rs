@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
-use latent_kernels::{Picture, output};
+use latent_kernels::{Picture, output, transpose};
 
 use super::Float;
 
@@ -72,11 +72,7 @@ fn lies_in_order(layout: &Layout, axes: &[usize]) -> bool {
 
 /// `x` with its numbers in row-major order.
 pub(crate) fn rows(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() {
-        x
-    } else {
-        x.to_contiguous()
-    }
+    if x.is_contiguous() { x } else { x.to_contiguous() }
 }
 
 /// The picture `x` with its numbers channels-last and without gaps.
@@ -157,11 +153,7 @@ pub(crate) fn any_order(x: FlexTensor) -> FlexTensor {
 
 /// `x` rearranged to lie in the order in which `like`, of the same shape, lies.
 pub(crate) fn in_order_of<T: Float>(x: FlexTensor, like: &FlexTensor) -> FlexTensor {
-    if like.is_contiguous() {
-        rows(x)
-    } else {
-        pixels::<T>(x)
-    }
+    if like.is_contiguous() { rows(x) } else { pixels::<T>(x) }
 }
 
 /// A tensor over `numbers` that lie in the order in which `like`, of the same shape, lies.
@@ -170,23 +162,5 @@ pub(crate) fn tensor_like<T: Float>(numbers: Vec<T>, like: &FlexTensor) -> FlexT
         tensor(numbers, like.layout().shape().clone())
     } else {
         picture(numbers, dims(like))
-    }
-}
-
-/// `[batch, rows, columns]` → `[batch, columns, rows]`.
-fn transpose<T: Float>(batch: usize, rows: usize, columns: usize, x: &[T], out: &mut [T]) {
-    const TILE: usize = 16;
-    for item in 0..batch {
-        let x = &x[item * rows * columns..][..rows * columns];
-        let out = &mut out[item * rows * columns..][..rows * columns];
-        for top in (0..rows).step_by(TILE) {
-            for left in (0..columns).step_by(TILE) {
-                for j in left..columns.min(left + TILE) {
-                    for i in top..rows.min(top + TILE) {
-                        out[j * rows + i] = x[i * columns + j];
-                    }
-                }
-            }
-        }
     }
 }

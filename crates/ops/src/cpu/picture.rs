@@ -1,13 +1,13 @@
 //! Sums, joins and doublings of pictures, which keep their layout.
 
 use burn::backend::flex::FlexTensor;
-use latent_kernels::{Number, output};
+use latent_kernels::{add, cat_channels, output};
 
 use super::layout::{
     any_order, dims, in_order_of, numbers, picture, pixels, pixels_with_gaps, tensor_like, view,
 };
 use super::operation::{Args, Operation, Saved, given};
-use super::{Float, by_type};
+use super::{Float, by_type, instructions};
 
 /// a + b of one shape, as a lies.
 #[derive(Debug, Clone)]
@@ -20,8 +20,8 @@ impl Operation<2> for Add {
         let a = any_order(given(a));
         by_type!(a.dtype(), T => {
             let b = in_order_of::<T>(given(b), &a);
-            let pairs = numbers::<T>(&a).iter().zip(numbers::<T>(&b));
-            let sums = pairs.map(|(a, b)| T::from_f32(a.to_f32() + b.to_f32())).collect();
+            let mut sums = output::<T>(a.layout().num_elements());
+            add(instructions(), numbers(&a), numbers(&b), &mut sums);
             tensor_like::<T>(sums, &a)
         })
     }
@@ -52,11 +52,8 @@ impl Operation<2> for CatChannels {
         by_type!(a.dtype(), T => {
             let (a, b) = (pixels::<T>(a), pixels::<T>(b));
             let mut out = output::<T>(batch * height * width * (first + second));
-            let (a, b) = (numbers::<T>(&a).chunks_exact(first), numbers::<T>(&b).chunks_exact(second));
-            for (out, (a, b)) in out.chunks_exact_mut(first + second).zip(a.zip(b)) {
-                out[..first].copy_from_slice(a);
-                out[first..].copy_from_slice(b);
-            }
+            let parts = [(numbers::<T>(&a), first), (numbers::<T>(&b), second)];
+            cat_channels(batch * height * width, &parts, &mut out);
             picture(out, [batch, first + second, height, width])
         })
     }
@@ -71,9 +68,9 @@ impl Operation<2> for CatChannels {
         let parts = [(0, first), (first, channels - first)];
         std::array::from_fn(|i| {
             let (start, count) = parts[i];
-            saved.wanted[i].then(
-                || by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count))),
-            )
+            saved.wanted[i].then(|| {
+                by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count)))
+            })
         })
     }
 }
@@ -147,8 +144,5 @@ pub(super) fn undouble<T: Float>(x: &FlexTensor, [height, width]: [usize; 2]) ->
             *sum += value.to_f32();
         }
     }
-    picture(
-        super::layout::from_f32::<T>(sums),
-        [batch, channels, height, width],
-    )
+    picture(super::layout::from_f32::<T>(sums), [batch, channels, height, width])
 }
