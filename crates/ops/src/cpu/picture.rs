@@ -68,9 +68,9 @@ impl Operation<2> for CatChannels {
         let parts = [(0, first), (first, channels - first)];
         std::array::from_fn(|i| {
             let (start, count) = parts[i];
-            saved.wanted[i].then(|| {
-                by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count)))
-            })
+            saved.wanted[i].then(
+                || by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count))),
+            )
         })
     }
 }
@@ -144,5 +144,8 @@ pub(super) fn undouble<T: Float>(x: &FlexTensor, [height, width]: [usize; 2]) ->
             *sum += value.to_f32();
         }
     }
-    picture(super::layout::from_f32::<T>(sums), [batch, channels, height, width])
+    picture(
+        super::layout::from_f32::<T>(sums),
+        [batch, channels, height, width],
+    )
 }
