@@ -7,9 +7,9 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
-    ConvShape, Padding, add, cat_channels, conv2d, crop, geglu, gelu, group_norm, group_norm_silu,
-    group_norm_silu_shifted, layer_norm, linear, multi_head_attention, nearest_2x, quick_gelu,
-    silu, to_picture, to_tokens,
+    ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
+    geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, linear,
+    linear_add, multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
 };
 use latent_testkit::recipe;
 
@@ -200,6 +200,43 @@ fn linear_layers() {
 }
 
 #[test]
+fn sums_and_doublings_inside() {
+    check("linear_add", &[&[2, 5, 7], &[6, 7], &[2, 5, 6]], |i, l| {
+        let residual = take!(i, l, 2, Three);
+        linear_add(take!(i, l, 0, Three), take!(i, l, 1, Two), None, residual)
+    });
+    let shapes: [&[usize]; 4] = [&[2, 3, 5, 6], &[4, 3, 3, 3], &[4], &[2, 4, 3, 3]];
+    check("conv2d_add", &shapes, |i, l| {
+        let (x, weight) = (take!(i, l, 0, Four), take!(i, l, 1, Four));
+        let (bias, residual) = (Some(take!(i, l, 2, One)), take!(i, l, 3, Four));
+        conv2d_add(x, weight, bias, ConvShape::HALVE, Padding::Zero, residual)
+    });
+    for padding in [Padding::Zero, Padding::Circular] {
+        for size in [[8, 6], [7, 5]] {
+            check(
+                "conv2d_doubled",
+                &[&[2, 3, 4, 3], &[2, 3, 3, 3], &[2]],
+                |i, l| {
+                    let (x, weight) = (take!(i, l, 0, Four), take!(i, l, 1, Four));
+                    let bias = take!(i, l, 2, One);
+                    conv2d_doubled(x, weight, Some(bias), padding, size)
+                },
+            );
+            let [x, weight]: [Tensor<4>; 2] = [[2, 3, 4, 3], [2, 3, 3, 3]].map(|shape| {
+                Tensor::from_data(
+                    TensorData::new(numbers("x", &shape), shape),
+                    &Device::flex(),
+                )
+            });
+            let got = conv2d_doubled(x.clone(), weight.clone(), None, padding, size);
+            let x = crop(nearest_2x(x), size);
+            let want = conv2d(x, weight, None, ConvShape::same(3), padding);
+            assert_eq!(got.into_data(), want.into_data());
+        }
+    }
+}
+
+#[test]
 fn convolutions() {
     let shapes = [
         (3, ConvShape::same(3)),
@@ -292,6 +329,9 @@ fn pictures() {
     });
     check("double and crop", &[&[2, 3, 4, 5]], |i, l| {
         crop(nearest_2x(take!(i, l, 0, Four)), [7, 9])
+    });
+    check("average", &[&[2, 3, 5, 6]], |i, l| {
+        average_2x2(take!(i, l, 0, Four))
     });
     check("tokens", &[&[2, 3, 4, 5]], |i, l| {
         to_tokens(take!(i, l, 0, Four))

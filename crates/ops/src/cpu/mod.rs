@@ -27,7 +27,7 @@ pub(crate) use attention::Attention;
 pub(crate) use dense::{Convolution, Linear};
 pub(crate) use norm::{GroupNorm, LayerNorm};
 pub(crate) use operation::{given, run};
-pub(crate) use picture::{Add, CatChannels, Double};
+pub(crate) use picture::{Add, Average, CatChannels, Double};
 pub(crate) use weights::{Packing, bias};
 
 use burn::backend::flex::FlexTensor;
