@@ -21,7 +21,7 @@ mod twin;
 mod weight_gradient;
 mod winograd;
 
-pub use attention::{AttentionShape, Tokens, attention};
+pub use attention::{AttentionShape, Tokens, attention, attention_backward};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};

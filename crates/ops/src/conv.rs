@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, module};
 
 use crate::cpu::{self, input};
 use crate::is_cpu;
+use crate::picture::{crop, nearest_2x};
 
 /// What lies beyond a picture's edges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -75,17 +76,14 @@ pub fn conv2d(
     shape: ConvShape,
     padding: Padding,
 ) -> Tensor<4> {
-    let dtype = x.dtype();
     if is_cpu(&x.device()) {
         let (x, shape, padding) = unwrapped(x, &weight, shape, padding);
-        let operation = cpu::Convolution {
+        let convolution = cpu::Convolution {
             shape,
             padding,
             doubled: None,
         };
-        let bias = bias.and_then(|bias| input(bias, dtype));
-        let inputs = [input(x, dtype), input(weight, dtype), bias, None];
-        return cpu::run(operation, inputs).cast(dtype);
+        return by_kernel(convolution, x, weight, bias, None);
     }
     let [left, right, top, bottom] = shape.padding;
     let mut x = x;
@@ -108,6 +106,67 @@ pub fn conv2d(
     }
     let options = ConvOptions::new([shape.stride; 2], inside, [1, 1], 1);
     module::conv2d(x, weight, bias, options)
+}
+
+/// [`conv2d`] plus `residual`, which has the shape of its output.
+pub fn conv2d_add(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    shape: ConvShape,
+    padding: Padding,
+    residual: Tensor<4>,
+) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        let (x, shape, padding) = unwrapped(x, &weight, shape, padding);
+        let convolution = cpu::Convolution {
+            shape,
+            padding,
+            doubled: None,
+        };
+        return by_kernel(convolution, x, weight, bias, Some(residual));
+    }
+    conv2d(x, weight, bias, shape, padding) + residual
+}
+
+/// [`conv2d`] of `x` twice as large by repetition, cut to `size` (height, width). It keeps the size:
+/// `kernel` is odd and padded as [`ConvShape::same`] does.
+pub fn conv2d_doubled(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    padding: Padding,
+    size: [usize; 2],
+) -> Tensor<4> {
+    let [_, _, kernel, _] = weight.dims();
+    let shape = ConvShape::same(kernel);
+    if !is_cpu(&x.device()) {
+        return conv2d(crop(nearest_2x(x), size), weight, bias, shape, padding);
+    }
+    let [_, _, height, width] = x.dims();
+    let convolution = cpu::Convolution {
+        shape,
+        padding,
+        doubled: Some([size[0].min(2 * height), size[1].min(2 * width)]),
+    };
+    by_kernel(convolution, x, weight, bias, None)
+}
+
+fn by_kernel(
+    convolution: cpu::Convolution,
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let dtype = x.dtype();
+    let inputs = [
+        input(x, dtype),
+        input(weight, dtype),
+        bias.and_then(|bias| input(bias, dtype)),
+        residual.and_then(|residual| input(residual, dtype)),
+    ];
+    cpu::run(convolution, inputs).cast(dtype)
 }
 
 /// What the kernels can also take back: edges that join are put beside the picture first where the

@@ -21,11 +21,8 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let dtype = x.dtype();
     if is_cpu(&x.device()) {
-        let bias = bias.and_then(|bias| input(bias, dtype));
-        let inputs = [input(x, dtype), input(weight, dtype), bias, None];
-        return cpu::run(cpu::Linear, inputs).cast(dtype);
+        return by_kernel(x, weight, bias, None);
     }
     let mut dims = x.dims();
     let [out, width] = weight.dims();
@@ -45,6 +42,35 @@ pub fn linear<const D: usize>(
     };
     dims[D - 1] = out;
     y.reshape(dims)
+}
+
+/// [`linear`] plus `residual`, which has the shape of its output.
+pub fn linear_add<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    residual: Tensor<D>,
+) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return by_kernel(x, weight, bias, Some(residual));
+    }
+    linear(x, weight, bias) + residual
+}
+
+fn by_kernel<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<D>>,
+) -> Tensor<D> {
+    let dtype = x.dtype();
+    let inputs = [
+        input(x, dtype),
+        input(weight, dtype),
+        bias.and_then(|bias| input(bias, dtype)),
+        residual.and_then(|residual| input(residual, dtype)),
+    ];
+    cpu::run(cpu::Linear, inputs).cast(dtype)
 }
 
 /// Rows of a table.

@@ -4,7 +4,8 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::activation::silu;
-use crate::{cpu, is_plain, on_flex};
+use crate::cpu::{self, input};
+use crate::is_cpu;
 
 /// Normalises groups of neighbouring channels to mean zero and variance one, then scales and shifts
 /// each channel (Wu and He, "Group Normalization", 2018). The variance is the biased one.
@@ -20,7 +21,7 @@ pub fn group_norm(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_plain(&x) {
+    if is_cpu(&x.device()) {
         return normalise(x, None, groups, [weight, bias], eps, false);
     }
     let dtype = x.dtype();
@@ -39,7 +40,7 @@ pub fn group_norm_silu(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_plain(&x) {
+    if is_cpu(&x.device()) {
         return normalise(x, None, groups, [weight, bias], eps, true);
     }
     let dtype = x.dtype();
@@ -59,7 +60,7 @@ pub fn group_norm_silu_shifted(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_plain(&x) {
+    if is_cpu(&x.device()) {
         return normalise(x, Some(shift), groups, [weight, bias], eps, true);
     }
     let [batch, channels] = shift.dims();
@@ -77,10 +78,15 @@ fn normalise(
     silu: bool,
 ) -> Tensor<4> {
     let norm = cpu::GroupNorm { groups, eps, silu };
-    let dtype = cpu::compute_type(x.dtype());
-    let shift = shift.map(|shift| cpu::flex(shift.cast(dtype)));
-    let [weight, bias] = [weight, bias].map(|t| cpu::flex(t.cast(dtype)));
-    on_flex(x, |x| norm.forward(x, shift, weight, bias))
+    let dtype = x.dtype();
+    let shift = shift.and_then(|shift| input(shift, dtype));
+    let inputs = [
+        input(x, dtype),
+        input(weight, dtype),
+        input(bias, dtype),
+        shift,
+    ];
+    cpu::run(norm, inputs).cast(dtype)
 }
 
 fn group_norm_f32(
@@ -122,10 +128,9 @@ pub fn layer_norm<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let dtype = x.dtype();
-    if is_plain(&x) {
-        let compute = cpu::compute_type(dtype);
-        let [weight, bias] = [weight, bias].map(|t| cpu::flex(t.cast(compute)));
-        return on_flex(x, |x| cpu::normalise_rows(x, weight, bias, eps));
+    if is_cpu(&x.device()) {
+        let inputs = [input(x, dtype), input(weight, dtype), input(bias, dtype)];
+        return cpu::run(cpu::LayerNorm { eps }, inputs).cast(dtype);
     }
     let x = x.cast(DType::F32);
     let x = x.clone() - x.mean_dim(D - 1);

@@ -9,7 +9,7 @@ use half::bf16;
 use latent_kernels::Tile;
 
 use crate::conv::{ConvShape, Padding};
-use crate::cpu::{self, Convolution, Packing, compute_type, flex, input, wrap_flex};
+use crate::cpu::{self, Convolution, Packing, compute_type, flex, wrap_flex};
 
 /// How weights are stored in a packed layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -61,6 +61,10 @@ pub fn nearest_2x(x: Tensor<4>) -> Tensor<4> {
 /// The mean of squares of four pixels: `[batch, channels, h, w]` → `[batch, channels, h / 2, w /
 /// 2]`.
 pub fn average_2x2(x: Tensor<4>) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        let dtype = x.dtype();
+        return cpu::run(cpu::Average, [input(x, dtype)]).cast(dtype);
+    }
     module::avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
 }
 

@@ -12,9 +12,10 @@ use crate::simd::{self, Kernel, Simd, run};
 /// finite, so that a row that sees no key of a block yet stays a number.
 pub(super) const UNSEEN: f32 = -1e30;
 
-/// From offset 16 − n on: no limit to n lanes, [`UNSEEN`] for the rest.
-pub(super) static LIMITS: [f32; 32] = {
-    let mut limits = [f32::INFINITY; 32];
+/// From offset 16 − n on: no limit to n lanes, [`UNSEEN`] for the rest. From 32 − n on: the other
+/// way round.
+pub(super) static LIMITS: [f32; 48] = {
+    let mut limits = [f32::INFINITY; 48];
     let mut i = 16;
     while i < 32 {
         limits[i] = UNSEEN;
@@ -23,12 +24,12 @@ pub(super) static LIMITS: [f32; 32] = {
     limits
 };
 
-/// Keys that are taken at once.
+/// Keys that are taken at once, where a block has so many packed copies of `width` channels.
 ///
-/// A block's keys and values should stay in the second-level cache while rows of queries go by, and
-/// what is summed is scaled once per block. It depends on nothing that a result may not depend on.
-pub(super) fn key_block<T: Number>(width: usize) -> usize {
-    let fits = (512 << 10) / (2 * size_of::<T>() * width.max(1));
+/// A block should stay in the second-level cache while rows of queries go by, and what is summed is
+/// scaled once per block. The size depends on nothing that a result may not depend on.
+pub(super) fn block_size<T: Number>(width: usize, copies: usize) -> usize {
+    let fits = (512 << 10) / (copies * size_of::<T>() * width.max(1));
     (fits / 128 * 128).clamp(128, 512)
 }
 
@@ -78,7 +79,7 @@ pub(super) fn forward<T: Number>(
         return;
     }
     let units = Units::of(cpu);
-    let block = key_block::<T>(shape.width);
+    let block = block_size::<T>(shape.width, 2);
     // A scale of zero makes all scores alike, as zero queries do.
     let (factor, sign) = if shape.scale == 0.0 {
         (1.0, 0.0)

@@ -72,7 +72,11 @@ fn lies_in_order(layout: &Layout, axes: &[usize]) -> bool {
 
 /// `x` with its numbers in row-major order.
 pub(crate) fn rows(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() { x } else { x.to_contiguous() }
+    if x.is_contiguous() {
+        x
+    } else {
+        x.to_contiguous()
+    }
 }
 
 /// The picture `x` with its numbers channels-last and without gaps.
@@ -153,7 +157,11 @@ pub(crate) fn any_order(x: FlexTensor) -> FlexTensor {
 
 /// `x` rearranged to lie in the order in which `like`, of the same shape, lies.
 pub(crate) fn in_order_of<T: Float>(x: FlexTensor, like: &FlexTensor) -> FlexTensor {
-    if like.is_contiguous() { rows(x) } else { pixels::<T>(x) }
+    if like.is_contiguous() {
+        rows(x)
+    } else {
+        pixels::<T>(x)
+    }
 }
 
 /// A tensor over `numbers` that lie in the order in which `like`, of the same shape, lies.

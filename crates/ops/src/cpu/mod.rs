@@ -17,16 +17,17 @@ mod attention;
 mod dense;
 pub(crate) mod layout;
 mod norm;
+mod norm_gradient;
 mod operation;
 mod picture;
 mod weights;
 
-pub(crate) use activation::{activate, gate};
-pub(crate) use attention::attend;
+pub(crate) use activation::{Activate, Gate};
+pub(crate) use attention::Attention;
 pub(crate) use dense::{Convolution, Linear};
-pub(crate) use norm::{GroupNorm, normalise_rows};
+pub(crate) use norm::{GroupNorm, LayerNorm};
 pub(crate) use operation::{given, run};
-pub(crate) use picture::{Add, CatChannels, Double};
+pub(crate) use picture::{Add, Average, CatChannels, Double};
 pub(crate) use weights::{Packing, bias};
 
 use burn::backend::flex::FlexTensor;

@@ -1,10 +1,12 @@
 //! Sums, joins and doublings of pictures, which keep their layout.
 
 use burn::backend::flex::FlexTensor;
-use latent_kernels::{add, cat_channels, output};
+use latent_kernels::{
+    Pool2x2, add, cat_channels, output, pool2x2, pool2x2_backward, split_channels,
+};
 
 use super::layout::{
-    any_order, dims, in_order_of, numbers, picture, pixels, pixels_with_gaps, tensor_like, view,
+    any_order, dims, from_f32, in_order_of, numbers, picture, pixels, tensor_like,
 };
 use super::operation::{Args, Operation, Saved, given};
 use super::{Float, by_type, instructions};
@@ -63,31 +65,66 @@ impl Operation<2> for CatChannels {
     }
 
     fn backward(&self, saved: Saved<2, usize>, gradient: FlexTensor) -> Args<2> {
-        let [_, channels, ..] = dims::<4>(&gradient);
-        let first = saved.kept;
-        let parts = [(0, first), (first, channels - first)];
-        std::array::from_fn(|i| {
-            let (start, count) = parts[i];
-            saved.wanted[i].then(|| {
-                by_type!(gradient.dtype(), T => dense::<T>(gradient.narrow(1, start, count)))
-            })
+        let [batch, channels, height, width] = dims(&gradient);
+        let (rows, counts) = (batch * height * width, [saved.kept, channels - saved.kept]);
+        by_type!(gradient.dtype(), T => {
+            let gradient = pixels::<T>(gradient);
+            let mut parts = counts.map(|count| output::<T>(rows * count));
+            let [a, b] = &mut parts;
+            let mut whole = [(a.as_mut_slice(), counts[0]), (b.as_mut_slice(), counts[1])];
+            split_channels(rows, numbers(&gradient), &mut whole);
+            let [a, b] = parts;
+            [(a, counts[0]), (b, counts[1])]
+                .map(|(part, count)| Some(picture(part, [batch, count, height, width])))
         })
     }
 }
 
-/// The picture without gaps, channels-last.
-fn dense<T: Float>(x: FlexTensor) -> FlexTensor {
-    let x = pixels_with_gaps::<T>(x);
-    let shape @ [batch, channels, height, width] = dims(&x);
-    let seen = view::<T>(&x);
-    let mut out = output::<T>(shape.iter().product());
-    for (i, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
-        let (b, y, x) = (i / (height * width), i / width % height, i % width);
-        let at = b * seen.batch_stride + y * seen.row_stride + x * seen.pixel_stride;
-        pixel.copy_from_slice(&seen.data[at..at + channels]);
+/// The mean of squares of four pixels; an odd last row or column is left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Average;
+
+impl Operation<1> for Average {
+    /// The shape of x.
+    type Kept = [usize; 4];
+
+    fn forward(&self, [x]: Args<1>, kept: Option<&mut [usize; 4]>) -> FlexTensor {
+        let x = given(x);
+        let shape @ [batch, channels, height, width] = dims(&x);
+        if let Some(kept) = kept {
+            *kept = shape;
+        }
+        let small = [batch, channels, height / 2, width / 2];
+        by_type!(x.dtype(), T => {
+            let x = pixels::<T>(x);
+            let mut out = output::<T>(small.iter().product());
+            pool2x2(instructions(), pool(shape), numbers(&x), &mut out);
+            picture(out, small)
+        })
     }
-    debug_assert_eq!(out.len(), batch * height * width * channels);
-    picture(out, shape)
+
+    fn reads(&self, _: [bool; 1]) -> [bool; 1] {
+        [false]
+    }
+
+    fn backward(&self, saved: Saved<1, [usize; 4]>, gradient: FlexTensor) -> Args<1> {
+        let shape = saved.kept;
+        by_type!(gradient.dtype(), T => {
+            let gradient = pixels::<T>(gradient);
+            let mut out = output::<T>(shape.iter().product());
+            pool2x2_backward(instructions(), pool(shape), numbers(&gradient), &mut out);
+            [Some(picture(out, shape))]
+        })
+    }
+}
+
+fn pool([batch, channels, height, width]: [usize; 4]) -> Pool2x2 {
+    Pool2x2 {
+        batch,
+        height,
+        width,
+        channels,
+    }
 }
 
 /// Each pixel twice in both directions.
@@ -144,5 +181,5 @@ pub(super) fn undouble<T: Float>(x: &FlexTensor, [height, width]: [usize; 2]) ->
             *sum += value.to_f32();
         }
     }
-    picture(super::layout::from_f32::<T>(sums), [batch, channels, height, width])
+    picture(from_f32::<T>(sums), [batch, channels, height, width])
 }

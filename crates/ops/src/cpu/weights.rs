@@ -30,7 +30,11 @@ impl<T: Float> Packing<T> {
     /// The weight of the product that takes the gradient of the output to that of the input.
     pub fn back(weight: FlexTensor) -> Self {
         let size = kernel_size(&weight);
-        Self::Direct(Weight::conv_back(instructions(), numbers(&rows(weight)), size))
+        Self::Direct(Weight::conv_back(
+            instructions(),
+            numbers(&rows(weight)),
+            size,
+        ))
     }
 
     /// A linear layer to `[a, b]` whose output is a·gelu(b).
@@ -43,13 +47,22 @@ impl<T: Float> Packing<T> {
     pub fn winograd(weight: FlexTensor, tile: Tile) -> Self {
         let [out, input, ..] = kernel_size(&weight);
         let weight = rows(weight);
-        Self::Winograd(WinogradWeight::new(instructions(), tile, numbers(&weight), [out, input]))
+        Self::Winograd(WinogradWeight::new(
+            instructions(),
+            tile,
+            numbers(&weight),
+            [out, input],
+        ))
     }
 
     /// A weight `[out, in]` or `[out, in, k, k]`.
     pub fn int8(weight: FlexTensor) -> Self {
         let size = kernel_size(&weight);
-        Self::Int8(Int8Weight::conv(instructions(), numbers::<T>(&rows(weight)), size))
+        Self::Int8(Int8Weight::conv(
+            instructions(),
+            numbers::<T>(&rows(weight)),
+            size,
+        ))
     }
 
     /// Channels of the output.
@@ -61,7 +74,13 @@ impl<T: Float> Packing<T> {
         }
     }
 
-    fn apply(&self, x: &Picture<'_, T>, window: &Window, epilogue: &Epilogue<'_, T>, out: &mut [T]) {
+    fn apply(
+        &self,
+        x: &Picture<'_, T>,
+        window: &Window,
+        epilogue: &Epilogue<'_, T>,
+        out: &mut [T],
+    ) {
         match self {
             Self::Direct(weight) => conv2d(x, weight, window, epilogue, out),
             Self::Winograd(weight) => winograd(x, weight, window, epilogue, out),
