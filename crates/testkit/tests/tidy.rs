@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// crate → the crates of this workspace that it may depend on. `testkit` may stand in anybody's dev-dependencies.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("ops", &[]),
+    ("kernels", &[]),
+    ("ops", &["kernels"]),
+    ("train", &["models", "checkpoint", "diffusion", "text", "ops", "metrics"]),
     ("diffusion", &[]),
     ("text", &[]),
     ("models", &["ops"]),
@@ -23,8 +25,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "checkpoint",
             "text",
             "diffusion",
+            "kernels",
             "ops",
             "pipeline",
+            "train",
             "testkit",
         ],
     ),
