@@ -37,12 +37,14 @@ impl Inputs {
     }
 }
 
-/// One function's case: its inputs' shapes, and the function, which also hands out the inputs that
-/// it made.
+/// Makes the inputs that it uses, hands them out by number, and returns the output.
+type Function<'a, const D: usize> = dyn Fn(&Inputs, &mut dyn FnMut(usize, Leaf)) -> Tensor<D> + 'a;
+
+/// A function, and the shapes of its inputs.
 struct Case<'a, const D: usize> {
     name: &'a str,
     shapes: Vec<Vec<usize>>,
-    function: &'a dyn Fn(&Inputs, &mut dyn FnMut(usize, Leaf)) -> Tensor<D>,
+    function: &'a Function<'a, D>,
 }
 
 /// An input that records gradients, whatever its rank.
