@@ -17,8 +17,7 @@
 //! parameters here (they belong to `models`, which knows names), and burn's `nn` modules (see
 //! `models`).
 
-use burn::backend::flex::FlexTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 mod activation;
 mod attention;
@@ -42,20 +41,6 @@ pub use resize::{Filter, resize};
 /// Whether `device` is the CPU, where some operations are faster written otherwise than on a GPU.
 fn is_cpu(device: &Device) -> bool {
     device.clone().inner() == Device::flex()
-}
-
-/// Whether `x` lies on the CPU and records no gradients, so that kernels without a derivative can be
-/// used.
-fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
-    x.device() == Device::flex()
-}
-
-/// A function of Flex tensors as one of tensors: `x` in the type to compute in, the result in that
-/// of `x`.
-fn on_flex<const D: usize>(x: Tensor<D>, f: impl FnOnce(FlexTensor) -> FlexTensor) -> Tensor<D> {
-    let dtype = x.dtype();
-    let y = f(cpu::flex(x.cast(cpu::compute_type(dtype))));
-    cpu::wrap_flex::<D>(y).cast(dtype)
 }
 
 #[cfg(test)]
