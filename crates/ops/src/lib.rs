@@ -37,7 +37,7 @@ pub use conv::{ConvShape, Padding, conv2d, conv2d_add, conv2d_doubled};
 pub use linear::{embedding, linear, linear_add, nearest_row_picture};
 pub use norm::{group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm};
 pub use packed::{Form, PackedConv, PackedLinear};
-pub use picture::{add, average_2x2, cat_channels, crop, nearest_2x, to_picture, to_tokens};
+pub use picture::{add, average_2x2, cat_channels, crop, fork, nearest_2x, to_picture, to_tokens};
 pub use resize::{Filter, resize};
 
 /// Whether `device` is the CPU, where some operations are faster written otherwise than on a GPU.
