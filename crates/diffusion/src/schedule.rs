@@ -104,9 +104,9 @@ pub const TERMINAL_FLOOR: f64 = 1e-12;
 impl NoiseSchedule {
     /// The schedule a config names, with the reference's rounding (see the module).
     ///
-    /// `zero_terminal_snr` shifts and scales √ᾱ so that the last is exactly 0 (Lin et al. 2305.08891, Algorithm 1), with
-    /// the reference's rounding too. That subtracts nearly equal f32 numbers, so that towards the end the reference's own
-    /// ᾱ carries a relative error of a few 1e-6.
+    /// `zero_terminal_snr` shifts and scales √ᾱ so that the last is exactly 0 (Lin et al. 2305.08891, Algorithm 1). That
+    /// subtracts nearly equal f32 numbers: towards the end the reference's own ᾱ carries a relative error of a few 1e-6,
+    /// which depends on the rounding of its square root.
     ///
     /// # Errors
     /// Fewer than two steps, or a β outside (0, 1).
@@ -302,7 +302,7 @@ fn cumulative_product_f32(values: &[f32]) -> Vec<f32> {
 fn rescale_zero_terminal_snr(alphas: &[f32]) -> Vec<f32> {
     let roots: Vec<f32> = cumulative_product_f32(alphas)
         .into_iter()
-        .map(reference_root)
+        .map(f32::sqrt)
         .collect();
     let (first, last) = (roots[0], roots[roots.len() - 1]);
     let scale = first / (first - last);
@@ -321,20 +321,4 @@ fn rescale_zero_terminal_snr(alphas: &[f32]) -> Vec<f32> {
         })
         .map(|a| 1.0 - (1.0 - a)) // the reference passes through β, which costs a rounding
         .collect()
-}
-
-/// The square root as in the run that the zero-terminal-SNR schedule is compared with.
-///
-/// torch leaves √ to MKL. On an AMD processor MKL refines the processor's own 12-bit estimate, without fused products, and
-/// for about one argument in six the result is the f32 beside the nearest one. Where √ᾱ_t − √ᾱ_T is small that shows: one
-/// unit is up to 3.8e-6 of ᾱ. The estimate is a table inside the processor, so the arguments are listed instead: those of
-/// Stable Diffusion's schedule (t = 956, 977, 979, 987, 989) where the neighbour moves ᾱ by more than 1e-6. Everywhere
-/// else the root is the nearest f32, as it is in torch without MKL.
-fn reference_root(x: f32) -> f32 {
-    let root = x.sqrt();
-    match x.to_bits() {
-        0x3bfc_9092 | 0x3bac_2876 => root.next_up(),
-        0x3bc6_572b | 0x3bc1_bfe0 | 0x3bb0_4cb3 => root.next_down(),
-        _ => root,
-    }
 }

@@ -22,13 +22,14 @@ fn numbers(value: &Value) -> Vec<f64> {
     list.iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-/// Within 1e-6, relative.
-fn assert_close(key: &str, got: &[f64], want: &[f64]) {
+/// Within 1e-6, relative; `allowed` adds to it, by index.
+fn assert_close(key: &str, got: &[f64], want: &[f64], allowed: impl Fn(usize) -> f64) {
     assert_eq!(got.len(), want.len(), "{key}");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let error = (g - w).abs();
+        let tolerance = 1e-6 * w.abs() + allowed(i);
         assert!(
-            error <= 1e-6 * w.abs(),
+            error <= tolerance,
             "{key}[{i}]: {g}, golden {w}, relative {}",
             error / w.abs()
         );
@@ -61,8 +62,8 @@ fn every_golden() {
         };
         let got = match parts[..] {
             ["alphas_cumprod", "scaled_linear", "zero_terminal_snr"] => {
-                let zero = schedule(BetaSchedule::ScaledLinear, true);
-                zero.alphas_cumprod().to_vec()
+                zero_terminal_snr(key, &want);
+                continue;
             }
             ["alphas_cumprod", name] => {
                 let beta = serde_json::from_value(name.into()).unwrap();
@@ -81,8 +82,29 @@ fn every_golden() {
             ["sigmas", "diffusers_beta", _] => spaced(Shape::Beta),
             _ => panic!("a golden without a test: {key}"),
         };
-        assert_close(key, &got, &want);
+        assert_close(key, &got, &want, |_| 0.0);
     }
+}
+
+/// The reference subtracts √ᾱ_T from √ᾱ_t in f32, and its vectorised square root errs by up to 0.52 units in the last
+/// place where ours is correctly rounded, so the two may differ by one unit of √ᾱ_t. That error, doubled by the square,
+/// is allowed beside 1e-6; it matters for the last hundred time steps, at most 4e-6 relative.
+fn zero_terminal_snr(key: &str, want: &[f64]) {
+    let zero = schedule(BetaSchedule::ScaledLinear, true);
+    let plain = sd();
+    let got = zero.alphas_cumprod();
+    assert_eq!(got[999], 0.0);
+    assert_close(key, got, want, |t| {
+        let root = plain.alphas_cumprod()[t].sqrt() as f32;
+        let unit = f64::from(root.next_up()) - f64::from(root);
+        2.0 * want[t].sqrt() * unit
+    });
+    let worst = got[..999]
+        .iter()
+        .zip(want)
+        .map(|(g, w)| (g - w).abs() / w)
+        .fold(0.0, f64::max);
+    assert!(worst < 4e-6, "{worst}");
 }
 
 #[test]

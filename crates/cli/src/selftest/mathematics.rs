@@ -116,10 +116,9 @@ fn philox() -> Result<Worst, Failure> {
 fn schedules() -> Result<Worst, Failure> {
     let table: BTreeMap<String, Vec<f64>> =
         serde_json::from_str(SCHEDULES).map_err(Failure::run)?;
-    let schedule = |beta, zero_terminal_snr| {
-        NoiseSchedule::new(beta, 0.00085, 0.012, 1000, zero_terminal_snr).map_err(Failure::run)
-    };
-    let stable_diffusion = schedule(BetaSchedule::ScaledLinear, false)?;
+    let schedule =
+        |beta| NoiseSchedule::new(beta, 0.00085, 0.012, 1000, false).map_err(Failure::run);
+    let stable_diffusion = schedule(BetaSchedule::ScaledLinear)?;
     let mut worst = Worst::default();
     for (key, want) in &table {
         let curve = |scheduler, steps: &str| {
@@ -134,10 +133,10 @@ fn schedules() -> Result<Worst, Failure> {
             Ok::<_, Failure>(sigmas.values().to_vec())
         };
         let got = match key.split('/').collect::<Vec<_>>()[..] {
-            ["alphas_cumprod", name, ref terminal @ ..] => {
-                let beta = serde_json::from_value(name.into()).map_err(Failure::run)?;
-                let zero_terminal_snr = terminal == ["zero_terminal_snr"];
-                schedule(beta, zero_terminal_snr)?.alphas_cumprod().to_vec()
+            ["alphas_cumprod", name] => {
+                schedule(serde_json::from_value(name.into()).map_err(Failure::run)?)?
+                    .alphas_cumprod()
+                    .to_vec()
             }
             ["sigmas", "karras", steps] => curve(Scheduler::Karras, steps)?,
             ["sigmas", "exponential", steps] => curve(Scheduler::Exponential, steps)?,
