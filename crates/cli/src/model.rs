@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use latent_checkpoint::file::hash::{sha256, short_hash};
+use latent_models::Form;
 use latent_pipeline::{
-    Form, Model, ModelFiles,
+    Model, ModelFiles,
     request::{Dtype, Request},
 };
 

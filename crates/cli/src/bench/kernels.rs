@@ -2,7 +2,7 @@
 
 use half::bf16;
 use latent_kernels::{
-    AttentionShape, Cpu, Epilogue, GroupNormShape, Int8Weight, Number, Picture, Tile, Tokens, Weight, Window,
+    AttentionShape, Cpu, Epilogue, GroupNormParameters, GroupNormShape, Int8Weight, Number, Picture, Tile, Tokens, Weight, Window,
     WinogradWeight, attention, conv2d, conv2d_int8, group_norm, linear, linear_int8, output, peaks, winograd,
 };
 use latent_pipeline::request::Dtype;
@@ -190,11 +190,18 @@ impl Table<'_> {
                 groups: 32,
                 eps: 1e-5,
             };
+            let parameters = GroupNormParameters {
+                weight: &weight,
+                bias: &bias,
+                shift: None,
+                modulation: None,
+                silu: true,
+            };
             let mut out = output::<T>(x.len());
             let what = format!("group norm and SiLU {batch}×{pixels}×{channels}");
             // Eight operations a number: what the definition needs without the exponential.
             self.line(&what, 8 * x.len(), &mut || {
-                group_norm(self.cpu, shape, &x, None, None, &weight, &bias, true, &mut out, None)
+                group_norm(self.cpu, shape, &x, &parameters, &mut out, None)
             });
         }
     }

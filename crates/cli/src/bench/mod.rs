@@ -27,7 +27,7 @@ pub struct Bench {
 
 impl Bench {
     /// Times `run` and prints the line; the median in seconds.
-    fn time(&self, what: &str, dtype: &str, run: &mut dyn FnMut()) -> f64 {
+    fn time(&self, what: &'static str, dtype: &str, run: &mut dyn FnMut()) -> f64 {
         let spinner = screen::spinner(what);
         let seconds = self.seconds(run);
         spinner.finish_and_clear();

@@ -57,7 +57,7 @@ fn types(dtype: Dtype) -> (DType, Form) {
 }
 
 /// Batch 2, so that it is one step with guidance.
-fn step(bench: &Bench, what: &str, config: &UNetConfig, side: usize, dtype: Dtype) -> Result<f64, Failure> {
+fn step(bench: &Bench, what: &'static str, config: &UNetConfig, side: usize, dtype: Dtype) -> Result<f64, Failure> {
     let device = Device::flex();
     let (parameters, form) = types(dtype);
     let unet = fill(config.init(&device), parameters)?.packed(form, [side, side]);
