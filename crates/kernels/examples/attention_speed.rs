@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use half::bf16;
-use latent_kernels::{AttentionShape, Cpu, Number, Tokens, attention};
+use latent_kernels::{AttentionShape, Cpu, Number, Tokens, attention, attention_backward};
 
 /// Queries, keys, heads, width.
 const SHAPES: [[usize; 4]; 9] = [
@@ -40,6 +40,7 @@ fn best(mut work: impl FnMut()) -> f64 {
     best
 }
 
+/// Forward, in floating-point operations of its two products.
 fn speed<T: Number>(cpu: Cpu, [queries, keys, heads, width]: [usize; 4]) -> f64 {
     let channels = heads * width;
     let (q, k, v) = (
@@ -65,13 +66,48 @@ fn speed<T: Number>(cpu: Cpu, [queries, keys, heads, width]: [usize; 4]) -> f64 
     (4 * queries * keys * channels) as f64 / seconds / 1e9
 }
 
+/// Backward, in floating-point operations of the five products that it has at the least.
+fn speed_backward(cpu: Cpu, [queries, keys, heads, width]: [usize; 4]) -> f64 {
+    let channels = heads * width;
+    let (q, grad) = (
+        numbers::<f32>(queries * channels),
+        numbers::<f32>(queries * channels),
+    );
+    let (k, v) = (
+        numbers::<f32>(keys * channels),
+        numbers::<f32>(keys * channels),
+    );
+    let shape = AttentionShape {
+        batch: 1,
+        heads,
+        width,
+        causal: false,
+        scale: 1.0 / (width as f32).sqrt(),
+    };
+    let of = |tokens| [1, tokens, channels];
+    let (tq, tk, tv) = (
+        Tokens::new(&q, of(queries)),
+        Tokens::new(&k, of(keys)),
+        Tokens::new(&v, of(keys)),
+    );
+    let (mut out, mut sums) = (vec![0.0; q.len()], vec![0.0; queries * heads]);
+    attention(cpu, shape, tq, tk, tv, &mut out, Some(&mut sums));
+    let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
+    let seconds = best(|| {
+        attention_backward(
+            cpu, shape, tq, tk, tv, &out, &sums, &grad, &mut dq, &mut dk, &mut dv,
+        );
+    });
+    (10 * queries * keys * channels) as f64 / seconds / 1e9
+}
+
 fn main() {
     let cpu = match std::env::args().nth(1) {
         Some(name) => name.parse().expect("a level"),
         None => Cpu::detect(),
     };
     println!("{}: GFLOP/s", cpu.level());
-    println!("queries keys heads width   bf16 1, 2 threads   f32 1, 2 threads");
+    println!("queries keys heads width   bf16 1, 2 threads   f32 1, 2 threads   f32 backward");
     let pools = [1, 2].map(|n| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build();
         pool.expect("threads")
@@ -79,7 +115,8 @@ fn main() {
     for shape in SHAPES {
         let [a, b] = [0, 1].map(|i| pools[i].install(|| speed::<bf16>(cpu, shape)));
         let [c, d] = [0, 1].map(|i| pools[i].install(|| speed::<f32>(cpu, shape)));
+        let [e, f] = [0, 1].map(|i| pools[i].install(|| speed_backward(cpu, shape)));
         let [q, k, h, w] = shape;
-        println!("{q:7} {k:4} {h:5} {w:5}   {a:6.1} {b:6.1}   {c:6.1} {d:6.1}");
+        println!("{q:7} {k:4} {h:5} {w:5}   {a:6.1} {b:6.1}   {c:6.1} {d:6.1}   {e:6.1} {f:6.1}");
     }
 }
