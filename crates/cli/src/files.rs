@@ -194,14 +194,21 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             args.target.display()
         )));
     };
+    let dtype = match args.dtype {
+        None => None,
+        Some(request::Dtype::F32) => Some(Dtype::F32),
+        Some(request::Dtype::F16) => Some(Dtype::F16),
+        Some(request::Dtype::Bf16) => Some(Dtype::BF16),
+        Some(request::Dtype::Int8) => {
+            return Err(Failure::input(
+                "--dtype int8 is a way to compute, not to store: convert to f16 or bf16 and give generate --dtype int8",
+            ));
+        }
+    };
     let checkpoint = Checkpoint::open(&args.source)?;
     let options = ConvertOptions {
         target,
-        dtype: args.dtype.map(|dtype| match dtype {
-            request::Dtype::F32 => Dtype::F32,
-            request::Dtype::F16 => Dtype::F16,
-            request::Dtype::Bf16 => Dtype::BF16,
-        }),
+        dtype,
         moving_average: args.ema,
         existing: if args.overwrite {
             Existing::Replace

@@ -66,6 +66,29 @@ pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
         .map_err(|e| Failure::run(format!("cannot start {threads} threads: {e}")))
 }
 
+/// The most memory that this process has had at once, in bytes, where it can be told (Linux).
+pub fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Computes with the instruction set that the variable `LATENT_CPU` names, where it is set: for tests and comparisons.
+///
+/// # Errors
+/// A name that is none, or a set this CPU has not.
+pub fn set_instructions() -> Result<(), Failure> {
+    let Some(name) = std::env::var_os("LATENT_CPU") else {
+        return Ok(());
+    };
+    let cpu: latent_kernels::Cpu = name
+        .to_string_lossy()
+        .parse()
+        .map_err(|e| Failure::input(format!("LATENT_CPU: {e}")))?;
+    cpu.choose()
+        .map_err(|_| Failure::run("LATENT_CPU: the instruction set is in use already"))
+}
+
 /// Bytes of memory that can still be had on this machine, where it can be told: Linux, control groups included.
 pub fn free_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();

@@ -8,6 +8,7 @@
 //! defect and where to report it.
 
 mod args;
+mod bench;
 mod failure;
 mod files;
 mod generate;
@@ -28,6 +29,10 @@ use std::{
 
 use args::{Cli, Command};
 use failure::{Failure, INPUT, RUN};
+
+/// Networks allocate and free the same large tensors at every step.
+#[global_allocator]
+static ALLOCATOR: latent_kernels::Recycler = latent_kernels::Recycler::new();
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -97,11 +102,13 @@ fn guarded(cli: &Cli) -> Result<u8, Failure> {
 }
 
 fn run(cli: &Cli) -> Result<u8, Failure> {
+    machine::set_instructions()?;
     match &cli.command {
         Command::Generate(args) => generate::generate(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
+        Command::Bench(args) => bench::bench(args, cli.json),
         Command::Samplers => Ok(names::list(cli.json)),
         Command::Completions { shell } => Ok(names::completions(*shell)),
         Command::Man { folder } => names::man(folder.as_deref()),

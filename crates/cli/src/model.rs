@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use latent_checkpoint::file::hash::{sha256, short_hash};
 use latent_pipeline::{
-    Model, ModelFiles,
+    Form, Model, ModelFiles,
     request::{Dtype, Request},
 };
 
@@ -33,11 +33,15 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
     };
-    let dtype = match request.dtype.unwrap_or(Dtype::F32) {
+    let asked = request.dtype.unwrap_or(Dtype::F32);
+    let dtype = match asked {
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
+        Dtype::Bf16 | Dtype::Int8 => DType::BF16,
     };
+    if asked == Dtype::Int8 && *device != Device::flex() {
+        return Err(Failure::input("--dtype int8 is for the CPU: on a GPU use f16 or bf16"));
+    }
     let bar = screen::bar();
     let (mut model, reports) = Model::open(&files, device, dtype, &mut |part, done, all| {
         bar.set_length(all as u64);
@@ -59,6 +63,12 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         }
     }
     bar.finish_and_clear();
+    let form = if asked == Dtype::Int8 {
+        Form::Int8
+    } else {
+        Form::Plain
+    };
+    let mut model = model.packed(form, request.canvas());
     if request.model.is_none() {
         "latent test model".clone_into(&mut model.name);
     }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use crate::number::Number;
 use crate::simd::Element;
 
 const ALIGN: usize = 64;
@@ -67,6 +68,18 @@ impl<T> DerefMut for Buffer<T> {
         // SAFETY: as above, and access is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
+}
+
+/// `len` numbers for a kernel to write: what they are before that is not said.
+///
+/// Zeroing a tensor first would cost as much time as a cheap kernel takes.
+#[allow(clippy::uninit_vec)]
+pub fn output<T: Number>(len: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, and any bits are a valid f32 or bf16. The kernels write every
+    // number of their output before anything reads it.
+    unsafe { out.set_len(len) };
+    out
 }
 
 /// Bytes in units of a cache line.

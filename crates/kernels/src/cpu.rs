@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// Instruction sets that kernels are written for, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +68,25 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cpu(Level);
 
+/// What [`Cpu::current`] gives; set once.
+static CURRENT: OnceLock<Cpu> = OnceLock::new();
+
 impl Cpu {
+    /// What the program computes with: the highest level of this CPU, unless [`choose`](Self::choose)
+    /// came first. It never changes, since weights are packed for it.
+    pub fn current() -> Self {
+        *CURRENT.get_or_init(Self::detect)
+    }
+
+    /// Makes every later [`current`](Self::current) give `self`: for a program's start.
+    ///
+    /// # Errors
+    ///
+    /// The one in use, where it was asked for or chosen before.
+    pub fn choose(self) -> Result<(), Self> {
+        CURRENT.set(self).map_err(|_| Self::current())
+    }
+
     /// The highest level of this CPU.
     pub fn detect() -> Self {
         Self::every().last().unwrap_or(Self(Level::Portable))

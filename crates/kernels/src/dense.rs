@@ -16,6 +16,9 @@ use crate::packed::Packed;
 use crate::pool::{self, Shared};
 use crate::simd::{self, Kernel, Simd, run};
 
+/// Inputs that are packed at a time.
+const INPUTS: usize = 64;
+
 /// The weight of a linear layer or a convolution, packed for one instruction set.
 #[derive(Debug)]
 pub struct Weight<T> {
@@ -97,15 +100,18 @@ impl<T: Number> Weight<T> {
                 (o < output).then_some(if j < side { o } else { output + o })
             };
             let part = parts[p].get();
-            for j in 0..stride {
-                let Some(o) = source(j) else { continue };
+            // In blocks of inputs, so that what is read and what is written stay in the cache.
+            for start in (0..input).step_by(INPUTS) {
                 for tap in 0..taps {
-                    for i in 0..input {
-                        let k = tap * padded + i;
-                        let to = (k / T::GROUP * stride + j) * T::GROUP + k % T::GROUP;
-                        // SAFETY: k < taps·padded and j < stride, which is the panel's size; each
-                        // panel is written by one job.
-                        unsafe { *part.add(to) = at(o, i, tap) };
+                    for j in 0..stride {
+                        let Some(o) = source(j) else { continue };
+                        for i in start..input.min(start + INPUTS) {
+                            let k = tap * padded + i;
+                            let to = (k / T::GROUP * stride + j) * T::GROUP + k % T::GROUP;
+                            // SAFETY: k < taps·padded and j < stride, which is the panel's size;
+                            // each panel is written by one job.
+                            unsafe { *part.add(to) = at(o, i, tap) };
+                        }
                     }
                 }
             }

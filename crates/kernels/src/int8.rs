@@ -113,10 +113,14 @@ impl<T: Number> Kernel for Quantize<'_, T> {
         }
         let scale = I::largest(most) / 127.0;
         let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
-        for c in 0..n {
-            // The cast saturates, so that a number that is none does no harm.
-            let q = ((*p.add(c)).to_f32() * inverse).round_ties_even() as i32 + 128;
-            *self.out.add(c) = q as u8;
+        let (inverse, zero) = (I::splat(inverse), I::splat(128.0));
+        let (least, top) = (I::splat(0.0), I::splat(255.0));
+        for c in (0..n).step_by(I::LANES) {
+            let count = (n - c).min(I::LANES);
+            let q = I::round(I::fma(T::get_part::<I>(p.add(c), count), inverse, zero));
+            // Within range, so that a number that is none does no harm.
+            let q = I::min(I::max(q, least), top);
+            I::store_u8_part(self.out.add(c), q, count);
         }
         scale
     }

@@ -38,6 +38,7 @@ impl Number for f32 {
         x
     }
 
+    #[inline(always)]
     fn to_f32(self) -> f32 {
         self
     }
@@ -58,7 +59,8 @@ impl Number for bf16 {
         bf16::from_f32(x)
     }
 
+    #[inline(always)]
     fn to_f32(self) -> f32 {
-        bf16::to_f32(self)
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 }

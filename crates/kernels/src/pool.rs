@@ -42,3 +42,20 @@ impl<T> Shared<T> {
         self.0
     }
 }
+
+/// Runs `job` on every range of at most `size` out of `0..len`, as [`each`] does. The ranges depend
+/// on nothing else, so that what is summed within one is summed alike on any number of threads.
+pub(crate) fn each_range(
+    len: usize,
+    size: usize,
+    job: impl Fn(std::ops::Range<usize>) + Send + Sync,
+) {
+    each(len.div_ceil(size), |i| {
+        job(i * size..len.min((i + 1) * size))
+    });
+}
+
+/// How many rows of `width` numbers make up some `numbers` numbers.
+pub(crate) fn rows_in(numbers: usize, width: usize) -> usize {
+    (numbers / width.max(1)).max(1)
+}

@@ -39,22 +39,10 @@ impl Tile {
     fn inputs(self) -> usize {
         self.outputs() + 2
     }
-
-    /// The transform of a row of three weights.
-    fn weights(self, [a, b, c]: [f32; 3]) -> [f32; 6] {
-        match self {
-            Self::Two => [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c, 0.0, 0.0],
-            Self::Four => [
-                a / 4.0,
-                -(a + b + c) / 6.0,
-                -(a - b + c) / 6.0,
-                (a + 2.0 * b + 4.0 * c) / 24.0,
-                (a - 2.0 * b + 4.0 * c) / 24.0,
-                c,
-            ],
-        }
-    }
 }
+
+/// Inputs that are packed at a time, so that what is written stays in the cache.
+const INPUTS: usize = 64;
 
 /// The transformed weight of a 3×3 convolution.
 #[derive(Debug)]
@@ -68,51 +56,37 @@ impl<T: Number> WinogradWeight<T> {
     /// From a weight `[output, input, 3, 3]`.
     pub fn new(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
         assert_eq!(weight.len(), output * input * 9, "a weight's length");
-        Self::pack(cpu, tile, [output, input], |o, i, tap| {
-            weight[(o * input + i) * 9 + tap].to_f32()
-        })
+        Self::pack(cpu, tile, [output, input], weight, false)
     }
 
     /// For the gradient of the input, as [`Weight::conv_back`](crate::Weight::conv_back).
     pub fn back(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
         assert_eq!(weight.len(), output * input * 9, "a weight's length");
-        Self::pack(cpu, tile, [input, output], |o, i, tap| {
-            weight[(i * input + o) * 9 + 8 - tap].to_f32()
-        })
+        Self::pack(cpu, tile, [input, output], weight, true)
     }
 
-    fn pack(
-        cpu: Cpu,
-        tile: Tile,
-        [output, input]: [usize; 2],
-        at: impl Fn(usize, usize, usize) -> f32 + Sync,
-    ) -> Self {
-        let side = tile.inputs();
-        let mut packed = Packed::<T>::zeros(cpu, side * side, input, output);
-        let (panels, width) = (packed.panels(), packed.width);
-        let strides: Vec<_> = (0..panels).map(|p| packed.stride(p)).collect();
+    fn pack(cpu: Cpu, tile: Tile, [output, input]: [usize; 2], weight: &[T], turned: bool) -> Self {
+        let places = tile.inputs().pow(2);
+        let mut packed = Packed::<T>::zeros(cpu, places, input, output);
+        let panels = packed.panels();
         let mut parts = Vec::new();
         for p in 0..panels {
-            for place in 0..side * side {
+            for place in 0..places {
                 parts.push(Shared::new(packed.panel_mut(place, p)));
             }
         }
         pool::each(panels, |p| {
-            let parts = &parts[p * side * side..][..side * side];
-            for j in 0..strides[p].min(output - p * width) {
-                for i in 0..input {
-                    let tap = |y: usize, x: usize| at(p * width + j, i, 3 * y + x);
-                    let rows = [0, 1, 2].map(|y| tile.weights([tap(y, 0), tap(y, 1), tap(y, 2)]));
-                    let to = (i / T::GROUP * strides[p] + j) * T::GROUP + i % T::GROUP;
-                    for x in 0..side {
-                        let column = tile.weights([rows[0][x], rows[1][x], rows[2][x]]);
-                        for (y, value) in column[..side].iter().enumerate() {
-                            // SAFETY: i < input and j < the panel's columns; one job a panel.
-                            unsafe { *parts[y * side + x].get().add(to) = T::from_f32(*value) };
-                        }
-                    }
-                }
-            }
+            let job = PackPanel {
+                weight,
+                turned,
+                tile,
+                output,
+                input,
+                first: p * packed.width,
+                stride: packed.stride(p),
+                parts: &parts[p * places..][..places],
+            };
+            run(cpu, job);
         });
         Self {
             packed,
@@ -130,6 +104,103 @@ impl<T: Number> WinogradWeight<T> {
     pub fn bytes(&self) -> usize {
         self.packed.bytes()
     }
+}
+
+/// The weights of one panel of outputs, transformed.
+struct PackPanel<'a, T> {
+    weight: &'a [T],
+    /// Taps turned round, outputs and inputs exchanged.
+    turned: bool,
+    tile: Tile,
+    output: usize,
+    input: usize,
+    first: usize,
+    stride: usize,
+    /// The panel at each place.
+    parts: &'a [Shared<T>],
+}
+
+impl<T: Number> Kernel for PackPanel<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
+        let columns = self.stride.min(self.output - self.first);
+        // In blocks of inputs, so that what is written stays in the cache.
+        for start in (0..self.input).step_by(INPUTS) {
+            for j in 0..columns {
+                for i in (start..self.input.min(start + INPUTS)).step_by(I::LANES) {
+                    match self.tile {
+                        Tile::Two => self.some::<I, 4>(j, i),
+                        Tile::Four => self.some::<I, 6>(j, i),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// More than any vector's lanes.
+const MOST_LANES: usize = 16;
+
+impl<T: Number> PackPanel<'_, T> {
+    /// Output `j` of the panel, a vector of inputs from `i` on.
+    #[inline(always)]
+    unsafe fn some<I: Simd, const A: usize>(&self, j: usize, i: usize) {
+        let count = I::LANES.min(self.input - i);
+        let mut taps = [[0f32; MOST_LANES]; 9];
+        for l in 0..count {
+            let (o, i) = (self.first + j, i + l);
+            let at = if self.turned {
+                i * self.output + o
+            } else {
+                o * self.input + i
+            };
+            for tap in 0..9 {
+                let from = if self.turned { 8 - tap } else { tap };
+                taps[tap][l] = (*self.weight.as_ptr().add(at * 9 + from)).to_f32();
+            }
+        }
+        let rows: [[I::F; A]; 3] = std::array::from_fn(|y| {
+            weight_row::<I, A>(std::array::from_fn(|x| I::load(taps[3 * y + x].as_ptr())))
+        });
+        for x in 0..A {
+            let column = weight_row::<I, A>([rows[0][x], rows[1][x], rows[2][x]]);
+            for (y, v) in column.iter().enumerate() {
+                let mut values = [T::ZERO; MOST_LANES];
+                T::put::<I>(values.as_mut_ptr(), *v);
+                let part = self.parts[y * A + x].get();
+                for group in 0..count.div_ceil(T::GROUP) {
+                    let to = ((i / T::GROUP + group) * self.stride + j) * T::GROUP;
+                    let from = values.as_ptr().add(group * T::GROUP);
+                    std::ptr::copy_nonoverlapping(from, part.add(to), T::GROUP);
+                }
+            }
+        }
+    }
+}
+
+/// G·g of a row of three weights.
+#[inline(always)]
+unsafe fn weight_row<I: Isa, const A: usize>([a, b, c]: [I::F; 3]) -> [I::F; A] {
+    let mut r = [a; A];
+    let times = |x: I::F, by: f32| I::mul(x, I::splat(by));
+    if A == 4 {
+        let ends = I::add(a, c);
+        r[1] = times(I::add(ends, b), 0.5);
+        r[2] = times(I::sub(ends, b), 0.5);
+        r[3] = c;
+    } else {
+        let (ends, far) = (I::add(a, c), I::fma(I::splat(4.0), c, a));
+        let twice = I::add(b, b);
+        r[0] = times(a, 0.25);
+        r[1] = times(I::add(ends, b), -1.0 / 6.0);
+        r[2] = times(I::sub(ends, b), -1.0 / 6.0);
+        r[3] = times(I::add(far, twice), 1.0 / 24.0);
+        r[4] = times(I::sub(far, twice), 1.0 / 24.0);
+        r[5] = c;
+    }
+    r
 }
 
 /// [`conv2d`](crate::conv2d) with a transformed weight: 3×3, stride and dilation one.

@@ -187,13 +187,13 @@ impl Layer {
         let k = attention.k_proj.forward(h.clone());
         let v = attention.v_proj.forward(h);
         let h = ops::multi_head_attention(q, k, v, attention.heads, true);
-        let x = x + attention.out_proj.forward(h);
+        let x = attention.out_proj.forward_add(h, x);
         let h = self.mlp.fc1.forward(self.layer_norm2.forward(x.clone()));
         let h = match self.mlp.activation {
             Activation::QuickGelu => ops::quick_gelu(h),
             Activation::Gelu => ops::gelu(h),
         };
-        x + self.mlp.fc2.forward(h)
+        self.mlp.fc2.forward_add(h, x)
     }
 }
 

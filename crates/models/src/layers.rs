@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
-use latent_ops::{self as ops, ConvShape, Padding};
+use latent_ops::{self as ops, ConvShape, Form, PackedConv, PackedLinear, Padding};
 
 /// A parameter of zeros that allocates nothing until it is read; loading replaces it unread.
 pub(crate) fn parameter<const D: usize>(device: &Device, shape: [usize; D]) -> Param<Tensor<D>> {
@@ -15,6 +15,17 @@ pub(crate) fn parameter<const D: usize>(device: &Device, shape: [usize; D]) -> P
     )
 }
 
+/// In the place of a parameter whose values now lie in another form.
+fn packed_away<const D: usize>(param: &Param<Tensor<D>>) -> Param<Tensor<D>> {
+    Param::uninitialized(
+        param.id,
+        |_, _| panic!("a packed network's weights can no longer be read"),
+        param.lazy_device(),
+        false,
+        param.lazy_shape(),
+    )
+}
+
 /// y = x·Wᵀ + b.
 #[derive(Module, Debug)]
 pub struct Linear {
@@ -22,6 +33,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    packed: Option<PackedLinear>,
 }
 
 impl Linear {
@@ -30,6 +43,7 @@ impl Linear {
         Self {
             weight: parameter(device, [output, input]),
             bias: bias.then(|| parameter(device, [output])),
+            packed: None,
         }
     }
 
@@ -37,7 +51,45 @@ impl Linear {
     ///
     /// `[…, in]` → `[…, out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        match &self.packed {
+            Some(packed) => packed.forward(x, None),
+            None => ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val)),
+        }
+    }
+
+    /// [`forward`](Self::forward) plus `residual`.
+    ///
+    /// # Shapes
+    ///
+    /// x `[…, in]`, residual `[…, out]` → `[…, out]`
+    pub fn forward_add<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => packed.forward(x, Some(residual)),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::linear_add(x, self.weight.val(), bias, residual)
+            }
+        }
+    }
+
+    /// a·gelu(b) of the halves [a, b] of [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    ///
+    /// `[…, in]` → `[…, out / 2]`
+    pub fn forward_geglu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => packed.forward(x, None),
+            None => ops::geglu(self.forward(x)),
+        }
+    }
+
+    pub(crate) fn pack(&mut self, form: Form, gated: bool) {
+        let bias = self.bias.as_ref().map(Param::val);
+        self.packed = PackedLinear::new(self.weight.val(), bias, form, gated);
+        if self.packed.is_some() {
+            self.weight = packed_away(&self.weight);
+        }
     }
 }
 
@@ -50,6 +102,8 @@ pub struct Conv2d {
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     shape: ConvShape,
+    #[module(skip)]
+    packed: Option<PackedConv>,
 }
 
 impl Conv2d {
@@ -70,6 +124,7 @@ impl Conv2d {
             weight: parameter(device, [output, input, kernel, kernel]),
             bias: Some(parameter(device, [output])),
             shape,
+            packed: None,
         }
     }
 
@@ -77,8 +132,45 @@ impl Conv2d {
     ///
     /// `[batch, in, height, width]` → `[batch, out, height / stride, width / stride]`
     pub fn forward(&self, x: Tensor<4>, padding: Padding) -> Tensor<4> {
+        match &self.packed {
+            Some(packed) => packed.forward(x, self.shape, padding, None, None),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::conv2d(x, self.weight.val(), bias, self.shape, padding)
+            }
+        }
+    }
+
+    /// [`forward`](Self::forward) plus `residual`, which has its shape.
+    pub fn forward_add(&self, x: Tensor<4>, padding: Padding, residual: Tensor<4>) -> Tensor<4> {
+        match &self.packed {
+            Some(packed) => packed.forward(x, self.shape, padding, None, Some(residual)),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::conv2d_add(x, self.weight.val(), bias, self.shape, padding, residual)
+            }
+        }
+    }
+
+    /// [`forward`](Self::forward) of `x` twice as large by repetition, cut to `size` (height, width).
+    pub fn forward_doubled(&self, x: Tensor<4>, padding: Padding, size: [usize; 2]) -> Tensor<4> {
+        match &self.packed {
+            Some(packed) => packed.forward(x, self.shape, padding, Some(size), None),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::conv2d_doubled(x, self.weight.val(), bias, padding, size)
+            }
+        }
+    }
+
+    /// For pictures of about `pixels` pixels.
+    pub(crate) fn pack(&mut self, form: Form, pixels: usize) {
         let bias = self.bias.as_ref().map(Param::val);
-        ops::conv2d(x, self.weight.val(), bias, self.shape, padding)
+        let (weight, shape) = (self.weight.val(), self.shape);
+        self.packed = PackedConv::new(weight, bias, shape, form, pixels);
+        if self.packed.is_some() {
+            self.weight = packed_away(&self.weight);
+        }
     }
 }
 
@@ -121,6 +213,16 @@ impl GroupNorm {
     /// What is added to the variance.
     pub(crate) fn eps(&self) -> f64 {
         self.eps
+    }
+
+    /// [`forward_silu`](Self::forward_silu) of x + shift.
+    ///
+    /// # Shapes
+    ///
+    /// x `[batch, channels, height, width]`, shift `[batch, channels]` → as x
+    pub fn forward_silu_shifted(&self, x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        ops::group_norm_silu_shifted(x, shift, self.groups, weight, bias, self.eps)
     }
 
     /// [`forward`](Self::forward), then SiLU.

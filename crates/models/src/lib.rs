@@ -21,12 +21,13 @@ pub mod clip;
 pub mod error;
 pub mod layers;
 pub mod named;
+mod pack;
 pub mod params;
 pub mod unet;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
 pub use clip::{ClipText, ClipTextConfig};
 pub use error::{ConfigError, ParameterError};
-pub use latent_ops::Padding;
+pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};
-pub use unet::{UNet, UNetConfig};
+pub use unet::{ContextStates, UNet, UNetConfig};

@@ -161,6 +161,7 @@ impl Drawing<'_> {
             needs_unconditional: self.sampler.needs_unconditional(),
             calls: (0, calls),
             unconditional: None,
+            prepared: Vec::new(),
         };
         let mut stopped = false;
         let mut on_step = |step: Step<'_>| {

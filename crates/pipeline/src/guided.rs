@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use latent_diffusion::guidance::{cfg_many, dynamic_threshold, rescale};
 use latent_diffusion::{self as diffusion, Denoise, NoiseSchedule, Prediction, Sigmas};
-use latent_models::UNet;
+use latent_models::{ContextStates, UNet};
 
 /// What the network is told about one step, the same for every picture of a batch.
 #[derive(Debug, Clone)]
@@ -27,11 +27,24 @@ pub struct Track {
 }
 
 impl Track {
-    fn at(&self, call: usize) -> &Tensor<3> {
-        let held = self.contexts.iter().find(|c| call < c.until);
-        let context = held.or(self.contexts.last());
-        &context.expect("a track has at least one context").tokens
+    /// The context in force, numbered within all tracks; this is track number `track`.
+    fn at(&self, track: usize, call: usize) -> Seen<'_> {
+        let last = self.contexts.len() - 1;
+        let held = self.contexts.iter().position(|c| call < c.until);
+        let place = held.unwrap_or(last);
+        Seen {
+            name: (track, place),
+            tokens: &self.contexts[place].tokens,
+        }
     }
+}
+
+/// A context of one network call.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    /// Which track, and which of its contexts.
+    name: (usize, usize),
+    tokens: &'a Tensor<3>,
 }
 
 /// How far, when and how the conditional prediction is followed.
@@ -101,7 +114,18 @@ pub struct Guided<'a> {
     pub calls: (usize, usize),
     /// The unconditional x̂₀ of the latest call.
     pub unconditional: Option<Tensor<4>>,
+    /// What the network made of the contexts of the latest calls.
+    pub prepared: Vec<Prepared>,
 }
+
+/// What the network made of some contexts for a whole batch.
+pub struct Prepared {
+    contexts: Vec<(usize, usize)>,
+    states: ContextStates,
+}
+
+/// More than the passes of one call with contexts of different lengths, so that none is made twice.
+const MOST_PREPARED: usize = 8;
 
 impl Guided<'_> {
     fn timestep(&self, sigma: f64) -> f64 {
@@ -112,7 +136,7 @@ impl Guided<'_> {
     }
 
     /// The network's raw output for each context. Contexts of one length run as one batch, others by themselves.
-    fn predict(&self, x: &Tensor<4>, t: f64, contexts: &[&Tensor<3>]) -> Vec<Tensor<4>> {
+    fn predict(&mut self, x: &Tensor<4>, t: f64, contexts: &[Seen<'_>]) -> Vec<Tensor<4>> {
         let batch = x.dims()[0];
         let input = match &self.concat {
             Some(extra) => {
@@ -121,24 +145,42 @@ impl Guided<'_> {
             }
             None => x.clone(),
         };
-        let tokens = contexts[0].dims()[1];
-        if contexts.iter().any(|c| c.dims()[1] != tokens) {
-            return contexts
-                .iter()
-                .flat_map(|c| self.predict(x, t, &[c]))
-                .collect();
+        let tokens = contexts[0].tokens.dims()[1];
+        if contexts.iter().any(|c| c.tokens.dims()[1] != tokens) {
+            let mut outputs = Vec::with_capacity(contexts.len());
+            for &context in contexts {
+                outputs.extend(self.predict(x, t, &[context]));
+            }
+            return outputs;
         }
         let n = contexts.len();
-        let spread = contexts.iter().map(|c| {
-            let [_, tokens, width] = c.dims();
-            (*c).clone().expand([batch, tokens, width])
-        });
-        let context = Tensor::cat(spread.collect(), 0);
         let time = Tensor::from_floats(vec![t as f32; batch * n].as_slice(), &x.device());
-        let out = self
-            .unet
-            .forward(Tensor::cat(vec![input; n], 0), time, Some(context), None);
-        out.chunk(n, 0)
+        let unet = self.unet;
+        let states = self.prepare(contexts, batch);
+        let input = Tensor::cat(vec![input; n], 0);
+        unet.forward_with(input, time, states, None).chunk(n, 0)
+    }
+
+    /// The states of contexts of one length, made at their first call. A run has one batch size.
+    fn prepare(&mut self, contexts: &[Seen<'_>], batch: usize) -> &ContextStates {
+        let names: Vec<_> = contexts.iter().map(|c| c.name).collect();
+        let known = self.prepared.iter().position(|p| p.contexts == names);
+        let place = known.unwrap_or_else(|| {
+            let spread = contexts.iter().map(|c| {
+                let [_, tokens, width] = c.tokens.dims();
+                c.tokens.clone().expand([batch, tokens, width])
+            });
+            let states = self.unet.context(Tensor::cat(spread.collect(), 0));
+            if self.prepared.len() == MOST_PREPARED {
+                self.prepared.remove(0);
+            }
+            self.prepared.push(Prepared {
+                contexts: names,
+                states,
+            });
+            self.prepared.len() - 1
+        });
+        &self.prepared[place].states
     }
 
     fn guided(&self) -> bool {
@@ -157,13 +199,13 @@ impl Denoise for Guided<'_> {
         let guided = self.guided();
         let with_negative = guided || self.needs_unconditional;
         let mut contexts = Vec::with_capacity(1 + self.positive.len());
-        contexts.extend(with_negative.then(|| self.negative.at(call)));
-        contexts.extend(self.positive.iter().map(|p| p.at(call)));
+        let (negative, positive) = (self.negative, self.positive);
+        contexts.extend(with_negative.then(|| negative.at(0, call)));
+        contexts.extend(positive.iter().enumerate().map(|(i, p)| p.at(1 + i, call)));
 
         let input = x.clone() * self.prediction.c_in(sigma);
-        let mut outputs = self
-            .predict(&input, self.timestep(sigma), &contexts)
-            .into_iter();
+        let t = self.timestep(sigma);
+        let mut outputs = self.predict(&input, t, &contexts).into_iter();
         let unconditional = if with_negative { outputs.next() } else { None };
         let parts: Vec<_> = outputs
             .zip(self.positive.iter().map(|p| p.weight))

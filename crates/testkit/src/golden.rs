@@ -42,6 +42,8 @@ files! {
     profiles = "profiles.safetensors";
     /// Whole pipelines of the tiny model.
     pipelines = "pipelines.safetensors";
+    /// Ten AdamW steps of the tiny U-Net: `losses`, and the first step's gradients as `norm/…` and strided `grad/…`.
+    training_unet = "training_unet.safetensors";
 }
 
 impl Golden {

@@ -34,8 +34,13 @@ fn splitmix64(x: u64) -> u64 {
 
 /// The numbers of the stream called `name`, in [-1, 1).
 pub fn uniform(name: &str, seed: u64) -> impl Iterator<Item = f64> {
+    uniform_from(name, seed, 0)
+}
+
+/// The same from number `first` on.
+pub fn uniform_from(name: &str, seed: u64, first: u64) -> impl Iterator<Item = f64> {
     let start = fnv1a64(name).wrapping_add(seed.wrapping_mul(GOLDEN_RATIO));
-    (0u64..).map(move |i| (splitmix64(start.wrapping_add(i)) >> 40) as f64 / 8_388_608.0 - 1.0)
+    (first..).map(move |i| (splitmix64(start.wrapping_add(i)) >> 40) as f64 / 8_388_608.0 - 1.0)
 }
 
 /// A parameter of that published name and shape, as the f16 values a checkpoint would store.

@@ -51,6 +51,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Check this build on this machine against embedded results of the reference implementations.
     Selftest(SelftestArgs),
+    /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.
+    Bench(BenchArgs),
     /// List the names of samplers and schedulers.
     Samplers,
     /// Print a completion script for a shell.
@@ -111,6 +113,40 @@ pub struct SelftestArgs {
     /// Threads of the CPU; all of them where this is left out.
     #[arg(short, long)]
     pub threads: Option<usize>,
+}
+
+/// `latent bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// What to time; everything where this is left out.
+    #[arg(value_enum)]
+    pub what: Vec<Benchmark>,
+    /// The number type of the networks. Training is in f32.
+    #[arg(long, default_value = "f32", value_parser = choice::ChoiceParser::<latent_pipeline::request::Dtype>::new())]
+    pub dtype: latent_pipeline::request::Dtype,
+    /// Timed runs of each, after one that is not timed; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// Threads of the CPU; all of them where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+}
+
+/// What `latent bench` can time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Benchmark {
+    /// Each shape of the networks by itself: rate, and share of the measured peak.
+    Kernels,
+    /// A step of the U-Net with guidance: batch 2, 64×64 latent.
+    Unet,
+    /// The decoder to 512×512.
+    Vae,
+    /// The text encoder: two texts of 77 tokens.
+    Text,
+    /// A training step of a U-Net of width 128: batch 4, 32×32 latent.
+    Train,
+    /// A step with guidance of a U-Net of 20 million parameters: 16×16 latent.
+    Small,
 }
 
 impl Cli {

@@ -222,4 +222,12 @@ impl Int8 for Avx2 {
     unsafe fn float(n: __m256i) -> __m256 {
         _mm256_cvtepi32_ps(n)
     }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: __m256, n: usize) {
+        let mut numbers = [0f32; 8];
+        Self::store(numbers.as_mut_ptr(), v);
+        for (i, x) in numbers.iter().enumerate().take(n) {
+            *p.add(i) = *x as u8;
+        }
+    }
 }

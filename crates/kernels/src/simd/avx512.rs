@@ -239,6 +239,11 @@ impl Int8 for Avx512 {
     unsafe fn float(n: __m512i) -> __m512 {
         _mm512_cvtepi32_ps(n)
     }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: __m512, n: usize) {
+        let bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(v));
+        _mm_mask_storeu_epi8(p.cast(), first(n), bytes)
+    }
 }
 
 impl Int8 for Avx512Bf16 {
@@ -255,5 +260,10 @@ impl Int8 for Avx512Bf16 {
     #[inline(always)]
     unsafe fn float(n: __m512i) -> __m512 {
         _mm512_cvtepi32_ps(n)
+    }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: __m512, n: usize) {
+        let bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(v));
+        _mm_mask_storeu_epi8(p.cast(), first(n), bytes)
     }
 }

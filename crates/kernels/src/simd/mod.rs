@@ -110,6 +110,8 @@ pub trait Int8: Isa {
     unsafe fn mac_int(acc: Self::N, a: *const u8, b: *const i8) -> Self::N;
     /// As f32.
     unsafe fn float(n: Self::N) -> Self::F;
+    /// Stores the first `n` ≤ `LANES` numbers, whole ones within 0..=255, as u8.
+    unsafe fn store_u8_part(p: *mut u8, v: Self::F, n: usize);
 }
 
 /// Products of `T` summed in f32 by instruction set `Self`.

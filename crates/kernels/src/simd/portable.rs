@@ -170,4 +170,10 @@ impl Int8 for Portable {
     unsafe fn float(n: [i32; N]) -> V {
         map(|i| n[i] as f32)
     }
+    #[inline(always)]
+    unsafe fn store_u8_part(p: *mut u8, v: V, n: usize) {
+        for (i, x) in v.iter().enumerate().take(n) {
+            *p.add(i) = *x as u8;
+        }
+    }
 }

@@ -273,7 +273,8 @@ impl Decoder {
         for block in &self.up_blocks {
             h = level(&block.resnets, &block.attentions, h, padding);
             for up in &block.upsamplers {
-                h = up.conv.forward(ops::nearest_2x(h), padding);
+                let [_, _, height, width] = h.dims();
+                h = up.conv.forward_doubled(h, padding, [2 * height, 2 * width]);
             }
         }
         self.conv_out
@@ -310,7 +311,7 @@ impl Autoencoder {
 
     /// The type that the network computes in: that of its parameters.
     pub fn dtype(&self) -> DType {
-        self.decoder.conv_in.weight.val().dtype()
+        self.decoder.conv_norm_out.weight.val().dtype()
     }
 
     /// The same network with another treatment of the picture's edges (tileable pictures). Copies

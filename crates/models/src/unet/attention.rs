@@ -34,18 +34,37 @@ impl CrossAttention {
         }
     }
 
+    /// What the queries look at: keys and values of a context, or of the pixels themselves.
+    ///
     /// # Shapes
     ///
-    /// - x `[batch, pixels, channels]`, context `[batch, tokens, context]`
-    /// - output: as x
-    pub fn forward(&self, x: Tensor<3>, context: Option<Tensor<3>>) -> Tensor<3> {
-        let context = context.unwrap_or_else(|| x.clone());
-        let q = self.to_q.forward(x);
-        let k = self.to_k.forward(context.clone());
-        let v = self.to_v.forward(context);
-        let mixed = ops::multi_head_attention(q, k, v, self.heads, false);
-        self.to_out.iter().fold(mixed, |x, layer| layer.forward(x))
+    /// `[batch, tokens, context]` → twice `[batch, tokens, channels]`
+    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
+        KeysValues {
+            keys: self.to_k.forward(context.clone()),
+            values: self.to_v.forward(context),
+        }
     }
+
+    /// The attention of `x` on them, plus `residual`.
+    ///
+    /// # Shapes
+    ///
+    /// x, residual and output `[batch, pixels, channels]`
+    pub fn forward(&self, x: Tensor<3>, seen: KeysValues, residual: Tensor<3>) -> Tensor<3> {
+        let q = self.to_q.forward(x);
+        let mixed = ops::multi_head_attention(q, seen.keys, seen.values, self.heads, false);
+        self.to_out[0].forward_add(mixed, residual)
+    }
+}
+
+/// Keys and values of one attention, each `[batch, tokens, channels]`.
+#[derive(Debug, Clone)]
+pub struct KeysValues {
+    /// What queries are compared with.
+    pub keys: Tensor<3>,
+    /// What is mixed.
+    pub values: Tensor<3>,
 }
 
 /// The gated half of a feed-forward layer: a linear layer to twice the width, then a·gelu(b).
@@ -79,8 +98,9 @@ impl FeedForward {
         }
     }
 
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.net.2.forward(ops::geglu(self.net.0.proj.forward(x)))
+    fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        let inner = self.net.0.proj.forward_geglu(x);
+        self.net.2.forward_add(inner, residual)
     }
 }
 
@@ -113,10 +133,13 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: Option<Tensor<3>>) -> Tensor<3> {
-        let x = self.attn1.forward(self.norm1.forward(x.clone()), None) + x;
-        let x = self.attn2.forward(self.norm2.forward(x.clone()), context) + x;
-        self.ff.forward(self.norm3.forward(x.clone())) + x
+    fn forward(&self, x: Tensor<3>, context: &KeysValues) -> Tensor<3> {
+        let h = self.norm1.forward(x.clone());
+        let own = self.attn1.keys_values(h.clone());
+        let x = self.attn1.forward(h, own, x);
+        let h = self.norm2.forward(x.clone());
+        let x = self.attn2.forward(h, context.clone(), x);
+        self.ff.forward(self.norm3.forward(x.clone()), x)
     }
 }
 
@@ -146,11 +169,17 @@ impl PixelProjection {
         }
     }
 
-    /// Token rows to pictures: `[b, h·w, c]` → `[b, c, h, w]`.
-    fn leave(&self, x: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
+    /// Token rows to pictures, plus `residual`: `[b, h·w, c]` → `[b, c, h, w]`.
+    fn leave(&self, x: Tensor<3>, residual: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = residual.dims();
         match self {
-            Self::Conv(conv) => conv.forward(ops::to_picture(x, height, width), Padding::Zero),
-            Self::Linear(linear) => ops::to_picture(linear.forward(x), height, width),
+            Self::Conv(conv) => {
+                conv.forward_add(ops::to_picture(x, height, width), Padding::Zero, residual)
+            }
+            Self::Linear(linear) => {
+                let sum = linear.forward_add(x, ops::to_tokens(residual));
+                ops::to_picture(sum, height, width)
+            }
         }
     }
 }
@@ -210,8 +239,8 @@ impl PlainAttention {
         let k = self.to_k.forward(tokens.clone());
         let v = self.to_v.forward(tokens);
         let mixed = ops::multi_head_attention(q, k, v, self.heads, false);
-        let out = self.to_out.iter().fold(mixed, |x, layer| layer.forward(x));
-        ops::to_picture(out, height, width) + x
+        let out = self.to_out[0].forward_add(mixed, ops::to_tokens(x));
+        ops::to_picture(out, height, width)
     }
 }
 
@@ -251,20 +280,39 @@ impl AttentionBlock {
         })
     }
 
+    /// Keys and values of a context for each block with attention on it, in order.
+    ///
     /// # Shapes
     ///
-    /// - x `[batch, channels, height, width]`, context `[batch, tokens, context]`
-    /// - output: as x
-    pub fn forward(&self, x: Tensor<4>, context: Option<Tensor<3>>) -> Tensor<4> {
+    /// `[batch, tokens, context]`
+    pub fn keys_values(&self, context: &Tensor<3>) -> Vec<KeysValues> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Transformer(t) => t
+                .transformer_blocks
+                .iter()
+                .map(|block| block.attn2.keys_values(context.clone()))
+                .collect(),
+        }
+    }
+
+    /// `context` gives what [`keys_values`](Self::keys_values) made, one for each block.
+    ///
+    /// # Shapes
+    ///
+    /// x and output `[batch, channels, height, width]`
+    pub fn forward<'a>(
+        &self,
+        x: Tensor<4>,
+        context: &mut impl Iterator<Item = &'a KeysValues>,
+    ) -> Tensor<4> {
         match self {
             Self::Plain(plain) => plain.forward(x),
             Self::Transformer(t) => {
-                let [_, _, height, width] = x.dims();
                 let tokens = t.proj_in.enter(t.norm.forward(x.clone()));
-                let tokens = t.transformer_blocks.iter().fold(tokens, |tokens, block| {
-                    block.forward(tokens, context.clone())
-                });
-                t.proj_out.leave(tokens, height, width) + x
+                let blocks = t.transformer_blocks.iter().zip(context);
+                let tokens = blocks.fold(tokens, |x, (block, seen)| block.forward(x, seen));
+                t.proj_out.leave(tokens, x)
             }
         }
     }

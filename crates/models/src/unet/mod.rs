@@ -13,12 +13,12 @@ mod network;
 mod resnet;
 
 pub use attention::{
-    AttentionBlock, CrossAttention, FeedForward, Gap, GatedProjection, PixelProjection,
+    AttentionBlock, CrossAttention, FeedForward, Gap, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,
 };
 pub use config::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig};
 pub use embedding::{TimestepEmbedding, timestep_sinusoid};
-pub use network::{DownBlock, MidBlock, UNet, UpBlock};
+pub use network::{ContextStates, DownBlock, MidBlock, UNet, UpBlock};
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
 
 /// ε of the GroupNorms outside the transformers.

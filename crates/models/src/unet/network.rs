@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 use latent_ops::{self as ops, Padding};
 
-use super::attention::AttentionBlock;
+use super::attention::{AttentionBlock, KeysValues};
 use super::config::{Attention, Labels, UNetConfig};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
 use super::resnet::{Resampler, Resnet, Resolution};
@@ -67,6 +67,10 @@ pub struct UNet {
     #[module(skip)]
     padding: Padding,
 }
+
+/// What a U-Net makes of a context once for all steps: the keys and values of every attention on it.
+#[derive(Debug, Clone, Default)]
+pub struct ContextStates(Vec<KeysValues>);
 
 impl UNet {
     pub(super) fn new(config: &UNetConfig, device: &Device) -> Self {
@@ -156,7 +160,7 @@ impl UNet {
 
     /// The type that the network computes in: that of its parameters.
     pub fn dtype(&self) -> DType {
-        self.conv_in.weight.val().dtype()
+        self.conv_norm_out.weight.val().dtype()
     }
 
     /// The same network with another treatment of the picture's edges (tileable pictures). Copies
@@ -190,9 +194,38 @@ impl UNet {
         context: Option<Tensor<3>>,
         vector: Option<Tensor<2>>,
     ) -> Tensor<4> {
+        let context = context.map(|context| self.context(context));
+        self.forward_with(x, t, &context.unwrap_or_default(), vector)
+    }
+
+    /// What [`forward_with`](Self::forward_with) needs of a context. It holds for every step.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, tokens, context]`
+    pub fn context(&self, context: Tensor<3>) -> ContextStates {
+        let context = context.cast(self.dtype());
+        let down = self.down_blocks.iter().map(|block| &block.attentions);
+        let up = self.up_blocks.iter().map(|block| &block.attentions);
+        let all = down.chain([&self.mid_block.attentions]).chain(up).flatten();
+        ContextStates(all.flat_map(|a| a.keys_values(&context)).collect())
+    }
+
+    /// [`forward`](Self::forward) with a context made ready; an empty one for a network without.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_with(
+        &self,
+        x: Tensor<4>,
+        t: Tensor<1>,
+        context: &ContextStates,
+        vector: Option<Tensor<2>>,
+    ) -> Tensor<4> {
         let dtype = self.dtype();
         let padding = self.padding;
-        let context = context.map(|context| context.cast(dtype));
+        let context = &mut context.0.iter();
         let time = self.embed(t, vector, dtype);
 
         let mut h = self.conv_in.forward(x.cast(dtype), padding);
@@ -201,7 +234,7 @@ impl UNet {
             for (i, resnet) in block.resnets.iter().enumerate() {
                 h = resnet.forward(h, Some(&time), padding);
                 if let Some(attention) = block.attentions.get(i) {
-                    h = attention.forward(h, context.clone());
+                    h = attention.forward(h, context);
                 }
                 kept.push(h.clone());
             }
@@ -214,18 +247,18 @@ impl UNet {
         for (i, resnet) in self.mid_block.resnets.iter().enumerate() {
             h = resnet.forward(h, Some(&time), padding);
             if let Some(attention) = self.mid_block.attentions.get(i) {
-                h = attention.forward(h, context.clone());
+                h = attention.forward(h, context);
             }
         }
 
         for block in &self.up_blocks {
             for (i, resnet) in block.resnets.iter().enumerate() {
                 if let Some(skip) = kept.pop() {
-                    h = Tensor::cat(vec![h, skip], 1);
+                    h = ops::cat_channels(vec![h, skip]);
                 }
                 h = resnet.forward(h, Some(&time), padding);
                 if let Some(attention) = block.attentions.get(i) {
-                    h = attention.forward(h, context.clone());
+                    h = attention.forward(h, context);
                 }
             }
             for up in &block.upsamplers {

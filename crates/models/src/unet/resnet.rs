@@ -102,27 +102,24 @@ impl Resnet {
             (Some(layer), Some(time)) => Some(layer.forward(time.clone())),
             _ => None,
         };
-        // [batch, channels] → [batch, channels, 1, 1]
-        let spread = |t: Tensor<2>| {
-            let [batch, channels] = t.dims();
-            t.reshape([batch, channels, 1, 1])
-        };
         h = match (shifts, self.time_shift) {
             (None, _) => self.norm2.forward_silu(h),
-            (Some(shift), TimeShift::Additive) => self.norm2.forward_silu(h + spread(shift)),
+            (Some(shift), TimeShift::Additive) => self.norm2.forward_silu_shifted(h, shift),
             (Some(both), TimeShift::ScaleShift) => {
-                let [_, twice] = both.dims();
-                let scale = both.clone().narrow(1, 0, twice / 2);
-                let shift = both.narrow(1, twice / 2, twice / 2);
-                ops::silu(self.norm2.forward(h) * (spread(scale) + 1.0) + spread(shift))
+                let [batch, twice] = both.dims();
+                let half = |start| {
+                    let half = both.clone().narrow(1, start, twice / 2);
+                    half.reshape([batch, twice / 2, 1, 1])
+                };
+                ops::silu(self.norm2.forward(h) * (half(0) + 1.0) + half(twice / 2))
             }
         };
-        let h = self.conv2.forward(h, padding);
         let x = self.resample(x);
-        match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x, padding) + h,
-            None => x + h,
-        }
+        let x = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x, padding),
+            None => x,
+        };
+        self.conv2.forward_add(h, padding, x)
     }
 }
 
@@ -193,9 +190,7 @@ impl Resampler {
         padding: Padding,
     ) -> Tensor<4> {
         match self {
-            Self::Conv(up) => up
-                .conv
-                .forward(ops::crop(ops::nearest_2x(x), size), padding),
+            Self::Conv(up) => up.conv.forward_doubled(x, padding, size),
             Self::Resnet(block) => ops::crop(block.forward(x, Some(time), padding), size),
         }
     }

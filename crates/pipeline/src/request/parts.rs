@@ -127,11 +127,15 @@ pub enum Dtype {
     F16,
     /// 16 bits, the upper half of f32.
     Bf16,
+    /// The U-Net's weights in 8 bits with a scale for each output, its numbers in 8 bits with a scale for each pixel;
+    /// everything else in bf16. On the CPU only.
+    Int8,
 }
 choice!(Dtype, "dtype", [
     "f32" => F32, "float32" => F32, "fp32" => F32, "full" => F32,
     "f16" => F16, "float16" => F16, "fp16" => F16, "half" => F16, "autocast" => F16,
     "bf16" => Bf16, "bfloat16" => Bf16,
+    "int8" => Int8, "i8" => Int8, "q8" => Int8,
 ]);
 
 /// What lies under the mask before sampling.

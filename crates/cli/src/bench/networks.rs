@@ -1,0 +1,136 @@
+//! The networks of Stable Diffusion 1.5, and one of the size that the program is to carry.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use half::bf16;
+use latent_models::unet::{Attention, Heads, Level};
+use latent_models::{Form, ParameterError, UNetConfig, load, named, parameter_count};
+use latent_pipeline::request::Dtype;
+use latent_testkit::recipe;
+use rayon::prelude::*;
+
+use super::{Bench, name};
+use crate::failure::Failure;
+
+/// `module` with numbers of the recipe's size, drawn on all threads.
+pub fn fill<M: Module>(module: M, dtype: DType) -> Result<M, Failure> {
+    let mut fetch = |path: &str, shape: &[usize]| {
+        let count: usize = shape.iter().product();
+        let scale = match shape {
+            [_] if path.ends_with("weight") => None,
+            [_] => Some(0.1),
+            _ => Some((3.0 / (count / shape[0].max(1)).max(1) as f64).sqrt()),
+        };
+        let number = |u: f64| scale.map_or(1.0 + 0.1 * u, |scale| scale * u) as f32;
+        const PART: usize = 1 << 16;
+        let draw = |part: usize| {
+            let numbers = recipe::uniform_from(path, 0, (part * PART) as u64).map(number);
+            numbers.take(PART.min(count - part * PART))
+        };
+        let parts = (0..count.div_ceil(PART)).into_par_iter();
+        let shape = shape.to_vec();
+        Ok::<_, ParameterError>(if dtype == DType::BF16 {
+            let numbers: Vec<bf16> = parts.flat_map_iter(|p| draw(p).map(bf16::from_f32)).collect();
+            TensorData::new(numbers, shape)
+        } else {
+            let numbers: Vec<f32> = parts.flat_map_iter(draw).collect();
+            TensorData::new(numbers, shape)
+        })
+    };
+    load(module, &mut fetch, dtype)
+        .map_err(|e| Failure::run(format!("the recipe does not fit the network: {e}")))
+}
+
+/// A test input by name.
+pub fn normal<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values = recipe::normal(name, &shape);
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The type of the parameters, and their form.
+fn types(dtype: Dtype) -> (DType, Form) {
+    match dtype {
+        Dtype::Bf16 => (DType::BF16, Form::Plain),
+        Dtype::Int8 => (DType::BF16, Form::Int8),
+        _ => (DType::F32, Form::Plain),
+    }
+}
+
+/// Batch 2, so that it is one step with guidance.
+fn step(bench: &Bench, what: &str, config: &UNetConfig, side: usize, dtype: Dtype) -> Result<f64, Failure> {
+    let device = Device::flex();
+    let (parameters, form) = types(dtype);
+    let unet = fill(config.init(&device), parameters)?.packed(form, [side, side]);
+    let x = normal("bench/x", [2, config.in_channels, side, side], &device);
+    let context = normal("bench/context", [2, 77, config.context.unwrap_or(1)], &device);
+    let context = unet.context(context);
+    let t = Tensor::from_floats([500.0f32; 2], &device);
+    Ok(bench.time(what, name(dtype), &mut || {
+        let y = unet.forward_with(x.clone(), t.clone(), &context, None);
+        std::hint::black_box(y.into_data());
+    }))
+}
+
+/// One step with guidance at 512×512.
+pub fn unet(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    step(bench, "unet_cfg_step", &named::unet_sd1(), 64, dtype).map(|_| ())
+}
+
+/// A U-Net of some 20 million parameters.
+fn small_config() -> UNetConfig {
+    let attention = Some(Attention {
+        heads: Heads::Width(32),
+        depth: 1,
+    });
+    let level = |(channels, attention)| Level {
+        channels,
+        resblocks: 2,
+        attention,
+    };
+    UNetConfig {
+        model_channels: 96,
+        levels: [(96, attention), (192, attention), (288, attention)].map(level).to_vec(),
+        middle: attention,
+        context: Some(256),
+        ..named::unet_sd1()
+    }
+}
+
+/// One step with guidance of the small network.
+pub fn small(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    let config = small_config();
+    let count = parameter_count(&config.init(&Device::flex()));
+    let seconds = step(bench, "unet_small_cfg_step", &config, 16, dtype)?;
+    if !bench.json {
+        println!(
+            "    {:.1} M parameters, {:.1} ms a step",
+            count as f64 / 1e6,
+            seconds * 1e3
+        );
+    }
+    Ok(())
+}
+
+/// The decoder at 512×512.
+pub fn vae(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    let device = Device::flex();
+    let (parameters, form) = types(dtype);
+    let vae = fill(named::autoencoder_kl_f8().init(&device), parameters)?.packed(form, [64, 64]);
+    let z = normal("bench/x", [1, 4, 64, 64], &device);
+    bench.time("vae_decode_512", name(dtype), &mut || {
+        std::hint::black_box(vae.decode(z.clone()).into_data());
+    });
+    Ok(())
+}
+
+/// Two texts.
+pub fn text(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    let device = Device::flex();
+    let text = fill(named::clip_l().init(&device), types(dtype).0)?.packed();
+    let ids: Vec<i64> = (0..154).map(|i| i * 317 % 49408).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 77]), &device);
+    bench.time("text_encode_2x77", name(dtype), &mut || {
+        std::hint::black_box(text.forward(ids.clone(), 0).into_data());
+    });
+    Ok(())
+}

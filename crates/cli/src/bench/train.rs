@@ -1,0 +1,50 @@
+//! A training step: forward, backward, AdamW.
+
+use burn::tensor::{Device, Tensor};
+use latent_models::unet::{Attention, Heads, Level, UNetConfig};
+use latent_models::named;
+use latent_train::AdamW;
+
+use super::Bench;
+use super::networks::{fill, normal};
+use crate::failure::Failure;
+
+/// Three levels of 128, 256 and 512 channels, attention on the finer two.
+fn config() -> UNetConfig {
+    let attention = Some(Attention {
+        heads: Heads::Count(4),
+        depth: 1,
+    });
+    let level = |(channels, attention)| Level {
+        channels,
+        resblocks: 2,
+        attention,
+    };
+    UNetConfig {
+        model_channels: 128,
+        levels: [(128, attention), (256, attention), (512, None)].map(level).to_vec(),
+        middle: attention,
+        context: Some(256),
+        ..named::unet_sd1()
+    }
+}
+
+/// Steps of one network in f32.
+pub fn run(bench: &Bench) -> Result<(), Failure> {
+    let plain = Device::flex();
+    let device = plain.clone().autodiff();
+    let mut unet = Some(fill(config().init(&device), burn::tensor::DType::F32)?);
+    let mut optimiser = AdamW::new(1e-4);
+    let z = normal("bench/z", [4, 4, 32, 32], &plain);
+    let eps = normal("bench/eps", [4, 4, 32, 32], &plain);
+    let context = normal("bench/train_context", [4, 77, 256], &plain);
+    bench.time("train_step_unet128_b4_32", "f32", &mut || {
+        let Some(network) = unet.take() else { return };
+        let t = Tensor::from_floats([10.0f32, 300.0, 600.0, 900.0], &plain);
+        let predicted = network.forward(z.clone(), t, Some(context.clone()), None);
+        let loss: Tensor<1> = (predicted - eps.clone()).square().mean();
+        std::hint::black_box(loss.clone().into_data());
+        unet = Some(optimiser.step(network, loss.backward()));
+    });
+    Ok(())
+}
