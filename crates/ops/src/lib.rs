@@ -17,10 +17,10 @@
 //! parameters here (they belong to `models`, which knows names), and burn's `nn` modules (see
 //! `models`).
 
-use burn::backend::flex::FlexTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 mod activation;
+mod adamw;
 mod attention;
 mod conv;
 mod cpu;
@@ -31,31 +31,18 @@ mod picture;
 mod resize;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
+pub use adamw::{AdamWStep, Moments, adamw};
 pub use attention::multi_head_attention;
 pub use conv::{ConvShape, Padding, conv2d, conv2d_add, conv2d_doubled};
 pub use linear::{embedding, linear, linear_add, nearest_row_picture};
 pub use norm::{group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm};
 pub use packed::{Form, PackedConv, PackedLinear};
-pub use picture::{add, average_2x2, cat_channels, crop, nearest_2x, to_picture, to_tokens};
+pub use picture::{add, average_2x2, cat_channels, crop, fork, nearest_2x, to_picture, to_tokens};
 pub use resize::{Filter, resize};
 
 /// Whether `device` is the CPU, where some operations are faster written otherwise than on a GPU.
 fn is_cpu(device: &Device) -> bool {
     device.clone().inner() == Device::flex()
-}
-
-/// Whether `x` lies on the CPU and records no gradients, so that kernels without a derivative can be
-/// used.
-fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
-    x.device() == Device::flex()
-}
-
-/// A function of Flex tensors as one of tensors: `x` in the type to compute in, the result in that
-/// of `x`.
-fn on_flex<const D: usize>(x: Tensor<D>, f: impl FnOnce(FlexTensor) -> FlexTensor) -> Tensor<D> {
-    let dtype = x.dtype();
-    let y = f(cpu::flex(x.cast(cpu::compute_type(dtype))));
-    cpu::wrap_flex::<D>(y).cast(dtype)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
-    geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, linear,
+    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, linear,
     linear_add, multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
 };
 use latent_testkit::recipe;
@@ -37,12 +37,14 @@ impl Inputs {
     }
 }
 
-/// One function's case: its inputs' shapes, and the function, which also hands out the inputs that
-/// it made.
+/// Makes the inputs that it uses, hands them out by number, and returns the output.
+type Function<'a, const D: usize> = dyn Fn(&Inputs, &mut dyn FnMut(usize, Leaf)) -> Tensor<D> + 'a;
+
+/// A function, and the shapes of its inputs.
 struct Case<'a, const D: usize> {
     name: &'a str,
     shapes: Vec<Vec<usize>>,
-    function: &'a dyn Fn(&Inputs, &mut dyn FnMut(usize, Leaf)) -> Tensor<D>,
+    function: &'a Function<'a, D>,
 }
 
 /// An input that records gradients, whatever its rank.
@@ -352,7 +354,8 @@ fn a_residual_block() {
             take!(i, l, 2, One),
             take!(i, l, 3, One),
         );
-        let h = group_norm_silu(x.clone(), 2, one.clone(), two.clone(), 1e-5);
+        let [h, x] = fork(x);
+        let h = group_norm_silu(h, 2, one.clone(), two.clone(), 1e-5);
         let h = conv2d(h, kernel.clone(), None, ConvShape::same(3), Padding::Zero);
         let h = add(h, x);
         conv2d(h, kernel, Some(two), ConvShape::same(3), Padding::Circular)

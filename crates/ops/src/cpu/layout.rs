@@ -172,3 +172,39 @@ pub(crate) fn tensor_like<T: Float>(numbers: Vec<T>, like: &FlexTensor) -> FlexT
         picture(numbers, dims(like))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::lies_in_order;
+    use crate::cpu::flex;
+    use crate::test_support::normal;
+    use crate::{
+        ConvShape, Padding, add, cat_channels, conv2d, crop, group_norm_silu, nearest_2x, silu,
+        to_picture, to_tokens,
+    };
+
+    #[test]
+    fn pictures_stay_channels_last_and_tokens_are_a_view() {
+        let lies = |x: &Tensor<4>| lies_in_order(flex(x.clone()).layout(), &[0, 2, 3, 1]);
+        let x: Tensor<4> = normal("x", [2, 4, 5, 6]);
+        assert!(!lies(&x));
+        let weight = normal("weight", [4, 4, 3, 3]);
+        let x = conv2d(x, weight, None, ConvShape::same(3), Padding::Circular);
+        assert!(lies(&x));
+        let x = group_norm_silu(x, 2, normal("one", [4]), normal("two", [4]), 1e-5);
+        assert!(lies(&x));
+        let x = silu(add(x.clone(), x));
+        assert!(lies(&x));
+        let x = crop(nearest_2x(cat_channels(vec![x.clone(), x])), [10, 12]);
+        assert!(lies(&x));
+        let start = |bytes: &[u8]| bytes.as_ptr();
+        let whole = flex(x.clone());
+        let tokens = to_tokens(x);
+        assert_eq!(start(flex(tokens.clone()).bytes()), start(whole.bytes()));
+        let x = to_picture(tokens, 10, 12);
+        assert_eq!(start(flex(x.clone()).bytes()), start(whole.bytes()));
+        assert!(lies(&x));
+    }
+}

@@ -25,6 +25,7 @@ mod weights;
 pub(crate) use activation::{Activate, Gate};
 pub(crate) use attention::Attention;
 pub(crate) use dense::{Convolution, Linear};
+pub(crate) use layout::{numbers, rows};
 pub(crate) use norm::{GroupNorm, LayerNorm};
 pub(crate) use operation::{given, run};
 pub(crate) use picture::{Add, Average, CatChannels, Double};
@@ -91,6 +92,6 @@ pub(crate) fn wrap_flex<const D: usize>(x: FlexTensor) -> Tensor<D> {
 }
 
 /// The instructions to use.
-fn instructions() -> Cpu {
+pub(crate) fn instructions() -> Cpu {
     Cpu::current()
 }
