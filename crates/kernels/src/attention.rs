@@ -8,6 +8,8 @@
 
 mod backward;
 mod forward;
+#[cfg(test)]
+mod gradient_tests;
 mod pack;
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,17 @@
 //! of dK and dV. Hence two passes that both compute P and dS: one over rows of queries for dQ, and
 //! one over rows of keys, with everything transposed, for dK and dV.
 
-use super::forward::{LIMITS, block_size, job_rows};
-use super::pack::{Across, Along, Source, Units, across_size, along_size, split};
+mod rows;
+
+use rows::Rows;
+
+use super::forward::{block_size, job_rows};
+use super::pack::{Across, Along, Source, Units, across_size, along_size};
 use super::{AttentionShape, Tokens};
 use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::pool::{self, Shared};
-use crate::simd::{self, Kernel, Simd, run};
+use crate::simd::{Kernel, Simd, run};
 
 /// The gradients of [`attention`](super::attention) for q, k and v.
 ///
@@ -123,7 +127,7 @@ struct Pass<'a> {
     y: Tokens<'a, f32>,
     /// Tokens that are columns, packed below.
     columns: [Tokens<'a, f32>; 2],
-    /// Per head and query, log2 Σ exp; each head fills whole vectors.
+    /// Per head and query, −log2 Σ exp; each head fills whole vectors.
     sums: Shared<f32>,
     /// Per head and query, Σ dO·O.
     dots: Shared<f32>,
@@ -154,7 +158,7 @@ impl Pass<'_> {
                 if row < queries {
                     let at = (b * queries + row) * shape.channels() + h * shape.width;
                     let range = at..at + shape.width;
-                    sum = log_sum_exp[head * queries + row] * std::f32::consts::LOG2_E;
+                    sum = -std::f32::consts::LOG2_E * log_sum_exp[head * queries + row];
                     dot = Dot::of(self.cpu, &out[range.clone()], &grad_out[range]);
                 }
                 // SAFETY: each head has `stride` numbers of either, and every job its own rows.
@@ -247,214 +251,5 @@ impl Kernel for Dot<'_> {
             sum = I::fma(I::load_part(a.add(c), n), I::load_part(b.add(c), n), sum);
         }
         I::sum(sum)
-    }
-}
-
-/// Some rows of one head, and memory for a tile of them.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    pass: &'a Pass<'a>,
-    head: usize,
-    first: usize,
-    count: usize,
-    /// Numbers from one row of a tile to the next.
-    stride: usize,
-    /// P of a block of columns.
-    shares: *mut f32,
-    /// dS of a block of columns.
-    slopes: *mut f32,
-}
-
-/// A tile's columns of one block.
-#[derive(Clone, Copy)]
-struct Block {
-    /// The tile's first row.
-    row: usize,
-    /// Columns that any row of the tile sees.
-    first: usize,
-    last: usize,
-    /// Whether the tile saw no columns before, and sees none after.
-    begins: bool,
-    ends: bool,
-}
-
-impl Kernel for Rows<'_> {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let pass = self.pass;
-        let columns = pass.columns[0].tokens;
-        for start in (0..columns).step_by(pass.block) {
-            for row in (self.first..self.first + self.count).step_by(MR) {
-                // A causal query sees the keys up to it; a key is seen by the queries from it on.
-                let (first, last) = match (pass.shape.causal, pass.by_query) {
-                    (false, _) => (0, columns),
-                    (true, true) => (0, columns.min(row + MR)),
-                    // From the start of a panel.
-                    (true, false) => (row - row % (NV * I::LANES), columns),
-                };
-                let end = start + pass.block;
-                let block = Block {
-                    row,
-                    first: first.max(start),
-                    last: last.min(end),
-                    begins: first >= start,
-                    ends: last <= end,
-                };
-                if block.first < block.last {
-                    self.block::<I, MR, NV>(block);
-                }
-            }
-        }
-    }
-}
-
-impl Rows<'_> {
-    #[inline(always)]
-    unsafe fn block<I: Simd, const MR: usize, const NV: usize>(&self, block: Block) {
-        let pass = self.pass;
-        let columns = pass.units.pad(pass.columns[0].tokens);
-        let mut first = block.first;
-        while first < block.last {
-            let n = NV.min((columns - first) / I::LANES);
-            match n {
-                1 => self.panel::<I, MR, 1>(block, first),
-                2 => self.panel::<I, MR, 2>(block, first),
-                3 => self.panel::<I, MR, 3>(block, first),
-                _ => self.panel::<I, MR, 4>(block, first),
-            }
-            first += n * I::LANES;
-        }
-        for (vector, n) in split(pass.shape.width.div_ceil(I::LANES), NV) {
-            match n {
-                1 => self.products::<I, MR, 1>(block, vector),
-                2 => self.products::<I, MR, 2>(block, vector),
-                3 => self.products::<I, MR, 3>(block, vector),
-                _ => self.products::<I, MR, 4>(block, vector),
-            }
-        }
-    }
-
-    /// P and dS of the panel of columns from `first` on.
-    #[inline(always)]
-    unsafe fn panel<I: Simd, const MR: usize, const N: usize>(&self, block: Block, first: usize) {
-        let pass = self.pass;
-        let (shape, rows) = (&pass.shape, pass.x.tokens);
-        let (b, h) = (self.head / shape.heads, self.head % shape.heads);
-        // Rows beyond the last are the last once more, and not stored.
-        let row = |i: usize| (block.row + i).min(rows - 1);
-        let columns = pass.units.pad(pass.columns[0].tokens);
-        let offset = (self.head * columns + first) * shape.width;
-        let queries = if pass.by_query {
-            rows
-        } else {
-            pass.columns[0].tokens
-        };
-        let stats = self.head * pass.units.pad(queries);
-        let stat = |of: Shared<f32>, i: usize, j: usize| {
-            let of = of.get().add(stats);
-            if pass.by_query {
-                I::splat(*of.add(row(i)))
-            } else {
-                I::load(of.add(first + j * I::LANES))
-            }
-        };
-        let product = |tokens: Tokens<'_, f32>, across: Shared<f32>| {
-            let head = tokens.head(shape, b, h);
-            let a: [*const f32; MR] = std::array::from_fn(|i| head.add(row(i) * tokens.stride));
-            let mut acc = [[I::splat(0.0); N]; MR];
-            let panel = across.get().add(offset);
-            crate::tile::tile::<I, f32, MR, N>(shape.width, &a, panel, &mut acc);
-            acc
-        };
-        let at = first % pass.block;
-        let factor = I::splat(shape.scale * std::f32::consts::LOG2_E);
-        let scores = product(pass.x, pass.across[0]);
-        for i in 0..MR {
-            for j in 0..N {
-                let mut x = I::fma(
-                    scores[i][j],
-                    factor,
-                    I::sub(I::splat(0.0), stat(pass.sums, i, j)),
-                );
-                if shape.causal {
-                    // Below the first column, on the diagonal, or beyond the last.
-                    let before = |n: usize| n.saturating_sub(first + j * I::LANES).min(I::LANES);
-                    let limits = if pass.by_query {
-                        16 - before(block.row + i + 1)
-                    } else {
-                        32 - before(block.row + i)
-                    };
-                    x = I::min(x, I::load(LIMITS.as_ptr().add(limits)));
-                }
-                let share = simd::exp2::<I>(x);
-                I::store(self.shares.add(i * self.stride + at + j * I::LANES), share);
-            }
-        }
-        let gradients = product(pass.y, pass.across[1]);
-        for i in 0..MR {
-            for j in 0..N {
-                let here = i * self.stride + at + j * I::LANES;
-                let slope = I::sub(gradients[i][j], stat(pass.dots, i, j));
-                let slope = I::mul(I::load(self.shares.add(here)), slope);
-                I::store(self.slopes.add(here), slope);
-            }
-        }
-    }
-
-    /// What a block of columns adds to one panel of channels of the outputs.
-    #[inline(always)]
-    unsafe fn products<I: Simd, const MR: usize, const N: usize>(
-        &self,
-        block: Block,
-        vector: usize,
-    ) {
-        let pass = self.pass;
-        self.product::<I, MR, N>(block, vector, self.slopes, 0, pass.out, pass.shape.scale);
-        if let Some(out) = pass.shares_out {
-            self.product::<I, MR, N>(block, vector, self.shares, 1, out, 1.0);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn product<I: Simd, const MR: usize, const N: usize>(
-        &self,
-        block: Block,
-        vector: usize,
-        left: *const f32,
-        along: usize,
-        out: Shared<f32>,
-        scale: f32,
-    ) {
-        let pass = self.pass;
-        let shape = &pass.shape;
-        let at = block.first % pass.block;
-        let a: [*const f32; MR] = std::array::from_fn(|i| left.add(i * self.stride + at));
-        let columns = pass.columns[0].tokens;
-        let channel = vector * I::LANES;
-        let head = pass.along[along]
-            .get()
-            .add(self.head * columns * pass.units.pad(shape.width));
-        let panel = head.add(columns * channel + block.first * N * I::LANES);
-        let mut acc = [[I::splat(0.0); N]; MR];
-        crate::tile::tile::<I, f32, MR, N>(block.last - block.first, &a, panel, &mut acc);
-        let (b, h) = (self.head / shape.heads, self.head % shape.heads);
-        let rows = MR.min(self.first + self.count - block.row);
-        let row = b * pass.x.tokens + block.row;
-        let out = out
-            .get()
-            .add(row * shape.channels() + h * shape.width + channel);
-        let scale = I::splat(if block.ends { scale } else { 1.0 });
-        for i in 0..rows {
-            for j in 0..N {
-                let at = out.add(i * shape.channels() + j * I::LANES);
-                let n = I::LANES.min(shape.width - channel - j * I::LANES);
-                let mut sum = acc[i][j];
-                if !block.begins {
-                    sum = I::add(sum, I::load_part(at, n));
-                }
-                I::store_part(at, I::mul(sum, scale), n);
-            }
-        }
     }
 }
