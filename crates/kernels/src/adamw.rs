@@ -45,7 +45,11 @@ pub fn adamw(
         [gradient.len(), first.len(), second.len()] == [len; 3],
         "a gradient and two moments for each number"
     );
-    let (parameter, first, second) = (Shared::new(parameter), Shared::new(first), Shared::new(second));
+    let (parameter, first, second) = (
+        Shared::new(parameter),
+        Shared::new(first),
+        Shared::new(second),
+    );
     pool::each(len.div_ceil(CHUNK), |job| {
         let start = job * CHUNK;
         let part = Part {
@@ -70,7 +74,13 @@ impl Kernel for Part<'_> {
 
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let AdamWStep { rate, betas, eps, decay, step } = *self.step;
+        let AdamWStep {
+            rate,
+            betas,
+            eps,
+            decay,
+            step,
+        } = *self.step;
         let corrected = betas.map(|beta| 1.0 - beta.powf(step as f64));
         let number = |x: f64| I::splat(x as f32);
         let kept = number(1.0 - rate * decay);

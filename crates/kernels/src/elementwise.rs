@@ -77,7 +77,15 @@ fn map<T: Number, U: Number, F: Lanewise<N>, const N: usize>(
         let inputs = inputs.map(|x| x[part.clone()].as_ptr());
         // SAFETY: the ranges are within the lengths checked above and do not overlap.
         let out = unsafe { out.get().add(part.start) };
-        run(cpu, Strip { f, inputs, out, len: part.len() });
+        run(
+            cpu,
+            Strip {
+                f,
+                inputs,
+                out,
+                len: part.len(),
+            },
+        );
     });
 }
 
@@ -192,7 +200,15 @@ pub fn add_assign<T: Number>(cpu: Cpu, a: &mut [T], b: &[T]) {
         let b = b[part.clone()].as_ptr();
         // SAFETY: the ranges are within the length and do not overlap.
         let out = unsafe { a.get().add(part.start) };
-        run(cpu, Strip { f: Add, inputs: [out.cast_const(), b], out, len: part.len() });
+        run(
+            cpu,
+            Strip {
+                f: Add,
+                inputs: [out.cast_const(), b],
+                out,
+                len: part.len(),
+            },
+        );
     });
 }
 
@@ -228,9 +244,20 @@ pub fn geglu<T: Number>(cpu: Cpu, rows: usize, width: usize, x: &[T], out: &mut 
     each_range(rows, rows_in(CHUNK, width), |part| {
         // SAFETY: rows of the lengths checked above; the ranges do not overlap.
         let (x, out) = unsafe {
-            (x.as_ptr().add(2 * part.start * width), out.get().add(part.start * width))
+            (
+                x.as_ptr().add(2 * part.start * width),
+                out.get().add(part.start * width),
+            )
         };
-        run(cpu, GegluRows { x, out, rows: part.len(), width });
+        run(
+            cpu,
+            GegluRows {
+                x,
+                out,
+                rows: part.len(),
+                width,
+            },
+        );
     });
 }
 
@@ -272,7 +299,10 @@ impl<T: Number> Kernel for GegluBack<T> {
             }
             let n = width - at;
             if n > 0 {
-                let (a, b) = (T::get_part::<I>(a.add(at), n), T::get_part::<I>(b.add(at), n));
+                let (a, b) = (
+                    T::get_part::<I>(a.add(at), n),
+                    T::get_part::<I>(b.add(at), n),
+                );
                 let (da, db) = Self::at::<I>(a, b, T::get_part::<I>(g.add(at), n));
                 T::put_part::<I>(by_a.add(at), da, n);
                 T::put_part::<I>(by_b.add(at), db, n);

@@ -3,7 +3,7 @@
 use crate::cpu::Cpu;
 use crate::elementwise::{CHUNK, Lanewise, strip};
 use crate::number::Number;
-use crate::pool::{Shared, each, each_range, rows_in};
+use crate::pool::{Shared, each_range, rows_in};
 use crate::simd::{Isa, Kernel, Simd, run};
 
 /// Puts pictures together along their channels: parts `[rows, channels]` → out: `[rows, Σ channels]`.
@@ -39,26 +39,36 @@ pub fn split_channels<T: Number>(rows: usize, x: &[T], parts: &mut [(&mut [T], u
     let mut from = 0;
     for (part, channels) in parts {
         let channels = *channels;
-        assert_eq!(part.len(), rows * channels, "every part is [rows, channels]");
+        assert_eq!(
+            part.len(),
+            rows * channels,
+            "every part is [rows, channels]"
+        );
         let part = Shared::new(part);
         each_range(rows, rows_in(CHUNK, channels), |range| {
             for row in range {
                 let x = x[row * total + from..][..channels].as_ptr();
                 // SAFETY: row `row` of the part, whose length was checked; no other job has it.
-                unsafe { std::ptr::copy_nonoverlapping(x, part.get().add(row * channels), channels) };
+                unsafe {
+                    std::ptr::copy_nonoverlapping(x, part.get().add(row * channels), channels)
+                };
             }
         });
         from += channels;
     }
 }
 
-/// Rows and columns that one job transposes: both sides of it fit the first two caches.
+/// Rows and columns of the tiles that are transposed: few enough for the first cache.
 const TILE: usize = 64;
 
 /// x: `[batch, rows, columns]` → out: `[batch, columns, rows]`: between channels first and channels
 /// last.
 pub fn transpose<T: Number>(batch: usize, rows: usize, columns: usize, x: &[T], out: &mut [T]) {
-    assert_eq!(x.len(), batch * rows * columns, "x is [batch, rows, columns]");
+    assert_eq!(
+        x.len(),
+        batch * rows * columns,
+        "x is [batch, rows, columns]"
+    );
     assert_eq!(out.len(), x.len(), "out is [batch, columns, rows]");
     if x.is_empty() {
         return;
@@ -101,10 +111,27 @@ unsafe fn transpose_tile<T: Number>(
 ) {
     let side = block::side::<T>();
     let (tall, wide) = (height / side * side, width / side * side);
-    // Down the columns, so that what is stored together fills whole cache lines.
-    for c in (0..wide).step_by(side) {
+    let block = |r: usize, c: usize| {
+        block::transpose(
+            x.add(r * stride + c),
+            stride,
+            out.add(c * out_stride + r),
+            out_stride,
+        );
+    };
+    // Along the rows that are farther apart: a power of two apart, as those of pictures often are,
+    // their lines would drive each other out of the cache before they are whole.
+    if stride > out_stride {
         for r in (0..tall).step_by(side) {
-            block::transpose(x.add(r * stride + c), stride, out.add(c * out_stride + r), out_stride);
+            for c in (0..wide).step_by(side) {
+                block(r, c);
+            }
+        }
+    } else {
+        for c in (0..wide).step_by(side) {
+            for r in (0..tall).step_by(side) {
+                block(r, c);
+            }
         }
     }
     for c in 0..width {
@@ -234,7 +261,9 @@ impl<T: Number> Kernel for PoolRow<T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let Pool2x2 { width, channels, .. } = self.shape;
+        let Pool2x2 {
+            width, channels, ..
+        } = self.shape;
         for column in 0..width / 2 {
             let a = self.x.add(2 * column * channels);
             let c = a.add(width * channels);
@@ -248,9 +277,22 @@ impl<T: Number> Kernel for PoolRow<T> {
 /// The mean of every 2×2 pixels: x: `[batch, height, width, channels]` → out:
 /// `[batch, ⌊height / 2⌋, ⌊width / 2⌋, channels]`.
 pub fn pool2x2<T: Number>(cpu: Cpu, shape: Pool2x2, x: &[T], out: &mut [T]) {
-    let Pool2x2 { batch, height, width, channels } = shape;
-    assert_eq!(x.len(), shape.large(), "x is [batch, height, width, channels]");
-    assert_eq!(out.len(), shape.small(), "out is [batch, height / 2, width / 2, channels]");
+    let Pool2x2 {
+        batch,
+        height,
+        width,
+        channels,
+    } = shape;
+    assert_eq!(
+        x.len(),
+        shape.large(),
+        "x is [batch, height, width, channels]"
+    );
+    assert_eq!(
+        out.len(),
+        shape.small(),
+        "out is [batch, height / 2, width / 2, channels]"
+    );
     let (rows, row) = (height / 2, width / 2 * channels);
     let out = Shared::new(out);
     each_range(batch * rows, rows_in(CHUNK, 4 * row), |range| {
@@ -258,7 +300,10 @@ pub fn pool2x2<T: Number>(cpu: Cpu, shape: Pool2x2, x: &[T], out: &mut [T]) {
             let top = i / rows.max(1) * height + i % rows.max(1) * 2;
             // SAFETY: two rows of one picture and one row of the output; no other job has it.
             let (x, out) = unsafe {
-                (x.as_ptr().add(top * width * channels), out.get().add(i * row))
+                (
+                    x.as_ptr().add(top * width * channels),
+                    out.get().add(i * row),
+                )
             };
             run(cpu, PoolRow { x, out, shape });
         }
@@ -286,7 +331,9 @@ impl<T: Number> Kernel for PoolRowBack<T> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let Pool2x2 { width, channels, .. } = self.shape;
+        let Pool2x2 {
+            width, channels, ..
+        } = self.shape;
         for column in 0..width / 2 * 2 {
             let from = self.grad_out.add(column / 2 * channels);
             let out = self.grad_x.add(column * channels);
@@ -297,9 +344,22 @@ impl<T: Number> Kernel for PoolRowBack<T> {
 
 /// The gradient of [`pool2x2`], shapes the other way round. Pixels that were left out get zero.
 pub fn pool2x2_backward<T: Number>(cpu: Cpu, shape: Pool2x2, grad_out: &[T], grad_x: &mut [T]) {
-    let Pool2x2 { batch, height, width, channels } = shape;
-    assert_eq!(grad_x.len(), shape.large(), "grad_x is [batch, height, width, channels]");
-    assert_eq!(grad_out.len(), shape.small(), "grad_out is [batch, height / 2, width / 2, channels]");
+    let Pool2x2 {
+        batch,
+        height,
+        width,
+        channels,
+    } = shape;
+    assert_eq!(
+        grad_x.len(),
+        shape.large(),
+        "grad_x is [batch, height, width, channels]"
+    );
+    assert_eq!(
+        grad_out.len(),
+        shape.small(),
+        "grad_out is [batch, height / 2, width / 2, channels]"
+    );
     let (rows, row) = (height / 2, width / 2 * channels);
     let grad_x = Shared::new(grad_x);
     each_range(batch * height, rows_in(CHUNK, width * channels), |range| {
@@ -307,7 +367,10 @@ pub fn pool2x2_backward<T: Number>(cpu: Cpu, shape: Pool2x2, grad_out: &[T], gra
             let (item, y) = (i / height, i % height);
             // SAFETY: row `i` of the larger picture, which no other job has.
             let whole = unsafe {
-                std::slice::from_raw_parts_mut(grad_x.get().add(i * width * channels), width * channels)
+                std::slice::from_raw_parts_mut(
+                    grad_x.get().add(i * width * channels),
+                    width * channels,
+                )
             };
             if y / 2 >= rows {
                 whole.fill(T::ZERO);
@@ -315,7 +378,14 @@ pub fn pool2x2_backward<T: Number>(cpu: Cpu, shape: Pool2x2, grad_out: &[T], gra
             }
             whole[2 * row..].fill(T::ZERO);
             let grad_out = grad_out[(item * rows + y / 2) * row..][..row].as_ptr();
-            run(cpu, PoolRowBack { grad_out, grad_x: whole.as_mut_ptr(), shape });
+            run(
+                cpu,
+                PoolRowBack {
+                    grad_out,
+                    grad_x: whole.as_mut_ptr(),
+                    shape,
+                },
+            );
         }
     });
 }

@@ -7,6 +7,8 @@
 mod group;
 mod layer;
 mod moments;
+#[cfg(test)]
+mod tests;
 
 pub use group::{GroupNormParameters, GroupNormShape, group_norm, group_norm_apply};
 pub use layer::{LayerNormShape, layer_norm};

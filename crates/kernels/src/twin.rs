@@ -69,3 +69,24 @@ pub(crate) fn conv2d<T: Number>(
     }
     y
 }
+
+/// Checks that `f` gives the same bits on one, two and four threads, and returns them.
+pub(crate) fn on_any_threads<R: PartialEq + std::fmt::Debug + Send>(f: impl Fn() -> R + Sync) -> R {
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(&f)
+    };
+    let one = on(1);
+    for threads in [2, 4] {
+        assert_eq!(on(threads), one, "{threads} threads");
+    }
+    one
+}
+
+/// How far off a result of this type may be: rounding to it, and some roundings of f32.
+pub(crate) fn close<T: Number>() -> f64 {
+    match size_of::<T>() {
+        2 => 3e-3,
+        _ => 2e-6,
+    }
+}

@@ -218,7 +218,7 @@ fn wrap(x: Tensor<4>, dim: usize, before: usize, after: usize) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{assert_close, normal, numbers};
+    use crate::test_support::{assert_within, normal, numbers};
     use proptest::prelude::*;
 
     struct Case {
@@ -285,7 +285,13 @@ mod tests {
                 self.padding,
             );
             let (shape, want) = self.scalar();
-            assert_close(y, shape, &want);
+            // Where there are many pixels, Winograd's transforms add to the rounding.
+            let limit = if shape[2] * shape[3] < 256 {
+                1e-6
+            } else {
+                5e-6
+            };
+            assert_within(limit, y, shape, &want);
         }
     }
 

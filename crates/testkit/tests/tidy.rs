@@ -9,7 +9,17 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("ops", &["kernels"]),
-    ("train", &["models", "checkpoint", "diffusion", "text", "ops", "metrics"]),
+    (
+        "train",
+        &[
+            "models",
+            "checkpoint",
+            "diffusion",
+            "text",
+            "ops",
+            "metrics",
+        ],
+    ),
     ("diffusion", &[]),
     ("text", &[]),
     ("models", &["ops"]),
@@ -239,7 +249,15 @@ fn no_hidden_randomness_or_clock() {
 
 #[test]
 fn product_names_stay_above() {
-    const BELOW: &[&str] = &["kernels", "ops", "train", "diffusion", "text", "models", "checkpoint"];
+    const BELOW: &[&str] = &[
+        "kernels",
+        "ops",
+        "train",
+        "diffusion",
+        "text",
+        "models",
+        "checkpoint",
+    ];
     let mut broken = Vec::new();
     for (name, text) in sources() {
         let below = BELOW

@@ -56,7 +56,9 @@ impl ModuleMapper for Stepper<'_> {
             };
             let wants = tensor.is_require_grad();
             let parameter = tensor.inner();
-            let known = moments.remove(&id).and_then(|m| m.downcast::<Moments<D>>().ok());
+            let known = moments
+                .remove(&id)
+                .and_then(|m| m.downcast::<Moments<D>>().ok());
             let before = known.map_or_else(|| Moments::zeros(&parameter), |m| *m);
             let (parameter, after) = ops::adamw(settings, parameter, gradient, before);
             moments.insert(id, Box::new(after));

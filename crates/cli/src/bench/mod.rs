@@ -93,7 +93,11 @@ pub fn bench(args: &BenchArgs, json: bool) -> Result<u8, Failure> {
         Benchmark::Vae,
         Benchmark::Unet,
     ];
-    let asked: &[Benchmark] = if args.what.is_empty() { &all } else { &args.what };
+    let asked: &[Benchmark] = if args.what.is_empty() {
+        &all
+    } else {
+        &args.what
+    };
     if !json {
         println!(
             "{} threads, {}",

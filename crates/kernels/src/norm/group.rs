@@ -36,9 +36,17 @@ impl GroupNormShape {
             self.channels,
             self.groups
         );
-        assert_eq!(x, self.batch * self.item(), "x is [batch, pixels, channels]");
+        assert_eq!(
+            x,
+            self.batch * self.item(),
+            "x is [batch, pixels, channels]"
+        );
         if let Some(shift) = shift {
-            assert_eq!(shift.len(), self.batch * self.channels, "shift is [batch, channels]");
+            assert_eq!(
+                shift.len(),
+                self.batch * self.channels,
+                "shift is [batch, channels]"
+            );
         }
     }
 }
@@ -65,8 +73,16 @@ impl GroupNormParameters<'_> {
         assert_eq!(self.bias.len(), shape.channels, "bias is [channels]");
         if let Some((scale, offset)) = self.modulation {
             let all = shape.batch * shape.channels;
-            assert_eq!(scale.len(), all, "the modulation's scale is [batch, channels]");
-            assert_eq!(offset.len(), all, "the modulation's offset is [batch, channels]");
+            assert_eq!(
+                scale.len(),
+                all,
+                "the modulation's scale is [batch, channels]"
+            );
+            assert_eq!(
+                offset.len(),
+                all,
+                "the modulation's offset is [batch, channels]"
+            );
         }
     }
 
@@ -135,7 +151,11 @@ pub fn group_norm_apply<T: Number>(
     shape.check(x.len(), parameters.shift);
     parameters.check(&shape);
     assert_eq!(out.len(), x.len(), "out is [batch, pixels, channels]");
-    assert_eq!(moments.all.len(), shape.batch * shape.groups, "moments of [batch, groups]");
+    assert_eq!(
+        moments.all.len(),
+        shape.batch * shape.groups,
+        "moments of [batch, groups]"
+    );
     apply(cpu, shape, x, parameters, &moments.all, out);
 }
 
@@ -147,7 +167,13 @@ fn apply<T: Number>(
     all: &[Moments],
     out: &mut [T],
 ) {
-    let GroupNormShape { batch, pixels, channels, groups, eps } = shape;
+    let GroupNormShape {
+        batch,
+        pixels,
+        channels,
+        groups,
+        eps,
+    } = shape;
     if x.is_empty() {
         return;
     }
@@ -169,7 +195,9 @@ fn apply<T: Number>(
                 let inverse = moments.inverse_deviation(eps);
                 for c in g * width..(g + 1) * width {
                     let (weight, bias) = parameters.affine(&shape, item, c);
-                    let shift = parameters.shift.map_or(0.0, |s| s[item * channels + c].into());
+                    let shift = parameters
+                        .shift
+                        .map_or(0.0, |s| s[item * channels + c].into());
                     // x less a mean near it is exact. What the mean loses by being an f32 is added
                     // afterwards.
                     let (centre, factor) = (moments.mean - shift, weight * inverse);
@@ -189,8 +217,26 @@ fn apply<T: Number>(
             // SAFETY: as long as x; every job has its own rows.
             let out = unsafe { out.get().add(at) };
             match parameters.silu {
-                true => run(cpu, Apply::<T, true> { x, out, rows, channels, lines }),
-                false => run(cpu, Apply::<T, false> { x, out, rows, channels, lines }),
+                true => run(
+                    cpu,
+                    Apply::<T, true> {
+                        x,
+                        out,
+                        rows,
+                        channels,
+                        lines,
+                    },
+                ),
+                false => run(
+                    cpu,
+                    Apply::<T, false> {
+                        x,
+                        out,
+                        rows,
+                        channels,
+                        lines,
+                    },
+                ),
             }
         });
     });

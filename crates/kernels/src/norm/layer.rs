@@ -58,7 +58,11 @@ pub fn layer_norm<T: Number>(
                 stats: stats.map(|s| s.get().add(2 * part.start)),
                 weight: weight.as_ptr(),
                 bias: bias.as_ptr(),
-                shape: LayerNormShape { rows: part.len(), width, eps },
+                shape: LayerNormShape {
+                    rows: part.len(),
+                    width,
+                    eps,
+                },
             }
         };
         run(cpu, kernel);
@@ -74,35 +78,37 @@ struct Rows<T> {
     shape: LayerNormShape,
 }
 
-/// Σ (x − base), or of its square, over `len` numbers.
+/// Σ d and Σ d² for d = x − base, over `len` numbers.
 #[inline(always)]
-unsafe fn sum<I: Isa, T: Number, const SQUARE: bool>(x: *const T, base: f32, len: usize) -> f32 {
+unsafe fn sums<I: Isa, T: Number>(x: *const T, base: f32, len: usize) -> (f32, f32) {
     // Several sums, because one would wait for each addition to finish before the next.
     const WAYS: usize = 4;
-    let base = I::splat(base);
-    let mut sums = [I::splat(0.0); WAYS];
+    let bases = I::splat(base);
+    let (mut s, mut q) = ([I::splat(0.0); WAYS], [I::splat(0.0); WAYS]);
     let mut at = 0;
     while at + WAYS * I::LANES <= len {
-        for (w, sum) in sums.iter_mut().enumerate() {
-            let d = I::sub(T::get::<I>(x.add(at + w * I::LANES)), base);
-            *sum = if SQUARE { I::fma(d, d, *sum) } else { I::add(*sum, d) };
+        for w in 0..WAYS {
+            let d = I::sub(T::get::<I>(x.add(at + w * I::LANES)), bases);
+            s[w] = I::add(s[w], d);
+            q[w] = I::fma(d, d, q[w]);
         }
         at += WAYS * I::LANES;
     }
     while at + I::LANES <= len {
-        let d = I::sub(T::get::<I>(x.add(at)), base);
-        sums[0] = if SQUARE { I::fma(d, d, sums[0]) } else { I::add(sums[0], d) };
+        let d = I::sub(T::get::<I>(x.add(at)), bases);
+        s[0] = I::add(s[0], d);
+        q[0] = I::fma(d, d, q[0]);
         at += I::LANES;
     }
-    let mut total = I::sum(I::add(I::add(sums[0], sums[1]), I::add(sums[2], sums[3])));
-    while at < len {
-        // One by one: the lanes beyond the end would count as −base.
-        let d = I::sub(I::splat((*x.add(at)).to_f32()), base);
-        let d = if SQUARE { I::mul(d, d) } else { d };
-        total += I::sum(d) / I::LANES as f32;
-        at += 1;
+    let mut sum = I::sum(I::add(I::add(s[0], s[1]), I::add(s[2], s[3])));
+    let mut squares = I::sum(I::add(I::add(q[0], q[1]), I::add(q[2], q[3])));
+    // One by one, because the lanes beyond the end would count as −base.
+    for at in at..len {
+        let d = (*x.add(at)).to_f32() - base;
+        sum += d;
+        squares += d * d;
     }
-    total
+    (sum, squares)
 }
 
 impl<T: Number> Kernel for Rows<T> {
@@ -113,11 +119,13 @@ impl<T: Number> Kernel for Rows<T> {
         let share = 1.0 / width as f32;
         for row in 0..rows {
             let (x, out) = (self.x.add(row * width), self.out.add(row * width));
-            // The row is in the cache after the first pass. The mean of what is left when the first
-            // mean is taken off gives the digits that a mean far from zero lost.
-            let rough = sum::<I, T, false>(x, 0.0, width) * share;
-            let mean = rough + sum::<I, T, false>(x, rough, width) * share;
-            let variance = sum::<I, T, true>(x, mean, width) * share;
+            // The row is in the cache after the first pass. What the first mean lacks, the sum of
+            // what is left gives; it is so little that the variance loses nothing to it.
+            let rough = sums::<I, T>(x, 0.0, width).0 * share;
+            let (sum, squares) = sums::<I, T>(x, rough, width);
+            let less = sum * share;
+            let mean = rough + less;
+            let variance = squares * share - less * less;
             let inverse = 1.0 / (variance + eps).sqrt();
             if let Some(stats) = self.stats {
                 *stats.add(2 * row) = mean;

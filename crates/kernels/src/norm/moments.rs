@@ -99,7 +99,13 @@ pub(super) fn moments<T: Number>(
     shift: Option<&[f32]>,
     out: &mut [Moments],
 ) {
-    let GroupNormShape { batch, pixels, channels, groups, .. } = shape;
+    let GroupNormShape {
+        batch,
+        pixels,
+        channels,
+        groups,
+        ..
+    } = shape;
     let span = rows_in(CHUNK, channels);
     let chunks = pixels.div_ceil(span);
     let count = batch * chunks * groups;
@@ -117,9 +123,8 @@ pub(super) fn moments<T: Number>(
             let rows = span.min(pixels - first);
             let shift = shift.map(|s| &s[item * channels..][..channels]);
             // SAFETY: every job has its own `groups` of the parts.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(shared.get().add(job * groups), groups)
-            };
+            let out =
+                unsafe { std::slice::from_raw_parts_mut(shared.get().add(job * groups), groups) };
             chunk(cpu, rows, channels, &x[..rows * channels], shift, out);
         });
         for (item, out) in out.chunks_exact_mut(groups).enumerate() {
@@ -143,49 +148,61 @@ fn chunk<T: Number>(
     out: &mut [Moments],
 ) {
     let bytes = channels * size_of::<f32>();
-    with_scratch([bytes, bytes, channels * size_of::<f64>()], |[sums, squares, means]| {
-        let (sums, squares) = (sums.cast::<f32>(), squares.cast::<f32>());
-        run(cpu, ChannelSums { x: x.as_ptr(), rows, channels, sums, squares });
-        // SAFETY: the kernel wrote every channel of the sums; the means are zeroed here.
-        let (sums, squares, means) = unsafe {
-            means.write_bytes(0, bytes * 2);
-            (
-                std::slice::from_raw_parts(sums, channels),
-                std::slice::from_raw_parts(squares, channels),
-                std::slice::from_raw_parts_mut(means.cast::<f64>(), channels),
-            )
-        };
-        let (n, width) = (rows as f64, channels / out.len());
-        let share = 1.0 / n;
-        for ((mean, first), sum) in means.iter_mut().zip(x).zip(sums) {
-            *mean = f64::from(first.to_f32()) + f64::from(*sum) * share;
-        }
-        if let Some(shift) = shift {
-            for (mean, shift) in means.iter_mut().zip(shift) {
-                *mean += f64::from(*shift);
-            }
-        }
-        for (g, out) in out.iter_mut().enumerate() {
-            let (mut mean, mut inside, mut between) = (0.0, 0.0, 0.0);
-            let group = g * width..(g + 1) * width;
-            for m in &means[group.clone()] {
-                mean += m;
-            }
-            mean /= width as f64;
-            for c in group {
-                let (sum, apart) = (f64::from(sums[c]), means[c] - mean);
-                inside += f64::from(squares[c]) - sum * sum * share;
-                between += apart * apart;
-            }
-            // Rounding can leave a little less than nothing (but NaN must stay).
-            let squares = inside + n * between;
-            *out = Moments {
-                count: n * width as f64,
-                mean,
-                squares: if squares < 0.0 { 0.0 } else { squares },
+    with_scratch(
+        [bytes, bytes, channels * size_of::<f64>()],
+        |[sums, squares, means]| {
+            let (sums, squares) = (sums.cast::<f32>(), squares.cast::<f32>());
+            run(
+                cpu,
+                ChannelSums {
+                    x: x.as_ptr(),
+                    rows,
+                    channels,
+                    sums,
+                    squares,
+                },
+            );
+            // SAFETY: the kernel wrote every channel of the sums; the means are zeroed here.
+            let (sums, squares, means) = unsafe {
+                means.write_bytes(0, bytes * 2);
+                (
+                    std::slice::from_raw_parts(sums, channels),
+                    std::slice::from_raw_parts(squares, channels),
+                    std::slice::from_raw_parts_mut(means.cast::<f64>(), channels),
+                )
             };
-        }
-    });
+            let (n, width) = (rows as f64, channels / out.len());
+            let share = 1.0 / n;
+            for ((mean, first), sum) in means.iter_mut().zip(x).zip(sums) {
+                *mean = f64::from(first.to_f32()) + f64::from(*sum) * share;
+            }
+            if let Some(shift) = shift {
+                for (mean, shift) in means.iter_mut().zip(shift) {
+                    *mean += f64::from(*shift);
+                }
+            }
+            for (g, out) in out.iter_mut().enumerate() {
+                let (mut mean, mut inside, mut between) = (0.0, 0.0, 0.0);
+                let group = g * width..(g + 1) * width;
+                for m in &means[group.clone()] {
+                    mean += m;
+                }
+                mean /= width as f64;
+                for c in group {
+                    let (sum, apart) = (f64::from(sums[c]), means[c] - mean);
+                    inside += f64::from(squares[c]) - sum * sum * share;
+                    between += apart * apart;
+                }
+                // Rounding can leave a little less than nothing (but NaN must stay).
+                let squares = inside + n * between;
+                *out = Moments {
+                    count: n * width as f64,
+                    mean,
+                    squares: if squares < 0.0 { 0.0 } else { squares },
+                };
+            }
+        },
+    );
 }
 
 /// Per channel, over all rows: Σ d and Σ d² for d = x − the first row's.
@@ -198,9 +215,15 @@ struct ChannelSums<T> {
 }
 
 impl<T: Number> ChannelSums<T> {
+    #[allow(clippy::needless_range_loop)] // Zipped, the three arrays would read worse.
     /// Adds `rows` from `first` on to `A` · `B` vectors of channels from `c` on.
     #[inline(always)]
-    unsafe fn wide<I: Isa, const A: usize, const B: usize>(&self, first: usize, rows: usize, c: usize) {
+    unsafe fn wide<I: Isa, const A: usize, const B: usize>(
+        &self,
+        first: usize,
+        rows: usize,
+        c: usize,
+    ) {
         let zero = I::splat(0.0);
         let (mut base, mut s, mut q) = ([[zero; B]; A], [[zero; B]; A], [[zero; B]; A]);
         for a in 0..A {
@@ -239,7 +262,10 @@ impl<T: Number> ChannelSums<T> {
         let base = T::get_part::<I>(self.x.add(c), n);
         let (mut s, mut q) = (I::splat(0.0), I::splat(0.0));
         for row in first..first + rows {
-            let d = I::sub(T::get_part::<I>(self.x.add(row * self.channels + c), n), base);
+            let d = I::sub(
+                T::get_part::<I>(self.x.add(row * self.channels + c), n),
+                base,
+            );
             s = I::add(s, d);
             q = I::fma(d, d, q);
         }

@@ -16,12 +16,14 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod math;
+#[cfg(test)]
+mod math_tests;
 mod portable;
 
 use half::bf16;
 
 pub(crate) use math::{
-    exp, exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
+    exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
 };
 
 use crate::cpu::Cpu;

@@ -108,7 +108,7 @@ impl Operation<4> for Convolution {
         }
         let window = self.window([rows, columns], [height, width]);
         by_type!(x.dtype(), T => {
-            Packing::<T>::direct(weight).convolve(x, &window, bias::<T>(b).as_deref(), residual)
+            Packing::<T>::once(weight, &window).convolve(x, &window, bias::<T>(b).as_deref(), residual)
         })
     }
 
@@ -126,7 +126,7 @@ impl Operation<4> for Convolution {
             let of_x = wanted[0].then(|| {
                 let [seen_height, seen_width] = self.doubled.unwrap_or([height, width]);
                 let back = Window { doubled: None, ..window }.back(seen_height, seen_width);
-                let seen = Packing::<T>::back(given(weight)).convolve(gradient.clone(), &back, None, None);
+                let seen = Packing::<T>::back_once(given(weight), &back).convolve(gradient.clone(), &back, None, None);
                 match self.doubled {
                     Some(_) => undouble::<T>(&seen, [height, width]),
                     None => seen,

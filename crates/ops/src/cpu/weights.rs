@@ -37,6 +37,29 @@ impl<T: Float> Packing<T> {
         ))
     }
 
+    /// For one pass of a convolution over `window`, by the method that is fastest there.
+    pub fn once(weight: FlexTensor, window: &Window) -> Self {
+        match tile::<T>(window) {
+            Some(tile) => Self::winograd(weight, tile),
+            None => Self::direct(weight),
+        }
+    }
+
+    /// [`back`](Self::back) for one pass over `window`.
+    pub fn back_once(weight: FlexTensor, window: &Window) -> Self {
+        let Some(tile) = tile::<T>(window) else {
+            return Self::back(weight);
+        };
+        let [out, input, ..] = kernel_size(&weight);
+        let (weight, size) = (rows(weight), [out, input]);
+        Self::Winograd(WinogradWeight::back(
+            instructions(),
+            tile,
+            numbers(&weight),
+            size,
+        ))
+    }
+
     /// A linear layer to `[a, b]` whose output is a·gelu(b).
     pub fn gated(weight: FlexTensor) -> Self {
         let size = dims(&weight);
@@ -124,6 +147,19 @@ impl<T: Float> Packing<T> {
         self.apply(&picture, &window, &epilogue(bias, &residual), &mut out);
         tensor(out, shape)
     }
+}
+
+/// The Winograd tile for one pass over a picture, if it pays to transform the weight for it. The size
+/// of the batch has no say, so that it changes no picture.
+fn tile<T: Float>(window: &Window) -> Option<Tile> {
+    let near = window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1;
+    let pixels = window.output[0] * window.output[1];
+    let pays = near && window.spread == 1 && pixels >= 256;
+    pays.then_some(if size_of::<T>() == 2 {
+        Tile::Two
+    } else {
+        Tile::Four
+    })
 }
 
 fn epilogue<'a, T: Float>(
