@@ -22,7 +22,7 @@ pub fn device(name: &str) -> Result<Device, Failure> {
     match name.as_str() {
         "cpu" => Ok(Device::flex()),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        "vulkan" => vulkan(),
         #[cfg(feature = "metal")]
         "metal" => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
@@ -44,6 +44,17 @@ pub fn device(name: &str) -> Result<Device, Failure> {
             ))),
         },
     }
+}
+
+/// The default GPU of Vulkan. Opened here and not at the first tensor, so that a machine without one gets an error.
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Result<Device, Failure> {
+    use burn::tensor::wgpu::WgpuBackend;
+
+    Device::wgpu_options()
+        .graphics_api(WgpuBackend::Vulkan)
+        .init()
+        .map_err(|e| Failure::run(format!("--device vulkan cannot be opened: {e}")))
 }
 
 /// Sets the number of threads of everything that computes on the CPU. Called once, before the first computation.
@@ -70,7 +81,12 @@ pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
 pub fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// Computes with the instruction set that the variable `LATENT_CPU` names, where it is set: for tests and comparisons.

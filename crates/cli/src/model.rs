@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use latent_checkpoint::file::hash::{sha256, short_hash};
+use latent_models::Form;
 use latent_pipeline::{
-    Form, Model, ModelFiles,
+    Model, ModelFiles,
     request::{Dtype, Request},
 };
 
@@ -40,7 +41,9 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         Dtype::Bf16 | Dtype::Int8 => DType::BF16,
     };
     if asked == Dtype::Int8 && *device != Device::flex() {
-        return Err(Failure::input("--dtype int8 is for the CPU: on a GPU use f16 or bf16"));
+        return Err(Failure::input(
+            "--dtype int8 is for the CPU: on a GPU use f16 or bf16",
+        ));
     }
     let bar = screen::bar();
     let (mut model, reports) = Model::open(&files, device, dtype, &mut |part, done, all| {

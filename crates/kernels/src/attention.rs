@@ -6,13 +6,18 @@
 //! along scaled down to it. A row's result depends on neither the other rows nor who computes it:
 //! blocks of keys are the same for all.
 
+mod backward;
 mod forward;
+#[cfg(test)]
+mod gradient_tests;
 mod pack;
 #[cfg(test)]
 mod tests;
 
 use crate::cpu::Cpu;
 use crate::number::Number;
+
+pub use backward::attention_backward;
 
 /// Tokens in memory: channel c of token t of sequence b is
 /// `data[b·batch_stride + t·stride + c]`. The channels of head h are h·width to (h + 1)·width.

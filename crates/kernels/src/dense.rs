@@ -192,7 +192,7 @@ pub fn conv2d<T: Number>(
         return;
     }
     // A group may not reach beyond a pixel.
-    if x.channels % T::GROUP != 0 {
+    if !x.channels.is_multiple_of(T::GROUP) {
         let padded = pad_channels(x);
         let x = Picture {
             data: &padded,

@@ -176,7 +176,7 @@ pub fn conv2d_int8<T: Number>(
             unsafe { *worths.get().add(i) = run(cpu, row) };
         }
     });
-    let x = Picture::new(&*quantized, [x.batch, x.height, x.width, channels]);
+    let x = Picture::new(&quantized, [x.batch, x.height, x.width, channels]);
     product(&x, &worth, weight, window, epilogue, out);
 }
 

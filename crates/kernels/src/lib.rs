@@ -1,4 +1,27 @@
-//! Compute on slices for CPUs.
+//! Compute on slices for CPUs: matrix products, convolution, attention, norms, and their gradients.
+//!
+//! This crate knows slices of f32 and bf16, no tensor, and is the project's one place for `unsafe`
+//! code. `ops` puts it behind burn's tensors; nothing else should call it but benchmarks.
+//!
+//! **One loop.** Nearly all time goes into one small loop (`tile`): six rows of numbers times a
+//! panel of 64 columns, summed in registers. Linear layers, convolutions, attention and the
+//! gradients of weights are different ways to feed it. Rows are read where they lie, through
+//! pointers; the other matrix is packed into panels beforehand. That is why pictures are
+//! channels-last here: the numbers of a pixel are a row, and so no input is ever rearranged.
+//!
+//! **One source, several instruction sets.** A kernel is generic over a trait of vectors (`simd`) and is compiled
+//! for AVX-512 with bf16 products, AVX-512, AVX2 and plain Rust; [`Cpu`] says at run time which one to
+//! use, and that an instruction set exists wherever a `Cpu` for it does.
+//!
+//! **One result.** A sum is made in one order, which follows from the shape of one picture alone.
+//! Neither the number of threads nor the rest of the batch changes a bit. Instruction sets do.
+//!
+//! Functions panic where lengths do not fit; whoever calls them has checked what users gave.
+//! Rejected: a matrix library (the `gemm` crate has no bf16 products, no panels that are packed once
+//! and no way to fuse what follows), and generated code or assembly (the compiler's code for `tile`
+//! reaches the peak).
+
+mod adamw;
 mod attention;
 mod buffer;
 mod cpu;
@@ -21,7 +44,8 @@ mod twin;
 mod weight_gradient;
 mod winograd;
 
-pub use attention::{AttentionShape, Tokens, attention};
+pub use adamw::{AdamWStep, adamw};
+pub use attention::{AttentionShape, Tokens, attention, attention_backward};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};

@@ -45,7 +45,9 @@ fn rate(tile: impl Fn() -> usize + Sync) -> f64 {
             *done[i].lock().unwrap_or_else(|e| e.into_inner()) =
                 count as f64 / began.elapsed().as_secs_f64();
         });
-        let rates = done.into_iter().map(|d| d.into_inner().unwrap_or_else(|e| e.into_inner()));
+        let rates = done
+            .into_iter()
+            .map(|d| d.into_inner().unwrap_or_else(|e| e.into_inner()));
         rates.sum()
     };
     (0..5).map(|_| one()).fold(0.0, f64::max)
@@ -107,7 +109,10 @@ mod tests {
     #[test]
     fn every_peak_is_a_rate() {
         for cpu in Cpu::every() {
-            assert!(peaks(cpu).iter().all(|p| *p > 1e8 && p.is_finite()), "{cpu:?}");
+            assert!(
+                peaks(cpu).iter().all(|p| *p > 1e8 && p.is_finite()),
+                "{cpu:?}"
+            );
         }
     }
 }

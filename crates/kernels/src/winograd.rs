@@ -232,7 +232,7 @@ pub fn winograd<T: Number>(
     if rows * columns == 0 {
         return;
     }
-    if x.channels % T::GROUP != 0 {
+    if !x.channels.is_multiple_of(T::GROUP) {
         let channels = x.channels.next_multiple_of(T::GROUP);
         let padded = pad_channels(x);
         let x = Picture::new(&padded, [x.batch, x.height, x.width, channels]);

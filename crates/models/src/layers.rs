@@ -65,7 +65,10 @@ impl Linear {
     pub fn forward_add<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
         match &self.packed {
             Some(packed) => packed.forward(x, Some(residual)),
-            None => ops::add(self.forward(x), residual),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::linear_add(x, self.weight.val(), bias, residual)
+            }
         }
     }
 
@@ -142,7 +145,10 @@ impl Conv2d {
     pub fn forward_add(&self, x: Tensor<4>, padding: Padding, residual: Tensor<4>) -> Tensor<4> {
         match &self.packed {
             Some(packed) => packed.forward(x, self.shape, padding, None, Some(residual)),
-            None => ops::add(self.forward(x, padding), residual),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::conv2d_add(x, self.weight.val(), bias, self.shape, padding, residual)
+            }
         }
     }
 
@@ -150,7 +156,10 @@ impl Conv2d {
     pub fn forward_doubled(&self, x: Tensor<4>, padding: Padding, size: [usize; 2]) -> Tensor<4> {
         match &self.packed {
             Some(packed) => packed.forward(x, self.shape, padding, Some(size), None),
-            None => self.forward(ops::crop(ops::nearest_2x(x), size), padding),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::conv2d_doubled(x, self.weight.val(), bias, padding, size)
+            }
         }
     }
 

@@ -1,19 +1,32 @@
 //! Activations.
 
 use burn::tensor::{Tensor, activation};
+use latent_kernels::Activation;
+
+use crate::cpu::{self, input};
+use crate::is_cpu;
 
 /// x·sigmoid(x), also called swish.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::Silu);
+    }
     activation::silu(x)
 }
 
 /// x·Φ(x) with the exact error function, not its tanh approximation.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::Gelu);
+    }
     activation::gelu(x)
 }
 
 /// x·sigmoid(1.702 x): the approximation of [`gelu`] that OpenAI's CLIP was trained with.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::QuickGelu);
+    }
     activation::sigmoid(x.clone() * 1.702) * x
 }
 
@@ -24,9 +37,18 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 ///
 /// `[…, 2 n]` → `[…, n]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        let dtype = x.dtype();
+        return cpu::run(cpu::Gate, [input(x, dtype)]).cast(dtype);
+    }
     let width = x.dims()[D - 1] / 2;
     let gate = gelu(x.clone().narrow(D - 1, width, width));
     x.narrow(D - 1, 0, width) * gate
+}
+
+fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    let dtype = x.dtype();
+    cpu::run(cpu::Activate(activation), [input(x, dtype)]).cast(dtype)
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
 //! Scaled dot-product attention.
 
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{DType, Tensor, activation, module};
+use burn::tensor::{Tensor, module};
 
+use crate::cpu::{self, input};
 use crate::is_cpu;
 
 /// Scores held at once for one picture (all heads) on a GPU: 128 MiB in f32. Beyond it, queries are
 /// taken in parts.
 const SCORES: usize = 1 << 25;
-
-/// The same on the CPU: 4 MiB, which stay in its cache.
-const SCORES_CPU: usize = 1 << 20;
 
 /// softmax(q·kᵀ / √width)·v in each of `heads` heads of width channels / heads (Vaswani et al.,
 /// 2017).
@@ -29,16 +27,15 @@ pub fn multi_head_attention(
     heads: usize,
     causal: bool,
 ) -> Tensor<3> {
+    if is_cpu(&q.device()) {
+        let dtype = q.dtype();
+        let inputs = [q, k, v].map(|t| input(t, dtype));
+        return cpu::run(cpu::Attention { heads, causal }, inputs).cast(dtype);
+    }
     let [batch, queries, channels] = q.dims();
     let (q, k, v) = (heads_of(q, heads), heads_of(k, heads), heads_of(v, heads));
     let mixed = if causal {
         whole(q, k, v, true)
-    } else if is_cpu(&q.device()) {
-        // burn's own kernel takes twice the time: it does not share a head among threads, nor
-        // vectorise the softmax.
-        let dtype = q.dtype();
-        let [q, k, v] = [q, k, v].map(|t| t.cast(DType::F32));
-        in_parts(q, k, v, SCORES_CPU, product).cast(dtype)
     } else {
         in_parts(q, k, v, SCORES, |q, k, v| whole(q, k, v, false))
     };
@@ -59,13 +56,6 @@ fn whole(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: bool) -> Tensor<4> {
         ..Default::default()
     };
     module::attention(q, k, v, None, None, options)
-}
-
-/// By two matrix products.
-fn product(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let [_, _, _, width] = q.dims();
-    let scores = (q * (width as f64).sqrt().recip()).matmul(k.swap_dims(2, 3));
-    activation::softmax(scores, 3).matmul(v)
 }
 
 /// `attend` for as many queries at a time as make at most `limit` scores for one picture.
@@ -171,8 +161,9 @@ mod tests {
             .map(|(name, tokens)| heads_of(normal(name, [2, tokens, 8]), 2));
         // Scores of four queries at a time: 2 heads × 11 keys × 4.
         for limit in [1, 88, 1000] {
-            for attend in [product, |q, k, v| whole(q, k, v, false)] {
-                let y = in_parts(q.clone(), k.clone(), v.clone(), limit, attend);
+            {
+                let whole = |q, k, v| whole(q, k, v, false);
+                let y = in_parts(q.clone(), k.clone(), v.clone(), limit, whole);
                 assert_close(y.swap_dims(1, 2).reshape([2, 9, 8]), [2, 9, 8], &want);
             }
         }

@@ -2,6 +2,10 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::cpu::{self, input};
+use crate::is_cpu;
+use crate::picture::{to_picture, to_tokens};
+
 /// x·Wᵀ + b with torch's weight layout; the transpose is a view.
 ///
 /// Each item of the batch is a product of its own, so that its result does not depend on the
@@ -17,6 +21,9 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return by_kernel(x, weight, bias, None);
+    }
     let mut dims = x.dims();
     let [out, width] = weight.dims();
     let batch = if D > 1 { dims[0] } else { 1 };
@@ -37,6 +44,35 @@ pub fn linear<const D: usize>(
     y.reshape(dims)
 }
 
+/// [`linear`] plus `residual`, which has the shape of its output.
+pub fn linear_add<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    residual: Tensor<D>,
+) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return by_kernel(x, weight, bias, Some(residual));
+    }
+    linear(x, weight, bias) + residual
+}
+
+fn by_kernel<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<D>>,
+) -> Tensor<D> {
+    let dtype = x.dtype();
+    let inputs = [
+        input(x, dtype),
+        input(weight, dtype),
+        bias.and_then(|bias| input(bias, dtype)),
+        residual.and_then(|residual| input(residual, dtype)),
+    ];
+    cpu::run(cpu::Linear, inputs).cast(dtype)
+}
+
 /// Rows of a table.
 ///
 /// # Shapes
@@ -44,18 +80,6 @@ pub fn linear<const D: usize>(
 /// table `[rows, width]`, ids `[batch, length]` → `[batch, length, width]`
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     burn::tensor::module::embedding(table, ids)
-}
-
-/// Pixels as rows: `[batch, channels, height, width]` → `[batch, height·width, channels]`.
-pub fn to_tokens(x: Tensor<4>) -> Tensor<3> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height * width]).swap_dims(1, 2)
-}
-
-/// Rows as pixels: `[batch, height·width, channels]` → `[batch, channels, height, width]`.
-pub fn to_picture(x: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
-    let [batch, _, channels] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, channels, height, width])
 }
 
 /// The table row nearest to each pixel's channels, by Euclidean distance; the first of equals.
@@ -120,17 +144,6 @@ mod tests {
                 Some(normal("bias", [output])),
             );
             assert_close(y, [batch, rows, output], &scalar_linear(batch * rows, input, output));
-        }
-
-        #[test]
-        fn tokens_are_pixels(batch in 1usize..3, c in 1usize..5, h in 1usize..7, w in 1usize..7) {
-            let x: Tensor<4> = normal("x", [batch, c, h, w]);
-            let tokens = to_tokens(x.clone());
-            prop_assert_eq!(tokens.dims(), [batch, h * w, c]);
-            let one: Vec<f32> = tokens.clone().into_data().try_into_vec().unwrap();
-            let values = numbers("x", batch * c * h * w);
-            prop_assert_eq!(f64::from(one[c - 1]), values[(c - 1) * h * w]);
-            prop_assert_eq!(to_picture(tokens, h, w).into_data(), x.into_data());
         }
 
         #[test]

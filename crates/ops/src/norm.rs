@@ -4,6 +4,8 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::activation::silu;
+use crate::cpu::{self, input};
+use crate::is_cpu;
 
 /// Normalises groups of neighbouring channels to mean zero and variance one, then scales and shifts
 /// each channel (Wu and He, "Group Normalization", 2018). The variance is the biased one.
@@ -19,6 +21,9 @@ pub fn group_norm(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        return normalise(x, None, groups, [weight, bias], eps, false);
+    }
     let dtype = x.dtype();
     group_norm_f32(x, groups, weight, bias, eps).cast(dtype)
 }
@@ -35,8 +40,53 @@ pub fn group_norm_silu(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        return normalise(x, None, groups, [weight, bias], eps, true);
+    }
     let dtype = x.dtype();
     silu(group_norm_f32(x, groups, weight, bias, eps)).cast(dtype)
+}
+
+/// [`group_norm_silu`] of x + shift.
+///
+/// # Shapes
+///
+/// As [`group_norm`]; shift `[batch, channels]`.
+pub fn group_norm_silu_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        return normalise(x, Some(shift), groups, [weight, bias], eps, true);
+    }
+    let [batch, channels] = shift.dims();
+    let x = x + shift.reshape([batch, channels, 1, 1]);
+    group_norm_silu(x, groups, weight, bias, eps)
+}
+
+/// By the kernel.
+fn normalise(
+    x: Tensor<4>,
+    shift: Option<Tensor<2>>,
+    groups: usize,
+    [weight, bias]: [Tensor<1>; 2],
+    eps: f64,
+    silu: bool,
+) -> Tensor<4> {
+    let norm = cpu::GroupNorm { groups, eps, silu };
+    let dtype = x.dtype();
+    let shift = shift.and_then(|shift| input(shift, dtype));
+    let inputs = [
+        input(x, dtype),
+        input(weight, dtype),
+        input(bias, dtype),
+        shift,
+    ];
+    cpu::run(norm, inputs).cast(dtype)
 }
 
 fn group_norm_f32(
@@ -78,6 +128,10 @@ pub fn layer_norm<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let dtype = x.dtype();
+    if is_cpu(&x.device()) {
+        let inputs = [input(x, dtype), input(weight, dtype), input(bias, dtype)];
+        return cpu::run(cpu::LayerNorm { eps }, inputs).cast(dtype);
+    }
     let x = x.cast(DType::F32);
     let x = x.clone() - x.mean_dim(D - 1);
     let variance = x.clone().square().mean_dim(D - 1);

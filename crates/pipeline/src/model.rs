@@ -70,13 +70,21 @@ impl Model {
     /// Opens a checkpoint and loads its networks to `device` as `dtype` (F32, F16 or BF16).
     ///
     /// # Errors
-    /// Files that cannot be read, that do not hold a whole model, or that no [`Family`] of this version fits.
+    /// Files that cannot be read, that do not hold a whole model, or that no [`Family`] of this version fits; a `dtype`
+    /// that the device cannot compute in.
     pub fn open(
         files: &ModelFiles,
         device: &Device,
         dtype: DType,
         progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
+        if !device.supports_dtype(dtype) {
+            return Err(Error::field(
+                "dtype",
+                dtype.name(),
+                "this device cannot compute in it; take another, f32 is always there",
+            ));
+        }
         let main = Checkpoint::open(&files.model)?;
         let other = |path: &Option<PathBuf>| path.as_ref().map(Checkpoint::open).transpose();
         let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);

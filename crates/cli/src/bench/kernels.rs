@@ -2,8 +2,9 @@
 
 use half::bf16;
 use latent_kernels::{
-    AttentionShape, Cpu, Epilogue, GroupNormShape, Int8Weight, Number, Picture, Tile, Tokens, Weight, Window,
-    WinogradWeight, attention, conv2d, conv2d_int8, group_norm, linear, linear_int8, output, peaks, winograd,
+    AttentionShape, Cpu, Epilogue, GroupNormParameters, GroupNormShape, Int8Weight, Number,
+    Picture, Tile, Tokens, Weight, Window, WinogradWeight, attention, conv2d, conv2d_int8,
+    group_norm, linear, linear_int8, output, peaks, winograd,
 };
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
@@ -177,7 +178,15 @@ impl Table<'_> {
             let operations = 4 * batch * queries * keys * channels;
             self.line(&what, operations, &mut || {
                 let (keys, values) = (tokens(&k, keys), tokens(&k, keys));
-                attention(self.cpu, shape, tokens(&q, queries), keys, values, &mut out, None)
+                attention(
+                    self.cpu,
+                    shape,
+                    tokens(&q, queries),
+                    keys,
+                    values,
+                    &mut out,
+                    None,
+                )
             });
         }
         for [batch, pixels, channels] in NORMS {
@@ -190,11 +199,18 @@ impl Table<'_> {
                 groups: 32,
                 eps: 1e-5,
             };
+            let parameters = GroupNormParameters {
+                weight: &weight,
+                bias: &bias,
+                shift: None,
+                modulation: None,
+                silu: true,
+            };
             let mut out = output::<T>(x.len());
             let what = format!("group norm and SiLU {batch}×{pixels}×{channels}");
             // Eight operations a number: what the definition needs without the exponential.
             self.line(&what, 8 * x.len(), &mut || {
-                group_norm(self.cpu, shape, &x, None, None, &weight, &bias, true, &mut out, None)
+                group_norm(self.cpu, shape, &x, &parameters, &mut out, None)
             });
         }
     }

@@ -27,7 +27,7 @@ pub struct Bench {
 
 impl Bench {
     /// Times `run` and prints the line; the median in seconds.
-    fn time(&self, what: &str, dtype: &str, run: &mut dyn FnMut()) -> f64 {
+    fn time(&self, what: &'static str, dtype: &str, run: &mut dyn FnMut()) -> f64 {
         let spinner = screen::spinner(what);
         let seconds = self.seconds(run);
         spinner.finish_and_clear();
@@ -93,7 +93,11 @@ pub fn bench(args: &BenchArgs, json: bool) -> Result<u8, Failure> {
         Benchmark::Vae,
         Benchmark::Unet,
     ];
-    let asked: &[Benchmark] = if args.what.is_empty() { &all } else { &args.what };
+    let asked: &[Benchmark] = if args.what.is_empty() {
+        &all
+    } else {
+        &args.what
+    };
     if !json {
         println!(
             "{} threads, {}",

@@ -30,7 +30,9 @@ pub fn fill<M: Module>(module: M, dtype: DType) -> Result<M, Failure> {
         let parts = (0..count.div_ceil(PART)).into_par_iter();
         let shape = shape.to_vec();
         Ok::<_, ParameterError>(if dtype == DType::BF16 {
-            let numbers: Vec<bf16> = parts.flat_map_iter(|p| draw(p).map(bf16::from_f32)).collect();
+            let numbers: Vec<bf16> = parts
+                .flat_map_iter(|p| draw(p).map(bf16::from_f32))
+                .collect();
             TensorData::new(numbers, shape)
         } else {
             let numbers: Vec<f32> = parts.flat_map_iter(draw).collect();
@@ -57,12 +59,22 @@ fn types(dtype: Dtype) -> (DType, Form) {
 }
 
 /// Batch 2, so that it is one step with guidance.
-fn step(bench: &Bench, what: &str, config: &UNetConfig, side: usize, dtype: Dtype) -> Result<f64, Failure> {
+fn step(
+    bench: &Bench,
+    what: &'static str,
+    config: &UNetConfig,
+    side: usize,
+    dtype: Dtype,
+) -> Result<f64, Failure> {
     let device = Device::flex();
     let (parameters, form) = types(dtype);
     let unet = fill(config.init(&device), parameters)?.packed(form, [side, side]);
     let x = normal("bench/x", [2, config.in_channels, side, side], &device);
-    let context = normal("bench/context", [2, 77, config.context.unwrap_or(1)], &device);
+    let context = normal(
+        "bench/context",
+        [2, 77, config.context.unwrap_or(1)],
+        &device,
+    );
     let context = unet.context(context);
     let t = Tensor::from_floats([500.0f32; 2], &device);
     Ok(bench.time(what, name(dtype), &mut || {
@@ -89,7 +101,9 @@ fn small_config() -> UNetConfig {
     };
     UNetConfig {
         model_channels: 96,
-        levels: [(96, attention), (192, attention), (288, attention)].map(level).to_vec(),
+        levels: [(96, attention), (192, attention), (288, attention)]
+            .map(level)
+            .to_vec(),
         middle: attention,
         context: Some(256),
         ..named::unet_sd1()

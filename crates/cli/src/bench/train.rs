@@ -1,8 +1,8 @@
 //! A training step: forward, backward, AdamW.
 
 use burn::tensor::{Device, Tensor};
-use latent_models::unet::{Attention, Heads, Level, UNetConfig};
 use latent_models::named;
+use latent_models::unet::{Attention, Heads, Level, UNetConfig};
 use latent_train::AdamW;
 
 use super::Bench;
@@ -22,7 +22,9 @@ fn config() -> UNetConfig {
     };
     UNetConfig {
         model_channels: 128,
-        levels: [(128, attention), (256, attention), (512, None)].map(level).to_vec(),
+        levels: [(128, attention), (256, attention), (512, None)]
+            .map(level)
+            .to_vec(),
         middle: attention,
         context: Some(256),
         ..named::unet_sd1()

@@ -5,7 +5,7 @@ use super::*;
 use crate::twin::{distance, numbers, wide};
 
 /// What attention is, in f64: the output and ln Σ exp of the scores.
-fn twin(
+pub(super) fn twin(
     shape: &AttentionShape,
     queries: usize,
     keys: usize,
@@ -42,15 +42,21 @@ fn twin(
 }
 
 /// Tokens in memory with gaps, and without in f64.
-struct Case<T> {
-    data: Vec<T>,
+pub(super) struct Case<T> {
+    pub data: Vec<T>,
     tokens: usize,
     gaps: [usize; 2],
-    dense: Vec<f64>,
+    pub dense: Vec<f64>,
 }
 
 impl<T: Number> Case<T> {
-    fn new(name: &str, shape: &AttentionShape, tokens: usize, size: f32, gaps: [usize; 2]) -> Self {
+    pub fn new(
+        name: &str,
+        shape: &AttentionShape,
+        tokens: usize,
+        size: f32,
+        gaps: [usize; 2],
+    ) -> Self {
         let channels = shape.channels();
         let count = shape.batch * tokens * channels;
         let dense: Vec<T> = numbers::<f32>(name, count)
@@ -74,7 +80,7 @@ impl<T: Number> Case<T> {
         }
     }
 
-    fn tokens(&self, shape: &AttentionShape) -> Tokens<'_, T> {
+    pub fn tokens(&self, shape: &AttentionShape) -> Tokens<'_, T> {
         let stride = shape.channels() + self.gaps[0];
         Tokens {
             data: &self.data,
@@ -117,7 +123,7 @@ fn check<T: Number>(
     }
 }
 
-fn shape(batch: usize, heads: usize, width: usize, causal: bool) -> AttentionShape {
+pub(super) fn shape(batch: usize, heads: usize, width: usize, causal: bool) -> AttentionShape {
     AttentionShape {
         batch,
         heads,
@@ -200,7 +206,7 @@ fn large_scores_stay_numbers() {
 }
 
 /// Runs `work` with so many threads.
-fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+pub(super) fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.unwrap().install(work)
 }

@@ -274,9 +274,7 @@ impl Decoder {
             h = level(&block.resnets, &block.attentions, h, padding);
             for up in &block.upsamplers {
                 let [_, _, height, width] = h.dims();
-                h = up
-                    .conv
-                    .forward_doubled(h, padding, [2 * height, 2 * width]);
+                h = up.conv.forward_doubled(h, padding, [2 * height, 2 * width]);
             }
         }
         self.conv_out

@@ -234,7 +234,8 @@ impl PlainAttention {
     /// `[batch, channels, height, width]` → the same
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
-        let tokens = ops::to_tokens(self.group_norm.forward(x.clone()));
+        let [tokens, x] = ops::fork(x);
+        let tokens = ops::to_tokens(self.group_norm.forward(tokens));
         let q = self.to_q.forward(tokens.clone());
         let k = self.to_k.forward(tokens.clone());
         let v = self.to_v.forward(tokens);
@@ -309,7 +310,8 @@ impl AttentionBlock {
         match self {
             Self::Plain(plain) => plain.forward(x),
             Self::Transformer(t) => {
-                let tokens = t.proj_in.enter(t.norm.forward(x.clone()));
+                let [tokens, x] = ops::fork(x);
+                let tokens = t.proj_in.enter(t.norm.forward(tokens));
                 let blocks = t.transformer_blocks.iter().zip(context);
                 let tokens = blocks.fold(tokens, |x, (block, seen)| block.forward(x, seen));
                 t.proj_out.leave(tokens, x)

@@ -229,18 +229,19 @@ impl UNet {
         let time = self.embed(t, vector, dtype);
 
         let mut h = self.conv_in.forward(x.cast(dtype), padding);
-        let mut kept = vec![h.clone()];
+        let mut kept = Vec::new();
+        keep(&mut kept, &mut h);
         for block in &self.down_blocks {
             for (i, resnet) in block.resnets.iter().enumerate() {
                 h = resnet.forward(h, Some(&time), padding);
                 if let Some(attention) = block.attentions.get(i) {
                     h = attention.forward(h, context);
                 }
-                kept.push(h.clone());
+                keep(&mut kept, &mut h);
             }
             for down in &block.downsamplers {
                 h = down.halve(h, &time, padding);
-                kept.push(h.clone());
+                keep(&mut kept, &mut h);
             }
         }
 
@@ -292,4 +293,11 @@ impl UNet {
         }
         ops::silu(time)
     }
+}
+
+/// Keeps `h` for the way up.
+fn keep(kept: &mut Vec<Tensor<4>>, h: &mut Tensor<4>) {
+    let [skip, on] = ops::fork(h.clone());
+    kept.push(skip);
+    *h = on;
 }

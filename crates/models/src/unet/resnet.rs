@@ -96,7 +96,8 @@ impl Resnet {
     /// - output `[batch, out, height, width]`, height and width halved or doubled where the block
     ///   does that
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>, padding: Padding) -> Tensor<4> {
-        let h = self.resample(self.norm1.forward_silu(x.clone()));
+        let [h, x] = ops::fork(x);
+        let h = self.resample(self.norm1.forward_silu(h));
         let mut h = self.conv1.forward(h, padding);
         let shifts = match (&self.time_emb_proj, time) {
             (Some(layer), Some(time)) => Some(layer.forward(time.clone())),

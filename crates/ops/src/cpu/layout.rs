@@ -15,9 +15,11 @@
 //! So this crate has its own `add`, `cat_channels`, `nearest_2x` and activations, and turns pixels
 //! into tokens by permuting first.
 
+use std::borrow::Cow;
+
 use burn::backend::flex::{FlexTensor, Layout};
-use burn::tensor::{Bytes, Shape};
-use latent_kernels::Picture;
+use burn::tensor::{Bytes, DType, Shape};
+use latent_kernels::{Picture, output, transpose};
 
 use super::Float;
 
@@ -30,15 +32,6 @@ pub(crate) fn dims<const D: usize>(x: &FlexTensor) -> [usize; D] {
     let shape = x.layout().shape();
     assert_eq!(shape.num_dims(), D, "the number of dimensions");
     std::array::from_fn(|i| shape[i])
-}
-
-/// Storage of an output, which a kernel is to fill.
-pub(crate) fn buffer<T: Float>(len: usize) -> Vec<T> {
-    // As bits, because zeros of a plain integer come from the system as they are.
-    match size_of::<T>() {
-        2 => bytemuck::cast_vec(vec![0u16; len]),
-        _ => bytemuck::cast_vec(vec![0u32; len]),
-    }
 }
 
 /// A tensor of `shape` over numbers in row-major order, which are not copied.
@@ -79,7 +72,11 @@ fn lies_in_order(layout: &Layout, axes: &[usize]) -> bool {
 
 /// `x` with its numbers in row-major order.
 pub(crate) fn rows(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() { x } else { x.to_contiguous() }
+    if x.is_contiguous() {
+        x
+    } else {
+        x.to_contiguous()
+    }
 }
 
 /// The picture `x` with its numbers channels-last and without gaps.
@@ -89,7 +86,7 @@ pub(crate) fn pixels<T: Float>(x: FlexTensor) -> FlexTensor {
     }
     let shape @ [batch, channels, height, width] = dims(&x);
     let x = rows(x);
-    let mut moved = buffer::<T>(shape.iter().product());
+    let mut moved = output::<T>(shape.iter().product());
     transpose(batch, channels, height * width, numbers(&x), &mut moved);
     picture(moved, shape)
 }
@@ -132,8 +129,24 @@ pub(crate) fn numbers<T: Float>(x: &FlexTensor) -> &[T] {
 
 /// A tensor's numbers as f32, in row-major order.
 pub(crate) fn as_f32<T: Float>(x: &FlexTensor) -> Vec<f32> {
-    let x = x.to_contiguous();
-    numbers::<T>(&x).iter().map(|v| v.to_f32()).collect()
+    to_f32(numbers::<T>(&rows(x.clone()))).into_owned()
+}
+
+/// Numbers as f32: the same memory where they are.
+pub(crate) fn to_f32<T: Float>(x: &[T]) -> Cow<'_, [f32]> {
+    match bytemuck::try_cast_slice(x) {
+        Ok(same) if T::dtype() == DType::F32 => Cow::Borrowed(same),
+        _ => Cow::Owned(x.iter().map(|v| v.to_f32()).collect()),
+    }
+}
+
+/// Numbers from f32: the same memory where they are.
+pub(crate) fn from_f32<T: Float>(x: Vec<f32>) -> Vec<T> {
+    if T::dtype() == DType::F32 {
+        bytemuck::cast_vec(x)
+    } else {
+        x.into_iter().map(T::from_f32).collect()
+    }
 }
 
 /// `x` in any order without gaps: as it lies if that has none, else row-major.
@@ -144,7 +157,11 @@ pub(crate) fn any_order(x: FlexTensor) -> FlexTensor {
 
 /// `x` rearranged to lie in the order in which `like`, of the same shape, lies.
 pub(crate) fn in_order_of<T: Float>(x: FlexTensor, like: &FlexTensor) -> FlexTensor {
-    if like.is_contiguous() { rows(x) } else { pixels::<T>(x) }
+    if like.is_contiguous() {
+        rows(x)
+    } else {
+        pixels::<T>(x)
+    }
 }
 
 /// A tensor over `numbers` that lie in the order in which `like`, of the same shape, lies.
@@ -156,20 +173,38 @@ pub(crate) fn tensor_like<T: Float>(numbers: Vec<T>, like: &FlexTensor) -> FlexT
     }
 }
 
-/// `[batch, rows, columns]` → `[batch, columns, rows]`.
-fn transpose<T: Float>(batch: usize, rows: usize, columns: usize, x: &[T], out: &mut [T]) {
-    const TILE: usize = 16;
-    for item in 0..batch {
-        let x = &x[item * rows * columns..][..rows * columns];
-        let out = &mut out[item * rows * columns..][..rows * columns];
-        for top in (0..rows).step_by(TILE) {
-            for left in (0..columns).step_by(TILE) {
-                for j in left..columns.min(left + TILE) {
-                    for i in top..rows.min(top + TILE) {
-                        out[j * rows + i] = x[i * columns + j];
-                    }
-                }
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::lies_in_order;
+    use crate::cpu::flex;
+    use crate::test_support::normal;
+    use crate::{
+        ConvShape, Padding, add, cat_channels, conv2d, crop, group_norm_silu, nearest_2x, silu,
+        to_picture, to_tokens,
+    };
+
+    #[test]
+    fn pictures_stay_channels_last_and_tokens_are_a_view() {
+        let lies = |x: &Tensor<4>| lies_in_order(flex(x.clone()).layout(), &[0, 2, 3, 1]);
+        let x: Tensor<4> = normal("x", [2, 4, 5, 6]);
+        assert!(!lies(&x));
+        let weight = normal("weight", [4, 4, 3, 3]);
+        let x = conv2d(x, weight, None, ConvShape::same(3), Padding::Circular);
+        assert!(lies(&x));
+        let x = group_norm_silu(x, 2, normal("one", [4]), normal("two", [4]), 1e-5);
+        assert!(lies(&x));
+        let x = silu(add(x.clone(), x));
+        assert!(lies(&x));
+        let x = crop(nearest_2x(cat_channels(vec![x.clone(), x])), [10, 12]);
+        assert!(lies(&x));
+        let start = |bytes: &[u8]| bytes.as_ptr();
+        let whole = flex(x.clone());
+        let tokens = to_tokens(x);
+        assert_eq!(start(flex(tokens.clone()).bytes()), start(whole.bytes()));
+        let x = to_picture(tokens, 10, 12);
+        assert_eq!(start(flex(x.clone()).bytes()), start(whole.bytes()));
+        assert!(lies(&x));
     }
 }

@@ -12,16 +12,27 @@
 //! moved, and pixels as tokens are a view. burn's own operations read such a tensor rightly, but
 //! most return the other layout ([`layout`] says which).
 
+mod activation;
+mod attention;
 mod dense;
 pub(crate) mod layout;
+mod norm;
+mod norm_gradient;
 mod operation;
 mod picture;
 mod weights;
 
+pub(crate) use activation::{Activate, Gate};
+pub(crate) use attention::Attention;
 pub(crate) use dense::{Convolution, Linear};
-pub(crate) use operation::run;
-pub(crate) use picture::{Add, CatChannels, Double};
+pub(crate) use layout::{numbers, rows};
+pub(crate) use norm::{GroupNorm, LayerNorm};
+pub(crate) use operation::{given, run};
+pub(crate) use picture::{Add, Average, CatChannels, Double};
+pub(crate) use weights::{Packing, bias};
 
+use burn::backend::flex::FlexTensor;
+use burn::backend::{BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
 use burn::tensor::{DType, Element, Tensor};
 use latent_kernels::{Cpu, Number};
 
@@ -64,7 +75,23 @@ pub(crate) fn input<const D: usize>(
     Some(x.cast(compute_type(dtype)).into_dispatch())
 }
 
+/// The Flex tensor behind a tensor of the plain CPU device.
+pub(crate) fn flex<const D: usize>(x: Tensor<D>) -> FlexTensor {
+    match x.into_dispatch().kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => tensor,
+        _ => unreachable!("kernels are given plain tensors of the CPU"),
+    }
+}
+
+/// The tensor over a Flex tensor.
+pub(crate) fn wrap_flex<const D: usize>(x: FlexTensor) -> Tensor<D> {
+    Tensor::from_dispatch(DispatchTensor {
+        kind: DispatchTensorKind::Flex(BackendTensor::Float(x)),
+        autodiff: DispatchAutodiffContext::Disabled,
+    })
+}
+
 /// The instructions to use.
-fn instructions() -> Cpu {
-    Cpu::detect()
+pub(crate) fn instructions() -> Cpu {
+    Cpu::current()
 }

@@ -127,11 +127,19 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         inputs: Inputs<Self>,
     ) -> FloatTensor<Self> {
         let inputs: [Option<FloatTensor<Self>>; N] = inputs.take();
-        let wanted = inputs.each_ref().map(|t| t.as_ref().is_some_and(|t| t.is_tracked()));
+        let wanted = inputs
+            .each_ref()
+            .map(|t| t.as_ref().is_some_and(|t| t.is_tracked()));
         // burn's graph wants a node for each input. The first input's stands in for an absent one,
         // which is never given a gradient.
-        let first = inputs.iter().flatten().next().expect("an operation has an input");
-        let nodes = inputs.each_ref().map(|t| t.as_ref().unwrap_or(first).node());
+        let first = inputs
+            .iter()
+            .flatten()
+            .next()
+            .expect("an operation has an input");
+        let nodes = inputs
+            .each_ref()
+            .map(|t| t.as_ref().unwrap_or(first).node());
         let step = Step(operation.clone());
         match step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(step) => {
