@@ -37,6 +37,7 @@ mod packed;
 mod peak;
 mod pool;
 mod recycle;
+mod reduce;
 mod simd;
 mod tile;
 #[cfg(test)]
@@ -57,11 +58,13 @@ pub use geometry::{Edge, Picture, Window};
 pub use int8::{Int8Weight, conv2d_int8, linear_int8};
 pub use layout::{Pool2x2, cat_channels, pool2x2, pool2x2_backward, split_channels, transpose};
 pub use norm::{
-    GroupMoments, GroupNormParameters, GroupNormShape, LayerNormShape, group_norm,
-    group_norm_apply, group_norm_statistics, layer_norm,
+    GroupMoments, GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients,
+    LayerNormShape, group_norm, group_norm_apply, group_norm_backward, group_norm_statistics,
+    layer_norm, layer_norm_backward,
 };
 pub use number::Number;
 pub use peak::{peak, peak_int8, peaks};
 pub use recycle::Recycler;
+pub use reduce::{column_sums, softmax, softmax_backward};
 pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};

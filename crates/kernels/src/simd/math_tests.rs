@@ -1,4 +1,3 @@
-use super::math::exp;
 use super::*;
 use crate::cpu::Cpu;
 

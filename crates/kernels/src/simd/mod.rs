@@ -23,7 +23,7 @@ mod portable;
 use half::bf16;
 
 pub(crate) use math::{
-    exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
+    exp, exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
 };
 
 use crate::cpu::Cpu;

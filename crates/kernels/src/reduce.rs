@@ -1,0 +1,250 @@
+//! Sums of columns, and softmax.
+
+use crate::buffer::with_scratch;
+use crate::cpu::Cpu;
+use crate::elementwise::CHUNK;
+use crate::number::Number;
+use crate::pool::{Shared, each_range, rows_in};
+use crate::simd::{Isa, Kernel, Simd, exp, run};
+
+/// The sum of every column of x: `[rows, width]` → out: `[width]`: the gradient of a bias.
+///
+/// # Panics
+///
+/// If a length does not fit its shape, here and below.
+pub fn column_sums<T: Number>(cpu: Cpu, rows: usize, width: usize, x: &[T], out: &mut [f32]) {
+    assert_eq!(x.len(), rows * width, "x is [rows, width]");
+    assert_eq!(out.len(), width, "out is [width]");
+    if width == 0 {
+        return;
+    }
+    let span = rows_in(2 * CHUNK, width);
+    let count = rows.div_ceil(span) * width;
+    with_scratch(
+        [count * size_of::<f32>(), width * size_of::<f64>()],
+        |[parts, totals]| {
+            // SAFETY: the scratch memory is as large as this, and zeros are numbers.
+            let (parts, totals) = unsafe {
+                parts.write_bytes(0, count * size_of::<f32>());
+                totals.write_bytes(0, width * size_of::<f64>());
+                (
+                    std::slice::from_raw_parts_mut(parts.cast::<f32>(), count),
+                    std::slice::from_raw_parts_mut(totals.cast::<f64>(), width),
+                )
+            };
+            let shared = Shared::new(parts);
+            each_range(rows, span, |part| {
+                let x = x[part.start * width..].as_ptr();
+                // SAFETY: every job has its own part.
+                let sums = unsafe { shared.get().add(part.start / span * width) };
+                run(
+                    cpu,
+                    Columns {
+                        x,
+                        rows: part.len(),
+                        width,
+                        sums,
+                    },
+                );
+            });
+            for part in parts.chunks_exact(width) {
+                for (total, part) in totals.iter_mut().zip(part) {
+                    *total += f64::from(*part);
+                }
+            }
+            for (out, total) in out.iter_mut().zip(totals) {
+                *out = *total as f32;
+            }
+        },
+    );
+}
+
+struct Columns<T> {
+    x: *const T,
+    rows: usize,
+    width: usize,
+    /// Begins as zeros.
+    sums: *mut f32,
+}
+
+impl<T: Number> Columns<T> {
+    #[inline(always)]
+    unsafe fn wide<I: Isa, const B: usize>(&self, first: usize, rows: usize, c: usize) {
+        let mut sums = [I::splat(0.0); B];
+        for row in first..first + rows {
+            let x = self.x.add(row * self.width + c);
+            for (b, sum) in sums.iter_mut().enumerate() {
+                *sum = I::add(*sum, T::get::<I>(x.add(b * I::LANES)));
+            }
+        }
+        for (b, sum) in sums.into_iter().enumerate() {
+            let to = self.sums.add(c + b * I::LANES);
+            I::store(to, I::add(sum, I::load(to)));
+        }
+    }
+}
+
+impl<T: Number> Kernel for Columns<T> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
+        // Sums of sums lose fewer digits than one long sum.
+        const BLOCK: usize = 64;
+        for first in (0..self.rows).step_by(BLOCK) {
+            let rows = BLOCK.min(self.rows - first);
+            let mut c = 0;
+            while c + 8 * I::LANES <= self.width {
+                self.wide::<I, 8>(first, rows, c);
+                c += 8 * I::LANES;
+            }
+            while c + I::LANES <= self.width {
+                self.wide::<I, 1>(first, rows, c);
+                c += I::LANES;
+            }
+            let n = self.width - c;
+            if n > 0 {
+                let mut sum = I::load_part(self.sums.add(c), n);
+                for row in first..first + rows {
+                    sum = I::add(sum, T::get_part::<I>(self.x.add(row * self.width + c), n));
+                }
+                I::store_part(self.sums.add(c), sum, n);
+            }
+        }
+    }
+}
+
+/// eˣ over the sum of its row, for every row of x: `[rows, width]` → out, of the same shape. What is
+/// far below the largest of its row becomes next to nothing (1e-38), not zero.
+pub fn softmax(cpu: Cpu, rows: usize, width: usize, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), rows * width, "x is [rows, width]");
+    assert_eq!(out.len(), x.len(), "out is [rows, width]");
+    let out = Shared::new(out);
+    each_range(rows, rows_in(CHUNK, width), |part| {
+        for row in part {
+            let x = x[row * width..][..width].as_ptr();
+            // SAFETY: a row of the length checked above, which no other job has.
+            let out = unsafe { out.get().add(row * width) };
+            run(cpu, Softmax { x, out, width });
+        }
+    });
+}
+
+struct Softmax {
+    x: *const f32,
+    out: *mut f32,
+    width: usize,
+}
+
+impl Kernel for Softmax {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
+        let Self { x, out, width } = self;
+        let whole = width / I::LANES * I::LANES;
+        let mut most = I::splat(f32::NEG_INFINITY);
+        for at in (0..whole).step_by(I::LANES) {
+            most = I::max(most, I::load(x.add(at)));
+        }
+        let mut largest = I::largest(most);
+        // One by one, because a zero beyond the end could be the largest.
+        for at in whole..width {
+            largest = largest.max(*x.add(at));
+        }
+        let most = I::splat(largest);
+        let mut sums = I::splat(0.0);
+        for at in (0..whole).step_by(I::LANES) {
+            let e = exp::<I>(I::sub(I::load(x.add(at)), most));
+            sums = I::add(sums, e);
+            I::store(out.add(at), e);
+        }
+        let mut sum = I::sum(sums);
+        let n = width - whole;
+        if n > 0 {
+            let e = exp::<I>(I::sub(I::load_part(x.add(whole), n), most));
+            I::store_part(out.add(whole), e, n);
+            for at in whole..width {
+                sum += *out.add(at);
+            }
+        }
+        let share = I::splat(1.0 / sum);
+        for at in (0..whole).step_by(I::LANES) {
+            I::store(out.add(at), I::mul(I::load(out.add(at)), share));
+        }
+        if n > 0 {
+            let e = I::load_part(out.add(whole), n);
+            I::store_part(out.add(whole), I::mul(e, share), n);
+        }
+    }
+}
+
+/// The gradient of [`softmax`] where it gave y: y·(grad_out − Σ y·grad_out), the sum over the row.
+/// All `[rows, width]`.
+pub fn softmax_backward(
+    cpu: Cpu,
+    rows: usize,
+    width: usize,
+    y: &[f32],
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+) {
+    assert_eq!(y.len(), rows * width, "y is [rows, width]");
+    assert_eq!(grad_out.len(), y.len(), "grad_out is [rows, width]");
+    assert_eq!(grad_x.len(), y.len(), "grad_x is [rows, width]");
+    let grad_x = Shared::new(grad_x);
+    each_range(rows, rows_in(CHUNK, width), |part| {
+        for row in part {
+            let (y, g) = (
+                &y[row * width..][..width],
+                &grad_out[row * width..][..width],
+            );
+            // SAFETY: a row of the length checked above, which no other job has.
+            let out = unsafe { grad_x.get().add(row * width) };
+            run(
+                cpu,
+                SoftmaxBack {
+                    y: y.as_ptr(),
+                    g: g.as_ptr(),
+                    out,
+                    width,
+                },
+            );
+        }
+    });
+}
+
+struct SoftmaxBack {
+    y: *const f32,
+    g: *const f32,
+    out: *mut f32,
+    width: usize,
+}
+
+impl Kernel for SoftmaxBack {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
+        let Self { y, g, out, width } = self;
+        let whole = width / I::LANES * I::LANES;
+        let n = width - whole;
+        let mut sums = I::splat(0.0);
+        for at in (0..whole).step_by(I::LANES) {
+            sums = I::fma(I::load(y.add(at)), I::load(g.add(at)), sums);
+        }
+        if n > 0 {
+            let (y, g) = (I::load_part(y.add(whole), n), I::load_part(g.add(whole), n));
+            sums = I::fma(y, g, sums);
+        }
+        let sum = I::splat(I::sum(sums));
+        for at in (0..whole).step_by(I::LANES) {
+            let d = I::sub(I::load(g.add(at)), sum);
+            I::store(out.add(at), I::mul(I::load(y.add(at)), d));
+        }
+        if n > 0 {
+            let (y, g) = (I::load_part(y.add(whole), n), I::load_part(g.add(whole), n));
+            I::store_part(out.add(whole), I::mul(y, I::sub(g, sum)), n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
