@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    Edge, Picture, Window, conv2d_weight_gradient, linear_weight_gradient, output,
+    Edge, Picture, Window, column_sums, conv2d_weight_gradient, linear_weight_gradient, output,
 };
 
 use super::layout::{dims, from_f32, numbers, pixels, rows, tensor, to_f32};
@@ -51,7 +51,7 @@ impl Operation<4> for Linear {
                 linear_weight_gradient(instructions(), &x, &gradient, [count, input, out], &mut sums);
                 tensor(from_f32::<T>(sums), [out, input])
             });
-            let of_bias = wanted[2].then(|| column_sums::<T>(&gradient, out));
+            let of_bias = wanted[2].then(|| sums_of_columns::<T>(&gradient, out));
             [of_x, of_weight, of_bias, wanted[3].then_some(gradient)]
         })
     }
@@ -136,7 +136,7 @@ impl Operation<4> for Convolution {
                 let shape = [out, input, kernel[0], kernel[1]];
                 tensor(from_f32::<T>(weight_gradient::<T>(given(x), &gradient, &window, shape)), shape)
             });
-            let of_bias = wanted[2].then(|| column_sums::<T>(&gradient, out));
+            let of_bias = wanted[2].then(|| sums_of_columns::<T>(&gradient, out));
             [of_x, of_weight, of_bias, wanted[3].then_some(gradient)]
         })
     }
@@ -159,22 +159,15 @@ fn weight_gradient<T: Float>(
 }
 
 /// The sum of each of `columns` columns of a tensor that lies in rows of them.
-fn column_sums<T: Float>(x: &FlexTensor, columns: usize) -> FlexTensor {
-    // Sums of a hundred rows, then sums of those: shorter sums, and so more exact ones.
-    const ROWS: usize = 128;
-    let mut sums = vec![0f64; columns];
-    let mut part = vec![0f32; columns];
-    for rows in numbers::<T>(x).chunks(ROWS * columns.max(1)) {
-        part.fill(0.0);
-        for row in rows.chunks_exact(columns) {
-            for (sum, value) in part.iter_mut().zip(row) {
-                *sum += value.to_f32();
-            }
-        }
-        for (sum, part) in sums.iter_mut().zip(&part) {
-            *sum += f64::from(*part);
-        }
-    }
-    let sums = sums.into_iter().map(|sum| T::from_f32(sum as f32));
-    tensor(sums.collect::<Vec<T>>(), [columns])
+fn sums_of_columns<T: Float>(x: &FlexTensor, columns: usize) -> FlexTensor {
+    let x = numbers::<T>(x);
+    let mut sums = output(columns);
+    column_sums(
+        instructions(),
+        x.len() / columns.max(1),
+        columns,
+        x,
+        &mut sums,
+    );
+    tensor(from_f32::<T>(sums), [columns])
 }

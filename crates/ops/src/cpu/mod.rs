@@ -17,7 +17,6 @@ mod attention;
 mod dense;
 pub(crate) mod layout;
 mod norm;
-mod norm_gradient;
 mod operation;
 mod picture;
 mod weights;

@@ -2,11 +2,11 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    GroupNormParameters, GroupNormShape, LayerNormShape, group_norm, layer_norm, output,
+    GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients, LayerNormShape,
+    group_norm, group_norm_backward, layer_norm, layer_norm_backward, output,
 };
 
-use super::layout::{as_f32, dims, from_f32, numbers, picture, pixels, rows, tensor, to_f32};
-use super::norm_gradient::{group_norm_gradient, layer_norm_gradient};
+use super::layout::{as_f32, dims, from_f32, numbers, picture, pixels, rows, tensor};
 use super::operation::{Args, Operation, Saved, given};
 use super::{by_type, instructions};
 
@@ -82,19 +82,30 @@ impl Operation<4> for GroupNorm {
                 modulation: None,
                 silu: self.silu,
             };
-            let found = group_norm_gradient(
+            let mut of_x = output::<T>(size.iter().product());
+            let (mut of_weight, mut of_bias) = (output(channels), output(channels));
+            let mut of_shift = shift.as_ref().map(|_| output::<f32>(batch * channels));
+            let gradients = GroupNormGradients {
+                x: &mut of_x,
+                weight: &mut of_weight,
+                bias: &mut of_bias,
+                shift: of_shift.as_deref_mut(),
+                modulation: None,
+            };
+            group_norm_backward(
+                instructions(),
                 self.shape(size),
-                &to_f32(numbers::<T>(&x)),
-                &to_f32(numbers::<T>(&gradient)),
+                numbers(&x),
                 &parameters,
                 &saved.kept,
+                numbers(&gradient),
+                gradients,
             );
-            let [x, weight, bias, shift] = found.map(from_f32::<T>);
             [
-                Some(picture(x, size)),
-                Some(tensor(weight, [channels])),
-                Some(tensor(bias, [channels])),
-                Some(tensor(shift, [batch, channels])),
+                Some(picture(of_x, size)),
+                Some(tensor(from_f32::<T>(of_weight), [channels])),
+                Some(tensor(from_f32::<T>(of_bias), [channels])),
+                of_shift.map(|shift| tensor(from_f32::<T>(shift), [batch, channels])),
             ]
         })
     }
@@ -145,18 +156,27 @@ impl Operation<3> for LayerNorm {
         let (x, weight, gradient) = (rows(given(x)), given(weight), rows(gradient));
         by_type!(x.dtype(), T => {
             let shape = self.shape(&x, &weight);
-            let found = layer_norm_gradient(
+            let width = shape.width;
+            let mut of_x = output::<T>(shape.rows * width);
+            let (mut of_weight, mut of_bias) = (output(width), output(width));
+            let gradients = LayerNormGradients {
+                x: &mut of_x,
+                weight: &mut of_weight,
+                bias: &mut of_bias,
+            };
+            layer_norm_backward(
+                instructions(),
                 shape,
-                &to_f32(numbers::<T>(&x)),
-                &to_f32(numbers::<T>(&gradient)),
+                numbers(&x),
                 &as_f32::<T>(&weight),
                 &saved.kept,
+                numbers(&gradient),
+                gradients,
             );
-            let [of_x, of_weight, of_bias] = found.map(from_f32::<T>);
             [
                 Some(tensor(of_x, x.layout().shape().clone())),
-                Some(tensor(of_weight, [shape.width])),
-                Some(tensor(of_bias, [shape.width])),
+                Some(tensor(from_f32::<T>(of_weight), [width])),
+                Some(tensor(from_f32::<T>(of_bias), [width])),
             ]
         })
     }
