@@ -68,11 +68,47 @@ fn all<T: Number>(name: &str, cpu: Cpu) {
             let whole = time(|| group_norm(cpu, shape, &x, &parameters, &mut out, None));
             report(&format!("group norm{with}"), 3.0, whole);
         }
+        let mut stats = vec![0.0; 2 * batch * 32];
+        moments.stats(shape.eps, &mut stats);
+        let (mut by_weight, mut by_bias) = (ones.clone(), ones.clone());
+        for silu in [false, true] {
+            let parameters = GroupNormParameters {
+                weight: &ones,
+                bias: &ones,
+                shift: shifted,
+                modulation: None,
+                silu,
+            };
+            let with = if silu { " with silu" } else { "" };
+            let backward = time(|| {
+                let gradients = GroupNormGradients {
+                    x: &mut out,
+                    weight: &mut by_weight,
+                    bias: &mut by_bias,
+                    shift: None,
+                    modulation: None,
+                };
+                group_norm_backward(cpu, shape, &x, &parameters, &stats, &g, gradients);
+            });
+            report(&format!("group norm{with} backward"), 5.0, backward);
+        }
         let shape = LayerNormShape {
             rows: batch * pixels,
             width: channels,
             eps: 1e-5,
         };
+        let stats = vec![1.0; 2 * batch * pixels];
+        let backward = time(|| {
+            let gradients = LayerNormGradients {
+                x: &mut out,
+                weight: &mut by_weight,
+                bias: &mut by_bias,
+            };
+            layer_norm_backward(cpu, shape, &x, &ones, &stats, &g, gradients);
+        });
+        report("layer norm backward", 3.0, backward);
+        let sums = time(|| column_sums(cpu, batch * pixels, channels, &x, &mut by_bias));
+        report("column sums", 1.0, sums);
         let layer = time(|| layer_norm(cpu, shape, &x, &ones, &ones, &mut out, None));
         report("layer norm", 2.0, layer);
         report(
@@ -101,6 +137,27 @@ fn all<T: Number>(name: &str, cpu: Cpu) {
     }
 }
 
+fn adamw_alone(cpu: Cpu) {
+    for len in [1 << 20, 1 << 24] {
+        let g = vec![0.1; len];
+        let (mut p, mut m, mut v) = (g.clone(), vec![0.0; len], vec![0.0; len]);
+        let step = AdamWStep {
+            rate: 1e-3,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            decay: 0.01,
+            step: 2,
+        };
+        let seconds = time(|| adamw(cpu, &step, &mut p, &g, &mut m, &mut v));
+        println!(
+            "f32 {} threads {len} numbers adamw: {:.3} ms, {:.1} GB/s",
+            rayon::current_num_threads(),
+            seconds * 1e3,
+            28.0 * len as f64 / seconds / 1e9
+        );
+    }
+}
+
 fn main() {
     let cpu = match std::env::args().nth(1) {
         Some(level) => level.parse().expect("a level"),
@@ -111,6 +168,7 @@ fn main() {
         pool.expect("threads").install(|| {
             all::<f32>("f32", cpu);
             all::<bf16>("bf16", cpu);
+            adamw_alone(cpu);
         });
     }
 }

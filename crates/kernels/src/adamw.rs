@@ -2,7 +2,7 @@
 
 use crate::cpu::Cpu;
 use crate::pool::{self, Shared};
-use crate::simd::{Kernel, Simd, run};
+use crate::simd::{Kernel, Simd, load, run, store};
 
 /// The settings of one step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay
 /// Regularization", 2019), as torch computes it.
@@ -91,17 +91,21 @@ impl Kernel for Part<'_> {
         let eps = number(eps);
         let [parameter, first, second] = self.at;
         let len = self.gradient.len();
-        for i in (0..len).step_by(I::LANES) {
+        // Parts of vectors only where they are needed: some CPUs are slow to store them.
+        let mut i = 0;
+        while i < len {
             let n = (len - i).min(I::LANES);
-            let g = I::load_part(self.gradient.as_ptr().add(i), n);
-            let m = I::fma(g, take1, I::mul(I::load_part(first.add(i), n), keep1));
-            let v = I::load_part(second.add(i), n);
-            let v = I::fma(I::mul(g, take2), g, I::mul(v, keep2));
-            let p = I::mul(I::load_part(parameter.add(i), n), kept);
+            let g = load::<I, f32>(self.gradient.as_ptr().add(i), n);
+            let m = I::mul(load::<I, f32>(first.add(i), n), keep1);
+            let m = I::fma(g, take1, m);
+            let v = I::mul(load::<I, f32>(second.add(i), n), keep2);
+            let v = I::fma(I::mul(g, take2), g, v);
+            let p = I::mul(load::<I, f32>(parameter.add(i), n), kept);
             let size = I::fma(I::sqrt(v), root, eps);
-            I::store_part(first.add(i), m, n);
-            I::store_part(second.add(i), v, n);
-            I::store_part(parameter.add(i), I::fma(I::div(m, size), stride, p), n);
+            store::<I, f32>(first.add(i), m, n);
+            store::<I, f32>(second.add(i), v, n);
+            store::<I, f32>(parameter.add(i), I::fma(I::div(m, size), stride, p), n);
+            i += n;
         }
     }
 }
@@ -109,7 +113,7 @@ impl Kernel for Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twin::{distance, numbers, wide};
+    use crate::twin::{distance, numbers, on_any_threads, wide};
 
     #[test]
     fn steps_are_those_of_the_formula() {
@@ -142,5 +146,24 @@ mod tests {
                 assert!(distance(&p, &want) < 1e-6, "{cpu:?} {len}");
             }
         }
+    }
+
+    #[test]
+    fn threads_do_not_show() {
+        let len = 3 * CHUNK + 5;
+        let g = numbers::<f32>("g", len);
+        let settings = AdamWStep {
+            rate: 1e-2,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            decay: 0.1,
+            step: 1,
+        };
+        on_any_threads(|| {
+            let mut p = numbers::<f32>("p", len);
+            let (mut m, mut v) = (vec![0f32; len], vec![0f32; len]);
+            adamw(Cpu::detect(), &settings, &mut p, &g, &mut m, &mut v);
+            [p, m, v]
+        });
     }
 }

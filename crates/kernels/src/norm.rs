@@ -20,30 +20,9 @@ pub use layer::{LayerNormShape, layer_norm};
 pub use layer_backward::{LayerNormGradients, layer_norm_backward};
 pub use moments::{GroupMoments, group_norm_statistics};
 
-use crate::number::Number;
-use crate::simd::Isa;
-
 /// Numbers whose sums one job takes: a few tens of microseconds' worth.
 const CHUNK: usize = 1 << 16;
 
 /// Rows whose sums are held in registers before they are added to those of the chunk: sums of sums
 /// lose fewer digits than one long sum.
 const BLOCK: usize = 32;
-
-/// The numbers at `p`, `n` of them, or a whole vector where `n` is as many.
-#[inline(always)]
-unsafe fn load<I: Isa, T: Number>(p: *const T, n: usize) -> I::F {
-    match n == I::LANES {
-        true => T::get::<I>(p),
-        false => T::get_part::<I>(p, n),
-    }
-}
-
-/// Stores as [`load`] loads.
-#[inline(always)]
-unsafe fn store<I: Isa, T: Number>(p: *mut T, v: I::F, n: usize) {
-    match n == I::LANES {
-        true => T::put::<I>(p, v),
-        false => T::put_part::<I>(p, v, n),
-    }
-}

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cpu::Cpu;
+use crate::number::Number;
 use crate::twin::{numbers, on_any_threads, wide};
 
 /// Mean, 1 / √(variance + eps).

@@ -2,13 +2,12 @@
 //! deviation, n the normalised numbers, g the gradient of the output, the means over the row.
 
 use super::layer::LayerNormShape;
-use super::{load, store};
 use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::elementwise::CHUNK;
 use crate::number::Number;
 use crate::pool::{Shared, each_range, rows_in};
-use crate::simd::{Isa, Kernel, Simd, run};
+use crate::simd::{Isa, Kernel, Simd, load, run, store};
 
 /// What [`layer_norm_backward`] writes: nothing is added to what was there.
 #[derive(Debug)]

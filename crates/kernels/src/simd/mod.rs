@@ -176,6 +176,24 @@ impl Store for bf16 {
     }
 }
 
+/// The numbers at `p`, `n` of them, or a whole vector where `n` is as many.
+#[inline(always)]
+pub(crate) unsafe fn load<I: Isa, T: Store>(p: *const T, n: usize) -> I::F {
+    match n == I::LANES {
+        true => T::get::<I>(p),
+        false => T::get_part::<I>(p, n),
+    }
+}
+
+/// Stores as [`load`] loads.
+#[inline(always)]
+pub(crate) unsafe fn store<I: Isa, T: Store>(p: *mut T, v: I::F, n: usize) {
+    match n == I::LANES {
+        true => T::put::<I>(p, v),
+        false => T::put_part::<I>(p, v, n),
+    }
+}
+
 /// All instruction-set traits for one type.
 pub trait Simd: Isa + Dot<f32> + Dot<bf16> + Int8 {}
 impl<I: Isa + Dot<f32> + Dot<bf16> + Int8> Simd for I {}
