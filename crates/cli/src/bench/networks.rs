@@ -88,22 +88,18 @@ pub fn unet(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
     step(bench, "unet_cfg_step", &named::unet_sd1(), 64, dtype).map(|_| ())
 }
 
-/// A U-Net of some 20 million parameters.
-fn small_config() -> UNetConfig {
-    let attention = Some(Attention {
-        heads: Heads::Width(32),
-        depth: 1,
-    });
-    let level = |(channels, attention)| Level {
+/// A U-Net of three levels of these widths, the first the model's own. Attention is on the finer two
+/// and in the middle, on the coarsest where `everywhere` says so.
+pub fn three_levels(widths: [usize; 3], heads: Heads, everywhere: bool) -> UNetConfig {
+    let attention = Some(Attention { heads, depth: 1 });
+    let level = |(i, &channels): (usize, &usize)| Level {
         channels,
         resblocks: 2,
-        attention,
+        attention: attention.filter(|_| everywhere || i < 2),
     };
     UNetConfig {
-        model_channels: 96,
-        levels: [(96, attention), (192, attention), (288, attention)]
-            .map(level)
-            .to_vec(),
+        model_channels: widths[0],
+        levels: widths.iter().enumerate().map(level).collect(),
         middle: attention,
         context: Some(256),
         ..named::unet_sd1()
@@ -112,7 +108,7 @@ fn small_config() -> UNetConfig {
 
 /// One step with guidance of the small network.
 pub fn small(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
-    let config = small_config();
+    let config = three_levels([96, 192, 288], Heads::Width(32), true);
     let count = parameter_count(&config.init(&Device::flex()));
     let seconds = step(bench, "unet_small_cfg_step", &config, 16, dtype)?;
     if !bench.json {

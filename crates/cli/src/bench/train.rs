@@ -1,41 +1,19 @@
 //! A training step: forward, backward, AdamW.
 
 use burn::tensor::{Device, Tensor};
-use latent_models::named;
-use latent_models::unet::{Attention, Heads, Level, UNetConfig};
+use latent_models::unet::Heads;
 use latent_train::AdamW;
 
 use super::Bench;
-use super::networks::{fill, normal};
+use super::networks::{fill, normal, three_levels};
 use crate::failure::Failure;
-
-/// Three levels of 128, 256 and 512 channels, attention on the finer two.
-fn config() -> UNetConfig {
-    let attention = Some(Attention {
-        heads: Heads::Count(4),
-        depth: 1,
-    });
-    let level = |(channels, attention)| Level {
-        channels,
-        resblocks: 2,
-        attention,
-    };
-    UNetConfig {
-        model_channels: 128,
-        levels: [(128, attention), (256, attention), (512, None)]
-            .map(level)
-            .to_vec(),
-        middle: attention,
-        context: Some(256),
-        ..named::unet_sd1()
-    }
-}
 
 /// Steps of one network in f32.
 pub fn run(bench: &Bench) -> Result<(), Failure> {
     let plain = Device::flex();
     let device = plain.clone().autodiff();
-    let mut unet = Some(fill(config().init(&device), burn::tensor::DType::F32)?);
+    let config = three_levels([128, 256, 512], Heads::Count(4), false);
+    let mut unet = Some(fill(config.init(&device), burn::tensor::DType::F32)?);
     let mut optimiser = AdamW::new(1e-4);
     let z = normal("bench/z", [4, 4, 32, 32], &plain);
     let eps = normal("bench/eps", [4, 4, 32, 32], &plain);
