@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use brownian::{BrownianNoise, BrownianTree};
 pub use mt19937::TorchCpu;
-pub use philox::TorchCuda;
+pub use philox::{TorchCuda, philox4x32};
 pub use streams::{NoiseStreams, PictureSeed};
 
 /// Which of torch's generators noise comes from.

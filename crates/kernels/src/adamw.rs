@@ -18,6 +18,8 @@ pub struct AdamWStep {
     pub decay: f64,
     /// Counted from 1.
     pub step: u64,
+    /// A factor on the gradient: the share of one picture, and clipping.
+    pub scale: f64,
 }
 
 /// Numbers of a job.
@@ -80,6 +82,7 @@ impl Kernel for Part<'_> {
             eps,
             decay,
             step,
+            scale,
         } = *self.step;
         let corrected = betas.map(|beta| 1.0 - beta.powf(step as f64));
         let number = |x: f64| I::splat(x as f32);
@@ -89,13 +92,14 @@ impl Kernel for Part<'_> {
         let stride = number(-rate / corrected[0]);
         let root = number(corrected[1].sqrt().recip());
         let eps = number(eps);
+        let scale = number(scale);
         let [parameter, first, second] = self.at;
         let len = self.gradient.len();
         // Parts of vectors only where they are needed: some CPUs are slow to store them.
         let mut i = 0;
         while i < len {
             let n = (len - i).min(I::LANES);
-            let g = load::<I, f32>(self.gradient.as_ptr().add(i), n);
+            let g = I::mul(load::<I, f32>(self.gradient.as_ptr().add(i), n), scale);
             let m = I::mul(load::<I, f32>(first.add(i), n), keep1);
             let m = I::fma(g, take1, m);
             let v = I::mul(load::<I, f32>(second.add(i), n), keep2);
@@ -131,11 +135,12 @@ mod tests {
                         eps: 1e-8,
                         decay: 0.1,
                         step,
+                        scale: 0.5,
                     };
                     adamw(cpu, &settings, &mut p, &g, &mut m, &mut v);
                     let corrected = [0.9f64, 0.999].map(|b| 1.0 - b.powi(step as i32));
                     for (i, w) in want.iter_mut().enumerate() {
-                        let g = f64::from(g[i]);
+                        let g = 0.5 * f64::from(g[i]);
                         let [m, v] = &mut moments[i];
                         *m = 0.9 * *m + 0.1 * g;
                         *v = 0.999 * *v + 0.001 * g * g;
@@ -158,6 +163,7 @@ mod tests {
             eps: 1e-8,
             decay: 0.1,
             step: 1,
+            scale: 1.0,
         };
         on_any_threads(|| {
             let mut p = numbers::<f32>("p", len);

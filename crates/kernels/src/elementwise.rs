@@ -138,6 +138,16 @@ impl Lanewise<2> for ScaleAdd {
 #[derive(Clone, Copy)]
 struct Scale(f32);
 
+#[derive(Clone, Copy)]
+struct Blend(f32, f32);
+
+impl Lanewise<2> for Blend {
+    #[inline(always)]
+    unsafe fn at<I: Isa>(self, [a, b]: [I::F; 2]) -> I::F {
+        I::fma(b, I::splat(self.1), I::mul(a, I::splat(self.0)))
+    }
+}
+
 impl Lanewise<1> for Scale {
     #[inline(always)]
     unsafe fn at<I: Isa>(self, [a]: [I::F; 1]) -> I::F {
@@ -184,6 +194,27 @@ pub fn add<T: Number>(cpu: Cpu, a: &[T], b: &[T], out: &mut [T]) {
 /// `out = a·scale + b`.
 pub fn scale_add<T: Number>(cpu: Cpu, a: &[T], scale: f32, b: &[T], out: &mut [T]) {
     map(cpu, ScaleAdd(scale), [a, b], out);
+}
+
+/// `a = a·keep + b·take`: a moving average, or a weighted sum.
+pub fn blend(cpu: Cpu, a: &mut [f32], keep: f32, b: &[f32], take: f32) {
+    let len = a.len();
+    assert_eq!(b.len(), len, "what is blended in is as long");
+    let a = Shared::new(a);
+    each_range(len, CHUNK, |part| {
+        let b = b[part.clone()].as_ptr();
+        // SAFETY: the ranges are within the length and do not overlap.
+        let out = unsafe { a.get().add(part.start) };
+        run(
+            cpu,
+            Strip {
+                f: Blend(keep, take),
+                inputs: [out.cast_const(), b],
+                out,
+                len: part.len(),
+            },
+        );
+    });
 }
 
 /// `out = a·scale`.

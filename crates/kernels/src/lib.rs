@@ -51,7 +51,7 @@ pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};
 pub use elementwise::{
-    add, add_assign, convert, geglu, geglu_backward, scale, scale_add, unary, unary_backward,
+    add, add_assign, blend, convert, geglu, geglu_backward, scale, scale_add, unary, unary_backward,
 };
 pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};
@@ -65,6 +65,6 @@ pub use norm::{
 pub use number::Number;
 pub use peak::{peak, peak_int8, peaks};
 pub use recycle::Recycler;
-pub use reduce::{column_sums, softmax, softmax_backward};
+pub use reduce::{column_sums, softmax, softmax_backward, square_sum};
 pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};

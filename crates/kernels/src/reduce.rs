@@ -59,6 +59,25 @@ pub fn column_sums<T: Number>(cpu: Cpu, rows: usize, width: usize, x: &[T], out:
     );
 }
 
+/// The sum of squares, in f64: alike on any number of threads and on any CPU.
+pub fn square_sum(x: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut parts = vec![0f64; x.len().div_ceil(CHUNK)];
+    let shared = Shared::new(&mut parts);
+    each_range(x.len(), CHUNK, |part| {
+        let mut sums = [0f64; LANES];
+        let (whole, rest) = x[part.clone()].as_chunks::<LANES>();
+        for numbers in whole.iter().map(|n| &n[..]).chain([rest]) {
+            for (sum, &number) in sums.iter_mut().zip(numbers) {
+                *sum += f64::from(number) * f64::from(number);
+            }
+        }
+        // SAFETY: every job has its own part.
+        unsafe { *shared.get().add(part.start / CHUNK) = sums.iter().sum() };
+    });
+    parts.iter().sum()
+}
+
 struct Columns<T> {
     x: *const T,
     rows: usize,

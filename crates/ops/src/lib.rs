@@ -20,22 +20,22 @@
 use burn::tensor::Device;
 
 mod activation;
-mod adamw;
 mod attention;
 mod conv;
 mod cpu;
 mod linear;
 mod norm;
+mod optimise;
 mod packed;
 mod picture;
 mod resize;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
-pub use adamw::{AdamWStep, Moments, adamw};
 pub use attention::multi_head_attention;
 pub use conv::{ConvShape, Padding, conv2d, conv2d_add, conv2d_doubled};
 pub use linear::{embedding, linear, linear_add, nearest_row_picture};
 pub use norm::{group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm};
+pub use optimise::{AdamWStep, adamw, blend, square_sum};
 pub use packed::{Form, PackedConv, PackedLinear};
 pub use picture::{add, average_2x2, cat_channels, crop, fork, nearest_2x, to_picture, to_tokens};
 pub use resize::{Filter, resize};

@@ -1,9 +1,36 @@
-//! What training adds to the networks. Today that is the optimiser.
+//! Training of latent diffusion models.
 //!
-//! A network is trained as burn has it: built on `Device::autodiff`, run, and its loss's `backward`
-//! gives the gradients that [`AdamW::step`] takes. Rejected: burn's own optimisers, which make a dozen
-//! passes over memory for every parameter where one is enough, and allocate at each.
+//! What is learnt is a [`Task`]: it turns a batch of pictures into gradients, applies them, and knows how
+//! to save all of itself. The trainer around it knows no network: it feeds batches, asks for validation
+//! and sheets, and writes checkpoints. A task holds one [`Learner`] for each network that it trains.
+//!
+//! Three rules make a run that was stopped end as if it had not been:
+//!
+//! * Every random number is a pure function of the seed, a purpose, the step and the picture's place in
+//!   the step's batch ([`Step::random`]). There is no generator, so there is none to save.
+//! * A task's whole state is tensors and numbers under names ([`StateWriter`], [`StateReader`]); reading
+//!   one that is short of a name, or has one too many, is an error.
+//! * What is computed depends neither on the threads nor on the layout of tensors in memory.
+//!
+//! Rejected: burn's own optimisers, which make a dozen passes over memory for every parameter where one
+//! is enough; and its `Learner`, whose checkpoints do not restore the position in the data.
 
-mod adamw;
+mod error;
+mod example;
+mod initialise;
+mod learner;
+mod optimiser;
+mod peers;
+mod random;
+mod state;
+mod task;
 
-pub use adamw::AdamW;
+pub use error::Error;
+pub use example::{Example, LabelledBox};
+pub use initialise::{Fill, initialise, torch_default};
+pub use learner::{Learner, LearnerSettings, Precision};
+pub use optimiser::{Ema, Optimiser};
+pub use peers::{Alone, Peers};
+pub use random::Random;
+pub use state::{StateReader, StateWriter};
+pub use task::{Report, Step, Task, Update};

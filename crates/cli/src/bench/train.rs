@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use latent_models::unet::Heads;
-use latent_train::AdamW;
+use latent_train::{Alone, Learner, LearnerSettings, Step, Update};
 
 use super::Bench;
 use super::networks::{fill, normal, three_levels};
@@ -13,18 +13,30 @@ pub fn run(bench: &Bench) -> Result<(), Failure> {
     let plain = Device::flex();
     let device = plain.clone().autodiff();
     let config = three_levels([128, 256, 512], Heads::Count(4), false);
-    let mut unet = Some(fill(config.init(&device), burn::tensor::DType::F32)?);
-    let mut optimiser = AdamW::new(1e-4);
+    let unet = fill(config.init(&device), burn::tensor::DType::F32)?;
+    let mut learner = Learner::new(unet, LearnerSettings::default());
     let z = normal("bench/z", [4, 4, 32, 32], &plain);
     let eps = normal("bench/eps", [4, 4, 32, 32], &plain);
     let context = normal("bench/train_context", [4, 77, 256], &plain);
+    let update = Update {
+        step: Step {
+            number: 0,
+            seed: 0,
+            first: 0,
+        },
+        rate: 1e-4,
+        peers: &Alone,
+    };
+    let mut failure = None;
     bench.time("train_step_unet128_b4_32", "f32", &mut || {
-        let Some(network) = unet.take() else { return };
         let t = Tensor::from_floats([10.0f32, 300.0, 600.0, 900.0], &plain);
-        let predicted = network.forward(z.clone(), t, Some(context.clone()), None);
+        let predicted = learner
+            .module()
+            .forward(z.clone(), t, Some(context.clone()), None);
         let loss: Tensor<1> = (predicted - eps.clone()).square().mean();
         std::hint::black_box(loss.clone().into_data());
-        unet = Some(optimiser.step(network, loss.backward()));
+        learner.accumulate(loss.backward(), 4.0);
+        failure = learner.apply(&update).err();
     });
-    Ok(())
+    failure.map_or(Ok(()), |e| Err(Failure::run(e)))
 }

@@ -171,3 +171,19 @@ fn long_slices_on_any_threads() {
     assert!(near(&out, &want));
     check_geglu::<f32>(300, 333);
 }
+
+#[test]
+fn blends_are_weighted_sums() {
+    for len in [0, 1, 37, CHUNK + 5] {
+        for cpu in Cpu::every() {
+            let (mut a, b) = (numbers::<f32>("a", len), numbers::<f32>("b", len));
+            let want: Vec<f64> = wide(&a)
+                .iter()
+                .zip(wide(&b))
+                .map(|(a, b)| 0.75 * a + 0.3 * b)
+                .collect();
+            blend(cpu, &mut a, 0.75, &b, 0.3);
+            assert!(near(&a, &want), "{len} {cpu:?}");
+        }
+    }
+}

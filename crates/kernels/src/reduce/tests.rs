@@ -94,3 +94,13 @@ fn far_below_zero() {
         );
     }
 }
+
+#[test]
+fn squares_are_summed_alike_on_any_threads() {
+    for len in [0, 1, 37, 3 * CHUNK + 5] {
+        let x = numbers::<f32>("x", len);
+        let want: f64 = wide(&x).iter().map(|v| v * v).sum();
+        let got = on_any_threads(|| square_sum(&x));
+        assert!((got - want).abs() <= 1e-12 * want, "{len}: {got} {want}");
+    }
+}

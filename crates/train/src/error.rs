@@ -1,0 +1,101 @@
+//! What can go wrong in a training run.
+
+use std::path::PathBuf;
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A settings file that is not what is expected.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key, what it holds and what was expected.
+        problem: String,
+    },
+    /// A setting that fits no run, or not this one.
+    #[error("{name} = {value}: expected {expected}")]
+    Setting {
+        /// Its key in the settings file.
+        name: String,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        expected: String,
+    },
+    /// A file or folder that the system refused.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A saved state that does not fit what is trained.
+    #[error("{}: {problem}", path.display())]
+    State {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name, what was found and what was expected.
+        problem: String,
+    },
+    /// Numbers that are infinite or not numbers.
+    #[error("step {step}: {what} is not finite; {advice}")]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// The loss, or the first parameter whose gradient is not finite.
+        what: String,
+        /// Where to go on from, and what to change.
+        advice: String,
+    },
+    /// An example that lacks what the task needs.
+    #[error("{id}: {problem}")]
+    Example {
+        /// The example.
+        id: String,
+        /// What is missing or does not fit.
+        problem: String,
+    },
+    /// A checkpoint or model file.
+    #[error(transparent)]
+    Checkpoint(#[from] latent_checkpoint::Error),
+    /// A model that would not load.
+    #[error(transparent)]
+    Model(#[from] latent_checkpoint::ModelError),
+    /// A network's configuration.
+    #[error(transparent)]
+    Network(#[from] latent_models::ConfigError),
+    /// A parameter.
+    #[error(transparent)]
+    Parameter(#[from] latent_models::ParameterError),
+    /// A schedule, a prediction or a sampler.
+    #[error(transparent)]
+    Diffusion(#[from] latent_diffusion::Error),
+}
+
+impl Error {
+    pub(crate) fn io(
+        path: impl Into<PathBuf>,
+        doing: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            path,
+            doing,
+            source,
+        }
+    }
+
+    /// A setting that is out of its range.
+    pub fn setting(name: &str, value: impl std::fmt::Display, expected: &str) -> Self {
+        Self::Setting {
+            name: name.to_owned(),
+            value: value.to_string(),
+            expected: expected.to_owned(),
+        }
+    }
+}
