@@ -80,19 +80,35 @@ impl<T: Element> Packed<T> {
     /// All three exist.
     #[inline(always)]
     pub unsafe fn at(&self, slab: usize, p: usize, group: usize) -> *const T {
-        let start = slab * self.slab + p * self.width * self.groups * T::GROUP;
-        let offset = start + group * self.vectors(p) * self.lanes * T::GROUP;
+        let offset = self.start(slab, p) + group * self.stride(p) * T::GROUP;
         self.data.as_ptr().add(offset)
+    }
+
+    /// Where panel `p` of a slab begins.
+    #[inline(always)]
+    pub fn start(&self, slab: usize, p: usize) -> usize {
+        slab * self.slab + p * self.width * self.groups * T::GROUP
+    }
+
+    /// Numbers from one slab to the next.
+    pub fn slab(&self) -> usize {
+        self.slab
+    }
+
+    /// All slabs.
+    pub fn all_mut(&mut self) -> &mut [T] {
+        &mut self.data
     }
 
     /// The memory of panel `p` of a slab.
     pub fn panel_mut(&mut self, slab: usize, p: usize) -> &mut [T] {
-        let start = slab * self.slab + p * self.width * self.groups * T::GROUP;
+        let start = self.start(slab, p);
         let size = self.vectors(p) * self.lanes * self.groups * T::GROUP;
         &mut self.data[start..start + size]
     }
 
     /// Columns of panel `p` with the gaps that fill its last vector.
+    #[inline(always)]
     pub fn stride(&self, p: usize) -> usize {
         self.vectors(p) * self.lanes
     }

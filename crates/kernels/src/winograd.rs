@@ -6,6 +6,9 @@
 //! inputs are transformed straight from the picture (doubled or wrapped as the window says), the
 //! products of each of the (m + 2)² places are one matrix product over all tiles of a block, and
 //! what comes back is finished and stored in one go.
+//!
+//! Transformed weights are 16/9 or 4 times as large. Where a picture has few tiles, a weight is
+//! better kept as it is and transformed in the cache, a block of inputs at a time, at each use.
 
 use std::ops::Range;
 
@@ -17,7 +20,7 @@ use crate::geometry::{Picture, Window};
 use crate::number::Number;
 use crate::packed::Packed;
 use crate::pool::{self, Shared};
-use crate::simd::{Isa, Kernel, Simd, run};
+use crate::simd::{Isa, Kernel, Simd, load, run, store};
 
 /// Outputs of a tile, each way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +47,15 @@ impl Tile {
 /// Inputs that are packed at a time, so that what is written stays in the cache.
 const INPUTS: usize = 64;
 
-/// The transformed weight of a 3×3 convolution.
+/// Groups of inputs whose weights are transformed at a time, so that they stay in the second cache.
+const GROUPS: usize = 64;
+
+/// The weight of a 3×3 convolution.
 #[derive(Debug)]
 pub struct WinogradWeight<T> {
+    /// A matrix per place if `transformed`, per tap otherwise.
     packed: Packed<T>,
+    transformed: bool,
     tile: Tile,
     input: usize,
 }
@@ -55,41 +63,80 @@ pub struct WinogradWeight<T> {
 impl<T: Number> WinogradWeight<T> {
     /// From a weight `[output, input, 3, 3]`.
     pub fn new(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
-        assert_eq!(weight.len(), output * input * 9, "a weight's length");
-        Self::pack(cpu, tile, [output, input], weight, false)
-    }
-
-    /// For the gradient of the input, as [`Weight::conv_back`](crate::Weight::conv_back).
-    pub fn back(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
-        assert_eq!(weight.len(), output * input * 9, "a weight's length");
-        Self::pack(cpu, tile, [input, output], weight, true)
-    }
-
-    fn pack(cpu: Cpu, tile: Tile, [output, input]: [usize; 2], weight: &[T], turned: bool) -> Self {
+        let Self { packed: plain, .. } = Self::lean(cpu, tile, weight, [output, input]);
         let places = tile.inputs().pow(2);
         let mut packed = Packed::<T>::zeros(cpu, places, input, output);
-        let panels = packed.panels();
-        let mut parts = Vec::new();
-        for p in 0..panels {
-            for place in 0..places {
-                parts.push(Shared::new(packed.panel_mut(place, p)));
-            }
-        }
-        pool::each(panels, |p| {
-            let job = PackPanel {
-                weight,
-                turned,
+        let stride = packed.slab();
+        let to = Shared::new(packed.all_mut());
+        pool::each(plain.panels(), |p| {
+            let panel = TransformPanel {
+                plain: &plain,
                 tile,
-                output,
-                input,
-                first: p * packed.width,
-                stride: packed.stride(p),
-                parts: &parts[p * places..][..places],
+                p,
+                groups: 0..plain.groups,
+                // SAFETY: both are cut into the same panels; each is written by one job.
+                to: unsafe { to.get().add(plain.start(0, p)) },
+                stride,
             };
-            run(cpu, job);
+            run(cpu, panel);
         });
         Self {
             packed,
+            transformed: true,
+            tile,
+            input,
+        }
+    }
+
+    /// As [`new`](Self::new), to be transformed at each use: no more memory than the weight has, and
+    /// faster where a picture has few tiles or the weight is used once.
+    pub fn lean(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
+        let at = |o: usize, i: usize, tap: usize| (o * input + i) * 9 + tap;
+        Self::plain(cpu, tile, [output, input], weight, at)
+    }
+
+    /// For the gradient of the input, as [`Weight::conv_back`](crate::Weight::conv_back); transformed
+    /// at each use.
+    pub fn back(cpu: Cpu, tile: Tile, weight: &[T], [output, input]: [usize; 2]) -> Self {
+        let at = |o: usize, i: usize, tap: usize| (i * input + o) * 9 + 8 - tap;
+        Self::plain(cpu, tile, [input, output], weight, at)
+    }
+
+    /// `at` says where the weight of an output, an input and a tap lies.
+    fn plain(
+        cpu: Cpu,
+        tile: Tile,
+        [output, input]: [usize; 2],
+        weight: &[T],
+        at: impl Fn(usize, usize, usize) -> usize + Sync,
+    ) -> Self {
+        assert_eq!(weight.len(), output * input * 9, "a weight's length");
+        let mut packed = Packed::<T>::zeros(cpu, 9, input, output);
+        let (width, slab) = (packed.width, packed.slab());
+        let panels: Vec<_> = (0..packed.panels())
+            .map(|p| (packed.start(0, p), packed.stride(p)))
+            .collect();
+        let to = Shared::new(packed.all_mut());
+        pool::each(panels.len(), |p| {
+            let (first, stride) = panels[p];
+            let columns = stride.min(output - p * width);
+            for start in (0..input).step_by(INPUTS) {
+                for j in 0..columns {
+                    for i in start..input.min(start + INPUTS) {
+                        let place = (i / T::GROUP * stride + j) * T::GROUP + i % T::GROUP;
+                        for tap in 0..9 {
+                            let value = weight[at(p * width + j, i, tap)];
+                            // SAFETY: i < input and j < stride, so this lies in the tap's panel; each
+                            // panel is written by one job.
+                            unsafe { *to.get().add(tap * slab + first + place) = value };
+                        }
+                    }
+                }
+            }
+        });
+        Self {
+            packed,
+            transformed: false,
             tile,
             input,
         }
@@ -106,74 +153,52 @@ impl<T: Number> WinogradWeight<T> {
     }
 }
 
-/// The weights of one panel of outputs, transformed.
-struct PackPanel<'a, T> {
-    weight: &'a [T],
-    /// Taps turned round, outputs and inputs exchanged.
-    turned: bool,
+/// G·g·Gᵀ of some groups of a panel, the first at `to`, places `stride` apart.
+struct TransformPanel<'a, T> {
+    /// A matrix per tap.
+    plain: &'a Packed<T>,
     tile: Tile,
-    output: usize,
-    input: usize,
-    first: usize,
+    p: usize,
+    groups: Range<usize>,
+    to: *mut T,
     stride: usize,
-    /// The panel at each place.
-    parts: &'a [Shared<T>],
 }
 
-impl<T: Number> Kernel for PackPanel<'_, T> {
+impl<T: Number> Kernel for TransformPanel<'_, T> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let columns = self.stride.min(self.output - self.first);
-        // In blocks of inputs, so that what is written stays in the cache.
-        for start in (0..self.input).step_by(INPUTS) {
-            for j in 0..columns {
-                for i in (start..self.input.min(start + INPUTS)).step_by(I::LANES) {
-                    match self.tile {
-                        Tile::Two => self.some::<I, 4>(j, i),
-                        Tile::Four => self.some::<I, 6>(j, i),
-                    }
-                }
-            }
+        match self.tile {
+            Tile::Two => self.all::<I, 4>(),
+            Tile::Four => self.all::<I, 6>(),
         }
     }
 }
 
-/// More than any vector's lanes.
-const MOST_LANES: usize = 16;
-
-impl<T: Number> PackPanel<'_, T> {
-    /// Output `j` of the panel, a vector of inputs from `i` on.
+impl<T: Number> TransformPanel<'_, T> {
     #[inline(always)]
-    unsafe fn some<I: Simd, const A: usize>(&self, j: usize, i: usize) {
-        let count = I::LANES.min(self.input - i);
-        let mut taps = [[0f32; MOST_LANES]; 9];
-        for l in 0..count {
-            let (o, i) = (self.first + j, i + l);
-            let at = if self.turned {
-                i * self.output + o
-            } else {
-                o * self.input + i
-            };
-            for tap in 0..9 {
-                let from = if self.turned { 8 - tap } else { tap };
-                taps[tap][l] = (*self.weight.as_ptr().add(at * 9 + from)).to_f32();
+    unsafe fn all<I: Simd, const A: usize>(&self) {
+        let numbers = I::LANES * T::GROUP;
+        let taps: [*const T; 9] =
+            std::array::from_fn(|tap| self.plain.at(tap, self.p, self.groups.start));
+        for at in 0..self.groups.len() * self.plain.vectors(self.p) {
+            let mut rows = [[[I::splat(0.0); A]; 2]; 3];
+            for (y, row) in rows.iter_mut().enumerate() {
+                let g: [[I::F; 2]; 3] =
+                    std::array::from_fn(|x| T::get_groups::<I>(taps[3 * y + x].add(at * numbers)));
+                for e in 0..T::GROUP {
+                    row[e] = weight_row::<I, A>([g[0][e], g[1][e], g[2][e]]);
+                }
             }
-        }
-        let rows: [[I::F; A]; 3] = std::array::from_fn(|y| {
-            weight_row::<I, A>(std::array::from_fn(|x| I::load(taps[3 * y + x].as_ptr())))
-        });
-        for x in 0..A {
-            let column = weight_row::<I, A>([rows[0][x], rows[1][x], rows[2][x]]);
-            for (y, v) in column.iter().enumerate() {
-                let mut values = [T::ZERO; MOST_LANES];
-                T::put::<I>(values.as_mut_ptr(), *v);
-                let part = self.parts[y * A + x].get();
-                for group in 0..count.div_ceil(T::GROUP) {
-                    let to = ((i / T::GROUP + group) * self.stride + j) * T::GROUP;
-                    let from = values.as_ptr().add(group * T::GROUP);
-                    std::ptr::copy_nonoverlapping(from, part.add(to), T::GROUP);
+            for x in 0..A {
+                let mut columns = [[I::splat(0.0); A]; 2];
+                for (e, column) in columns.iter_mut().enumerate().take(T::GROUP) {
+                    *column = weight_row::<I, A>([rows[0][e][x], rows[1][e][x], rows[2][e][x]]);
+                }
+                for y in 0..A {
+                    let to = self.to.add((y * A + x) * self.stride + at * numbers);
+                    T::put_groups::<I>(to, [columns[0][y], columns[1][y]]);
                 }
             }
         }
@@ -278,23 +303,31 @@ fn blocks<T: Number>(
         let count = block.min(tiles - first);
         let inputs = places * count * x.channels * size_of::<T>();
         let products = places * count * weight.packed.width * size_of::<f32>();
-        with_scratch([inputs, products], |[inputs, products]| {
-            let job = Block {
-                x,
-                weight,
-                window,
-                epilogue,
-                zeros: zeros.as_ptr(),
-                grid,
-                first,
-                count,
-                panels: s * panels / splits..(s + 1) * panels / splits,
-                inputs: inputs.cast(),
-                products: products.cast(),
-                out: out.get(),
-            };
-            run(weight.packed.cpu, job);
-        });
+        let weights = match weight.transformed {
+            true => 0,
+            false => places * GROUPS * weight.packed.width * T::GROUP * size_of::<T>(),
+        };
+        with_scratch(
+            [inputs, products, weights],
+            |[inputs, products, weights]| {
+                let job = Block {
+                    x,
+                    weight,
+                    window,
+                    epilogue,
+                    zeros: zeros.as_ptr(),
+                    grid,
+                    first,
+                    count,
+                    panels: s * panels / splits..(s + 1) * panels / splits,
+                    inputs: inputs.cast(),
+                    products: products.cast(),
+                    weights: weights.cast(),
+                    out: out.get(),
+                };
+                run(weight.packed.cpu, job);
+            },
+        );
     });
 }
 
@@ -312,6 +345,8 @@ struct Block<'a, T> {
     inputs: *mut T,
     /// `[places, count, vectors of the panel]`
     products: *mut f32,
+    /// `[places, GROUPS, vectors of the panel, GROUP]`, unless the weight is transformed already.
+    weights: *mut T,
     out: *mut T,
 }
 
@@ -370,6 +405,52 @@ unsafe fn output_row<I: Isa, const A: usize, const M: usize>(m: [I::F; A]) -> [I
     r
 }
 
+/// Where the inputs of a tile lie.
+pub(crate) struct Seen<T, const A: usize>([[*const T; A]; A]);
+
+impl<T: Number, const A: usize> Seen<T, A> {
+    /// The tile whose upper left output is (y, x) of picture b. `zeros` are as many as a pixel has
+    /// channels.
+    #[inline(always)]
+    pub unsafe fn of(
+        picture: &Picture<'_, T>,
+        window: &Window,
+        zeros: *const T,
+        [b, y, x]: [usize; 3],
+    ) -> Self {
+        let [top, left] = window.before;
+        Self(std::array::from_fn(|i| {
+            std::array::from_fn(|j| {
+                let (row, column) = ((y + i) as isize - top, (x + j) as isize - left);
+                let offset = window.pixel(picture, b, row, column);
+                offset.map_or(zeros, |o| picture.data.as_ptr().add(o))
+            })
+        }))
+    }
+
+    /// Bᵀ·d·B of some channels, the first at `to`, places `stride` apart.
+    #[inline(always)]
+    pub unsafe fn transform<I: Simd>(&self, channels: Range<usize>, to: *mut T, stride: usize) {
+        for c in channels.clone().step_by(I::LANES) {
+            let n = (channels.end - c).min(I::LANES);
+            let mut d = [[I::splat(0.0); A]; A];
+            for (row, seen) in d.iter_mut().zip(&self.0) {
+                for (v, p) in row.iter_mut().zip(seen) {
+                    *v = load::<I, T>(p.add(c), n);
+                }
+                *row = input_row::<I, A>(*row);
+            }
+            for j in 0..A {
+                let column = input_row::<I, A>(std::array::from_fn(|i| d[i][j]));
+                for (i, v) in column.iter().enumerate() {
+                    let to = to.add((i * A + j) * stride + c - channels.start);
+                    store::<I, T>(to, *v, n);
+                }
+            }
+        }
+    }
+}
+
 impl<T: Number> Block<'_, T> {
     #[inline(always)]
     unsafe fn all<I: Simd, const MR: usize, const NV: usize, const A: usize, const M: usize>(
@@ -399,45 +480,10 @@ impl<T: Number> Block<'_, T> {
     #[inline(always)]
     unsafe fn transform<I: Simd, const A: usize, const M: usize>(&self, t: usize) {
         let [b, y, x] = self.place(t, M);
-        let [top, left] = self.window.before;
-        let seen: [[*const T; A]; A] = std::array::from_fn(|i| {
-            std::array::from_fn(|j| {
-                let row = (y + i) as isize - top;
-                let column = (x + j) as isize - left;
-                let offset = self.window.pixel(self.x, b, row, column);
-                offset.map_or(self.zeros, |o| self.x.data.as_ptr().add(o))
-            })
-        });
         let channels = self.x.channels;
-        let mut c = 0;
-        while c < channels {
-            let n = (channels - c).min(I::LANES);
-            let whole = n == I::LANES;
-            let mut d = [[I::splat(0.0); A]; A];
-            for i in 0..A {
-                for j in 0..A {
-                    let p = seen[i][j].add(c);
-                    d[i][j] = if whole {
-                        T::get::<I>(p)
-                    } else {
-                        T::get_part::<I>(p, n)
-                    };
-                }
-                d[i] = input_row::<I, A>(d[i]);
-            }
-            for j in 0..A {
-                let column = input_row::<I, A>(std::array::from_fn(|i| d[i][j]));
-                for i in 0..A {
-                    let to = ((i * A + j) * self.count + t) * channels + c;
-                    if whole {
-                        T::put::<I>(self.inputs.add(to), column[i]);
-                    } else {
-                        T::put_part::<I>(self.inputs.add(to), column[i], n);
-                    }
-                }
-            }
-            c += n;
-        }
+        let to = self.inputs.add(t * channels);
+        let seen = Seen::<T, A>::of(self.x, self.window, self.zeros, [b, y, x]);
+        seen.transform::<I>(0..channels, to, self.count * channels);
     }
 
     #[inline(always)]
@@ -445,32 +491,71 @@ impl<T: Number> Block<'_, T> {
         &self,
         p: usize,
     ) {
-        let (count, channels) = (self.count, self.x.channels);
         let packed = &self.weight.packed;
-        for place in 0..A * A {
-            let inputs = self.inputs.add(place * count * channels);
-            let products = self.products.add(place * count * NV * I::LANES);
-            let weights = packed.at(place, p, 0);
-            for t in (0..count).step_by(MR) {
-                // Tiles beyond the last repeat it and are not stored.
-                let rows: [*const T; MR] = std::array::from_fn(|i| {
-                    inputs.add((t + i).min(count - 1) * channels).cast_const()
-                });
-                let mut acc = [[I::splat(0.0); NV]; MR];
-                T::tile::<I, MR, NV>(packed.groups, &rows, weights, &mut acc);
-                for i in 0..MR {
-                    if t + i < count {
-                        for j in 0..NV {
-                            let to = ((t + i) * NV + j) * I::LANES;
-                            I::store(products.add(to), acc[i][j]);
-                        }
-                    }
+        if self.weight.transformed {
+            for place in 0..A * A {
+                let weights = packed.at(place, p, 0);
+                self.product::<I, MR, NV>(place, weights, 0, packed.groups);
+            }
+        } else {
+            for from in (0..packed.groups).step_by(GROUPS) {
+                let groups = GROUPS.min(packed.groups - from);
+                let stride = GROUPS * NV * I::LANES * T::GROUP;
+                let panel = TransformPanel {
+                    plain: packed,
+                    tile: self.weight.tile,
+                    p,
+                    groups: from..from + groups,
+                    to: self.weights,
+                    stride,
+                };
+                panel.all::<I, A>();
+                for place in 0..A * A {
+                    let weights = self.weights.add(place * stride);
+                    self.product::<I, MR, NV>(place, weights, from, groups);
                 }
             }
         }
-        for t in 0..count {
+        for t in 0..self.count {
             for j in 0..NV {
                 self.finish::<I, NV, A, M>(p, t, j);
+            }
+        }
+    }
+
+    /// Adds the products of one place over some groups of inputs; the first overwrite.
+    #[inline(always)]
+    unsafe fn product<I: Simd, const MR: usize, const NV: usize>(
+        &self,
+        place: usize,
+        weights: *const T,
+        from: usize,
+        groups: usize,
+    ) {
+        let (count, channels) = (self.count, self.x.channels);
+        let inputs = self.inputs.add(place * count * channels + from * T::GROUP);
+        let products = self.products.add(place * count * NV * I::LANES);
+        for t in (0..count).step_by(MR) {
+            // Tiles beyond the last repeat it and are not stored.
+            let rows: [*const T; MR] =
+                std::array::from_fn(|i| inputs.add((t + i).min(count - 1) * channels).cast_const());
+            let mut acc = [[I::splat(0.0); NV]; MR];
+            if from > 0 {
+                for i in 0..MR {
+                    for j in 0..NV {
+                        let at = ((t + i).min(count - 1) * NV + j) * I::LANES;
+                        acc[i][j] = I::load(products.add(at));
+                    }
+                }
+            }
+            T::tile::<I, MR, NV>(groups, &rows, weights, &mut acc);
+            for i in 0..MR {
+                if t + i < count {
+                    for j in 0..NV {
+                        let to = ((t + i) * NV + j) * I::LANES;
+                        I::store(products.add(to), acc[i][j]);
+                    }
+                }
             }
         }
     }

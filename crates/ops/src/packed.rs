@@ -62,6 +62,8 @@ enum Choice {
     Gated,
     Int8,
     Winograd(Tile),
+    /// Transformed at each use.
+    WinogradLean(Tile),
 }
 
 impl<T: cpu::Float> Layer<T> {
@@ -75,7 +77,8 @@ impl<T: cpu::Float> Layer<T> {
                 Choice::Direct => Packing::direct(weight),
                 Choice::Gated => Packing::gated(weight),
                 Choice::Int8 => Packing::int8(weight),
-                Choice::Winograd(tile) => Packing::winograd(weight, tile),
+                Choice::Winograd(tile) => Packing::winograd(weight, tile, false),
+                Choice::WinogradLean(tile) => Packing::winograd(weight, tile, true),
             },
             bias: cpu::bias::<T>(bias),
         }
@@ -154,12 +157,14 @@ impl PackedConv {
     ) -> Option<Self> {
         let [_, _, rows, columns] = weight.dims();
         let small = shape.stride == 1 && [rows, columns] == [3, 3];
-        // Transformed weights take 16/9 (2×2 tiles) and 4 times (4×4) the memory: not worth it for
-        // the coarsest levels, which have most weights and least work.
+        // Transformed weights take 16/9 (2×2 tiles) and 4 times (4×4) the memory, which the coarsest
+        // levels, with most weights and fewest tiles, do without.
         let choose = |bf16: bool| match form {
             Form::Int8 => Choice::Int8,
             Form::Plain if small && pixels >= 1024 && !bf16 => Choice::Winograd(Tile::Four),
+            Form::Plain if small && pixels >= 256 && !bf16 => Choice::WinogradLean(Tile::Four),
             Form::Plain if small && pixels >= 256 => Choice::Winograd(Tile::Two),
+            Form::Plain if small && pixels >= 64 => Choice::WinogradLean(Tile::Two),
             Form::Plain => Choice::Direct,
         };
         Some(Self {

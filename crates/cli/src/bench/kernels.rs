@@ -146,6 +146,11 @@ impl Table<'_> {
             self.line(&format!("{shape}, Winograd"), operations, &mut || {
                 winograd(&x, &transformed, &window, &epilogue, &mut out)
             });
+            let lean = WinogradWeight::lean(self.cpu, tile, &weight, [columns, input]);
+            let what = format!("{shape}, Winograd at use");
+            self.line(&what, operations, &mut || {
+                winograd(&x, &lean, &window, &epilogue, &mut out)
+            });
         }
         for [rows, input, columns] in LINEAR {
             let (x, weight) = (numbers::<T>(rows * input), numbers::<T>(columns * input));

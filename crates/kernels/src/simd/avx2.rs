@@ -97,6 +97,17 @@ impl Isa for Avx2 {
         std::ptr::copy_nonoverlapping(all.as_ptr(), p, n);
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const bf16) -> [__m256; 2] {
+        let (first, second) = halves(_mm256_loadu_si256(p.cast()));
+        [first, second]
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(p: *mut bf16, v: [__m256; 2]) {
+        let [first, second] = v.map(|v| _mm256_cvtepu16_epi32(narrow(v)));
+        let both = _mm256_or_si256(first, _mm256_slli_epi32::<16>(second));
+        _mm256_storeu_si256(p.cast(), both)
+    }
+    #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         _mm256_add_ps(a, b)
     }

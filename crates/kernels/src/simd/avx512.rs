@@ -49,7 +49,7 @@ unsafe fn narrow(v: __m512) -> __m256i {
 }
 
 macro_rules! isa {
-    ($name:ident, $call:ident, $narrow:expr) => {
+    ($name:ident, $call:ident, $narrow:expr, $pairs:expr) => {
         impl Isa for $name {
             type F = __m512;
             const LANES: usize = 16;
@@ -93,6 +93,15 @@ macro_rules! isa {
             #[inline(always)]
             unsafe fn store_bf16_part(p: *mut bf16, v: __m512, n: usize) {
                 _mm256_mask_storeu_epi16(p.cast(), first(n), $narrow(v))
+            }
+            #[inline(always)]
+            unsafe fn load_bf16_pairs(p: *const bf16) -> [__m512; 2] {
+                let (first, second) = halves(_mm512_loadu_si512(p.cast()));
+                [first, second]
+            }
+            #[inline(always)]
+            unsafe fn store_bf16_pairs(p: *mut bf16, v: [__m512; 2]) {
+                _mm512_storeu_si512(p.cast(), $pairs(v))
             }
             #[inline(always)]
             unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -173,8 +182,30 @@ unsafe fn narrow_bf16(v: __m512) -> __m256i {
     std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
 }
 
-isa!(Avx512, call_plain, narrow);
-isa!(Avx512Bf16, call_bf16, narrow_bf16);
+/// Pairs of bf16, the first of each in its lane's lower half.
+#[inline(always)]
+unsafe fn pairs(v: [__m512; 2]) -> __m512i {
+    let [first, second] = v.map(|v| _mm512_cvtepu16_epi32(narrow(v)));
+    _mm512_or_si512(first, _mm512_slli_epi32::<16>(second))
+}
+
+#[inline(always)]
+unsafe fn pairs_bf16([first, second]: [__m512; 2]) -> __m512i {
+    const ORDER: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+    let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+    _mm512_permutexvar_epi16(_mm512_loadu_si512(ORDER.as_ptr().cast()), both)
+}
+
+isa!(Avx512, call_plain, narrow, pairs);
+isa!(Avx512Bf16, call_bf16, narrow_bf16, pairs_bf16);
 
 /// The first and the second of each pair of bf16, as f32.
 #[inline(always)]

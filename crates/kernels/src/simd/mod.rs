@@ -56,6 +56,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     unsafe fn store_bf16(p: *mut bf16, v: Self::F);
     /// As `store_part`, rounded to bf16.
     unsafe fn store_bf16_part(p: *mut bf16, v: Self::F, n: usize);
+    /// `LANES` pairs at `p`: the first of each, and the second.
+    unsafe fn load_bf16_pairs(p: *const bf16) -> [Self::F; 2];
+    /// Stores `LANES` pairs, rounded as `store_bf16` rounds.
+    unsafe fn store_bf16_pairs(p: *mut bf16, v: [Self::F; 2]);
 
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
@@ -136,6 +140,10 @@ pub trait Store: Element {
     unsafe fn get_part<I: Isa>(p: *const Self, n: usize) -> I::F;
     unsafe fn put<I: Isa>(p: *mut Self, v: I::F);
     unsafe fn put_part<I: Isa>(p: *mut Self, v: I::F, n: usize);
+    /// `LANES` groups at `p`: the first `GROUP` vectors hold each one's first number, second, ….
+    unsafe fn get_groups<I: Isa>(p: *const Self) -> [I::F; 2];
+    /// Stores what `get_groups` gets.
+    unsafe fn put_groups<I: Isa>(p: *mut Self, v: [I::F; 2]);
 }
 
 impl Store for f32 {
@@ -155,6 +163,14 @@ impl Store for f32 {
     unsafe fn put_part<I: Isa>(p: *mut Self, v: I::F, n: usize) {
         I::store_part(p, v, n)
     }
+    #[inline(always)]
+    unsafe fn get_groups<I: Isa>(p: *const Self) -> [I::F; 2] {
+        [I::load(p), I::splat(0.0)]
+    }
+    #[inline(always)]
+    unsafe fn put_groups<I: Isa>(p: *mut Self, v: [I::F; 2]) {
+        I::store(p, v[0])
+    }
 }
 
 impl Store for bf16 {
@@ -173,6 +189,14 @@ impl Store for bf16 {
     #[inline(always)]
     unsafe fn put_part<I: Isa>(p: *mut Self, v: I::F, n: usize) {
         I::store_bf16_part(p, v, n)
+    }
+    #[inline(always)]
+    unsafe fn get_groups<I: Isa>(p: *const Self) -> [I::F; 2] {
+        I::load_bf16_pairs(p)
+    }
+    #[inline(always)]
+    unsafe fn put_groups<I: Isa>(p: *mut Self, v: [I::F; 2]) {
+        I::store_bf16_pairs(p, v)
     }
 }
 

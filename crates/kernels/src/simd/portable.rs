@@ -63,6 +63,16 @@ impl Isa for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const bf16) -> [V; 2] {
+        [0, 1].map(|part| map(|i| (*p.add(2 * i + part)).to_f32()))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(p: *mut bf16, v: [V; 2]) {
+        for i in 0..2 * N {
+            *p.add(i) = bf16::from_f32(v[i % 2][i / 2]);
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: V, b: V) -> V {
         map(|i| a[i] + b[i])
     }

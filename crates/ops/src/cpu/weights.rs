@@ -40,7 +40,7 @@ impl<T: Float> Packing<T> {
     /// For one pass of a convolution over `window`, by the method that is fastest there.
     pub fn once(weight: FlexTensor, window: &Window) -> Self {
         match tile::<T>(window) {
-            Some(tile) => Self::winograd(weight, tile),
+            Some(tile) => Self::winograd(weight, tile, true),
             None => Self::direct(weight),
         }
     }
@@ -66,16 +66,16 @@ impl<T: Float> Packing<T> {
         Self::Direct(Weight::gated(instructions(), numbers(&rows(weight)), size))
     }
 
-    /// A weight `[out, in, 3, 3]`.
-    pub fn winograd(weight: FlexTensor, tile: Tile) -> Self {
+    /// A weight `[out, in, 3, 3]`, transformed now, or at each use if `lean`.
+    pub fn winograd(weight: FlexTensor, tile: Tile, lean: bool) -> Self {
         let [out, input, ..] = kernel_size(&weight);
         let weight = rows(weight);
-        Self::Winograd(WinogradWeight::new(
-            instructions(),
-            tile,
-            numbers(&weight),
-            [out, input],
-        ))
+        let make = if lean {
+            WinogradWeight::lean
+        } else {
+            WinogradWeight::new
+        };
+        Self::Winograd(make(instructions(), tile, numbers(&weight), [out, input]))
     }
 
     /// A weight `[out, in]` or `[out, in, k, k]`.
@@ -149,17 +149,18 @@ impl<T: Float> Packing<T> {
     }
 }
 
-/// The Winograd tile for one pass over a picture, if it pays to transform the weight for it. The size
-/// of the batch has no say, so that it changes no picture.
+/// The Winograd tile for one pass over a picture, if it pays. The size of the batch has no say, so that
+/// it changes no picture.
 fn tile<T: Float>(window: &Window) -> Option<Tile> {
     let near = window.kernel == [3, 3] && window.stride == 1 && window.dilation == 1;
-    let pixels = window.output[0] * window.output[1];
-    let pays = near && window.spread == 1 && pixels >= 256;
-    pays.then_some(if size_of::<T>() == 2 {
-        Tile::Two
-    } else {
-        Tile::Four
-    })
+    if !near || window.spread > 1 {
+        return None;
+    }
+    match window.output[0] * window.output[1] {
+        ..64 => None,
+        256.. if size_of::<T>() == 4 => Some(Tile::Four),
+        _ => Some(Tile::Two),
+    }
 }
 
 fn epilogue<'a, T: Float>(
