@@ -128,6 +128,11 @@ impl Conv2d {
         }
     }
 
+    /// The same without a bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias: None, ..self }
+    }
+
     /// # Shapes
     ///
     /// `[batch, in, height, width]` → `[batch, out, height / stride, width / stride]`
@@ -256,6 +261,10 @@ impl LayerNorm {
         ops::layer_norm(x, self.weight.val(), self.bias.val(), 1e-5)
     }
 }
+
+/// A place in a published layer list that holds no parameters (drop-out, which is left out here).
+#[derive(Module, Debug)]
+pub struct Gap {}
 
 /// A table of vectors.
 #[derive(Module, Debug)]

@@ -1,4 +1,4 @@
-//! The networks of latent diffusion: U-Nets, autoencoders, text encoders.
+//! The networks of latent diffusion: U-Nets, autoencoders, text encoders, conditioners.
 //!
 //! Each network is a configuration (plain data, with serde), which builds a module, which has a
 //! `forward`. A configuration says what a network is made of and never which product it belongs to:
@@ -18,6 +18,7 @@
 
 pub mod autoencoder;
 pub mod clip;
+pub mod condition;
 pub mod error;
 pub mod layers;
 pub mod named;
@@ -27,6 +28,7 @@ pub mod unet;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
 pub use clip::{ClipText, ClipTextConfig};
+pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
 pub use error::{ConfigError, ParameterError};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};

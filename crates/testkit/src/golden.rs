@@ -44,6 +44,10 @@ files! {
     pipelines = "pipelines.safetensors";
     /// Ten AdamW steps of the tiny U-Net: `losses`, and the first step's gradients as `norm/…` and strided `grad/…`.
     training_unet = "training_unet.safetensors";
+    /// The same of a class-conditional model: U-Net and table of classes together.
+    training_class = "training_class.safetensors";
+    /// The same of a text-conditional model: U-Net and text transformer together.
+    training_text = "training_text.safetensors";
 }
 
 impl Golden {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
 use super::config::{Attention, Projection, UNetConfig};
-use crate::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use crate::layers::{Conv2d, Gap, GroupNorm, LayerNorm, Linear};
 
 /// Multi-head attention of `x` on a context, or on itself.
 #[derive(Module, Debug)]
@@ -73,10 +73,6 @@ pub struct GatedProjection {
     /// To both halves at once.
     pub proj: Linear,
 }
-
-/// A place in a published layer list that holds no parameters (drop-out, which inference has not).
-#[derive(Module, Debug)]
-pub struct Gap {}
 
 /// A feed-forward layer, four times as wide inside.
 #[derive(Module, Debug)]

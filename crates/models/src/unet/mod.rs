@@ -13,7 +13,7 @@ mod network;
 mod resnet;
 
 pub use attention::{
-    AttentionBlock, CrossAttention, FeedForward, Gap, GatedProjection, KeysValues, PixelProjection,
+    AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,
 };
 pub use config::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig};

@@ -1,0 +1,162 @@
+//! The network of a condition.
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use super::config::{ConditionerConfig, Entry};
+use super::spatial::SpatialRescaler;
+use super::transformer::TokenTransformer;
+use crate::layers::{Embedding, Gap, Linear};
+
+/// A batch of conditions, as numbers.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// Token ids, or the number of a class as a single token: `[batch, length]`.
+    Ids(Tensor<2, Int>),
+    /// Vectors that a frozen encoder has made: `[batch, tokens, width]`.
+    Vectors(Tensor<3>),
+    /// A picture of the latent's size, or, for a semantic map, one channel for each class at the picture's size:
+    /// `[batch, channels, height, width]`.
+    Picture(Tensor<4>),
+}
+
+/// What the denoiser is given beside the noisy latent; at most one of the three.
+#[derive(Debug, Clone, Default)]
+pub struct Conditioned {
+    /// Tokens to look at, `[batch, tokens, width]`.
+    pub context: Option<Tensor<3>>,
+    /// Added to the time embedding, `[batch, width]`.
+    pub vector: Option<Tensor<2>>,
+    /// More channels: `[batch, channels, height, width]`, or `[batch, channels, 1, 1]` for the same at every pixel.
+    pub concat: Option<Tensor<4>>,
+}
+
+impl Conditioned {
+    /// `x` with the channels that are concatenated to it.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, channels, height, width]` → `[batch, channels + more, height, width]`
+    pub fn beside(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some(extra) = &self.concat else { return x };
+        let [batch, _, height, width] = x.dims();
+        let channels = extra.dims()[1];
+        let extra = extra.clone().expand([batch, channels, height, width]);
+        latent_ops::cat_channels(vec![x, extra])
+    }
+}
+
+/// A condition's network, built by [`ConditionerConfig::init`].
+#[derive(Module, Debug)]
+pub struct Conditioner {
+    /// What reads the condition.
+    pub encoder: Encoder,
+    /// Of the mean vector to the channels that are concatenated.
+    pub projection: Option<Linear>,
+    #[module(skip)]
+    config: ConditionerConfig,
+}
+
+/// What reads a condition.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum Encoder {
+    /// A row for each class.
+    Class(Embedding),
+    /// A transformer over tokens.
+    Tokens(TokenTransformer),
+    /// Of a picture of labels.
+    Spatial(SpatialRescaler),
+    /// Nothing: the condition is used as it is.
+    Identity(Gap),
+}
+
+impl Conditioner {
+    pub(super) fn new(config: &ConditionerConfig, device: &Device) -> Self {
+        let encoder = match config {
+            ConditionerConfig::Class { rows, width, .. } => {
+                Encoder::Class(Embedding::new(device, *rows, *width))
+            }
+            ConditionerConfig::Text { transformer, .. }
+            | ConditionerConfig::Layout { transformer, .. } => {
+                Encoder::Tokens(transformer.init(device))
+            }
+            ConditionerConfig::SemanticMap {
+                classes,
+                channels,
+                stages,
+            } => Encoder::Spatial(SpatialRescaler::new(device, *classes, *channels, *stages)),
+            _ => Encoder::Identity(Gap {}),
+        };
+        let projection = match config.entry() {
+            Some((Entry::Concatenation(channels), width)) => {
+                Some(Linear::new(device, width, channels, true))
+            }
+            _ => None,
+        };
+        Self {
+            encoder,
+            projection,
+            config: config.clone(),
+        }
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &ConditionerConfig {
+        &self.config
+    }
+
+    /// What the denoiser is given for a batch of conditions, f32.
+    ///
+    /// # Shapes
+    ///
+    /// See [`Condition`] and [`Conditioned`].
+    ///
+    /// # Panics
+    ///
+    /// Where the condition is of another kind than the network reads, or an id is not in its table; callers validate
+    /// what comes from users.
+    pub fn forward(&self, condition: Condition) -> Conditioned {
+        let vectors = match (&self.encoder, condition) {
+            (Encoder::Class(table), Condition::Ids(ids)) => table.forward(ids).cast(DType::F32),
+            (Encoder::Tokens(transformer), Condition::Ids(ids)) => transformer.forward(ids),
+            (Encoder::Identity(_), Condition::Vectors(vectors)) => vectors,
+            (Encoder::Spatial(rescaler), Condition::Picture(map)) => {
+                return Conditioned::concat(rescaler.forward(map));
+            }
+            (Encoder::Identity(_), Condition::Picture(picture)) => {
+                return Conditioned::concat(picture);
+            }
+            (_, condition) => panic!("{:?} is given {condition:?}", self.config),
+        };
+        let mean = |vectors: Tensor<3>| {
+            let [batch, _, width] = vectors.dims();
+            vectors.mean_dim(1).reshape([batch, width])
+        };
+        match (self.config.entry(), &self.projection) {
+            (Some((Entry::Concatenation(channels), _)), Some(projection)) => {
+                let dtype = projection.weight.val().dtype();
+                let mixed = projection.forward(mean(vectors).cast(dtype));
+                let [batch, _] = mixed.dims();
+                Conditioned::concat(mixed.cast(DType::F32).reshape([batch, channels, 1, 1]))
+            }
+            (Some((Entry::AdaptiveNorm, _)), _) => Conditioned {
+                vector: Some(mean(vectors)),
+                ..Conditioned::default()
+            },
+            _ => Conditioned {
+                context: Some(vectors),
+                ..Conditioned::default()
+            },
+        }
+    }
+}
+
+impl Conditioned {
+    fn concat(picture: Tensor<4>) -> Self {
+        Self {
+            concat: Some(picture),
+            ..Self::default()
+        }
+    }
+}
