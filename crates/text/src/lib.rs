@@ -117,6 +117,7 @@ pub use error::{PromptError, UnknownName};
 pub use names::{Dialect, WeightRule};
 pub use prompt::{Part, Pass, Prompt, Scheduled, parse, parse_negative, text_at};
 pub use tokenizer::{BOS, ClipTokenizer, EOS, LENGTH, TEXT_LENGTH};
+pub use word_piece::{TextTokenizer, VocabularyError, WordPiece};
 pub use words::strip_comments;
 
 mod attention;
@@ -128,4 +129,5 @@ mod names;
 mod prompt;
 mod schedule;
 mod tokenizer;
+mod word_piece;
 mod words;

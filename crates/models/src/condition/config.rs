@@ -150,9 +150,9 @@ impl ConditionerConfig {
     /// The first field that cannot be, with what it may be.
     pub fn validate(&self, unet: &UNetConfig) -> Result<(), ConfigError> {
         let positive = |pairs: &[(&str, usize)]| {
-            pairs
-                .iter()
-                .try_for_each(|(field, value)| at_least_one(&format!("conditioner.{field}"), *value))
+            pairs.iter().try_for_each(|(field, value)| {
+                at_least_one(&format!("conditioner.{field}"), *value)
+            })
         };
         match self {
             Self::Class { rows, width, .. } => positive(&[("rows", *rows), ("width", *width)])?,

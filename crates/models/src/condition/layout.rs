@@ -41,7 +41,8 @@ impl LayoutTokens {
     pub fn encode(&self, boxes: &[LayoutBox], crop: [f32; 4], vocabulary: usize) -> Vec<u32> {
         let side = vocabulary.isqrt();
         let corner = |x: f32, y: f32| {
-            let cell = |v: f32| (v.clamp(0.0, 1.0) * side.saturating_sub(1) as f32).round() as usize;
+            let cell =
+                |v: f32| (v.clamp(0.0, 1.0) * side.saturating_sub(1) as f32).round() as usize;
             (cell(y) * side + cell(x)) as u32
         };
         let nothing = vocabulary.saturating_sub(1) as u32;

@@ -197,7 +197,9 @@ impl TokenTransformer {
         let positions = self.pos_emb.emb.weight.val().narrow(0, 0, length);
         let x = self.token_emb.forward(ids) + positions.unsqueeze();
         let layers = self.attn_layers.layers.iter();
-        let x = layers.fold(x, |x, (norm, block)| block.forward(norm.forward(x.clone()), x));
+        let x = layers.fold(x, |x, (norm, block)| {
+            block.forward(norm.forward(x.clone()), x)
+        });
         self.norm.forward(x).cast(DType::F32)
     }
 }

@@ -1,0 +1,521 @@
+//! What the denoiser is asked for, and how its answer is judged.
+//!
+//! Times, noise and the mathematics of a loss are here; where latents and conditions come from is not. The meaning of
+//! the network's output is [`Prediction`], which sampling uses too, so that the two cannot differ.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction, Weighting};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Random};
+
+/// A training objective, as data.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveConfig {
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// How its error is measured.
+    pub loss: Distance,
+    /// How much an error counts at each noise level.
+    pub weighting: Weighting,
+    /// How often each noise level comes.
+    pub times: Times,
+    /// β schedule. A flow has none and takes only `steps` from it.
+    pub noise: NoiseConfig,
+    /// The deviation of a further noise that is one number for each channel of a picture, so that a model learns to change
+    /// the brightness of a whole picture; 0 for none, 0.1 is usual.
+    pub offset_noise: f64,
+    /// The share of pictures whose condition is left out, for guidance.
+    pub dropout: f64,
+}
+
+impl Default for ObjectiveConfig {
+    /// Noise prediction with the mean square over uniform times of the latent diffusion schedule.
+    fn default() -> Self {
+        Self {
+            prediction: Prediction::Epsilon,
+            loss: Distance::L2,
+            weighting: Weighting::Uniform,
+            times: Times::Uniform,
+            noise: NoiseConfig::default(),
+            offset_noise: 0.0,
+            dropout: 0.0,
+        }
+    }
+}
+
+/// A schedule of noise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoiseConfig {
+    /// How β grows.
+    pub schedule: BetaSchedule,
+    /// The first β.
+    pub start: f64,
+    /// The last.
+    pub end: f64,
+    /// Time steps.
+    pub steps: usize,
+    /// Rescaled so that nothing of the picture is left at the last step (Lin et al., 2305.08891).
+    pub zero_terminal_snr: bool,
+}
+
+impl Default for NoiseConfig {
+    /// That of most models of the latent diffusion paper.
+    fn default() -> Self {
+        Self {
+            schedule: BetaSchedule::ScaledLinear,
+            start: 0.0015,
+            end: 0.0195,
+            steps: 1000,
+            zero_terminal_snr: false,
+        }
+    }
+}
+
+/// How an error is measured, for each number and then averaged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distance {
+    /// |e|.
+    L1,
+    /// e².
+    L2,
+    /// e²/2 up to the given error, from there on a straight line.
+    Huber(f64),
+}
+
+/// How times are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Times {
+    /// All equally often.
+    Uniform,
+    /// The logistic function of a normal number (Esser et al., 2403.03206): the middle more often. For flows.
+    LogitNormal {
+        /// The normal number's mean; 0 is usual.
+        mean: f64,
+        /// Its deviation; 1 is usual.
+        deviation: f64,
+    },
+}
+
+/// Ranges of time by which losses are reported.
+pub const BANDS: usize = 5;
+
+/// One noise level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// The time that the network is told.
+    pub time: f64,
+    /// σ.
+    pub sigma: f64,
+    /// Which of [`BANDS`] equal ranges of time it lies in.
+    pub band: usize,
+}
+
+/// An objective with its schedule.
+#[derive(Debug, Clone)]
+pub struct Objective {
+    config: ObjectiveConfig,
+    schedule: NoiseSchedule,
+}
+
+/// The loss of a batch.
+#[derive(Debug)]
+pub struct Loss {
+    /// The weighted mean, to be learnt from: one number.
+    pub mean: Tensor<1>,
+    /// The weighted loss of each picture, without gradients: `[batch]`.
+    pub each: Tensor<1>,
+}
+
+impl Objective {
+    /// An objective that can be computed.
+    ///
+    /// # Errors
+    /// A setting that is out of its range.
+    pub fn new(config: ObjectiveConfig) -> Result<Self, Error> {
+        let NoiseConfig {
+            schedule,
+            start,
+            end,
+            steps,
+            zero_terminal_snr,
+        } = config.noise;
+        let flow = config.prediction == Prediction::Flow;
+        if zero_terminal_snr && matches!(config.prediction, Prediction::Epsilon | Prediction::Flow)
+        {
+            let expected = "v_prediction or sample where objective.noise.zero_terminal_snr is set, because pure noise says nothing of the picture";
+            return Err(Error::setting(
+                "objective.prediction",
+                config.prediction.name(),
+                expected,
+            ));
+        }
+        match config.times {
+            Times::LogitNormal { .. } if !flow => {
+                let expected = "\"uniform\" unless objective.prediction is \"flow\"";
+                return Err(Error::setting("objective.times", "logit_normal", expected));
+            }
+            Times::LogitNormal { mean, deviation } => {
+                if !(mean.is_finite() && deviation > 0.0 && deviation.is_finite()) {
+                    let value = format!("mean {mean}, deviation {deviation}");
+                    let expected = "a finite mean and a deviation above 0";
+                    return Err(Error::setting(
+                        "objective.times.logit_normal",
+                        value,
+                        expected,
+                    ));
+                }
+            }
+            Times::Uniform => {}
+        }
+        let within = |name: &str, value: f64, ok: bool, expected: &str| match ok {
+            true => Ok(()),
+            false => Err(Error::setting(name, value, expected)),
+        };
+        let dropout = config.dropout;
+        within(
+            "objective.dropout",
+            dropout,
+            (0.0..1.0).contains(&dropout),
+            "0 to below 1",
+        )?;
+        let offset = config.offset_noise;
+        within(
+            "objective.offset_noise",
+            offset,
+            (0.0..f64::INFINITY).contains(&offset),
+            "0 or more",
+        )?;
+        if let Distance::Huber(delta) = config.loss {
+            let positive = delta > 0.0 && delta.is_finite();
+            within("objective.loss.huber", delta, positive, "a number above 0")?;
+        }
+        if let Weighting::MinSnr { gamma } = config.weighting {
+            let positive = gamma > 0.0 && gamma.is_finite();
+            within(
+                "objective.weighting.min_snr.gamma",
+                gamma,
+                positive,
+                "a number above 0",
+            )?;
+        }
+        Ok(Self {
+            schedule: NoiseSchedule::new(schedule, start, end, steps, zero_terminal_snr)?,
+            config,
+        })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ObjectiveConfig {
+        &self.config
+    }
+
+    /// Its schedule.
+    pub fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    /// A noise level, as often as it is to come in training.
+    pub fn draw(&self, random: &mut Random) -> Level {
+        match self.config.times {
+            Times::Uniform => self.within(0.0, 1.0, random),
+            Times::LogitNormal { mean, deviation } => {
+                let normal = mean + deviation * random.normal();
+                self.at(1.0 / (1.0 + (-normal).exp()))
+            }
+        }
+    }
+
+    /// A noise level of a range of time.
+    pub fn draw_in(&self, band: usize, random: &mut Random) -> Level {
+        let width = 1.0 / BANDS as f64;
+        self.within(band as f64 * width, width, random)
+    }
+
+    fn within(&self, from: f64, width: f64, random: &mut Random) -> Level {
+        self.at(from + width * random.uniform())
+    }
+
+    /// The level at a share of all time; 0 is without noise.
+    fn at(&self, share: f64) -> Level {
+        let steps = self.schedule.steps();
+        let step = ((share * steps as f64) as usize).min(steps - 1);
+        let band = ((share * BANDS as f64) as usize).min(BANDS - 1);
+        match self.config.prediction {
+            Prediction::Flow => Level {
+                time: share * steps as f64,
+                sigma: share,
+                band,
+            },
+            _ => Level {
+                time: step as f64,
+                sigma: self.schedule.sigmas()[step],
+                band,
+            },
+        }
+    }
+
+    /// The noise of a batch; `random` gives each picture's stream.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, channels, height, width]`
+    pub fn noise(
+        &self,
+        shape: [usize; 4],
+        mut random: impl FnMut(usize) -> Random,
+        device: &Device,
+    ) -> Tensor<4> {
+        let [batch, channels, height, width] = shape;
+        let mut numbers = Vec::with_capacity(batch * channels * height * width);
+        for picture in 0..batch {
+            let mut random = random(picture);
+            for _ in 0..channels {
+                let offset = match self.config.offset_noise {
+                    0.0 => 0.0,
+                    deviation => deviation * random.normal(),
+                };
+                numbers.extend((0..height * width).map(|_| (random.normal() + offset) as f32));
+            }
+        }
+        Tensor::from_data(TensorData::new(numbers, shape), device)
+    }
+
+    /// The loss of `network`, which is given noisy latents and times and predicts.
+    ///
+    /// # Errors
+    /// Shapes that differ, or not one level for each picture.
+    ///
+    /// # Shapes
+    ///
+    /// - latents, noise, what the network is given first and what it returns `[batch, channels, height, width]`
+    /// - times `[batch]`
+    pub fn loss(
+        &self,
+        latents: Tensor<4>,
+        noise: Tensor<4>,
+        levels: &[Level],
+        network: impl FnOnce(Tensor<4>, Tensor<1>) -> Tensor<4>,
+    ) -> Result<Loss, Error> {
+        let kind = self.config.prediction;
+        let [batch, ..] = latents.dims();
+        let device = latents.device();
+        let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
+        let target = kind.target(latents.clone(), noise.clone(), &sigmas)?;
+        let column = |of: &dyn Fn(f64) -> f64| {
+            let numbers: Vec<f32> = sigmas.iter().map(|&s| of(s) as f32).collect();
+            Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
+        };
+        let picture = |of: &dyn Fn(f64) -> f64| column(of).reshape([batch, 1, 1, 1]);
+        let x = latents * picture(&|s| kind.c_in(s) * kind.signal_scale(s))
+            + noise * picture(&|s| kind.c_in(s) * kind.noise_scale(s));
+        let times: Vec<f32> = levels.iter().map(|level| level.time as f32).collect();
+        let times = Tensor::from_data(TensorData::new(times, [batch]), &device);
+        let error = network(x, times) - target;
+        let distance = match self.config.loss {
+            Distance::L1 => error.abs(),
+            Distance::L2 => error.square(),
+            Distance::Huber(delta) => {
+                let error = error.abs();
+                let square = error.clone().clamp_max(delta);
+                square.clone() * (error - square * 0.5)
+            }
+        };
+        let numbers: usize = distance.dims()[1..].iter().product();
+        let each = distance
+            .reshape([batch, numbers])
+            .mean_dim(1)
+            .reshape([batch]);
+        let each = match self.config.weighting {
+            Weighting::Uniform => each,
+            weighting => each * column(&|s| kind.loss_weight(s, weighting)),
+        };
+        Ok(Loss {
+            mean: each.clone().mean(),
+            each: each.detach(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objective(config: ObjectiveConfig) -> Objective {
+        Objective::new(config).unwrap()
+    }
+
+    fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        x.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn a_network_that_knows_has_no_loss_whatever_it_predicts() {
+        let device = Device::flex();
+        for prediction in Prediction::ALL {
+            let objective = objective(ObjectiveConfig {
+                prediction,
+                ..ObjectiveConfig::default()
+            });
+            let mut random = Random::new(1, "test", 0, 0);
+            let z = random.normals([3, 2, 4, 4], &device);
+            let noise = objective.noise([3, 2, 4, 4], |i| Random::new(1, "noise", 0, i), &device);
+            let levels: Vec<Level> = (0..3).map(|_| objective.draw(&mut random)).collect();
+            let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
+            let answer = prediction
+                .target(z.clone(), noise.clone(), &sigmas)
+                .unwrap();
+            let mut seen = None;
+            let loss = objective
+                .loss(z.clone(), noise.clone(), &levels, |x, t| {
+                    seen = Some((x, t));
+                    answer
+                })
+                .unwrap();
+            assert_eq!(numbers(loss.mean), [0.0]);
+            // From what the network saw and the answer, the latent comes back: that is what sampling does.
+            let (x, t) = seen.unwrap();
+            assert_eq!(numbers(t).len(), 3);
+            for (i, &sigma) in sigmas.iter().enumerate() {
+                let one = |x: &Tensor<4>| x.clone().narrow(0, i, 1);
+                let x = one(&x) / prediction.c_in(sigma);
+                let back = prediction.denoised(
+                    x,
+                    one(&prediction
+                        .target(z.clone(), noise.clone(), &sigmas)
+                        .unwrap()),
+                    sigma,
+                );
+                let error: f32 = numbers((back - one(&z)).abs())
+                    .into_iter()
+                    .fold(0.0, f32::max);
+                assert!(
+                    error < 2e-5 * (1.0 + sigma as f32),
+                    "{prediction:?} {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn distances_and_weights_are_the_formulas() {
+        let device = Device::flex();
+        let level = |sigma| Level {
+            time: 0.0,
+            sigma,
+            band: 0,
+        };
+        let loss = |loss, weighting| {
+            let objective = objective(ObjectiveConfig {
+                loss,
+                weighting,
+                ..ObjectiveConfig::default()
+            });
+            let zeros = Tensor::<4>::zeros([2, 1, 1, 2], &device);
+            let errors = Tensor::<4>::from_data([[[[0.5f32, -3.0]]], [[[0.0, 2.0]]]], &device);
+            let levels = [level(1.0), level(0.1)];
+            let loss = objective
+                .loss(zeros.clone(), zeros, &levels, |_, _| errors)
+                .unwrap();
+            numbers(loss.each)
+        };
+        assert_eq!(loss(Distance::L1, Weighting::Uniform), [1.75, 1.0]);
+        assert_eq!(loss(Distance::L2, Weighting::Uniform), [4.625, 2.0]);
+        assert_eq!(
+            loss(Distance::Huber(1.0), Weighting::Uniform),
+            [(0.125 + 2.5) / 2.0, 0.75]
+        );
+        // SNR 1 and 100: weights 1 and 5/100
+        let weighted = loss(Distance::L2, Weighting::MinSnr { gamma: 5.0 });
+        assert!(
+            (weighted[0] - 4.625).abs() < 1e-5 && (weighted[1] - 0.1).abs() < 1e-5,
+            "{weighted:?}"
+        );
+    }
+
+    #[test]
+    fn times_come_as_often_as_asked() {
+        let flow = |times| {
+            objective(ObjectiveConfig {
+                prediction: Prediction::Flow,
+                times,
+                ..ObjectiveConfig::default()
+            })
+        };
+        let mut random = Random::new(0, "times", 0, 0);
+        let count = 50_000;
+        let mut share = |objective: &Objective| {
+            let middle = (0..count)
+                .filter(|_| objective.draw(&mut random).band == 2)
+                .count();
+            middle as f64 / f64::from(count)
+        };
+        assert!((share(&flow(Times::Uniform)) - 0.2).abs() < 0.01);
+        // P(|normal| < ln 1.5) = 0.3149
+        let middle = share(&flow(Times::LogitNormal {
+            mean: 0.0,
+            deviation: 1.0,
+        }));
+        assert!((middle - 0.3149).abs() < 0.01, "{middle}");
+        assert!((share(&objective(ObjectiveConfig::default())) - 0.2).abs() < 0.01);
+        let level =
+            objective(ObjectiveConfig::default()).draw_in(4, &mut Random::new(3, "band", 0, 0));
+        assert!(level.band == 4 && level.time >= 800.0, "{level:?}");
+    }
+
+    #[test]
+    fn offset_noise_moves_whole_channels() {
+        let objective = objective(ObjectiveConfig {
+            offset_noise: 2.0,
+            ..ObjectiveConfig::default()
+        });
+        let noise = objective.noise(
+            [40, 3, 8, 8],
+            |i| Random::new(0, "noise", 0, i),
+            &Device::flex(),
+        );
+        let means = numbers(noise.reshape([120, 64]).mean_dim(1));
+        let variance = means.iter().map(|m| m * m).sum::<f32>() / 120.0;
+        // 2² + 1/64
+        assert!((variance - 4.0).abs() < 1.2, "{variance}");
+    }
+
+    #[test]
+    fn what_cannot_be_learnt_is_refused() {
+        let refused = |config: ObjectiveConfig| Objective::new(config).unwrap_err().to_string();
+        let terminal = NoiseConfig {
+            zero_terminal_snr: true,
+            ..NoiseConfig::default()
+        };
+        let error = refused(ObjectiveConfig {
+            noise: terminal,
+            ..ObjectiveConfig::default()
+        });
+        assert!(error.contains("objective.prediction"), "{error}");
+        let times = Times::LogitNormal {
+            mean: 0.0,
+            deviation: 1.0,
+        };
+        let error = refused(ObjectiveConfig {
+            times,
+            ..ObjectiveConfig::default()
+        });
+        assert!(error.contains("objective.times"), "{error}");
+        let error = refused(ObjectiveConfig {
+            dropout: 1.0,
+            ..ObjectiveConfig::default()
+        });
+        assert!(error.contains("objective.dropout"), "{error}");
+        let v = ObjectiveConfig {
+            prediction: Prediction::V,
+            noise: terminal,
+            ..ObjectiveConfig::default()
+        };
+        let level = objective(v).draw_in(4, &mut Random::new(0, "", 0, 0));
+        assert!(level.sigma.is_finite());
+    }
+}
