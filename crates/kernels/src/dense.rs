@@ -373,6 +373,9 @@ impl<T: Number> Chunk<'_, T> {
                 }
             }
         }
+        if block.end == packed.groups {
+            self.expect_output::<MR>(p, r, NV * I::LANES);
+        }
         let mut at = block.start;
         while at < block.end {
             let (tap, group) = (at / per_tap, at % per_tap);
@@ -397,6 +400,23 @@ impl<T: Number> Chunk<'_, T> {
             self.store_gated::<I, MR, NV>(p, r, &acc);
         } else {
             self.store::<I, MR, NV>(p, r, &acc);
+        }
+    }
+
+    /// Asks for the lines of a tile of the output: otherwise its stores, which all miss the cache,
+    /// would hold up the next tile.
+    #[inline(always)]
+    unsafe fn expect_output<const MR: usize>(&self, p: usize, r: usize, columns: usize) {
+        let (width, columns) = match self.weight.gated {
+            true => (self.weight.packed.width / 2, columns / 2),
+            false => (self.weight.packed.width, columns),
+        };
+        for row in r..self.count.min(r + MR) {
+            let start = (self.first + row) * self.weight.output + p * width;
+            let end = (start + columns).min((self.first + row + 1) * self.weight.output);
+            for at in (start..end).step_by(64 / size_of::<T>()) {
+                simd::expect_write(self.out.add(at));
+            }
         }
     }
 
@@ -436,7 +456,12 @@ impl<T: Number> Chunk<'_, T> {
             let gate_bias = self.epilogue.bias::<I>(columns + column, n);
             for i in 0..MR {
                 if r + i < self.count {
-                    let gate = simd::gelu::<I>(I::add(acc[i][j + NV / 2], gate_bias));
+                    let gate = I::add(acc[i][j + NV / 2], gate_bias);
+                    let gate = if T::GROUP == 1 {
+                        simd::gelu::<I>(gate)
+                    } else {
+                        simd::gelu_short::<I>(gate)
+                    };
                     let value = I::mul(I::add(acc[i][j], bias), gate);
                     let at = (self.first + r + i) * columns + column;
                     self.epilogue

@@ -154,11 +154,21 @@ impl Table<'_> {
         }
         for [rows, input, columns] in LINEAR {
             let (x, weight) = (numbers::<T>(rows * input), numbers::<T>(columns * input));
-            let weight = Weight::linear(self.cpu, &weight, [columns, input]);
+            let operations = 2 * rows * input * columns;
             let mut out = output::<T>(rows * columns);
+            let plain = Weight::linear(self.cpu, &weight, [columns, input]);
             let what = format!("linear {rows}×{input}→{columns}");
-            self.line(&what, 2 * rows * input * columns, &mut || {
-                linear(&x, rows, input, &weight, &Epilogue::default(), &mut out)
+            self.line(&what, operations, &mut || {
+                linear(&x, rows, input, &plain, &Epilogue::default(), &mut out)
+            });
+            let (gated, half) = (
+                Weight::gated(self.cpu, &weight, [columns, input]),
+                columns / 2,
+            );
+            let mut out = output::<T>(rows * half);
+            let what = format!("linear {rows}×{input}→{half}·gelu({half})");
+            self.line(&what, operations, &mut || {
+                linear(&x, rows, input, &gated, &Epilogue::default(), &mut out)
             });
         }
         for [batch, queries, keys, heads, width] in ATTENTION {

@@ -23,7 +23,7 @@ mod portable;
 use half::bf16;
 
 pub(crate) use math::{
-    exp, exp2, exp2_short, gelu, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
+    exp, exp2, exp2_short, gelu, gelu_short, gelu_slope, quick_gelu, sigmoid, silu, silu_slope,
 };
 
 use crate::cpu::Cpu;
@@ -216,6 +216,15 @@ pub(crate) unsafe fn store<I: Isa, T: Store>(p: *mut T, v: I::F, n: usize) {
         true => T::put::<I>(p, v),
         false => T::put_part::<I>(p, v, n),
     }
+}
+
+/// Asks for the cache line at `p`, to be written soon.
+#[inline(always)]
+pub(crate) unsafe fn expect_write<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(p.cast());
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 /// All instruction-set traits for one type.
