@@ -9,6 +9,7 @@
 
 mod args;
 mod bench;
+mod data;
 mod failure;
 mod files;
 mod generate;
@@ -109,6 +110,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Convert(args) => files::convert_file(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
+        Command::Data(args) => data::data(args, cli.json),
         Command::Samplers => Ok(names::list(cli.json)),
         Command::Completions { shell } => Ok(names::completions(*shell)),
         Command::Man { folder } => names::man(folder.as_deref()),

@@ -131,7 +131,7 @@ pub fn write_test_model(folder: &Path) -> Result<latent_checkpoint::tiny::TinyPa
 }
 
 /// Where this user's programs keep what they can make again.
-fn cache_folder() -> Option<PathBuf> {
+pub fn cache_folder() -> Option<PathBuf> {
     let variable = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)

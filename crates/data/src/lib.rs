@@ -16,6 +16,9 @@
 //! neither. Rejected: burn's data sets (their order cannot be resumed), the arrow stack for one column of paths, and
 //! augmentation inside the training step, which would tie it to the number of threads.
 
+pub mod build;
+pub mod check;
+pub mod compose;
 pub mod config;
 pub mod decode;
 mod error;

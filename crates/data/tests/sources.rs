@@ -335,3 +335,39 @@ fn settings_are_checked() {
         assert_eq!(url, "s3://b/x");
     }
 }
+
+/// The client of object stores on a folder: listing, parts of files, tables that name files beside them.
+#[cfg(feature = "object-store")]
+#[test]
+fn object_stores_are_read_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    put(root, "set/sub/a b.png", png(&gradient(8, 8, 7)));
+    put(root, "set/sub/a b.txt", "seven");
+    put(
+        root,
+        "set/t.csv",
+        "path,text\n./sub/a b.png,x\n../set/sub/a b.png,y\nsub/none.png,z\n",
+    );
+    let mut tar = tar::Builder::new(Vec::new());
+    let bytes = png(&gradient(8, 4, 9));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, "1.png", &bytes[..]).unwrap();
+    put(root, "set/a.tar", tar.into_inner().unwrap());
+    let url = format!("file://{}/set", root.display());
+
+    let folder = source(&DataConfig::of(&url));
+    assert_eq!((folder.len(), folder.id(0)), (1, "sub/a b.png".to_owned()));
+    assert_eq!(folder.size(0).unwrap(), [8, 8]);
+    assert_eq!(folder.read(0).unwrap().caption.as_deref(), Some("seven"));
+    let table = source(&DataConfig::of(format!("{url}/t.csv")));
+    assert_eq!(
+        table.read(0).unwrap().picture,
+        table.read(1).unwrap().picture
+    );
+    assert!(table.read(2).unwrap_err().to_string().contains("none.png"));
+    let shard = source(&DataConfig::of(format!("{url}/a.tar")));
+    assert_eq!(shard.read(0).unwrap().picture, gradient(8, 4, 9));
+    assert!(open(&DataConfig::of(format!("{url}/missing")), &[]).is_err());
+}

@@ -7,6 +7,7 @@
 //! nothing typed is ever ignored.
 
 mod choice;
+pub mod data;
 mod generate;
 mod refused;
 
@@ -53,6 +54,8 @@ pub enum Command {
     Selftest(SelftestArgs),
     /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.
     Bench(BenchArgs),
+    /// Check a data set for training, or make one.
+    Data(data::DataArgs),
     /// List the names of samplers and schedulers.
     Samplers,
     /// Print a completion script for a shell.

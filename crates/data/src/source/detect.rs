@@ -1,6 +1,6 @@
 //! What lies at a path, by the names of the files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::{
     Error,
@@ -37,7 +37,7 @@ pub fn at_root(files: &[String], format: Format) -> impl Iterator<Item = &String
         .filter(move |file| !file.contains('/') && of_file(file) == Some(format))
 }
 
-/// Finds the format. A table wins where there are no `.txt` files; tar files where there are no pictures; folders are
+/// Finds the format. A table wins where no picture has a `.txt` file; tar files where there are no pictures; folders are
 /// classes where there are several and no picture lies at the root or has a caption. Folders of `pairs` do not count.
 ///
 /// # Errors
@@ -47,9 +47,14 @@ pub fn format(path: &str, files: &[String], pairs: &Pairs) -> Result<Format, Err
         let pictures = files.iter().filter(|file| is_picture_name(file));
         pictures.filter(|file| !pairs.hold(file))
     };
-    let captions = files
+    // Other texts, such as a licence, may lie among the pictures.
+    let stem = |file: &str| file.rsplit_once('.').map(|(stem, _)| stem.to_owned());
+    let texts: HashSet<_> = files
         .iter()
-        .any(|file| file.ends_with(".txt") && !file.ends_with("classes.txt"));
+        .filter(|file| file.ends_with(".txt"))
+        .map(|file| stem(file))
+        .collect();
+    let captions = pictures().any(|file| texts.contains(&stem(file)));
     let tables = [Format::Idx, Format::Jsonl, Format::Csv, Format::Parquet];
     let table = tables
         .into_iter()

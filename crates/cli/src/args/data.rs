@@ -1,0 +1,137 @@
+//! The arguments of `latent data`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `latent data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What `latent data` does.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Read every picture of a data set and report what it holds; exit code 2 where something is broken.
+    Check(CheckArgs),
+    /// Make a data set.
+    Build(BuildArgs),
+}
+
+/// `latent data check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A folder, a table (.csv, .jsonl, .parquet), a shard (.tar), an IDX file, or a configuration (.toml).
+    #[arg(value_name = "DATA")]
+    pub data: String,
+    /// Also write a contact sheet.
+    #[arg(long, value_name = "FILE")]
+    pub sheet: Option<PathBuf>,
+    /// How many pictures the sheet shows.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub pictures: u16,
+    /// Replace the sheet where it exists.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Threads; all cores where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+}
+
+/// `latent data build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// What to make.
+    #[command(subcommand)]
+    pub what: Build,
+}
+
+/// The data sets that can be made.
+#[derive(Debug, Subcommand)]
+pub enum Build {
+    /// Scenes of one to four objects with captions, boxes and masks.
+    Scenes(ScenesArgs),
+    /// Fashion-MNIST, from Debian's package.
+    FashionMnist(FashionArgs),
+}
+
+/// `latent data build scenes`.
+#[derive(Debug, Args)]
+pub struct ScenesArgs {
+    /// The folder to make.
+    #[arg(value_name = "OUT")]
+    pub target: PathBuf,
+    /// How many scenes.
+    #[arg(long, default_value_t = 1000)]
+    pub count: u64,
+    /// The number of the first scene.
+    #[arg(long, default_value_t = 0)]
+    pub first: u64,
+    /// The side of the square pictures.
+    #[arg(long, default_value_t = 128)]
+    pub size: u32,
+    /// What everything is drawn from: the same seed and number make the same scene.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The fewest objects of a scene.
+    #[arg(long, default_value_t = 1)]
+    pub least: usize,
+    /// The most objects of a scene.
+    #[arg(long, default_value_t = 4)]
+    pub most: usize,
+    /// Sets of drawings: shapes (needs no download), fluent-flat, fluent, noto, noto-v1, twemoji, emojione, streamline.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "shapes"
+    )]
+    pub art: Vec<String>,
+    /// A folder of cut-outs (.svg, or .png and .webp with transparency), called what they show.
+    #[arg(long, value_name = "FOLDER")]
+    pub art_folder: Option<PathBuf>,
+    /// What the scenes show, with a colour (`red apple`) or without (`apple`); `all` for everything. Left out, it is 42
+    /// everyday things of downloaded sets.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub concepts: Vec<String>,
+    /// Leave every drawing in its own colours.
+    #[arg(long)]
+    pub no_paint: bool,
+    /// Which part: one in ten drawings, and pairs of things, is held out of train and makes up test.
+    #[arg(long, value_enum, default_value_t = Part::All)]
+    pub split: Part,
+    /// Where downloads are kept; ~/.cache/latent where this is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+    /// Threads; all cores where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+}
+
+/// A part of the scenes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Everything.
+    All,
+    /// What is not held out.
+    Train,
+    /// What is held out.
+    Test,
+}
+
+/// `latent data build fashion-mnist`.
+#[derive(Debug, Args)]
+pub struct FashionArgs {
+    /// The folder to make.
+    #[arg(value_name = "OUT")]
+    pub target: PathBuf,
+    /// A folder that has the four IDX files (packed or not), or Debian's package, in place of a download.
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<PathBuf>,
+    /// Where downloads are kept; ~/.cache/latent where this is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+}

@@ -1,0 +1,111 @@
+//! `latent data` as a person runs it.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn run(folder: &Path, line: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latent"));
+    command.arg("data").args(line).current_dir(folder);
+    // Nothing may be fetched by a test.
+    command
+        .env("HOME", folder.join("cache"))
+        .env_remove("XDG_CACHE_HOME")
+        .env("PATH", "");
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.split_whitespace()
+        .filter(|word| *word != "│")
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn scenes_are_built_checked_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = [
+        "build",
+        "scenes",
+        "set",
+        "--count",
+        "6",
+        "--size",
+        "48",
+        "--concepts",
+        "star,red heart",
+    ];
+    let built = run(dir.path(), &build);
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    assert_eq!(text(&built.stdout), "set: 6 scenes of 2 things");
+    let again = run(dir.path(), &build);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("exists already"));
+
+    std::fs::write(dir.path().join("set.toml"), "path = 'set'\nsize = 32").unwrap();
+    let check = ["check", "set.toml", "--sheet", "sheet.png", "--json"];
+    let checked = run(dir.path(), &[&check[..], &["--threads", "1"]].concat());
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(
+        (&report["pictures"], &report["masks"]),
+        (&6.into(), &6.into())
+    );
+    assert_eq!(report["shapes"][0]["width"], 32);
+    assert_eq!(report["classes"][2]["name"], "star");
+    let sheet = std::fs::read(dir.path().join("sheet.png")).unwrap();
+    assert!(sheet.starts_with(b"\x89PNG"));
+    let kept = run(dir.path(), &check);
+    assert_eq!(
+        kept.status.code(),
+        Some(2),
+        "a sheet is not replaced unasked"
+    );
+
+    std::fs::write(dir.path().join("set/pictures/000002.png"), "no\u{1b}[31m").unwrap();
+    let broken = run(dir.path(), &["check", "set"]);
+    assert_eq!(broken.status.code(), Some(2));
+    let said = text(&broken.stdout);
+    assert!(
+        said.contains("6 pictures, 1 broken") && said.contains("000002.png"),
+        "{said}"
+    );
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.toml"), "path = 'x'\nsizes = 3").unwrap();
+    for (line, word) in [
+        (&["check", "nowhere"][..], "nowhere"),
+        (&["check", "a.toml"], "sizes"),
+        (&["check", "."], "no pictures"),
+        (&["build", "scenes", "out", "--art", "clip"], "fluent-flat"),
+        (
+            &["build", "scenes", "out", "--concepts", "unicorn"],
+            "unicorn",
+        ),
+        (&["build", "scenes", "out", "--most", "7"], "1 to 4"),
+        (&["build", "scenes", "out", "--count", "0"], "--count 0"),
+        (&["build", "scenes", "out", "--size", "9"], "32 to 2048"),
+    ] {
+        let output = run(dir.path(), line);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {said}");
+        assert!(said.contains(word), "{line:?}: {said}");
+    }
+    // The registry's client is not there: where the file could be put is said.
+    let fetch = run(dir.path(), &["build", "scenes", "out", "--art", "noto"]);
+    assert_eq!(fetch.status.code(), Some(1));
+    let said = text(&fetch.stderr);
+    assert!(
+        said.contains("npm pack") && said.contains("noto-1.2.9.tgz"),
+        "{said}"
+    );
+    assert!(!dir.path().join("out").exists());
+}

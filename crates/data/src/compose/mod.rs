@@ -1,0 +1,20 @@
+//! Scenes of one to four objects with everything known about them: boxes, class masks, captions with counts, colours
+//! and relations.
+//!
+//! Cut-outs with a name ([`Art`]) are put on plain or two-tone backgrounds without touching each other, so boxes and
+//! masks are exact. A colour is only named where it is measured in the pixels, and a cut-out painted in another colour
+//! is called by it. Scene `index` is a function of (seed, index), and a stable hash of (concept, style) decides what is
+//! held out for tests, so that sets made at different times agree.
+
+mod art;
+mod caption;
+mod colour;
+mod english;
+mod layout;
+mod scene;
+mod shapes;
+
+pub use art::{Art, Drawing};
+pub use colour::Colour;
+pub use english::plural;
+pub use scene::{Background, Composer, Group, Object, Relation, Scene, SceneOptions, Split};
