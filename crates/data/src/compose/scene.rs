@@ -519,7 +519,12 @@ fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
         return Vec::new();
     };
     let (named, noun) = drawing.named_colour();
-    let own = named.or_else(|| Colour::of_picture(&picture));
+    // A `black cat` whose pixels are purple is called neither.
+    let measured = Colour::of_picture(&picture);
+    let own = match (named, measured) {
+        (Some(named), Some(measured)) => (named == measured).then_some(named),
+        (named, measured) => named.or(measured),
+    };
     let held_out = Split::holds_out(&drawing.concept, &drawing.style);
     let mut looks = vec![Look {
         colour: own,
@@ -538,8 +543,8 @@ fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
             colour: Some(colour),
             painted: true,
             mean: mean(&painted),
-            // A painted apple is a `blue apple`, held out or not like one that was drawn so.
-            held_out: held_out
+            // A painted red apple is a `blue apple` and no red one; a painted cat is a `blue cat` and still a cat.
+            held_out: named.is_none() && held_out
                 || Split::holds_out(&format!("{} {noun}", colour.word()), &drawing.style),
         })
     }));
