@@ -210,6 +210,28 @@ fn drawings_that_cannot_be_told_apart_are_refused() {
 }
 
 #[test]
+fn names_that_are_plurals_are_not_counted() {
+    let grapes = RgbaImage::from_pixel(9, 9, Rgba([120, 60, 180, 255]));
+    let art = Art {
+        drawings: vec![Drawing::pixels("grapes", "plain", grapes)],
+    };
+    let unpainted = SceneOptions {
+        paint: false,
+        ..options(1..=4)
+    };
+    let composer = Composer::new(art, unpainted).unwrap();
+    for number in 0..20 {
+        let scene = composer.scene(number).unwrap();
+        assert_eq!(scene.objects.len(), 1);
+        assert!(
+            scene.caption.starts_with("purple grapes"),
+            "{}",
+            scene.caption
+        );
+    }
+}
+
+#[test]
 fn colours_have_their_names() {
     for colour in Colour::ALL {
         assert_eq!(Colour::of_rgb(colour.rgb()), colour);

@@ -93,7 +93,7 @@ pub struct ScenesArgs {
     /// A folder of cut-outs (.svg, or .png and .webp with transparency), called what they show.
     #[arg(long, value_name = "FOLDER")]
     pub art_folder: Option<PathBuf>,
-    /// What the scenes show, with a colour (`red apple`) or without (`apple`); `all` for everything. Left out, it is 42
+    /// What the scenes show, with a colour (`red apple`) or without (`apple`); `all` for everything. Left out, it is 41
     /// everyday things of downloaded sets.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub concepts: Vec<String>,

@@ -1,12 +1,12 @@
 //! What is said of a scene.
 
 use super::{
-    english::{article, number, plural},
+    english::{article, is_plural, number, plural},
     scene::{Background, Group, Relation},
 };
 use crate::random;
 
-/// `two red apples`, `an owl`.
+/// `two red apples`, `an owl`, `green grapes`.
 pub(super) fn group(group: &Group) -> String {
     let noun = match group.count {
         1 => group.noun.clone(),
@@ -17,6 +17,7 @@ pub(super) fn group(group: &Group) -> String {
         None => noun,
     };
     match group.count {
+        1 if is_plural(&group.noun) => words,
         1 => format!("{} {words}", article(&words)),
         count => format!("{} {words}", number(count)),
     }

@@ -12,7 +12,6 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("man", "men"),
     ("mouse", "mice"),
     ("ox", "oxen"),
-    ("scissors", "scissors"),
     ("sheep", "sheep"),
     ("shrimp", "shrimp"),
     ("squid", "squid"),
@@ -20,6 +19,34 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("wolf", "wolves"),
     ("woman", "women"),
 ];
+
+/// Names of one drawing that are plurals already.
+const PLURALS: &[&str] = &[
+    "beans",
+    "boots",
+    "chopsticks",
+    "clothes",
+    "eyes",
+    "glasses",
+    "gloves",
+    "goggles",
+    "grapes",
+    "jeans",
+    "mittens",
+    "pants",
+    "scissors",
+    "shoes",
+    "shorts",
+    "skis",
+    "socks",
+    "sunglasses",
+];
+
+/// Whether a name stands for several things, or a pair: it has no article and is not counted.
+pub(super) fn is_plural(noun: &str) -> bool {
+    let last = noun.rsplit(' ').next().unwrap_or(noun);
+    PLURALS.contains(&last) || last.ends_with("ies")
+}
 
 /// The plural of a noun with what stands before it, or after it behind a preposition: `leaf fluttering in wind` is
 /// beyond it, `cup with straw` is not.

@@ -9,6 +9,7 @@ use super::{
     art::bounds,
     caption,
     colour::{Colour, mean},
+    english::is_plural,
     layout::regions,
 };
 use crate::{Error, LabelledBox, decode::over, random};
@@ -330,7 +331,10 @@ impl Composer {
             };
             chosen.push((prepared, prepared.looks[look]));
         }
-        if !self.allowed(&chosen) {
+        let uncountable = |((prepared, _), count): (&(&Prepared, Look), &usize)| {
+            *count > 1 && is_plural(prepared.drawing.noun())
+        };
+        if !self.allowed(&chosen) || chosen.iter().zip(&counts).any(uncountable) {
             return None;
         }
         let background = background(seed);
