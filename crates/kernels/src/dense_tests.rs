@@ -16,7 +16,7 @@ fn act(activation: Activation, x: f64) -> f64 {
         Activation::None => x,
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
-        Activation::Gelu => unreachable!("tested with the functions of vectors"),
+        _ => unreachable!("tested with the functions of vectors"),
     }
 }
 

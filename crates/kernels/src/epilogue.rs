@@ -15,6 +15,12 @@ pub enum Activation {
     Gelu,
     /// x·sigmoid(1.702 x).
     QuickGelu,
+    /// The positive part of x.
+    Relu,
+    /// x within 0..6.
+    Relu6,
+    /// x where it is positive, x / 5 elsewhere.
+    LeakyRelu,
 }
 
 impl Activation {
@@ -25,6 +31,9 @@ impl Activation {
             Self::Silu => simd::silu::<I>(x),
             Self::Gelu => simd::gelu::<I>(x),
             Self::QuickGelu => simd::quick_gelu::<I>(x),
+            Self::Relu => simd::relu::<I>(x),
+            Self::Relu6 => simd::relu6::<I>(x),
+            Self::LeakyRelu => simd::leaky_relu::<I>(x),
         }
     }
 }

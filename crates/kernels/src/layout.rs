@@ -232,10 +232,10 @@ pub struct Pool2x2 {
 }
 
 impl Pool2x2 {
-    fn large(self) -> usize {
+    pub(crate) fn large(self) -> usize {
         self.batch * self.height * self.width * self.channels
     }
-    fn small(self) -> usize {
+    pub(crate) fn small(self) -> usize {
         self.batch * (self.height / 2) * (self.width / 2) * self.channels
     }
 }

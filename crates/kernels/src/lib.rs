@@ -31,6 +31,7 @@ mod epilogue;
 mod geometry;
 mod int8;
 mod layout;
+mod max_pool;
 mod norm;
 mod number;
 mod packed;
@@ -57,6 +58,7 @@ pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};
 pub use int8::{Int8Weight, conv2d_int8, linear_int8};
 pub use layout::{Pool2x2, cat_channels, pool2x2, pool2x2_backward, split_channels, transpose};
+pub use max_pool::{max2x2, max2x2_backward};
 pub use norm::{
     GroupMoments, GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients,
     LayerNormShape, group_norm, group_norm_apply, group_norm_backward, group_norm_statistics,

@@ -15,6 +15,17 @@ pub(crate) fn parameter<const D: usize>(device: &Device, shape: [usize; D]) -> P
     )
 }
 
+/// Numbers that are saved with the parameters and not learnt.
+fn buffer<const D: usize>(device: &Device, shape: [usize; D]) -> Param<Tensor<D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, _| Tensor::zeros(shape, device),
+        device.clone(),
+        false,
+        shape.into(),
+    )
+}
+
 /// In the place of a parameter whose values now lie in another form.
 fn packed_away<const D: usize>(param: &Param<Tensor<D>>) -> Param<Tensor<D>> {
     Param::uninitialized(
@@ -233,6 +244,88 @@ impl GroupNorm {
     /// [`forward`](Self::forward), then SiLU.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         ops::group_norm_silu(x, self.groups, self.weight.val(), self.bias.val(), self.eps)
+    }
+}
+
+/// Normalisation of each channel (Ioffe and Szegedy, "Batch Normalization", 2015); ε = 1e-5.
+///
+/// In training the statistics are those of the batch, else running means of them.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub running_mean: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub running_var: Param<Tensor<1>>,
+}
+
+/// Mean and unbiased variance of each channel of a batch: `[channels]` each.
+#[derive(Debug, Clone)]
+pub struct BatchStatistics {
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+}
+
+impl BatchNorm {
+    const EPS: f64 = 1e-5;
+    /// How much of the running statistics a batch replaces.
+    const MOMENTUM: f64 = 0.1;
+
+    /// Of `channels` channels.
+    pub fn new(device: &Device, channels: usize) -> Self {
+        Self {
+            weight: parameter(device, [channels]),
+            bias: parameter(device, [channels]),
+            running_mean: buffer(device, [channels]),
+            running_var: buffer(device, [channels]),
+        }
+    }
+
+    /// By the running statistics.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, channels, height, width]` → the same
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let factor = (self.running_var.val() + Self::EPS).sqrt().recip() * self.weight.val();
+        let shift = self.bias.val() - self.running_mean.val() * factor.clone();
+        let tokens = ops::to_tokens(x) * factor.unsqueeze() + shift.unsqueeze();
+        ops::to_picture(tokens, height, width)
+    }
+
+    /// By the batch's own statistics, which come with it.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_training(&self, x: Tensor<4>) -> (Tensor<4>, BatchStatistics) {
+        let [batch, channels, height, width] = x.dims();
+        // One picture as high as all together, whose every channel is a group.
+        let tall = ops::to_tokens(x).reshape([1, batch * height * width, channels]);
+        let rows: Tensor<2> = tall.clone().detach().squeeze_dim(0);
+        let (variance, mean) = rows.var_mean(0);
+        let statistics = BatchStatistics {
+            mean: mean.squeeze_dim(0),
+            variance: variance.squeeze_dim(0),
+        };
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let tall = ops::to_picture(tall, batch * height, width);
+        let tall = ops::group_norm(tall, channels, weight, bias, Self::EPS);
+        let tokens = ops::to_tokens(tall).reshape([batch, height * width, channels]);
+        (ops::to_picture(tokens, height, width), statistics)
+    }
+
+    /// Brings the running statistics nearer to a batch's.
+    pub fn track(&mut self, statistics: BatchStatistics) {
+        let towards = |param: &Param<Tensor<1>>, new: Tensor<1>| {
+            param.clone().map(|old| old * (1.0 - Self::MOMENTUM) + new * Self::MOMENTUM)
+        };
+        self.running_mean = towards(&self.running_mean, statistics.mean);
+        self.running_var = towards(&self.running_var, statistics.variance);
     }
 }
 

@@ -19,6 +19,7 @@
 pub mod autoencoder;
 pub mod clip;
 pub mod condition;
+pub mod discriminator;
 pub mod error;
 pub mod layers;
 pub mod named;
@@ -29,6 +30,7 @@ pub mod unet;
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
 pub use clip::{ClipText, ClipTextConfig};
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
+pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};

@@ -30,6 +30,30 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::sigmoid(x.clone() * 1.702) * x
 }
 
+/// The positive part of x.
+pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::Relu);
+    }
+    activation::relu(x)
+}
+
+/// x within 0..6.
+pub fn relu6<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::Relu6);
+    }
+    x.clamp(0.0, 6.0)
+}
+
+/// x where it is positive, x / 5 elsewhere: the slope of every published patch discriminator.
+pub fn leaky_relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::LeakyRelu);
+    }
+    activation::leaky_relu(x, 0.2)
+}
+
 /// a·gelu(b) for x = [a, b] along the last dimension (Shazeer, "GLU Variants Improve Transformer",
 /// 2020).
 ///
@@ -86,7 +110,10 @@ mod tests {
             [6, 100],
             &map(|v| v * sigmoid(1.702 * v)),
         );
-        assert_close(gelu(x), [6, 100], &map(|v| v * phi(v)));
+        assert_close(gelu(x.clone()), [6, 100], &map(|v| v * phi(v)));
+        assert_close(relu(x.clone()), [6, 100], &map(|v| v.max(0.0)));
+        assert_close(relu6(x.clone() * 1.5), [6, 100], &map(|v| (v * 1.5).clamp(0.0, 6.0)));
+        assert_close(leaky_relu(x), [6, 100], &map(|v| v.max(0.2 * v)));
     }
 
     #[test]

@@ -88,10 +88,22 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 ///
 /// z `[batch, channels, height, width]`, table `[rows, channels]` → as z
 pub fn nearest_row_picture(z: Tensor<4>, table: Tensor<2>) -> Tensor<4> {
+    let [_, _, height, width] = z.dims();
+    let ids = nearest_rows(z, table.clone());
+    to_picture(embedding(table, ids), height, width)
+}
+
+/// The number of that row: `[batch, height·width]`.
+///
+/// # Shapes
+///
+/// As [`nearest_row_picture`].
+pub fn nearest_rows(z: Tensor<4>, table: Tensor<2>) -> Tensor<2, Int> {
     /// Pixels compared with the whole table at once: bounds the matrix of distances.
     const PIXELS: usize = 512;
     let [batch, _, height, width] = z.dims();
-    let tokens = to_tokens(z);
+    // No gradient goes through the choice.
+    let (tokens, table) = (to_tokens(z.detach()), table.detach());
     // |z − e|² = |z|² + |e|² − 2 z·e, and |z|² is the same for every e.
     let lengths: Tensor<2> = table.clone().square().sum_dim(1).transpose();
     let pictures = (0..batch).map(|item| {
@@ -106,9 +118,9 @@ pub fn nearest_row_picture(z: Tensor<4>, table: Tensor<2>) -> Tensor<4> {
             let distance: Tensor<3> = lengths.clone().unsqueeze() - products * 2.0;
             distance.argmin(2).squeeze_dim::<2>(2)
         });
-        embedding(table.clone(), Tensor::cat(ids.collect(), 1))
+        Tensor::cat(ids.collect(), 1)
     });
-    to_picture(Tensor::cat(pictures.collect(), 0), height, width)
+    Tensor::cat(pictures.collect(), 0)
 }
 
 #[cfg(test)]

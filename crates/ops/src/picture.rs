@@ -1,6 +1,6 @@
 //! What is done to pictures between layers.
 
-use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Tensor, module};
 
 use crate::cpu::{self, input};
@@ -81,6 +81,16 @@ pub fn average_2x2(x: Tensor<4>) -> Tensor<4> {
     module::avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
 }
 
+/// The largest of squares of four pixels: `[batch, channels, h, w]` → `[batch, channels, h / 2, w /
+/// 2]`.
+pub fn max_2x2(x: Tensor<4>) -> Tensor<4> {
+    if is_cpu(&x.device()) {
+        let dtype = x.dtype();
+        return cpu::run(cpu::Largest, [input(x, dtype)]).cast(dtype);
+    }
+    module::max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
+}
+
 /// The upper left corner of `size` (height, width); all of a picture that is no larger.
 pub fn crop(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
@@ -122,6 +132,8 @@ mod tests {
         let [a, b, c, d] = [x[0], x[1], x[3], x[4]];
         let mean = average_2x2(normal("x", [1, 2, 2, 3]).narrow(1, 0, 1));
         assert_close(mean, [1, 1, 1, 1], &[(a + b + c + d) / 4.0]);
+        let largest = max_2x2(normal("x", [1, 2, 2, 3]).narrow(1, 0, 1));
+        assert_close(largest, [1, 1, 1, 1], &[a.max(b).max(c).max(d)]);
     }
 
     #[test]

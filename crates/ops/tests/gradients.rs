@@ -8,8 +8,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
-    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, linear,
-    linear_add, multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
+    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, leaky_relu,
+    linear, linear_add, max_2x2, multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
 };
 use latent_testkit::recipe;
 
@@ -334,6 +334,12 @@ fn pictures() {
     });
     check("average", &[&[2, 3, 5, 6]], |i, l| {
         average_2x2(take!(i, l, 0, Four))
+    });
+    check("largest", &[&[2, 3, 5, 6]], |i, l| {
+        max_2x2(take!(i, l, 0, Four))
+    });
+    check("leaky", &[&[2, 3, 5, 6]], |i, l| {
+        leaky_relu(take!(i, l, 0, Four))
     });
     check("tokens", &[&[2, 3, 4, 5]], |i, l| {
         to_tokens(take!(i, l, 0, Four))

@@ -4,11 +4,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::twin::{numbers, on_any_threads, wide};
 
-const OPS: [Activation; 4] = [
+const OPS: [Activation; 7] = [
     Activation::None,
     Activation::Silu,
     Activation::Gelu,
     Activation::QuickGelu,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu,
 ];
 
 /// Φ and its density, by Simpson's rule from 0 to x: the standard library has no erf.
@@ -37,10 +40,16 @@ fn twin(op: Activation, x: f64) -> (f64, f64) {
             let (p, density) = normal(x);
             (x * p, p + x * density)
         }
+        Activation::Relu if x > 0.0 => (x, 1.0),
+        Activation::Relu6 if x > 6.0 => (6.0, 0.0),
+        Activation::Relu6 if x > 0.0 => (x, 1.0),
+        Activation::Relu | Activation::Relu6 => (0.0, 0.0),
+        Activation::LeakyRelu if x > 0.0 => (x, 1.0),
+        Activation::LeakyRelu => (x / 5.0, 0.2),
     }
 }
 
-/// Numbers within −4..4.
+/// Numbers within −7..7.
 fn wider<T: Number>(name: &str, count: usize) -> Vec<T> {
     let x = numbers::<T>(name, count);
     x.iter().map(|v| T::from_f32(v.to_f32() * 4.0)).collect()

@@ -2,6 +2,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{max2x2, max2x2_backward};
 use crate::twin::{close, distance, numbers, on_any_threads, wide};
 
 fn check_transpose<T: Number>(batch: usize, rows: usize, columns: usize) {
@@ -82,6 +83,36 @@ fn check_pool<T: Number>(shape: Pool2x2) {
     }
 }
 
+fn check_max<T: Number>(shape: Pool2x2) {
+    let Pool2x2 {
+        batch,
+        height,
+        width,
+        channels,
+    } = shape;
+    let x = numbers::<T>("x", batch * height * width * channels);
+    let (h, w) = (height / 2, width / 2);
+    let grad = numbers::<T>("g", batch * h * w * channels);
+    let (mut want, mut want_back) = (Vec::new(), vec![T::ZERO; x.len()]);
+    for (i, g) in grad.iter().enumerate() {
+        let (c, p) = (i % channels, i / channels);
+        let (column, row, item) = (p % w, p / w % h, p / w / h);
+        let seen = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| {
+            ((item * height + 2 * row + dy) * width + 2 * column + dx) * channels + c
+        });
+        let largest = seen.map(|at| x[at].to_f32()).into_iter().fold(f32::MIN, f32::max);
+        want.push(T::from_f32(largest));
+        let first = seen.into_iter().find(|at| x[*at].to_f32() == largest);
+        want_back[first.unwrap()] = *g;
+    }
+    let mut out = vec![T::from_f32(f32::NAN); grad.len()];
+    max2x2(shape, &x, &mut out);
+    assert_eq!(out, want, "{shape:?}");
+    let mut back = vec![T::from_f32(f32::NAN); x.len()];
+    max2x2_backward(shape, &x, &grad, &mut back);
+    assert_eq!(back, want_back, "{shape:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -103,6 +134,8 @@ proptest! {
     ) {
         check_pool::<f32>(Pool2x2 { batch, height, width, channels });
         check_pool::<bf16>(Pool2x2 { batch, height, width, channels });
+        check_max::<f32>(Pool2x2 { batch, height, width, channels });
+        check_max::<bf16>(Pool2x2 { batch, height, width, channels });
     }
 }
 

@@ -158,3 +158,31 @@ pub(crate) unsafe fn gelu_slope<I: Isa>(x: I::F) -> I::F {
     let density = I::mul(density, I::splat(0.398_942_3));
     I::fma(x, density, I::fma(half, e, half))
 }
+
+/// The positive part of x.
+#[inline(always)]
+pub(crate) unsafe fn relu<I: Isa>(x: I::F) -> I::F {
+    // The order of the operands lets NaN through, here and below.
+    I::max(I::splat(0.0), x)
+}
+
+/// x within 0..6.
+#[inline(always)]
+pub(crate) unsafe fn relu6<I: Isa>(x: I::F) -> I::F {
+    I::min(I::splat(6.0), relu::<I>(x))
+}
+
+/// x where it is positive, x / 5 elsewhere.
+#[inline(always)]
+pub(crate) unsafe fn leaky_relu<I: Isa>(x: I::F) -> I::F {
+    I::max(I::mul(x, I::splat(0.2)), x)
+}
+
+/// One where x > 0, else zero.
+#[inline(always)]
+pub(crate) unsafe fn is_positive<I: Isa>(x: I::F) -> I::F {
+    // Twice, so that even the smallest number exceeds one.
+    let huge = I::splat(1e38);
+    let x = I::mul(I::mul(x, huge), huge);
+    I::max(I::splat(0.0), I::min(I::splat(1.0), x))
+}

@@ -10,7 +10,7 @@ mod strips;
 
 pub use config::{AutoencoderConfig, AutoencoderLevel};
 pub use network::{
-    Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle, Moments,
+    Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle, Moments, Quantized,
 };
 
 /// ε of every GroupNorm.

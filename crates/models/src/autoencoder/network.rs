@@ -1,7 +1,7 @@
 //! Encoder, decoder and what is between them.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use latent_ops::{self as ops, ConvShape, Padding};
 
 use super::NORM_EPS;
@@ -106,7 +106,30 @@ pub struct Moments {
     pub logvar: Tensor<4>,
 }
 
+/// A latent rounded to the codebook, in training.
+#[derive(Debug, Clone)]
+pub struct Quantized {
+    /// The rounded latent, whose gradient goes to the latent before rounding as if nothing had
+    /// happened.
+    pub latent: Tensor<4>,
+    /// The mean squared distance, as a loss of the codebook alone.
+    pub codebook_loss: Tensor<1>,
+    /// The mean squared distance, as a loss of the encoder alone.
+    pub commitment_loss: Tensor<1>,
+    /// The entry of each latent pixel: `[batch, height·width]`.
+    pub ids: Tensor<2, Int>,
+}
+
 impl Moments {
+    /// The Kullback-Leibler divergence from a standard normal distribution: ½·Σ(μ² + σ² − 1 − ln σ²)
+    /// of each picture, `[batch]`.
+    pub fn kl(&self) -> Tensor<1> {
+        let (mean, logvar) = (self.mean.clone(), self.logvar.clone());
+        let [batch, ..] = mean.dims();
+        let each = mean.square() + logvar.clone().exp() - 1.0 - logvar;
+        each.reshape([batch as i64, -1]).sum_dim(1).squeeze_dim(1) * 0.5
+    }
+
     /// mean + exp(logvar / 2)·`noise`.
     ///
     /// # Shapes
@@ -267,7 +290,8 @@ impl Encoder {
 }
 
 impl Decoder {
-    fn forward(&self, z: Tensor<4>, padding: Padding) -> Tensor<4> {
+    /// All but the last convolution.
+    fn features(&self, z: Tensor<4>, padding: Padding) -> Tensor<4> {
         let h = self.conv_in.forward(z, padding);
         let mut h = self.mid_block.forward(h, padding);
         for block in &self.up_blocks {
@@ -277,8 +301,7 @@ impl Decoder {
                 h = up.conv.forward_doubled(h, padding, [2 * height, 2 * width]);
             }
         }
-        self.conv_out
-            .forward(self.conv_norm_out.forward_silu(h), padding)
+        self.conv_norm_out.forward_silu(h)
     }
 }
 
@@ -373,14 +396,60 @@ impl Autoencoder {
     ///
     /// Where the shape differs from this; callers validate what comes from users.
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
-        let z = self.before_decoder(z);
-        self.decoder.forward(z, self.padding).cast(DType::F32)
+        self.last_layer(self.features(self.quantize(z.cast(self.dtype()))))
+    }
+
+    /// Rounds a latent to the codebook for training (van den Oord et al., "Neural Discrete
+    /// Representation Learning", 2017); `None` in a model without codebook.
+    ///
+    /// # Shapes
+    ///
+    /// z `[batch, latent_channels, height, width]`
+    pub fn quantize_training(&self, z: Tensor<4>) -> Option<Quantized> {
+        let book = self.quantize.as_ref()?.embedding.weight.val();
+        let [_, _, height, width] = z.dims();
+        let ids = ops::nearest_rows(z.clone(), book.clone());
+        let rounded = ops::embedding(book, ids.clone());
+        let before = ops::to_tokens(z);
+        let distance = |a: Tensor<3>, b: Tensor<3>| (a - b).square().mean();
+        let through = before.clone() + (rounded.clone() - before.clone()).detach();
+        Some(Quantized {
+            codebook_loss: distance(rounded.clone(), before.clone().detach()),
+            commitment_loss: distance(before, rounded.detach()),
+            latent: ops::to_picture(through, height, width),
+            ids,
+        })
+    }
+
+    /// What the decoder makes of a latent that is rounded already, before its last convolution.
+    ///
+    /// [`last_layer`](Self::last_layer) of it is the picture. The loss of the first stage is balanced
+    /// by gradients at this layer, which is why it can be had alone.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, latent_channels, height, width]` → `[batch, channels of the finest level, height ·
+    /// downsampling, width · downsampling]`
+    pub fn features(&self, z: Tensor<4>) -> Tensor<4> {
+        self.decoder.features(self.after_quantizing(z), self.padding)
+    }
+
+    /// The last convolution.
+    ///
+    /// # Shapes
+    ///
+    /// As `features` gives → `[batch, out_channels, height, width]`, f32
+    pub fn last_layer(&self, h: Tensor<4>) -> Tensor<4> {
+        self.decoder.conv_out.forward(h, self.padding).cast(DType::F32)
     }
 
     /// What the decoder takes: the latent in the network's type, quantised and through
     /// `post_quant_conv`.
     pub(super) fn before_decoder(&self, z: Tensor<4>) -> Tensor<4> {
-        let z = self.quantize(z.cast(self.dtype()));
+        self.after_quantizing(self.quantize(z.cast(self.dtype())))
+    }
+
+    fn after_quantizing(&self, z: Tensor<4>) -> Tensor<4> {
         match &self.post_quant_conv {
             Some(conv) => conv.forward(z, self.padding),
             None => z,

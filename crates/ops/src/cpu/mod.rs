@@ -27,7 +27,7 @@ pub(crate) use dense::{Convolution, Linear};
 pub(crate) use layout::{numbers, rows};
 pub(crate) use norm::{GroupNorm, LayerNorm};
 pub(crate) use operation::{given, run};
-pub(crate) use picture::{Add, Average, CatChannels, Double};
+pub(crate) use picture::{Add, Average, CatChannels, Double, Largest};
 pub(crate) use weights::{Packing, bias};
 
 use burn::backend::flex::FlexTensor;

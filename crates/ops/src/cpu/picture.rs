@@ -2,7 +2,8 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    Pool2x2, add, cat_channels, output, pool2x2, pool2x2_backward, split_channels,
+    Pool2x2, add, cat_channels, max2x2, max2x2_backward, output, pool2x2, pool2x2_backward,
+    split_channels,
 };
 
 use super::layout::{
@@ -113,6 +114,42 @@ impl Operation<1> for Average {
             let gradient = pixels::<T>(gradient);
             let mut out = output::<T>(shape.iter().product());
             pool2x2_backward(instructions(), pool(shape), numbers(&gradient), &mut out);
+            [Some(picture(out, shape))]
+        })
+    }
+}
+
+/// The largest of squares of four pixels; an odd last row or column is left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Largest;
+
+impl Operation<1> for Largest {
+    type Kept = ();
+
+    fn forward(&self, [x]: Args<1>, _: Option<&mut ()>) -> FlexTensor {
+        let x = given(x);
+        let shape @ [batch, channels, height, width] = dims(&x);
+        let small = [batch, channels, height / 2, width / 2];
+        by_type!(x.dtype(), T => {
+            let x = pixels::<T>(x);
+            let mut out = output::<T>(small.iter().product());
+            max2x2(pool(shape), numbers(&x), &mut out);
+            picture(out, small)
+        })
+    }
+
+    fn reads(&self, _: [bool; 1]) -> [bool; 1] {
+        [true]
+    }
+
+    fn backward(&self, saved: Saved<1, ()>, gradient: FlexTensor) -> Args<1> {
+        let [x] = saved.inputs;
+        let x = given(x);
+        let shape = dims(&x);
+        by_type!(gradient.dtype(), T => {
+            let (x, gradient) = (pixels::<T>(x), pixels::<T>(gradient));
+            let mut out = output::<T>(shape.iter().product());
+            max2x2_backward(pool(shape), numbers(&x), numbers(&gradient), &mut out);
             [Some(picture(out, shape))]
         })
     }
