@@ -1,7 +1,7 @@
 //! Layers whose parameters have torch's names and layouts, and are built on first use.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use latent_ops::{self as ops, ConvShape, Form, PackedConv, PackedLinear, Padding};
 
 /// A parameter of zeros that allocates nothing until it is read; loading replaces it unread.
@@ -247,7 +247,7 @@ impl GroupNorm {
     }
 }
 
-/// Normalisation of each channel (Ioffe and Szegedy, "Batch Normalization", 2015); ε = 1e-5.
+/// Normalisation of each channel (Ioffe and Szegedy, "Batch Normalization", 2015).
 ///
 /// In training the statistics are those of the batch, else running means of them.
 #[derive(Module, Debug)]
@@ -260,6 +260,8 @@ pub struct BatchNorm {
     pub running_mean: Param<Tensor<1>>,
     /// `[channels]`.
     pub running_var: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
 }
 
 /// Mean and unbiased variance of each channel of a batch: `[channels]` each.
@@ -270,13 +272,18 @@ pub struct BatchStatistics {
 }
 
 impl BatchNorm {
-    const EPS: f64 = 1e-5;
     /// How much of the running statistics a batch replaces.
     const MOMENTUM: f64 = 0.1;
 
-    /// Of `channels` channels.
+    /// Of `channels` channels; ε = 1e-5.
     pub fn new(device: &Device, channels: usize) -> Self {
+        Self::with_eps(device, channels, 1e-5)
+    }
+
+    /// With another ε.
+    pub fn with_eps(device: &Device, channels: usize, eps: f64) -> Self {
         Self {
+            eps,
             weight: parameter(device, [channels]),
             bias: parameter(device, [channels]),
             running_mean: buffer(device, [channels]),
@@ -291,7 +298,7 @@ impl BatchNorm {
     /// `[batch, channels, height, width]` → the same
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
-        let factor = (self.running_var.val() + Self::EPS).sqrt().recip() * self.weight.val();
+        let factor = (self.running_var.val() + self.eps).sqrt().recip() * self.weight.val();
         let shift = self.bias.val() - self.running_mean.val() * factor.clone();
         let tokens = ops::to_tokens(x) * factor.unsqueeze() + shift.unsqueeze();
         ops::to_picture(tokens, height, width)
@@ -306,7 +313,7 @@ impl BatchNorm {
         let [batch, channels, height, width] = x.dims();
         // One picture as high as all together, whose every channel is a group.
         let tall = ops::to_tokens(x).reshape([1, batch * height * width, channels]);
-        let rows: Tensor<2> = tall.clone().detach().squeeze_dim(0);
+        let rows: Tensor<2> = tall.clone().detach().cast(DType::F32).squeeze_dim(0);
         let (variance, mean) = rows.var_mean(0);
         let statistics = BatchStatistics {
             mean: mean.squeeze_dim(0),
@@ -314,7 +321,7 @@ impl BatchNorm {
         };
         let (weight, bias) = (self.weight.val(), self.bias.val());
         let tall = ops::to_picture(tall, batch * height, width);
-        let tall = ops::group_norm(tall, channels, weight, bias, Self::EPS);
+        let tall = ops::group_norm(tall, channels, weight, bias, self.eps);
         let tokens = ops::to_tokens(tall).reshape([batch, height * width, channels]);
         (ops::to_picture(tokens, height, width), statistics)
     }

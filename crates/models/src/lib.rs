@@ -25,6 +25,7 @@ pub mod layers;
 pub mod named;
 mod pack;
 pub mod params;
+pub mod perceptual;
 pub mod unet;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
@@ -34,4 +35,5 @@ pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};
+pub use perceptual::{Perceptual, feature_distance};
 pub use unet::{ContextStates, UNet, UNetConfig};

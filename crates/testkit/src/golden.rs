@@ -48,6 +48,11 @@ files! {
     training_class = "training_class.safetensors";
     /// The same of a text-conditional model: U-Net and text transformer together.
     training_text = "training_text.safetensors";
+    /// Ten Adam steps of a tiny KL autoencoder and its discriminator: `losses` in rows, gradients as above under
+    /// `vae/…` and `discriminator/…`, the discriminator's `running/…` statistics and what it `judged` at the end.
+    training_kl = "training_kl.safetensors";
+    /// The same of a tiny VQ autoencoder.
+    training_vq = "training_vq.safetensors";
 }
 
 impl Golden {

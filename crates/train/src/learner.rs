@@ -97,6 +97,13 @@ impl<M: Module> Learner<M> {
             .expect("a learner has its module between calls")
     }
 
+    /// The same, to change what is not learnt by gradients: running statistics, a dead code.
+    pub fn module_mut(&mut self) -> &mut M {
+        self.module
+            .as_mut()
+            .expect("a learner has its module between calls")
+    }
+
     /// The network in the type to compute in. The backward pass through it gives the gradients of
     /// [`module`](Self::module)'s weights.
     pub fn network(&self) -> M {

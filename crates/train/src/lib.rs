@@ -23,6 +23,7 @@ mod objective;
 mod optimiser;
 mod peers;
 mod random;
+pub mod stage1;
 mod state;
 mod task;
 

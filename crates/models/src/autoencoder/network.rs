@@ -443,6 +443,23 @@ impl Autoencoder {
         self.decoder.conv_out.forward(h, self.padding).cast(DType::F32)
     }
 
+    /// The gradient of a loss with respect to the weight of the last convolution, from its gradient with
+    /// respect to the picture. Nothing is recorded.
+    ///
+    /// # Shapes
+    ///
+    /// h as `features` gives, gradient as the picture → as the weight
+    pub fn last_weight_gradient(&self, h: Tensor<4>, gradient: Tensor<4>) -> Tensor<4> {
+        let weight = self.decoder.conv_out.weight.val().detach().require_grad();
+        let [_, _, kernel, _] = weight.dims();
+        let shape = ConvShape::same(kernel);
+        let picture = ops::conv2d(h.detach(), weight.clone(), None, shape, self.padding);
+        let picture = picture.cast(DType::F32);
+        let mut gradients = (picture * gradient.detach()).sum().backward();
+        let found = weight.grad_remove(&mut gradients);
+        found.expect("a convolution's weight has a gradient")
+    }
+
     /// What the decoder takes: the latent in the network's type, quantised and through
     /// `post_quant_conv`.
     pub(super) fn before_decoder(&self, z: Tensor<4>) -> Tensor<4> {
