@@ -16,6 +16,7 @@ pub mod file;
 pub mod info;
 pub mod load;
 pub mod names;
+mod perceptual;
 pub mod report;
 pub mod tiny;
 
@@ -28,4 +29,5 @@ pub use file::{
 pub use info::{Info, InfoOptions, inspect};
 pub use load::LoadOptions;
 pub use names::{Part, Scheme};
+pub use perceptual::load_perceptual;
 pub use report::{Mismatch, ModelError, Report};

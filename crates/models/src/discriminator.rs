@@ -10,7 +10,7 @@ use latent_ops::{self as ops, ConvShape, Padding};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConfigError, at_least_one};
-use crate::layers::{BatchNorm, BatchStatistics, Conv2d};
+use crate::layers::{BatchNorm, BatchStatistics, Conv2d, Gap};
 
 /// What a discriminator is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl DiscriminatorConfig {
             let padding = [1; 4];
             Conv2d::with_shape(device, input, output, 4, ConvShape { stride, padding })
         };
-        let leaky = || Layer::Leaky(LeakyRelu {});
+        let leaky = || Layer::Leaky(Gap {});
         let mut main = vec![Layer::Conv(conv(self.in_channels, self.channels, 2)), leaky()];
         let mut input = self.channels;
         for layer in 1..=self.layers {
@@ -87,13 +87,9 @@ pub enum Layer {
     Conv(Conv2d),
     /// After every convolution but the first and the last.
     Norm(BatchNorm),
-    /// After every convolution but the last.
-    Leaky(LeakyRelu),
+    /// x where it is positive, x / 5 elsewhere: after every convolution but the last.
+    Leaky(Gap),
 }
-
-/// x where it is positive, x / 5 elsewhere.
-#[derive(Module, Debug)]
-pub struct LeakyRelu {}
 
 /// A patch discriminator, built by [`DiscriminatorConfig::init`].
 #[derive(Module, Debug)]

@@ -362,7 +362,7 @@ impl LayerNorm {
     }
 }
 
-/// A place in a published layer list that holds no parameters (drop-out, which is left out here).
+/// A place in a published layer list that holds no parameters: an activation, or drop-out, which is left out here.
 #[derive(Module, Debug)]
 pub struct Gap {}
 

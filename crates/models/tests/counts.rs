@@ -1,7 +1,8 @@
 //! Parameter counts of the published networks, without allocating one.
 
+use burn::module::Module;
 use burn::tensor::Device;
-use latent_models::{named, parameter_count};
+use latent_models::{DiscriminatorConfig, named, parameter_count, parameters};
 
 #[test]
 fn unets_have_the_published_counts() {
@@ -52,4 +53,30 @@ fn autoencoders_have_the_published_counts() {
         let found = parameter_count(&config.init(&device));
         assert_eq!(found, count, "{name}");
     }
+}
+
+/// Numbers that are trained: a normalisation's running statistics are none.
+fn trained<M: Module>(module: &M) -> usize {
+    let parameters = parameters(module);
+    let learnt = parameters.iter().filter(|(name, _)| !name.contains("running_"));
+    learnt.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
+#[test]
+fn judges_have_the_published_counts() {
+    let device = Device::flex();
+    for (layers, count) in [(3, 2_765_633), (2, 663_361)] {
+        let config = DiscriminatorConfig {
+            layers,
+            ..DiscriminatorConfig::default()
+        };
+        config.validate().unwrap();
+        assert_eq!(trained(&config.init(&device)), count, "{layers} layers");
+    }
+    let vgg = named::vgg16();
+    vgg.validate().unwrap();
+    assert_eq!(trained(&vgg.init(&device)), 7_635_264);
+    let efficient = named::efficientnet_lite0();
+    efficient.validate().unwrap();
+    assert_eq!(trained(&efficient.init(&device)), 4_652_008);
 }

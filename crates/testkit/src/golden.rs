@@ -10,6 +10,10 @@ use safetensors::{Dtype, SafeTensors};
 pub const TOKENS: &str = include_str!("../golden/tokens.json");
 /// ᾱ, timesteps and σ ladders: JSON, name → numbers.
 pub const SCHEDULES: &str = include_str!("../golden/schedules.json");
+/// Measures of recipe pictures and features: JSON, name → number.
+pub const METRICS: &str = include_str!("../golden/metrics.json");
+/// What VGG16 and EfficientNet-Lite0 make of a recipe picture: JSON, name → `shape`, `norm`, `strided` sample.
+pub const PERCEPTUAL: &str = include_str!("../golden/perceptual.json");
 
 /// One golden file: named f32 tensors and text metadata.
 pub struct Golden {

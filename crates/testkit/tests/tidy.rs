@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "testkit",
         ],
     ),
+    ("metrics", &[]),
     ("testkit", &[]),
 ];
 

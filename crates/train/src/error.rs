@@ -66,6 +66,9 @@ pub enum Error {
     /// A model that would not load.
     #[error(transparent)]
     Model(#[from] latent_checkpoint::ModelError),
+    /// A measure of pictures.
+    #[error(transparent)]
+    Metrics(#[from] latent_metrics::Error),
     /// A network's configuration.
     #[error(transparent)]
     Network(#[from] latent_models::ConfigError),

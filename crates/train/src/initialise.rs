@@ -15,6 +15,8 @@ pub enum Fill {
     Uniform(f64),
     /// Of mean 0 and this deviation.
     Normal(f64),
+    /// Of this mean and this deviation.
+    NormalAround(f64, f64),
 }
 
 /// The module with every parameter filled as `rule` says for its name and shape, in f32. The numbers of a
@@ -35,6 +37,7 @@ pub fn initialise<M: Module>(
                 Fill::Constant(number) => number,
                 Fill::Uniform(bound) => (bound * (2.0 * random.uniform() - 1.0)) as f32,
                 Fill::Normal(deviation) => (deviation * random.normal()) as f32,
+                Fill::NormalAround(mean, deviation) => (mean + deviation * random.normal()) as f32,
             })
             .collect();
         Ok(TensorData::new(numbers, shape.to_vec()))

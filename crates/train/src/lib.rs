@@ -17,12 +17,15 @@
 
 mod error;
 mod example;
+mod export;
 mod initialise;
 mod learner;
 mod objective;
 mod optimiser;
 mod peers;
+mod pictures;
 mod random;
+mod sheet;
 pub mod stage1;
 mod state;
 mod task;

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use latent_ops as ops;
 
 pub use efficient::{DepthwiseConv, EfficientNet, EfficientNetConfig, MbConv, Stage};
-pub use vgg::{Vgg, VggBlock, VggConfig};
+pub use vgg::{Layer, Vgg, VggBlock, VggConfig};
 
 /// A network whose features are compared.
 #[derive(Module, Debug)]

@@ -6,7 +6,7 @@ use latent_ops::{self as ops, Padding};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConfigError, at_least_one};
-use crate::layers::Conv2d;
+use crate::layers::{Conv2d, Gap};
 
 /// The means of red, green and blue that the published weights were trained with, of 0..255.
 const MEAN: [f32; 3] = [122.679, 116.669, 104.007];
@@ -36,11 +36,11 @@ impl VggConfig {
         let mut input = 3;
         for (i, block) in self.blocks.iter().enumerate() {
             if i > 0 {
-                features.push(Layer::Pool(MaxPool {}));
+                features.push(Layer::Pool(Gap {}));
             }
             for _ in 0..block.convolutions {
                 features.push(Layer::Conv(Conv2d::new(device, input, block.channels, 3)));
-                features.push(Layer::Relu(Relu {}));
+                features.push(Layer::Relu(Gap {}));
                 input = block.channels;
             }
         }
@@ -67,19 +67,11 @@ impl VggConfig {
 pub enum Layer {
     /// 3×3.
     Conv(Conv2d),
-    /// After every convolution.
-    Relu(Relu),
-    /// Between blocks.
-    Pool(MaxPool),
+    /// The positive part, after every convolution.
+    Relu(Gap),
+    /// The largest of every 2×2 pixels, between blocks.
+    Pool(Gap),
 }
-
-/// The positive part.
-#[derive(Module, Debug)]
-pub struct Relu {}
-
-/// The largest of every 2×2 pixels.
-#[derive(Module, Debug)]
-pub struct MaxPool {}
 
 /// A VGG's features, built by [`VggConfig::init`]. The parameters' names are torchvision's.
 #[derive(Module, Debug)]

@@ -110,7 +110,7 @@ pub struct Pass {
     pub gradients: Gradients,
     /// What became of the pictures, without a record.
     pub reconstruction: Tensor<4>,
-    /// The latents before any rounding, without a record.
+    /// The latents as the second stage sees them, drawn or before any rounding; without a record.
     pub latent: Tensor<4>,
     /// The codebook's entries that were used.
     pub ids: Option<Tensor<2, Int>>,
@@ -206,8 +206,8 @@ impl Loss<'_> {
     pub fn autoencoder(&self, picture: Tensor<4>, noise: impl FnOnce([usize; 4]) -> Tensor<4>) -> Pass {
         let net = self.autoencoder;
         let moments = net.encode(picture.clone());
-        let latent = moments.mean.clone().detach();
-        let quantized = net.quantize_training(moments.mean.clone());
+        let before = moments.mean.clone();
+        let quantized = net.quantize_training(before.clone());
         let (z, penalty, name, weight) = match &quantized {
             Some(q) => (q.latent.clone(), self.penalty(q), "codebook", self.config.codebook_weight),
             None if net.config().double_z => {
@@ -219,6 +219,7 @@ impl Loss<'_> {
                 (moments.mean, none, "penalty", 0.0)
             }
         };
+        let latent = quantized.as_ref().map_or(&z, |_| &before).clone().detach();
         let h = net.features(z);
         let made = net.last_layer(h.clone());
 

@@ -1,0 +1,367 @@
+//! The first stage as a task.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use image::RgbImage;
+use latent_checkpoint::convert::{Model, write_folder};
+use latent_checkpoint::file::write::Existing;
+use latent_checkpoint::{Part, PartConfig, SchedulerConfig, load_perceptual};
+use latent_metrics::{psnr, ssim};
+use latent_models::{
+    Autoencoder, AutoencoderConfig, Discriminator, DiscriminatorConfig, Perceptual,
+    feature_distance,
+};
+use serde::{Deserialize, Serialize};
+
+use super::codebook::{CodeUse, Revival};
+use super::latents::LatentStatistics;
+use super::loss::{Loss, LossConfig};
+use crate::pictures::batch_of;
+use crate::sheet::grid;
+use crate::{
+    Error, Example, Fill, Learner, LearnerSettings, Report, StateReader, StateWriter, Step, Task,
+    Update, export, initialise, torch_default,
+};
+
+/// What the first stage learns, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage1Config {
+    /// The autoencoder; three channels in and out.
+    pub autoencoder: AutoencoderConfig,
+    /// Its opponent.
+    #[serde(default)]
+    pub discriminator: DiscriminatorConfig,
+    /// The weights of the loss.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// The file of the network whose features are compared (`tools/perceptual.sh`); none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PathBuf>,
+    /// Brings back dead entries of the codebook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revive: Option<Revival>,
+    /// Pictures on a sheet, each beside what became of it: the first of the run.
+    #[serde(default = "eight")]
+    pub shown: usize,
+}
+
+fn eight() -> usize {
+    8
+}
+
+impl Stage1Config {
+    /// # Errors
+    /// A network that cannot be built, settings out of range or that belong to another kind of latent.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.autoencoder.validate()?;
+        self.discriminator.validate()?;
+        self.loss.validate()?;
+        let channels = [
+            self.autoencoder.in_channels,
+            self.autoencoder.out_channels,
+            self.discriminator.in_channels,
+        ];
+        if channels != [3; 3] {
+            let name = "in_channels, out_channels, discriminator.in_channels";
+            return Err(Error::setting(name, format!("{channels:?}"), "3 each"));
+        }
+        match self.revive {
+            Some(_) if self.autoencoder.codebook.is_none() => {
+                let expected = "absent in a model without codebook";
+                Err(Error::setting("model.revive", "set", expected))
+            }
+            Some(revive) => revive.validate(),
+            None => Ok(()),
+        }
+    }
+
+    /// What the sides of pictures must be multiples of.
+    pub fn multiple(&self) -> usize {
+        self.autoencoder.downsampling()
+    }
+}
+
+/// The task of [`Stage1Config`].
+#[derive(Debug)]
+pub struct Stage1 {
+    config: Stage1Config,
+    device: Device,
+    autoencoder: Learner<Autoencoder>,
+    discriminator: Learner<Discriminator>,
+    perceptual: Option<Perceptual>,
+    /// Of this step, and since the last revival.
+    codes: Option<[CodeUse; 2]>,
+    latents: LatentStatistics,
+    /// Of this step's last batch, before rounding.
+    latent: Option<Tensor<4>>,
+    /// What sheets show, `[1, 3, height, width]` each.
+    shown: Vec<Tensor<4>>,
+}
+
+impl Stage1 {
+    /// With first weights, as the published code begins: torch's for the autoencoder, ±1/entries for the
+    /// codebook, deviation 0.02 for the discriminator. `device` records gradients. The discriminator is
+    /// trained as `learner` says but for the average, of which it has no use.
+    ///
+    /// # Errors
+    /// As [`Stage1Config::validate`]; a perceptual network that cannot be read.
+    pub fn new(
+        config: &Stage1Config,
+        learner: LearnerSettings,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let perceptual = config.perceptual.as_deref();
+        let perceptual = perceptual.map(|path| load_perceptual(path, device)).transpose()?;
+        let net = config.autoencoder.init(device);
+        let usual = torch_default(&net, &[]);
+        let entries = config.autoencoder.codebook;
+        let rule = |name: &str, shape: &[usize]| match entries {
+            Some(entries) if name == "quantize.embedding.weight" => Fill::Uniform(1.0 / entries as f64),
+            _ => usual(name, shape),
+        };
+        let judge = config.discriminator.init(device);
+        let opponent = LearnerSettings {
+            ema: None,
+            ..learner
+        };
+        Ok(Self {
+            autoencoder: Learner::new(initialise(net, seed, &rule)?, learner),
+            discriminator: Learner::new(first_discriminator(judge, seed)?, opponent),
+            perceptual,
+            codes: entries.map(|entries| [CodeUse::new(entries), CodeUse::new(entries)]),
+            latents: LatentStatistics::default(),
+            latent: None,
+            shown: Vec::new(),
+            device: device.clone().inner(),
+            config: config.clone(),
+        })
+    }
+
+    /// The autoencoder as it stands.
+    pub fn autoencoder(&self) -> &Autoencoder {
+        self.autoencoder.module()
+    }
+
+    /// What the latents of the last batches were like.
+    pub fn latents(&self) -> &LatentStatistics {
+        &self.latents
+    }
+
+    fn pictures(&self, batch: &[Example]) -> Result<Tensor<4>, Error> {
+        let pictures = batch_of(batch, self.config.multiple(), &self.device)?;
+        let [_, _, height, width] = pictures.dims();
+        let judged = if self.config.loss.discriminator_weight > 0.0 {
+            self.config.discriminator.smallest()
+        } else {
+            1
+        };
+        let seen = self.perceptual.as_ref().map_or(1, Perceptual::smallest);
+        let least = judged.max(seen);
+        match batch.first() {
+            Some(example) if height.min(width) < least => Err(Error::Example {
+                id: example.id.clone(),
+                problem: format!(
+                    "{width}×{height} pixels: the discriminator and the perceptual network need {least}; set `data.size`"
+                ),
+            }),
+            _ => Ok(pictures),
+        }
+    }
+}
+
+/// `weights_init` of the published code: 0 ± 0.02 for kernels, 1 for the scale of normalisations, torch's own
+/// for the two biases of convolutions.
+fn first_discriminator(judge: Discriminator, seed: u64) -> Result<Discriminator, Error> {
+    let usual = torch_default(&judge, &[]);
+    let rule = |name: &str, shape: &[usize]| match (name.rsplit('.').next(), shape.len()) {
+        (Some("weight"), 4) => Fill::Normal(0.02),
+        (Some("weight"), _) => Fill::NormalAround(1.0, 0.02),
+        (Some("running_mean"), _) => Fill::Constant(0.0),
+        (Some("running_var"), _) => Fill::Constant(1.0),
+        _ => usual(name, shape),
+    };
+    Ok(initialise(judge, seed, &rule)?)
+}
+
+/// The numbers of each picture of a batch.
+fn each(pictures: Tensor<4>) -> Vec<Vec<f32>> {
+    let [batch, ..] = pictures.dims();
+    let numbers: Vec<f32> = pictures.into_data().iter::<f32>().collect();
+    numbers.chunks(numbers.len() / batch.max(1)).map(<[f32]>::to_vec).collect()
+}
+
+impl Task for Stage1 {
+    fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
+        let picture = self.pictures(batch)?;
+        let missing = self.config.shown.saturating_sub(self.shown.len());
+        self.shown.extend(picture.clone().split(1, 0).into_iter().take(missing));
+        let net = self.autoencoder.network();
+        let judge = self
+            .config
+            .loss
+            .adversarial(step.number)
+            .then(|| self.discriminator.network());
+        let loss = Loss {
+            autoencoder: &net,
+            discriminator: judge.as_ref(),
+            perceptual: self.perceptual.as_ref(),
+            config: &self.config.loss,
+        };
+        let noise = |shape| step.noise("posterior", shape, &self.device);
+        let pass = loss.autoencoder(picture.clone(), noise);
+        let mut report = pass.report;
+        self.autoencoder.accumulate(pass.gradients, batch.len() as f64);
+        if let Some(judge) = &judge {
+            let judgement = Loss::discriminator(judge, picture, pass.reconstruction);
+            report.extend(judgement.report);
+            self.discriminator.accumulate(judgement.gradients, batch.len() as f64);
+            let [real, made] = judgement.seen;
+            for seen in [pass.seen, real, made] {
+                self.discriminator.module_mut().track(seen);
+            }
+        }
+        if let (Some(codes), Some(ids)) = (&mut self.codes, pass.ids) {
+            codes.iter_mut().for_each(|codes| codes.add(ids.clone()));
+        }
+        self.latents.add(&pass.latent);
+        self.latent = Some(pass.latent);
+        Ok(report)
+    }
+
+    fn apply(&mut self, update: &Update<'_>) -> Result<Report, Error> {
+        let mut report = self.autoencoder.apply(update)?;
+        let other = self.discriminator.apply(update)?;
+        if let Some(norm) = other.get("gradient_norm") {
+            report = report.with("discriminator_gradient_norm", norm);
+        }
+        if let Some([now, since]) = &mut self.codes {
+            report = report
+                .with("codes_used", now.share())
+                .with("perplexity", now.perplexity());
+            now.0.fill(0.0);
+            let due = |revive: &Revival| (update.step.number + 1).is_multiple_of(revive.every);
+            if let (true, Some(latent)) = (self.config.revive.as_ref().is_some_and(due), &self.latent) {
+                let net = self.autoencoder.module_mut();
+                let revived = since.revive(net, latent, update.step, update.peers);
+                report = report.with("codes_revived", revived as f64);
+            }
+        }
+        self.latent = None;
+        if let Some(scale) = self.latents.scale_factor() {
+            report = report.with("scale_factor", scale);
+        }
+        Ok(report)
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        self.autoencoder.save("autoencoder", out);
+        self.discriminator.save("discriminator", out);
+        out.number("latents", &self.latents);
+        if let Some([_, since]) = &self.codes {
+            out.number("codes", &since.0);
+        }
+        let sizes: Vec<[usize; 4]> = self.shown.iter().map(Tensor::dims).collect();
+        out.number("shown", &sizes);
+        for (i, picture) in self.shown.iter().enumerate() {
+            let count = picture.dims().iter().product::<usize>();
+            let flat = picture.clone().reshape([count]);
+            out.flat(format!("shown/{i}"), &picture.dims(), flat);
+        }
+    }
+
+    fn restore(&mut self, from: &mut StateReader) -> Result<(), Error> {
+        self.autoencoder.restore("autoencoder", from)?;
+        self.discriminator.restore("discriminator", from)?;
+        self.latents = from.number("latents")?;
+        if let Some([now, since]) = &mut self.codes {
+            now.0.fill(0.0);
+            since.0 = from.number("codes")?;
+            since.0.resize(now.0.len(), 0.0);
+        }
+        self.latent = None;
+        let sizes: Vec<[usize; 4]> = from.number("shown")?;
+        self.shown.clear();
+        for (i, size) in sizes.into_iter().enumerate() {
+            let values = from.values(&format!("shown/{i}"), &size)?;
+            self.shown.push(Tensor::from_data(TensorData::new(values, size), &self.device));
+        }
+        Ok(())
+    }
+
+    fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {
+        let picture = self.pictures(batch)?;
+        let [_, channels, height, width] = picture.dims();
+        let net = self.autoencoder.averaged();
+        let moments = net.encode(picture.clone());
+        let made = net.decode(moments.mean.clone());
+        let absolute = (picture.clone() - made.clone()).abs().mean().into_scalar::<f32>();
+        let mut loss = f64::from(absolute);
+        let mut report = Report::new().with("absolute", loss);
+        let made = made.clamp(-1.0, 1.0);
+        if let Some(network) = &self.perceptual {
+            let network = network.valid();
+            let [a, b] = [picture.clone(), made.clone()].map(|x| network.features(x));
+            let distance = f64::from(feature_distance(a, b).mean().into_scalar::<f32>());
+            report = report.with("perceptual", distance);
+            loss += self.config.loss.perceptual_weight * distance;
+        }
+        let pairs: Vec<_> = each(picture).into_iter().zip(each(made)).collect();
+        let mean = |of: &dyn Fn(&[f32], &[f32]) -> Result<f64, latent_metrics::Error>| {
+            let sum = pairs.iter().map(|(a, b)| of(a, b)).sum::<Result<f64, _>>();
+            sum.map(|sum| sum / pairs.len() as f64)
+        };
+        report = report.with("psnr", mean(&|a, b| psnr(a, b, 2.0))?);
+        if height.min(width) >= 11 {
+            let shape = [channels, height, width];
+            report = report.with("ssim", mean(&|a, b| ssim(a, b, shape, 2.0))?);
+        }
+        if net.config().double_z {
+            report = report.with("kl", f64::from(moments.kl().mean().into_scalar::<f32>()));
+        }
+        report.0.insert(0, ("loss".to_owned(), loss));
+        Ok(report)
+    }
+
+    fn sheet(&self, _: Step) -> Result<Option<RgbImage>, Error> {
+        let net = self.autoencoder.averaged();
+        let size = self.shown.first().map(|picture| picture.dims());
+        let alike = self.shown.iter().filter(|picture| Some(picture.dims()) == size);
+        let pairs = alike.map(|picture| {
+            let made = net.decode(net.encode(picture.clone()).mean);
+            Tensor::cat(vec![picture.clone(), made], 3)
+        });
+        let pairs: Vec<Tensor<4>> = pairs.collect();
+        Ok((!pairs.is_empty()).then(|| grid(Tensor::cat(pairs, 0))))
+    }
+
+    /// The folder of a diffusers autoencoder, with the scale that was measured.
+    fn export(&self, folder: &Path) -> Result<(), Error> {
+        let net = self.autoencoder.averaged();
+        let config = PartConfig::Autoencoder {
+            network: net.config().clone(),
+            scale: self.latents.scale_factor(),
+            shift: None,
+        };
+        let (part, mut values) = export::part(Part::Autoencoder, config, &net);
+        let model = Model {
+            parts: vec![part],
+            scheduler: SchedulerConfig::default(),
+            sample_size: self.shown.first().map(|x| x.dims()[2] / self.config.multiple()),
+            metadata: Default::default(),
+        };
+        let take = &mut |_: Part, name: &str| Ok(values.remove(name).unwrap_or_default());
+        Ok(write_folder(folder, &model, Existing::Refuse, take)?)
+    }
+
+    fn parameters(&self) -> Vec<(String, usize)> {
+        vec![
+            ("autoencoder".to_owned(), self.autoencoder.parameter_count()),
+            ("discriminator".to_owned(), self.discriminator.parameter_count()),
+        ]
+    }
+}
