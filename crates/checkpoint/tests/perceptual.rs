@@ -8,7 +8,10 @@ use latent_models::{Perceptual, feature_distance};
 use latent_testkit::{closeness, golden, recipe};
 
 fn wheel(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     root.join("target/perceptual").join(name)
 }
 
@@ -21,9 +24,13 @@ fn pictures() -> [Tensor<4>; 2] {
         coarse[(c * 14 + y / 16) * 14 + x / 16].clamp(-1.0, 1.0)
     };
     let numbers: Vec<f32> = (0..noise.len()).map(smooth).collect();
-    let noisy = numbers.iter().zip(&noise).map(|(v, n)| (v + 0.2 * n).clamp(-1.0, 1.0));
+    let noisy = numbers
+        .iter()
+        .zip(&noise)
+        .map(|(v, n)| (v + 0.2 * n).clamp(-1.0, 1.0));
     let noisy: Vec<f32> = noisy.collect();
-    [numbers, noisy].map(|n| Tensor::from_data(TensorData::new(n, [1, 3, 224, 224]), &Device::flex()))
+    [numbers, noisy]
+        .map(|n| Tensor::from_data(TensorData::new(n, [1, 3, 224, 224]), &Device::flex()))
 }
 
 fn check<const D: usize>(name: &str, got: Tensor<D>) {
@@ -36,10 +43,17 @@ fn check<const D: usize>(name: &str, got: Tensor<D>) {
     let sample: Vec<f32> = numbers.iter().step_by(every).copied().collect();
     let strided: Vec<f32> = serde_json::from_value(want["strided"].clone()).unwrap();
     let error = closeness(&sample, &strided);
-    let norm = numbers.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let norm = numbers
+        .iter()
+        .map(|&v| f64::from(v).powi(2))
+        .sum::<f64>()
+        .sqrt();
     println!("{name}: {error:.2e}, norm {norm} for {}", want["norm"]);
     assert!(error < 1e-4, "{name}: {error:.2e}");
-    assert!((norm / want["norm"].as_f64().unwrap() - 1.0).abs() < 1e-4, "{name}");
+    assert!(
+        (norm / want["norm"].as_f64().unwrap() - 1.0).abs() < 1e-4,
+        "{name}"
+    );
 }
 
 #[test]

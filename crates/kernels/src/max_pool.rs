@@ -55,7 +55,11 @@ pub fn max2x2<T: Number>(shape: Pool2x2, x: &[T], out: &mut [T]) {
 /// The gradient of [`max2x2`]: all to the first of the largest, zero to pixels that were left out.
 pub fn max2x2_backward<T: Number>(shape: Pool2x2, x: &[T], grad_out: &[T], grad_x: &mut [T]) {
     assert_eq!(x.len(), shape.large(), "x is the larger picture");
-    assert_eq!(grad_out.len(), shape.small(), "grad_out is the smaller picture");
+    assert_eq!(
+        grad_out.len(),
+        shape.small(),
+        "grad_out is the smaller picture"
+    );
     assert_eq!(grad_x.len(), shape.large(), "grad_x is the larger picture");
     grad_x.fill(T::ZERO);
     let ([wide, row], c) = (shape.row(), shape.channels);
@@ -74,7 +78,11 @@ pub fn max2x2_backward<T: Number>(shape: Pool2x2, x: &[T], grad_out: &[T], grad_
                 let to = shape.four([0, wide], column);
                 for (k, g) in gradient.iter().enumerate() {
                     let larger = |a: usize, b: usize| {
-                        if seen[b][k].to_f32() > seen[a][k].to_f32() { b } else { a }
+                        if seen[b][k].to_f32() > seen[a][k].to_f32() {
+                            b
+                        } else {
+                            a
+                        }
                     };
                     pair[to[(1..4).fold(0, larger)] + k] = *g;
                 }

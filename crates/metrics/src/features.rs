@@ -25,7 +25,9 @@ impl<'a> Features<'a> {
             });
         }
         if !numbers.iter().all(|v| v.is_finite()) {
-            return Err(Error::NotFinite { what: "a feature vector" });
+            return Err(Error::NotFinite {
+                what: "a feature vector",
+            });
         }
         Ok(Self { numbers, width })
     }
@@ -58,14 +60,22 @@ impl<'a> Features<'a> {
 
     pub(crate) fn at_least(&self, least: usize, measure: &'static str) -> Result<(), Error> {
         match self.count() {
-            found if found < least => Err(Error::Few { measure, found, least }),
+            found if found < least => Err(Error::Few {
+                measure,
+                found,
+                least,
+            }),
             _ => Ok(()),
         }
     }
 
     pub(crate) fn as_wide_as(&self, other: &Self) -> Result<(), Error> {
         let (a, b) = (self.width, other.width);
-        if a == b { Ok(()) } else { Err(Error::Width { a, b }) }
+        if a == b {
+            Ok(())
+        } else {
+            Err(Error::Width { a, b })
+        }
     }
 
     /// Their mean and covariance.
@@ -77,7 +87,9 @@ impl<'a> Features<'a> {
         let (n, width) = (self.count() as f64, self.width);
         let mut mean = vec![0.0; width];
         for row in self.rows() {
-            mean.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v));
+            mean.iter_mut()
+                .zip(row)
+                .for_each(|(m, v)| *m += f64::from(*v));
         }
         mean.iter_mut().for_each(|m| *m /= n);
         let centred: Vec<f64> = self
@@ -85,13 +97,16 @@ impl<'a> Features<'a> {
             .flat_map(|row| row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m))
             .collect();
         let mut covariance = vec![0.0; width * width];
-        covariance.par_chunks_exact_mut(width).enumerate().for_each(|(i, out)| {
-            for row in centred.chunks_exact(width) {
-                let own = row[i];
-                out.iter_mut().zip(row).for_each(|(sum, v)| *sum += own * v);
-            }
-            out.iter_mut().for_each(|sum| *sum /= n - 1.0);
-        });
+        covariance
+            .par_chunks_exact_mut(width)
+            .enumerate()
+            .for_each(|(i, out)| {
+                for row in centred.chunks_exact(width) {
+                    let own = row[i];
+                    out.iter_mut().zip(row).for_each(|(sum, v)| *sum += own * v);
+                }
+                out.iter_mut().for_each(|sum| *sum /= n - 1.0);
+            });
         Ok(Moments { mean, covariance })
     }
 }

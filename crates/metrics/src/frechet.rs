@@ -25,12 +25,22 @@ pub fn frechet_distance(a: &Features<'_>, b: &Features<'_>) -> Result<f64, Error
 pub fn frechet_distance_of(a: &Moments, b: &Moments) -> Result<f64, Error> {
     let width = a.mean.len();
     if b.mean.len() != width {
-        return Err(Error::Width { a: width, b: b.mean.len() });
+        return Err(Error::Width {
+            a: width,
+            b: b.mean.len(),
+        });
     }
-    for (what, x) in [("the first covariance", &a.covariance), ("the second covariance", &b.covariance)] {
+    for (what, x) in [
+        ("the first covariance", &a.covariance),
+        ("the second covariance", &b.covariance),
+    ] {
         let (found, expected) = (x.len(), width * width);
         if found != expected {
-            return Err(Error::Length { what, found, expected });
+            return Err(Error::Length {
+                what,
+                found,
+                expected,
+            });
         }
         if !x.iter().all(|v| v.is_finite()) {
             return Err(Error::NotFinite { what });
@@ -41,8 +51,17 @@ pub fn frechet_distance_of(a: &Moments, b: &Moments) -> Result<f64, Error> {
     let symmetric = DMatrix::from_fn(width, width, |i, j| {
         (inner[i * width + j] + inner[j * width + i]) / 2.0
     });
-    let shared: f64 = symmetric.symmetric_eigenvalues().iter().map(|v| v.max(0.0).sqrt()).sum();
-    let apart: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b).powi(2)).sum();
+    let shared: f64 = symmetric
+        .symmetric_eigenvalues()
+        .iter()
+        .map(|v| v.max(0.0).sqrt())
+        .sum();
+    let apart: f64 = a
+        .mean
+        .iter()
+        .zip(&b.mean)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum();
     let trace = |x: &[f64]| x.iter().step_by(width + 1).sum::<f64>();
     Ok((apart + trace(&a.covariance) + trace(&b.covariance) - 2.0 * shared).max(0.0))
 }
@@ -59,22 +78,28 @@ fn root(covariance: &[f64], width: usize) -> Vec<f64> {
     }
     // Σ √λ·v·vᵀ
     let mut out = vec![0.0; width * width];
-    out.par_chunks_exact_mut(width).enumerate().for_each(|(i, row)| {
-        for (scaled, vector) in scaled.chunks_exact(width).zip(vectors.chunks_exact(width)) {
-            let own = scaled[i];
-            row.iter_mut().zip(vector).for_each(|(sum, v)| *sum += own * v);
-        }
-    });
+    out.par_chunks_exact_mut(width)
+        .enumerate()
+        .for_each(|(i, row)| {
+            for (scaled, vector) in scaled.chunks_exact(width).zip(vectors.chunks_exact(width)) {
+                let own = scaled[i];
+                row.iter_mut()
+                    .zip(vector)
+                    .for_each(|(sum, v)| *sum += own * v);
+            }
+        });
     out
 }
 
 /// a·b of square row-major matrices.
 fn product(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
     let mut out = vec![0.0; width * width];
-    out.par_chunks_exact_mut(width).enumerate().for_each(|(i, row)| {
-        for (a, b) in a[i * width..][..width].iter().zip(b.chunks_exact(width)) {
-            row.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
-        }
-    });
+    out.par_chunks_exact_mut(width)
+        .enumerate()
+        .for_each(|(i, row)| {
+            for (a, b) in a[i * width..][..width].iter().zip(b.chunks_exact(width)) {
+                row.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+            }
+        });
     out
 }

@@ -18,11 +18,19 @@ pub struct PrecisionRecall {
 ///
 /// # Errors
 /// A set of no more than `k` vectors, k = 0, vectors of different networks.
-pub fn precision_recall(real: &Features<'_>, made: &Features<'_>, k: usize) -> Result<PrecisionRecall, Error> {
+pub fn precision_recall(
+    real: &Features<'_>,
+    made: &Features<'_>,
+    k: usize,
+) -> Result<PrecisionRecall, Error> {
     const NAME: &str = "precision and recall";
     real.as_wide_as(made)?;
     if k == 0 {
-        return Err(Error::Few { measure: "a neighbourhood", found: 0, least: 1 });
+        return Err(Error::Few {
+            measure: "a neighbourhood",
+            found: 0,
+            least: 1,
+        });
     }
     real.at_least(k + 1, NAME)?;
     made.at_least(k + 1, NAME)?;
@@ -33,7 +41,10 @@ pub fn precision_recall(real: &Features<'_>, made: &Features<'_>, k: usize) -> R
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum()
 }
 
 /// The share of `points` that belong to `set`.
@@ -48,7 +59,9 @@ fn share_within(points: &Features<'_>, set: &Features<'_>, k: usize) -> f64 {
         .collect();
     let within = (0..points.count()).into_par_iter().filter(|&i| {
         let point = points.row(i);
-        set.rows().zip(&reach).any(|(centre, reach)| distance(point, centre) <= *reach)
+        set.rows()
+            .zip(&reach)
+            .any(|(centre, reach)| distance(point, centre) <= *reach)
     });
     within.count() as f64 / points.count() as f64
 }

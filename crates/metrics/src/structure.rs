@@ -24,13 +24,23 @@ impl Plane {
     fn blurred(&self, weights: &[f64; WINDOW]) -> Self {
         let (height, width) = (self.height - WINDOW + 1, self.width - WINDOW + 1);
         let along = |numbers: &[f64], at: usize, step: usize| -> f64 {
-            weights.iter().enumerate().map(|(i, w)| w * numbers[at + i * step]).sum()
+            weights
+                .iter()
+                .enumerate()
+                .map(|(i, w)| w * numbers[at + i * step])
+                .sum()
         };
         let rows: Vec<f64> = (0..self.height * width)
             .map(|i| along(&self.numbers, i / width * self.width + i % width, 1))
             .collect();
-        let numbers = (0..height * width).map(|i| along(&rows, i, width)).collect();
-        Self { height, width, numbers }
+        let numbers = (0..height * width)
+            .map(|i| along(&rows, i, width))
+            .collect();
+        Self {
+            height,
+            width,
+            numbers,
+        }
     }
 
     fn times(&self, other: &Self) -> Self {
@@ -93,11 +103,20 @@ fn planes(
     for (what, x) in [("the first picture", a), ("the second picture", b)] {
         if x.len() != expected || x.is_empty() {
             let found = x.len();
-            return Err(Error::Length { what, found, expected });
+            return Err(Error::Length {
+                what,
+                found,
+                expected,
+            });
         }
     }
     if height.min(width) < least {
-        return Err(Error::Small { measure, height, width, least });
+        return Err(Error::Small {
+            measure,
+            height,
+            width,
+            least,
+        });
     }
     let plane = |x: &[f32]| Plane {
         height,

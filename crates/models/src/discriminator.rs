@@ -43,7 +43,10 @@ impl DiscriminatorConfig {
             Conv2d::with_shape(device, input, output, 4, ConvShape { stride, padding })
         };
         let leaky = || Layer::Leaky(Gap {});
-        let mut main = vec![Layer::Conv(conv(self.in_channels, self.channels, 2)), leaky()];
+        let mut main = vec![
+            Layer::Conv(conv(self.in_channels, self.channels, 2)),
+            leaky(),
+        ];
         let mut input = self.channels;
         for layer in 1..=self.layers {
             let output = self.channels * (1 << layer.min(3));

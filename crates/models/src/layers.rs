@@ -329,7 +329,9 @@ impl BatchNorm {
     /// Brings the running statistics nearer to a batch's.
     pub fn track(&mut self, statistics: BatchStatistics) {
         let towards = |param: &Param<Tensor<1>>, new: Tensor<1>| {
-            param.clone().map(|old| old * (1.0 - Self::MOMENTUM) + new * Self::MOMENTUM)
+            param
+                .clone()
+                .map(|old| old * (1.0 - Self::MOMENTUM) + new * Self::MOMENTUM)
         };
         self.running_mean = towards(&self.running_mean, statistics.mean);
         self.running_var = towards(&self.running_var, statistics.variance);

@@ -376,7 +376,10 @@ pub fn clip_l() -> ClipTextConfig {
 
 /// VGG16 up to relu4_3.
 pub fn vgg16() -> VggConfig {
-    let block = |(channels, convolutions)| VggBlock { channels, convolutions };
+    let block = |(channels, convolutions)| VggBlock {
+        channels,
+        convolutions,
+    };
     VggConfig {
         blocks: [(64, 2), (128, 2), (256, 3), (512, 3)].map(block).to_vec(),
     }

@@ -58,8 +58,12 @@ fn autoencoders_have_the_published_counts() {
 /// Numbers that are trained: a normalisation's running statistics are none.
 fn trained<M: Module>(module: &M) -> usize {
     let parameters = parameters(module);
-    let learnt = parameters.iter().filter(|(name, _)| !name.contains("running_"));
-    learnt.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    let learnt = parameters
+        .iter()
+        .filter(|(name, _)| !name.contains("running_"));
+    learnt
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
 }
 
 #[test]

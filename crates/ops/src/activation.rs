@@ -112,7 +112,11 @@ mod tests {
         );
         assert_close(gelu(x.clone()), [6, 100], &map(|v| v * phi(v)));
         assert_close(relu(x.clone()), [6, 100], &map(|v| v.max(0.0)));
-        assert_close(relu6(x.clone() * 1.5), [6, 100], &map(|v| (v * 1.5).clamp(0.0, 6.0)));
+        assert_close(
+            relu6(x.clone() * 1.5),
+            [6, 100],
+            &map(|v| (v * 1.5).clamp(0.0, 6.0)),
+        );
         assert_close(leaky_relu(x), [6, 100], &map(|v| v.max(0.2 * v)));
     }
 

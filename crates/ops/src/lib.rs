@@ -37,7 +37,9 @@ pub use linear::{embedding, linear, linear_add, nearest_row_picture, nearest_row
 pub use norm::{group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm};
 pub use optimise::{AdamWStep, adamw, blend, square_sum};
 pub use packed::{Form, PackedConv, PackedLinear};
-pub use picture::{add, average_2x2, cat_channels, crop, fork, max_2x2, nearest_2x, to_picture, to_tokens};
+pub use picture::{
+    add, average_2x2, cat_channels, crop, fork, max_2x2, nearest_2x, to_picture, to_tokens,
+};
 pub use resize::{Filter, resize};
 
 /// Whether `device` is the CPU, where some operations are faster written otherwise than on a GPU.

@@ -8,8 +8,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
-    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm, leaky_relu,
-    linear, linear_add, max_2x2, multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
+    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm,
+    leaky_relu, linear, linear_add, max_2x2, multi_head_attention, nearest_2x, quick_gelu, silu,
+    to_picture, to_tokens,
 };
 use latent_testkit::recipe;
 

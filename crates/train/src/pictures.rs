@@ -29,7 +29,10 @@ pub(crate) fn batch_of(
         let (width, height) = picture.dimensions();
         let problem = if Some((width, height)) != first {
             "a batch has pictures of one size".to_owned()
-        } else if ![width, height].iter().all(|side| (*side as usize).is_multiple_of(multiple)) {
+        } else if ![width, height]
+            .iter()
+            .all(|side| (*side as usize).is_multiple_of(multiple))
+        {
             format!("{width}×{height} pixels: both sides must be multiples of {multiple}")
         } else {
             continue;
@@ -39,6 +42,8 @@ pub(crate) fn batch_of(
             problem: format!("{problem}; set `data.size`"),
         });
     }
-    let pictures = batch.iter().map(|example| picture(&example.picture, device));
+    let pictures = batch
+        .iter()
+        .map(|example| picture(&example.picture, device));
     Ok(Tensor::cat(pictures.collect(), 0))
 }

@@ -61,7 +61,8 @@ struct Copies<'a> {
 
 impl ModuleVisitor for Copies<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.push(param.val().grad(self.gradients).map(values));
+        self.found
+            .push(param.val().grad(self.gradients).map(values));
     }
 }
 
@@ -79,7 +80,11 @@ fn check_gradients<M: Module>(golden: &Golden, component: &str, module: &M, grad
         .filter_map(|(name, gradient)| Some((format!("{component}/{name}"), gradient?)))
         .collect();
     let prefix = format!("norm/{component}/");
-    let wanted: Vec<&str> = golden.names().into_iter().filter(|n| n.starts_with(&prefix)).collect();
+    let wanted: Vec<&str> = golden
+        .names()
+        .into_iter()
+        .filter(|n| n.starts_with(&prefix))
+        .collect();
     assert_eq!(wanted.len(), found.len());
     let length = |x: &[f32]| x.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     let want = |name: &str| f64::from(golden.values(name)[0]);
@@ -148,7 +153,8 @@ fn check(golden: &Golden, double_z: bool) {
     ];
     let mut last = None;
     for (step, want) in golden.values("losses").chunks(names.len()).enumerate() {
-        let picture = normal(&format!("stage1/{step}/picture"), [BATCH, 3, 32, 32]).clamp(-1.0, 1.0);
+        let picture =
+            normal(&format!("stage1/{step}/picture"), [BATCH, 3, 32, 32]).clamp(-1.0, 1.0);
         let (net, judge) = (autoencoder.network(), discriminator.network());
         let loss = Loss {
             autoencoder: &net,
@@ -168,7 +174,10 @@ fn check(golden: &Golden, double_z: bool) {
             let error = (got - want).abs() / scale(name, want);
             println!("{step} {name}: {got} {error:.2e}");
             let most = if step == 0 { 1e-5 } else { 1e-4 };
-            assert!(error < most, "{name} of step {step}: {got} for {want}, {error:.2e}");
+            assert!(
+                error < most,
+                "{name} of step {step}: {got} for {want}, {error:.2e}"
+            );
         }
         if step == 0 {
             check_gradients(golden, "vae", &net, &pass.gradients);

@@ -21,7 +21,11 @@ fn example(i: u64, size: u32) -> Example {
     let centre = f64::from(size) * (0.3 + 0.1 * (i % 4) as f64);
     let picture = RgbImage::from_fn(size, size, |x, y| {
         let away = (f64::from(x) - centre).hypot(f64::from(y) - centre);
-        if away < f64::from(size) / 4.0 { Rgb([250, 200, 20]) } else { ground }
+        if away < f64::from(size) / 4.0 {
+            Rgb([250, 200, 20])
+        } else {
+            ground
+        }
     });
     Example {
         id: format!("disc {i}"),
@@ -162,7 +166,10 @@ fn it_learns_and_says_so() {
     assert!(reports[2].get("adaptive_weight").is_some());
     assert!(reports[2].get("discriminator_gradient_norm").is_some());
     // Three pictures, each beside its copy, in two columns and two rows.
-    assert_eq!(task.sheet(step(0)).unwrap().unwrap().dimensions(), (128, 64));
+    assert_eq!(
+        task.sheet(step(0)).unwrap().unwrap().dimensions(),
+        (128, 64)
+    );
 }
 
 #[test]
@@ -179,9 +186,14 @@ fn the_export_opens_and_draws_the_same() {
         };
         assert_eq!(*network, config(double_z).autoencoder);
         let measured = task.latents().scale_factor().unwrap();
-        assert!((scale.unwrap() / measured - 1.0).abs() < 1e-6, "{scale:?} {measured}");
+        assert!(
+            (scale.unwrap() / measured - 1.0).abs() < 1e-6,
+            "{scale:?} {measured}"
+        );
         let options = LoadOptions::new(Device::flex(), DType::F32);
-        let (loaded, _) = checkpoint.load_autoencoder(&options, &mut |_, _| {}).unwrap();
+        let (loaded, _) = checkpoint
+            .load_autoencoder(&options, &mut |_, _| {})
+            .unwrap();
         let z: Tensor<4> = Tensor::ones([1, 4, 8, 8], &Device::flex()) * 0.3;
         let mut out = StateWriter::new();
         task.save(&mut out);
@@ -264,9 +276,18 @@ fn published_shapes_train() {
 #[test]
 fn what_does_not_fit_is_said() {
     let mut task = build(&config(true), SEED);
-    let error = task.accumulate(&batch(0, 33), step(0)).unwrap_err().to_string();
-    assert!(error.contains("multiples of 2") && error.starts_with("disc 0"), "{error}");
-    let error = task.accumulate(&batch(0, 8), step(0)).unwrap_err().to_string();
+    let error = task
+        .accumulate(&batch(0, 33), step(0))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("multiples of 2") && error.starts_with("disc 0"),
+        "{error}"
+    );
+    let error = task
+        .accumulate(&batch(0, 8), step(0))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("need 12"), "{error}");
     let mixed = [example(0, 32), example(1, 16)];
     let error = task.accumulate(&mixed, step(0)).unwrap_err().to_string();
@@ -275,8 +296,18 @@ fn what_does_not_fit_is_said() {
         revive: Some(Revival { every: 2 }),
         ..config(true)
     };
-    assert!(bad.validate().unwrap_err().to_string().contains("without codebook"));
+    assert!(
+        bad.validate()
+            .unwrap_err()
+            .to_string()
+            .contains("without codebook")
+    );
     let mut bad = config(true);
     bad.loss.kl_weight = f64::NAN;
-    assert!(bad.validate().unwrap_err().to_string().contains("kl_weight"));
+    assert!(
+        bad.validate()
+            .unwrap_err()
+            .to_string()
+            .contains("kl_weight")
+    );
 }

@@ -2,8 +2,8 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{max2x2, max2x2_backward};
 use crate::twin::{close, distance, numbers, on_any_threads, wide};
+use crate::{max2x2, max2x2_backward};
 
 fn check_transpose<T: Number>(batch: usize, rows: usize, columns: usize) {
     let x = numbers::<T>("x", batch * rows * columns);
@@ -100,7 +100,10 @@ fn check_max<T: Number>(shape: Pool2x2) {
         let seen = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| {
             ((item * height + 2 * row + dy) * width + 2 * column + dx) * channels + c
         });
-        let largest = seen.map(|at| x[at].to_f32()).into_iter().fold(f32::MIN, f32::max);
+        let largest = seen
+            .map(|at| x[at].to_f32())
+            .into_iter()
+            .fold(f32::MIN, f32::max);
         want.push(T::from_f32(largest));
         let first = seen.into_iter().find(|at| x[*at].to_f32() == largest);
         want_back[first.unwrap()] = *g;

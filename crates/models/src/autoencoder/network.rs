@@ -431,7 +431,8 @@ impl Autoencoder {
     /// `[batch, latent_channels, height, width]` → `[batch, channels of the finest level, height ·
     /// downsampling, width · downsampling]`
     pub fn features(&self, z: Tensor<4>) -> Tensor<4> {
-        self.decoder.features(self.after_quantizing(z), self.padding)
+        self.decoder
+            .features(self.after_quantizing(z), self.padding)
     }
 
     /// The last convolution.
@@ -440,7 +441,10 @@ impl Autoencoder {
     ///
     /// As `features` gives → `[batch, out_channels, height, width]`, f32
     pub fn last_layer(&self, h: Tensor<4>) -> Tensor<4> {
-        self.decoder.conv_out.forward(h, self.padding).cast(DType::F32)
+        self.decoder
+            .conv_out
+            .forward(h, self.padding)
+            .cast(DType::F32)
     }
 
     /// The gradient of a loss with respect to the weight of the last convolution, from its gradient with

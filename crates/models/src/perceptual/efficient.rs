@@ -94,8 +94,17 @@ const EPS: f64 = 1e-3;
 
 /// A convolution without bias that is padded as its kernel says. With stride two the published network
 /// pads as TensorFlow does, which [`same`] does to the picture.
-fn convolution(device: &Device, input: usize, output: usize, kernel: usize, stride: usize) -> Conv2d {
-    let shape = ConvShape { stride, padding: [0; 4] };
+fn convolution(
+    device: &Device,
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+) -> Conv2d {
+    let shape = ConvShape {
+        stride,
+        padding: [0; 4],
+    };
     Conv2d::with_shape(device, input, output, kernel, shape).without_bias()
 }
 
@@ -175,7 +184,9 @@ impl MbConv {
             h = ops::relu6(norm.forward(conv.forward(h, Padding::Zero)));
         }
         let h = ops::relu6(self.depthwise_norm.forward(self.depthwise.forward(h)));
-        let h = self.project_norm.forward(self.project.forward(h, Padding::Zero));
+        let h = self
+            .project_norm
+            .forward(self.project.forward(h, Padding::Zero));
         if self.residual { ops::add(h, x) } else { h }
     }
 }
@@ -225,7 +236,10 @@ impl EfficientNet {
 
     /// The features of whole pictures in −1..1: `[batch, 3, height, width]` → `[batch, features]`.
     pub fn pooled(&self, picture: Tensor<4>) -> Tensor<2> {
-        let x = self.blocks.iter().fold(self.stem(picture), |x, block| block.forward(x));
+        let x = self
+            .blocks
+            .iter()
+            .fold(self.stem(picture), |x, block| block.forward(x));
         let x = ops::relu6(self.head_norm.forward(self.head.forward(x, Padding::Zero)));
         ops::to_tokens(x).mean_dim(1).squeeze_dim(1)
     }

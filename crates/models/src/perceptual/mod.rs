@@ -17,6 +17,7 @@ pub use vgg::{Layer, Vgg, VggBlock, VggConfig};
 
 /// A network whose features are compared.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a handful of values, and burn has no modules in boxes
 pub enum Perceptual {
     /// VGG's blocks.
     Vgg(Vgg),

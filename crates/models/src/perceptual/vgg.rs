@@ -64,6 +64,7 @@ impl VggConfig {
 
 /// One step of a [`Vgg`].
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a handful of values, and burn has no modules in boxes
 pub enum Layer {
     /// 3×3.
     Conv(Conv2d),
@@ -107,7 +108,10 @@ impl Vgg {
 
     /// The shortest side of a picture that has features in every block.
     pub fn smallest(&self) -> usize {
-        let pools = self.features.iter().filter(|layer| matches!(layer, Layer::Pool(_)));
+        let pools = self
+            .features
+            .iter()
+            .filter(|layer| matches!(layer, Layer::Pool(_)));
         1 << pools.count()
     }
 }

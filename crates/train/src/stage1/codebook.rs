@@ -51,7 +51,11 @@ impl CodeUse {
     /// The number of entries that equal use would need for this much information: exp(−Σ p·ln p).
     pub fn perplexity(&self) -> f64 {
         let total: f64 = self.0.iter().sum();
-        let shares = self.0.iter().filter(|count| **count > 0.0).map(|count| count / total);
+        let shares = self
+            .0
+            .iter()
+            .filter(|count| **count > 0.0)
+            .map(|count| count / total);
         shares.map(|p| -p * p.ln()).sum::<f64>().exp()
     }
 
@@ -71,7 +75,13 @@ impl CodeUse {
             return 0;
         };
         let [rows, width] = book.embedding.weight.dims();
-        let pixels: Vec<f32> = latent.clone().inner().permute([0, 2, 3, 1]).into_data().iter::<f32>().collect();
+        let pixels: Vec<f32> = latent
+            .clone()
+            .inner()
+            .permute([0, 2, 3, 1])
+            .into_data()
+            .iter::<f32>()
+            .collect();
         let mut chosen = vec![0.0f32; dead.len() * width];
         if peers.rank() == 0 {
             for (&entry, row) in dead.iter().zip(chosen.chunks_exact_mut(width)) {

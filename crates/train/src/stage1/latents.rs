@@ -22,16 +22,21 @@ impl LatentStatistics {
         let [_, channels, ..] = latent.dims();
         self.batches += 1;
         let share = Self::SHARE.max(1.0 / self.batches as f64);
-        let each = latent.clone().inner().swap_dims(0, 1).reshape([channels as i64, -1]);
-        let means = |x: Tensor<2>| -> Vec<f64> {
-            x.mean_dim(1).into_data().iter::<f64>().collect()
-        };
+        let each = latent
+            .clone()
+            .inner()
+            .swap_dims(0, 1)
+            .reshape([channels as i64, -1]);
+        let means =
+            |x: Tensor<2>| -> Vec<f64> { x.mean_dim(1).into_data().iter::<f64>().collect() };
         for (kept, new) in [
             (&mut self.mean, means(each.clone())),
             (&mut self.square, means(each.square())),
         ] {
             kept.resize(channels, 0.0);
-            kept.iter_mut().zip(new).for_each(|(k, n)| *k += share * (n - *k));
+            kept.iter_mut()
+                .zip(new)
+                .for_each(|(k, n)| *k += share * (n - *k));
         }
     }
 

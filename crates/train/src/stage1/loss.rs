@@ -76,12 +76,20 @@ impl LossConfig {
         ];
         for (name, value) in weights {
             if !(0.0..f64::INFINITY).contains(&value) {
-                return Err(Error::setting(&format!("model.loss.{name}"), value, "0 or more"));
+                return Err(Error::setting(
+                    &format!("model.loss.{name}"),
+                    value,
+                    "0 or more",
+                ));
             }
         }
         match self.log_variance.is_finite() {
             true => Ok(()),
-            false => Err(Error::setting("model.loss.log_variance", self.log_variance, "a number")),
+            false => Err(Error::setting(
+                "model.loss.log_variance",
+                self.log_variance,
+                "a number",
+            )),
         }
     }
 
@@ -162,7 +170,10 @@ struct Reconstruction {
 impl Loss<'_> {
     /// The penalty of the latent, without its weight: name and value.
     fn penalty(&self, quantized: &Quantized) -> Tensor<1> {
-        let (book, commitment) = (quantized.codebook_loss.clone(), quantized.commitment_loss.clone());
+        let (book, commitment) = (
+            quantized.codebook_loss.clone(),
+            quantized.commitment_loss.clone(),
+        );
         match self.config.beta_on {
             BetaOn::Codebook => commitment + book * self.config.beta,
             BetaOn::Commitment => book + commitment * self.config.beta,
@@ -203,16 +214,30 @@ impl Loss<'_> {
     /// # Shapes
     ///
     /// picture `[batch, channels, height, width]` in −1..1, noise as the latent
-    pub fn autoencoder(&self, picture: Tensor<4>, noise: impl FnOnce([usize; 4]) -> Tensor<4>) -> Pass {
+    pub fn autoencoder(
+        &self,
+        picture: Tensor<4>,
+        noise: impl FnOnce([usize; 4]) -> Tensor<4>,
+    ) -> Pass {
         let net = self.autoencoder;
         let moments = net.encode(picture.clone());
         let before = moments.mean.clone();
         let quantized = net.quantize_training(before.clone());
         let (z, penalty, name, weight) = match &quantized {
-            Some(q) => (q.latent.clone(), self.penalty(q), "codebook", self.config.codebook_weight),
+            Some(q) => (
+                q.latent.clone(),
+                self.penalty(q),
+                "codebook",
+                self.config.codebook_weight,
+            ),
             None if net.config().double_z => {
                 let noise = noise(moments.mean.dims());
-                (moments.sample(noise), moments.kl().mean(), "kl", self.config.kl_weight)
+                (
+                    moments.sample(noise),
+                    moments.kl().mean(),
+                    "kl",
+                    self.config.kl_weight,
+                )
             }
             None => {
                 let none = Tensor::zeros([1], &picture.device());
@@ -239,14 +264,16 @@ impl Loss<'_> {
         let mut statistics = Vec::new();
         if let Some(discriminator) = self.discriminator {
             let judged = leaf(&made);
-            let (logits, seen) = discriminator.clone().no_grad().forward_training(judged.clone());
+            let (logits, seen) = discriminator
+                .clone()
+                .no_grad()
+                .forward_training(judged.clone());
             statistics = seen;
             let g = -logits.mean();
             let value = number(&g);
             let push = gradient_at(&judged, g);
-            let of = |gradient: &Tensor<4>| {
-                norm(&net.last_weight_gradient(h.clone(), gradient.clone()))
-            };
+            let of =
+                |gradient: &Tensor<4>| norm(&net.last_weight_gradient(h.clone(), gradient.clone()));
             let ratio = of(&pull) / (of(&push) + 1e-4);
             let balance = self.config.discriminator_weight * ratio.clamp(0.0, 1e4);
             pull = pull + push * balance;
@@ -274,7 +301,11 @@ impl Loss<'_> {
     /// # Shapes
     ///
     /// Both `[batch, channels, height, width]`
-    pub fn discriminator(discriminator: &Discriminator, picture: Tensor<4>, made: Tensor<4>) -> Judgement {
+    pub fn discriminator(
+        discriminator: &Discriminator,
+        picture: Tensor<4>,
+        made: Tensor<4>,
+    ) -> Judgement {
         let (real, seen_real) = discriminator.forward_training(picture);
         let (fake, seen_fake) = discriminator.forward_training(made.detach());
         let hinge = |x: Tensor<4>| activation::relu(x + 1.0).mean();

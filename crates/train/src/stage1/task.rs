@@ -116,12 +116,16 @@ impl Stage1 {
     ) -> Result<Self, Error> {
         config.validate()?;
         let perceptual = config.perceptual.as_deref();
-        let perceptual = perceptual.map(|path| load_perceptual(path, device)).transpose()?;
+        let perceptual = perceptual
+            .map(|path| load_perceptual(path, device))
+            .transpose()?;
         let net = config.autoencoder.init(device);
         let usual = torch_default(&net, &[]);
         let entries = config.autoencoder.codebook;
         let rule = |name: &str, shape: &[usize]| match entries {
-            Some(entries) if name == "quantize.embedding.weight" => Fill::Uniform(1.0 / entries as f64),
+            Some(entries) if name == "quantize.embedding.weight" => {
+                Fill::Uniform(1.0 / entries as f64)
+            }
             _ => usual(name, shape),
         };
         let judge = config.discriminator.init(device);
@@ -189,17 +193,21 @@ fn first_discriminator(judge: Discriminator, seed: u64) -> Result<Discriminator,
 }
 
 /// The numbers of each picture of a batch.
-fn each(pictures: Tensor<4>) -> Vec<Vec<f32>> {
+fn each(pictures: &Tensor<4>) -> Vec<Vec<f32>> {
     let [batch, ..] = pictures.dims();
-    let numbers: Vec<f32> = pictures.into_data().iter::<f32>().collect();
-    numbers.chunks(numbers.len() / batch.max(1)).map(<[f32]>::to_vec).collect()
+    let numbers: Vec<f32> = pictures.clone().into_data().iter::<f32>().collect();
+    numbers
+        .chunks(numbers.len() / batch.max(1))
+        .map(<[f32]>::to_vec)
+        .collect()
 }
 
 impl Task for Stage1 {
     fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
         let picture = self.pictures(batch)?;
         let missing = self.config.shown.saturating_sub(self.shown.len());
-        self.shown.extend(picture.clone().split(1, 0).into_iter().take(missing));
+        self.shown
+            .extend(picture.clone().split(1, 0).into_iter().take(missing));
         let net = self.autoencoder.network();
         let judge = self
             .config
@@ -215,11 +223,13 @@ impl Task for Stage1 {
         let noise = |shape| step.noise("posterior", shape, &self.device);
         let pass = loss.autoencoder(picture.clone(), noise);
         let mut report = pass.report;
-        self.autoencoder.accumulate(pass.gradients, batch.len() as f64);
+        self.autoencoder
+            .accumulate(pass.gradients, batch.len() as f64);
         if let Some(judge) = &judge {
             let judgement = Loss::discriminator(judge, picture, pass.reconstruction);
             report.extend(judgement.report);
-            self.discriminator.accumulate(judgement.gradients, batch.len() as f64);
+            self.discriminator
+                .accumulate(judgement.gradients, batch.len() as f64);
             let [real, made] = judgement.seen;
             for seen in [pass.seen, real, made] {
                 self.discriminator.module_mut().track(seen);
@@ -245,7 +255,9 @@ impl Task for Stage1 {
                 .with("perplexity", now.perplexity());
             now.0.fill(0.0);
             let due = |revive: &Revival| (update.step.number + 1).is_multiple_of(revive.every);
-            if let (true, Some(latent)) = (self.config.revive.as_ref().is_some_and(due), &self.latent) {
+            if let (true, Some(latent)) =
+                (self.config.revive.as_ref().is_some_and(due), &self.latent)
+            {
                 let net = self.autoencoder.module_mut();
                 let revived = since.revive(net, latent, update.step, update.peers);
                 report = report.with("codes_revived", revived as f64);
@@ -288,7 +300,10 @@ impl Task for Stage1 {
         self.shown.clear();
         for (i, size) in sizes.into_iter().enumerate() {
             let values = from.values(&format!("shown/{i}"), &size)?;
-            self.shown.push(Tensor::from_data(TensorData::new(values, size), &self.device));
+            self.shown.push(Tensor::from_data(
+                TensorData::new(values, size),
+                &self.device,
+            ));
         }
         Ok(())
     }
@@ -299,7 +314,10 @@ impl Task for Stage1 {
         let net = self.autoencoder.averaged();
         let moments = net.encode(picture.clone());
         let made = net.decode(moments.mean.clone());
-        let absolute = (picture.clone() - made.clone()).abs().mean().into_scalar::<f32>();
+        let absolute = (picture.clone() - made.clone())
+            .abs()
+            .mean()
+            .into_scalar::<f32>();
         let mut loss = f64::from(absolute);
         let mut report = Report::new().with("absolute", loss);
         let made = made.clamp(-1.0, 1.0);
@@ -310,15 +328,14 @@ impl Task for Stage1 {
             report = report.with("perceptual", distance);
             loss += self.config.loss.perceptual_weight * distance;
         }
-        let pairs: Vec<_> = each(picture).into_iter().zip(each(made)).collect();
-        let mean = |of: &dyn Fn(&[f32], &[f32]) -> Result<f64, latent_metrics::Error>| {
-            let sum = pairs.iter().map(|(a, b)| of(a, b)).sum::<Result<f64, _>>();
-            sum.map(|sum| sum / pairs.len() as f64)
-        };
-        report = report.with("psnr", mean(&|a, b| psnr(a, b, 2.0))?);
+        let shape = [channels, height, width];
+        let pairs = || each(&picture).into_iter().zip(each(&made));
+        let count = picture.dims()[0] as f64;
+        let ratios: f64 = pairs().map(|(a, b)| psnr(&a, &b, 2.0)).sum::<Result<_, _>>()?;
+        report = report.with("psnr", ratios / count);
         if height.min(width) >= 11 {
-            let shape = [channels, height, width];
-            report = report.with("ssim", mean(&|a, b| ssim(a, b, shape, 2.0))?);
+            let alike: f64 = pairs().map(|(a, b)| ssim(&a, &b, shape, 2.0)).sum::<Result<_, _>>()?;
+            report = report.with("ssim", alike / count);
         }
         if net.config().double_z {
             report = report.with("kl", f64::from(moments.kl().mean().into_scalar::<f32>()));
@@ -330,7 +347,10 @@ impl Task for Stage1 {
     fn sheet(&self, _: Step) -> Result<Option<RgbImage>, Error> {
         let net = self.autoencoder.averaged();
         let size = self.shown.first().map(|picture| picture.dims());
-        let alike = self.shown.iter().filter(|picture| Some(picture.dims()) == size);
+        let alike = self
+            .shown
+            .iter()
+            .filter(|picture| Some(picture.dims()) == size);
         let pairs = alike.map(|picture| {
             let made = net.decode(net.encode(picture.clone()).mean);
             Tensor::cat(vec![picture.clone(), made], 3)
@@ -351,7 +371,10 @@ impl Task for Stage1 {
         let model = Model {
             parts: vec![part],
             scheduler: SchedulerConfig::default(),
-            sample_size: self.shown.first().map(|x| x.dims()[2] / self.config.multiple()),
+            sample_size: self
+                .shown
+                .first()
+                .map(|x| x.dims()[2] / self.config.multiple()),
             metadata: Default::default(),
         };
         let take = &mut |_: Part, name: &str| Ok(values.remove(name).unwrap_or_default());
@@ -361,7 +384,10 @@ impl Task for Stage1 {
     fn parameters(&self) -> Vec<(String, usize)> {
         vec![
             ("autoencoder".to_owned(), self.autoencoder.parameter_count()),
-            ("discriminator".to_owned(), self.discriminator.parameter_count()),
+            (
+                "discriminator".to_owned(),
+                self.discriminator.parameter_count(),
+            ),
         ]
     }
 }
