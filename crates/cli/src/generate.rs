@@ -63,10 +63,17 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
         .then(machine::free_memory)
         .flatten();
     let mut watch = Watch::new(output, json, paths, preview, presses.clone());
-    for request in &jobs.requests {
-        explain(request, &model);
+    let mut requests = jobs.requests.iter().peekable();
+    let mut model = Some(model);
+    while let (Some(request), Some(open)) = (requests.next(), model.take()) {
+        explain(request, &open);
         watch.begin(request);
-        latent_pipeline::run(request, &model, available, &mut watch)?;
+        if requests.peek().is_some() {
+            latent_pipeline::run(request, &open, available, &mut watch)?;
+            model = Some(open);
+        } else {
+            latent_pipeline::run_once(request, open, available, &mut watch)?;
+        }
         watch.check()?;
         if presses.load(Ordering::SeqCst) > 0 {
             break;

@@ -220,6 +220,8 @@ impl<'a> Watch<'a> {
 
 impl Hooks for Watch<'_> {
     fn stage(&mut self, name: &'static str, steps: usize, picture: usize) {
+        // The blocks of one stage fit no other.
+        crate::ALLOCATOR.release();
         if steps == 0 {
             return self.replace_bar(screen::spinner(name));
         }

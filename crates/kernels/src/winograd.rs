@@ -267,12 +267,13 @@ pub fn winograd<T: Number>(
     }
 }
 
-/// Tiles of a block: more where the weights are large, since each block reads them all.
-fn tiles_of_block(tiles: usize, channels: usize, columns: usize) -> usize {
-    let most = if channels * columns >= 512 * 512 {
-        96
-    } else {
-        48
+/// Tiles of a block: more where the weights are large, since each block reads them all, and more
+/// again where each block transforms them.
+fn tiles_of_block<T>(tiles: usize, weight: &WinogradWeight<T>) -> usize {
+    let most = match (weight.transformed, weight.input * weight.packed.columns) {
+        (false, _) => 144,
+        (true, 262_144..) => 96,
+        (true, _) => 48,
     };
     let blocks = tiles.div_ceil(most);
     tiles.div_ceil(blocks).next_multiple_of(6).min(most)
@@ -289,7 +290,7 @@ fn blocks<T: Number>(
     let m = weight.tile.outputs();
     let grid = [height.div_ceil(m), width.div_ceil(m)];
     let tiles = x.batch * grid[0] * grid[1];
-    let block = tiles_of_block(tiles, x.channels, weight.packed.columns);
+    let block = tiles_of_block(tiles, weight);
     let blocks = tiles.div_ceil(block);
     let panels = weight.packed.panels();
     // Each split transforms the inputs again, so there are no more than the threads need.

@@ -162,8 +162,8 @@ impl PackedConv {
         let choose = |bf16: bool| match form {
             Form::Int8 => Choice::Int8,
             Form::Plain if small && pixels >= 1024 && !bf16 => Choice::Winograd(Tile::Four),
+            Form::Plain if small && pixels >= 1024 => Choice::Winograd(Tile::Two),
             Form::Plain if small && pixels >= 256 && !bf16 => Choice::WinogradLean(Tile::Four),
-            Form::Plain if small && pixels >= 256 => Choice::Winograd(Tile::Two),
             Form::Plain if small && pixels >= 64 => Choice::WinogradLean(Tile::Two),
             Form::Plain => Choice::Direct,
         };

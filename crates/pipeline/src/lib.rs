@@ -32,4 +32,4 @@ pub use memory::MemoryPlan;
 pub use model::{Model, ModelFiles};
 pub use profile::Profile;
 pub use request::{Request, RequestError};
-pub use run::{Hooks, Output, Quiet, Resolved, run};
+pub use run::{Hooks, Output, Quiet, Resolved, run, run_once};

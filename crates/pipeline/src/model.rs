@@ -164,6 +164,12 @@ impl Model {
         self
     }
 
+    /// Frees the text encoder's weights, for a model that will encode no more.
+    pub(crate) fn drop_text_encoder(&mut self) {
+        // Parameters that are only declared take no memory.
+        self.text = self.text.config().clone().init(&self.device);
+    }
+
     /// Whether the denoiser takes a mask and a masked picture beside the latent.
     pub fn inpaints(&self) -> bool {
         self.unet.config().in_channels == self.latent.channels + self.family.inpaint_channels()

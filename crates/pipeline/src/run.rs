@@ -128,24 +128,23 @@ pub fn run(
     available: Option<u64>,
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
-    request.validate().map_err(Error::Request)?;
-    check_seeds(request)?;
-    let profile = Profile::of(request.compat);
-    let job = Job::new(request, model, &profile, available)?;
-    let mut outputs = Vec::new();
-    let together = job.together();
-    'job: for batch in 0..request.batch_count {
-        let end = (batch + 1) * request.batch_size;
-        let mut first = batch * request.batch_size;
-        while first < end {
-            let count = together.min(end - first);
-            if job.batch(first, count, &mut outputs, hooks)? {
-                break 'job;
-            }
-            first += count;
-        }
-    }
-    Ok(outputs)
+    let ready = Ready::of(request, model, available, hooks)?;
+    Job::new(request, model, &ready)?.run(hooks)
+}
+
+/// [`run`] for a model that draws nothing else: the text encoder is freed as soon as the prompts are encoded.
+///
+/// # Errors
+/// As [`run`]'s.
+pub fn run_once(
+    request: &Request,
+    mut model: Model,
+    available: Option<u64>,
+    hooks: &mut dyn Hooks,
+) -> Result<Vec<Output>> {
+    let ready = Ready::of(request, &model, available, hooks)?;
+    model.drop_text_encoder();
+    Job::new(request, &model, &ready)?.run(hooks)
 }
 
 /// The seeds must be there already: this crate draws none.
@@ -164,61 +163,129 @@ fn check_seeds(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// What is settled before the first picture: names, memory and prompts.
+struct Ready {
+    profile: Profile,
+    decoding: Decoding,
+    resolved: Resolved,
+    prompts: Prompts,
+    second: Option<Second>,
+}
+
+/// The same of the second pass.
+struct Second {
+    hires: Hires,
+    resolved: Resolved,
+    steps: usize,
+    prompts: Prompts,
+}
+
+impl Ready {
+    fn of(
+        request: &Request,
+        model: &Model,
+        available: Option<u64>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Self> {
+        request.validate().map_err(Error::Request)?;
+        check_seeds(request)?;
+        let profile = Profile::of(request.compat);
+        let resolve = |sampler: &str, scheduler: &str| {
+            Resolved::of(sampler, scheduler, &profile, &model.scheduler)
+        };
+        let resolved = resolve(&request.sampler, &request.scheduler)?;
+        let decoding = MemoryPlan::of(request, model).settle(request, available)?;
+        hooks.stage("encoding the prompt", 0, 0);
+        let mut encode = |prompt: &str, negative: &str, pass| {
+            let prompts = Prompts::encode(model, &profile, request, prompt, negative, pass)?;
+            if let Some(cut) = &prompts.truncated {
+                hooks.note(format!(
+                    "the prompt is longer than the model reads; this end of it has no effect: {cut}"
+                ));
+            }
+            Ok::<_, Error>(prompts)
+        };
+        let first = request.steps * calls_per_step(resolved.sampler);
+        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        let prompts = encode(prompt, negative, Pass::Only(first))?;
+        let second = request.hires.clone().map(|hires| {
+            let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
+            let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
+            let resolved = resolve(sampler, scheduler)?;
+            let steps = hires.steps.filter(|s| *s > 0).unwrap_or(request.steps);
+            let pass = Pass::Second {
+                first,
+                steps: steps * calls_per_step(resolved.sampler),
+            };
+            let prompt = hires.prompt.as_ref().unwrap_or(prompt);
+            let negative = hires.negative_prompt.as_ref().unwrap_or(negative);
+            let prompts = encode(prompt, negative, pass)?;
+            Ok::<_, Error>(Second {
+                hires,
+                resolved,
+                steps,
+                prompts,
+            })
+        });
+        Ok(Self {
+            second: second.transpose()?,
+            profile,
+            decoding,
+            resolved,
+            prompts,
+        })
+    }
+}
+
 /// A request with everything that its batches share.
 struct Job<'a> {
     request: &'a Request,
     model: &'a Model,
-    profile: &'a Profile,
-    resolved: Resolved,
-    second: Option<(Hires, Resolved)>,
+    ready: &'a Ready,
     prepared: Option<Prepared>,
     canvas: Option<Canvas>,
-    decoding: Decoding,
 }
 
 impl<'a> Job<'a> {
-    fn new(
-        request: &'a Request,
-        model: &'a Model,
-        profile: &'a Profile,
-        available: Option<u64>,
-    ) -> Result<Self> {
-        let resolved = Resolved::of(
-            &request.sampler,
-            &request.scheduler,
-            profile,
-            &model.scheduler,
-        )?;
-        let second = request.hires.clone().map(|hires| {
-            let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
-            let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
-            let names = Resolved::of(sampler, scheduler, profile, &model.scheduler)?;
-            Ok::<_, Error>((hires, names))
-        });
-        let plan = MemoryPlan::of(request, model);
-        let decoding = plan.settle(request, available)?;
-        let prepared = Prepared::of(request, profile)?;
+    fn new(request: &'a Request, model: &'a Model, ready: &'a Ready) -> Result<Self> {
+        let prepared = Prepared::of(request, &ready.profile)?;
         let canvas = prepared
             .as_ref()
-            .map(|p| p.canvas(&model.device, model.latent.downsample, profile));
+            .map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
         Ok(Self {
             request,
             model,
-            profile,
-            resolved,
-            second: second.transpose()?,
+            ready,
             prepared,
             canvas,
-            decoding,
         })
+    }
+
+    /// Draws every picture.
+    fn run(&self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
+        let request = self.request;
+        let mut outputs = Vec::new();
+        let together = self.together();
+        'job: for batch in 0..request.batch_count {
+            let end = (batch + 1) * request.batch_size;
+            let mut first = batch * request.batch_size;
+            while first < end {
+                let count = together.min(end - first);
+                if self.batch(first, count, &mut outputs, hooks)? {
+                    break 'job;
+                }
+                first += count;
+            }
+        }
+        Ok(outputs)
     }
 
     /// How many pictures are drawn at once. A sampler that chooses its steps for each picture makes every picture of a
     /// batch walk with all the others, so it has each alone.
     fn together(&self) -> usize {
         let adaptive = |names: &Resolved| names.sampler.evaluations(1).is_none();
-        let second = self.second.as_ref().map(|(_, names)| names);
-        if adaptive(&self.resolved) || second.is_some_and(adaptive) {
+        let second = self.ready.second.as_ref().map(|second| &second.resolved);
+        if adaptive(&self.ready.resolved) || second.is_some_and(adaptive) {
             1
         } else {
             self.request.batch_size
@@ -241,25 +308,29 @@ impl<'a> Job<'a> {
             canvas: self.canvas.as_ref(),
             latent: None,
         };
+        let ready = self.ready;
         let drawing = Drawing {
             model,
-            profile: self.profile,
+            profile: &ready.profile,
             request,
-            sampler: self.resolved.sampler,
-            scheduler: self.resolved.scheduler,
+            sampler: ready.resolved.sampler,
+            scheduler: ready.resolved.scheduler,
             steps: request.steps,
             strength: request.strength,
-            rule: self.profile.strength,
+            rule: ready.profile.strength,
         };
-        let pass = Pass::Only(request.steps * calls_per_step(drawing.sampler));
-        let texts = (request.prompt.as_str(), request.negative_prompt.as_str());
         let mut drawn = self.pass(
-            &drawing, &start, texts, pass, &seeds, "sampling", first, hooks,
+            &drawing,
+            &start,
+            &ready.prompts,
+            &seeds,
+            "sampling",
+            first,
+            hooks,
         )?;
         let mut size = size;
-        if let (Some((hires, names)), false) = (&self.second, drawn.stopped) {
-            (drawn, size) =
-                self.second_pass(&drawing, hires, *names, drawn, &seeds, first, hooks)?;
+        if let (Some(second), false) = (&ready.second, drawn.stopped) {
+            (drawn, size) = self.second_pass(&drawing, second, drawn, &seeds, first, hooks)?;
         }
         hooks.stage("decoding", 0, first);
         for (i, latent) in drawn.latent.chunk(seeds.len(), 0).into_iter().enumerate() {
@@ -275,33 +346,18 @@ impl<'a> Job<'a> {
         &self,
         drawing: &Drawing<'_>,
         start: &Start<'_>,
-        (prompt, negative): (&str, &str),
-        pass: Pass,
+        prompts: &Prompts,
         seeds: &[PictureSeed],
         name: &'static str,
         first: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Drawn> {
-        hooks.stage("encoding the prompt", 0, first);
-        let prompts = Prompts::encode(
-            self.model,
-            self.profile,
-            self.request,
-            prompt,
-            negative,
-            pass,
-        )?;
-        if let (Some(cut), 0) = (&prompts.truncated, first) {
-            hooks.note(format!(
-                "the prompt is longer than the model reads; this end of it has no effect: {cut}"
-            ));
-        }
         let steps = drawing
             .ladder(start.canvas.is_some() || start.latent.is_some())?
             .sigmas
             .steps();
         hooks.stage(name, steps, first);
-        let drawn = drawing.draw(start, &prompts, seeds, &mut |step| hooks.step(&step))?;
+        let drawn = drawing.draw(start, prompts, seeds, &mut |step| hooks.step(&step))?;
         let values = drawn.latent.to_data().convert::<f32>();
         if values.iter::<f32>().any(|v| !v.is_finite()) {
             return Err(Error::NotFinite {
@@ -312,17 +368,16 @@ impl<'a> Job<'a> {
         Ok(drawn)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn second_pass(
         &self,
         first_drawing: &Drawing<'_>,
-        hires: &Hires,
-        names: Resolved,
+        second: &Second,
         drawn: Drawn,
         seeds: &[PictureSeed],
         first: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<(Drawn, Size)> {
+        let hires = &second.hires;
         let request = self.request;
         let (enlarged, cut) = hires.target(Size {
             width: request.width,
@@ -347,26 +402,14 @@ impl<'a> Job<'a> {
             latent
                 .narrow(2, (h - target_h) / 2, target_h)
                 .narrow(3, (w - target_w) / 2, target_w);
-        let steps = hires.steps.filter(|s| *s > 0).unwrap_or(request.steps);
         let drawing = Drawing {
-            sampler: names.sampler,
-            scheduler: names.scheduler,
-            steps,
+            sampler: second.resolved.sampler,
+            scheduler: second.resolved.scheduler,
+            steps: second.steps,
             strength: hires.denoising_strength,
-            rule: self.profile.hires_strength,
+            rule: self.ready.profile.hires_strength,
             ..*first_drawing
         };
-        let pass = Pass::Second {
-            first: request.steps * calls_per_step(first_drawing.sampler),
-            steps: steps * calls_per_step(names.sampler),
-        };
-        let texts = (
-            hires.prompt.as_deref().unwrap_or(&request.prompt),
-            hires
-                .negative_prompt
-                .as_deref()
-                .unwrap_or(&request.negative_prompt),
-        );
         let start = Start {
             size: [target_h, target_w],
             canvas: None,
@@ -375,8 +418,7 @@ impl<'a> Job<'a> {
         let drawn = self.pass(
             &drawing,
             &start,
-            texts,
-            pass,
+            &second.prompts,
             seeds,
             "second pass",
             first,
@@ -388,9 +430,12 @@ impl<'a> Job<'a> {
     fn enlarge_pixels(&self, latent: Tensor<4>, size: Size, filter: Filter) -> Result<Tensor<4>> {
         let batch = latent.dims()[0];
         let enlarged = latent.chunk(batch, 0).into_iter().map(|latent| {
-            let picture = self
-                .decoding
-                .picture(self.model, self.request, self.profile, latent)?;
+            let picture = self.ready.decoding.picture(
+                self.model,
+                self.request,
+                &self.ready.profile,
+                latent,
+            )?;
             let planes = picture.resize(size, filter).to_planes();
             let data = burn::tensor::TensorData::new(planes, [1, 3, size.height, size.width]);
             let encoded = self
@@ -403,11 +448,14 @@ impl<'a> Job<'a> {
     }
 
     fn finish(&self, index: usize, latent: Tensor<4>, size: Size, stopped: bool) -> Result<Output> {
-        let drawn =
-            self.decoding
-                .picture(self.model, self.request, self.profile, latent.clone())?;
-        let asked = match &self.second {
-            Some((hires, _)) => {
+        let drawn = self.ready.decoding.picture(
+            self.model,
+            self.request,
+            &self.ready.profile,
+            latent.clone(),
+        )?;
+        let asked = match &self.ready.second {
+            Some(Second { hires, .. }) => {
                 hires
                     .target(Size {
                         width: self.request.width,
@@ -485,9 +533,11 @@ impl<'a> Job<'a> {
             .trim()
             .eq_ignore_ascii_case(request::AUTOMATIC)
         {
-            request.sampler = names::sampler_info(self.resolved.sampler).label.to_owned();
+            request.sampler = names::sampler_info(self.ready.resolved.sampler)
+                .label
+                .to_owned();
         }
-        request.rng = Some(match self.profile.noise_for(&request) {
+        request.rng = Some(match self.ready.profile.noise_for(&request) {
             latent_diffusion::NoiseSource::TorchCpu => Rng::Cpu,
             latent_diffusion::NoiseSource::TorchCuda => Rng::Cuda,
         });
@@ -500,19 +550,26 @@ impl<'a> Job<'a> {
         let first = request.canvas();
         let text = Infotext::of(&infotext::Drawn {
             request,
-            sampler: names::sampler_info(self.resolved.sampler).label,
-            schedule: if self.resolved.automatic {
+            sampler: names::sampler_info(self.ready.resolved.sampler).label,
+            schedule: if self.ready.resolved.automatic {
                 "Automatic"
             } else {
-                names::scheduler_info(self.resolved.scheduler).label
+                names::scheduler_info(self.ready.resolved.scheduler).label
             },
-            size: if self.second.is_some() { first } else { size },
+            size: if self.ready.second.is_some() {
+                first
+            } else {
+                size
+            },
             model_hash: self.model.hash.as_deref(),
             model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
             vae: vae.map(|(name, _)| name.as_str()),
             inpainting_model: self.model.inpaints(),
-            stochastic: self.profile.ancestral(request, self.resolved.sampler),
+            stochastic: self
+                .ready
+                .profile
+                .ancestral(request, self.ready.resolved.sampler),
             version: concat!("latent ", env!("CARGO_PKG_VERSION")),
         });
         text.to_string()

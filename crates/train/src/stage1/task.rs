@@ -331,10 +331,14 @@ impl Task for Stage1 {
         let shape = [channels, height, width];
         let pairs = || each(&picture).into_iter().zip(each(&made));
         let count = picture.dims()[0] as f64;
-        let ratios: f64 = pairs().map(|(a, b)| psnr(&a, &b, 2.0)).sum::<Result<_, _>>()?;
+        let ratios: f64 = pairs()
+            .map(|(a, b)| psnr(&a, &b, 2.0))
+            .sum::<Result<_, _>>()?;
         report = report.with("psnr", ratios / count);
         if height.min(width) >= 11 {
-            let alike: f64 = pairs().map(|(a, b)| ssim(&a, &b, shape, 2.0)).sum::<Result<_, _>>()?;
+            let alike: f64 = pairs()
+                .map(|(a, b)| ssim(&a, &b, shape, 2.0))
+                .sum::<Result<_, _>>()?;
             report = report.with("ssim", alike / count);
         }
         if net.config().double_z {
