@@ -121,7 +121,7 @@ impl<M: Module> Learner<M> {
         self.module().valid().map(&mut Averages(self.slots.iter()))
     }
 
-    /// The average's settings.
+    /// How it is trained.
     pub fn settings(&self) -> &LearnerSettings {
         &self.settings
     }
@@ -214,7 +214,6 @@ impl<M: Module> Learner<M> {
                 return Err(Error::NotFinite {
                     step: update.step.number,
                     what: format!("the gradient of `{}`", slot.name),
-                    advice: String::new(),
                 });
             }
             total += squares;
