@@ -77,7 +77,11 @@ impl Checkpoints {
     /// # Errors
     /// A folder that cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>, Error> {
-        let mut steps: Vec<u64> = self.names()?.iter().filter_map(|name| step_of(name)).collect();
+        let mut steps: Vec<u64> = self
+            .names()?
+            .iter()
+            .filter_map(|name| step_of(name))
+            .collect();
         steps.sort_unstable_by(|a, b| b.cmp(a));
         Ok(steps)
     }
@@ -89,7 +93,9 @@ impl Checkpoints {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io(&self.folder, "list")(e)),
         };
-        let name = |entry: std::io::Result<fs::DirEntry>| Some(entry.ok()?.file_name().to_string_lossy().into_owned());
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            Some(entry.ok()?.file_name().to_string_lossy().into_owned())
+        };
         Ok(entries.filter_map(name).collect())
     }
 
@@ -114,7 +120,10 @@ impl Checkpoints {
             true => Ok(None),
             false => Err(Error::State {
                 path: self.folder.clone(),
-                problem: format!("none of its {} checkpoints is whole: remove them to begin anew", steps.len()),
+                problem: format!(
+                    "none of its {} checkpoints is whole: remove them to begin anew",
+                    steps.len()
+                ),
             }),
         }
     }
@@ -123,7 +132,13 @@ impl Checkpoints {
     ///
     /// # Errors
     /// A disk that is full or refuses; the checkpoints that were there still are.
-    pub fn save(&self, step: u64, position: u64, settings: Value, state: &StateWriter) -> Result<PathBuf, Error> {
+    pub fn save(
+        &self,
+        step: u64,
+        position: u64,
+        settings: Value,
+        state: &StateWriter,
+    ) -> Result<PathBuf, Error> {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "create"))?;
         self.clean()?;
         let target = self.path(step);
@@ -147,9 +162,15 @@ impl Checkpoints {
         flush(&part);
         // One of this step is there only if it was passed over.
         self.remove(step)?;
-        fs::rename(&part, &target).map_err(Error::io(&target, "rename the finished checkpoint to it"))?;
+        fs::rename(&part, &target)
+            .map_err(Error::io(&target, "rename the finished checkpoint to it"))?;
         flush(&self.folder);
-        for step in self.steps()?.into_iter().filter(|&s| s != step).skip(self.keep - 1) {
+        for step in self
+            .steps()?
+            .into_iter()
+            .filter(|&s| s != step)
+            .skip(self.keep - 1)
+        {
             self.remove(step)?;
         }
         Ok(target)
@@ -158,7 +179,10 @@ impl Checkpoints {
     /// Removes what a killed run left half written or half removed.
     fn clean(&self) -> Result<(), Error> {
         let names = self.names()?;
-        for name in names.iter().filter(|name| name.starts_with(&format!(".{PREFIX}"))) {
+        for name in names
+            .iter()
+            .filter(|name| name.starts_with(&format!(".{PREFIX}")))
+        {
             let path = self.folder.join(name);
             fs::remove_dir_all(&path).map_err(Error::io(&path, "remove"))?;
         }
@@ -189,10 +213,15 @@ fn flush(folder: &Path) {
 
 /// Reads what a checkpoint says, and whether its tensors are those it was written with.
 fn read(path: &Path) -> Result<About, String> {
-    let text = fs::read_to_string(path.join(ABOUT)).map_err(|e| format!("{ABOUT} cannot be read: {e}"))?;
-    let about: About = serde_json::from_str(&text).map_err(|e| format!("{ABOUT} is damaged: {e}"))?;
+    let text =
+        fs::read_to_string(path.join(ABOUT)).map_err(|e| format!("{ABOUT} cannot be read: {e}"))?;
+    let about: About =
+        serde_json::from_str(&text).map_err(|e| format!("{ABOUT} is damaged: {e}"))?;
     if about.format != FORMAT {
-        return Err(format!("its format is {}, and this program reads {FORMAT}", about.format));
+        return Err(format!(
+            "its format is {}, and this program reads {FORMAT}",
+            about.format
+        ));
     }
     let tensors = path.join(TENSORS);
     let hash = sha256(&tensors, &mut |_, _| {}).map_err(|e| e.to_string())?;
@@ -200,7 +229,9 @@ fn read(path: &Path) -> Result<About, String> {
         true => Ok(about),
         false => {
             let bytes = fs::metadata(&tensors).map_or(0, |m| m.len());
-            Err(format!("{TENSORS} ({bytes} bytes) is damaged or cut off: its SHA-256 is not the one written down"))
+            Err(format!(
+                "{TENSORS} ({bytes} bytes) is damaged or cut off: its SHA-256 is not the one written down"
+            ))
         }
     }
 }
@@ -230,7 +261,8 @@ mod tests {
 
     fn latest(checkpoints: &Checkpoints) -> (Option<u64>, Vec<String>) {
         let mut passed = Vec::new();
-        let found = checkpoints.latest(&mut |path, reason| passed.push(format!("{}: {reason}", path.display())));
+        let found = checkpoints
+            .latest(&mut |path, reason| passed.push(format!("{}: {reason}", path.display())));
         (found.unwrap().map(|saved| saved.about.step), passed)
     }
 
@@ -243,9 +275,14 @@ mod tests {
             // what kills leave
             fs::create_dir_all(dir.path().join("c/.step-00000007.part")).unwrap();
             fs::create_dir_all(dir.path().join("c/.step-00000003.old")).unwrap();
-            checkpoints.save(step, step, json!({}), &state(step as f32)).unwrap();
+            checkpoints
+                .save(step, step, json!({}), &state(step as f32))
+                .unwrap();
         }
-        assert_eq!(names(&dir.path().join("c")), ["step-00000010", "step-00000015"]);
+        assert_eq!(
+            names(&dir.path().join("c")),
+            ["step-00000010", "step-00000015"]
+        );
         let saved = checkpoints.latest(&mut |_, _| panic!()).unwrap().unwrap();
         let mut state = saved.state().unwrap();
         assert_eq!(state.values("x", &[2]).unwrap(), [15.0, 0.1]);
@@ -259,7 +296,8 @@ mod tests {
         let checkpoints = Checkpoints::new(dir.path().to_owned(), 1);
         let wide = Checkpoints::new(dir.path().to_owned(), 9);
         for step in [5, 10, 15, 20] {
-            wide.save(step, step, json!({}), &state(step as f32)).unwrap();
+            wide.save(step, step, json!({}), &state(step as f32))
+                .unwrap();
         }
         let file = |step: u64, name: &str| dir.path().join(format!("step-{step:08}/{name}"));
         let bytes = fs::read(file(20, TENSORS)).unwrap();
@@ -271,8 +309,14 @@ mod tests {
         fs::write(file(10, ABOUT), &text[..text.len() / 2]).unwrap();
         let (step, passed) = latest(&checkpoints);
         assert_eq!(step, Some(5));
-        assert!(passed[0].contains("step-00000020") && passed[0].contains("cut off"), "{passed:?}");
-        assert!(passed[1].contains("SHA-256") && passed[2].contains("checkpoint.json"), "{passed:?}");
+        assert!(
+            passed[0].contains("step-00000020") && passed[0].contains("cut off"),
+            "{passed:?}"
+        );
+        assert!(
+            passed[1].contains("SHA-256") && passed[2].contains("checkpoint.json"),
+            "{passed:?}"
+        );
 
         // Going on from 5, the run writes 10 again: the good one stays until then.
         checkpoints.save(10, 10, json!({}), &state(10.0)).unwrap();
@@ -284,7 +328,12 @@ mod tests {
     fn nothing_whole_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("step-00000001")).unwrap();
-        let error = Checkpoints::new(dir.path().to_owned(), 1).latest(&mut |_, _| {}).unwrap_err();
-        assert!(error.to_string().contains("none of its 1 checkpoints"), "{error}");
+        let error = Checkpoints::new(dir.path().to_owned(), 1)
+            .latest(&mut |_, _| {})
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("none of its 1 checkpoints"),
+            "{error}"
+        );
     }
 }

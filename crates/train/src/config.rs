@@ -188,9 +188,15 @@ impl TrainConfig {
         match (self.steps, self.pictures) {
             (Some(steps), None) => positive("steps", steps)?,
             (None, Some(pictures)) => positive("pictures", pictures)?,
-            (None, None) => return Err(Error::setting("steps", "nothing", "`steps` or `pictures`")),
+            (None, None) => {
+                return Err(Error::setting("steps", "nothing", "`steps` or `pictures`"));
+            }
             (Some(steps), Some(_)) => {
-                return Err(Error::setting("steps", steps, "`steps` or `pictures`, not both"));
+                return Err(Error::setting(
+                    "steps",
+                    steps,
+                    "`steps` or `pictures`, not both",
+                ));
             }
         }
         if let Some(clip) = self.clip.filter(|clip| !(*clip > 0.0 && clip.is_finite())) {
@@ -233,9 +239,9 @@ impl TrainConfig {
     pub fn steps(&self, processes: usize) -> u64 {
         match (self.steps, self.pictures) {
             (Some(steps), _) => steps,
-            (_, pictures) => {
-                pictures.unwrap_or_default().div_ceil(self.pictures_per_step(processes))
-            }
+            (_, pictures) => pictures
+                .unwrap_or_default()
+                .div_ceil(self.pictures_per_step(processes)),
         }
     }
 

@@ -49,8 +49,13 @@ impl Log {
         fs::write(&path, text).map_err(writes)?;
         Ok(Self {
             folder: folder.to_owned(),
-            lines: OpenOptions::new().append(true).open(&path).map_err(writes)?,
-            events: tensorboard.then(|| EventFile::create(folder, step, seconds)).transpose()?,
+            lines: OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .map_err(writes)?,
+            events: tensorboard
+                .then(|| EventFile::create(folder, step, seconds))
+                .transpose()?,
             points: kept.iter().filter_map(chart::Point::of).collect(),
         })
     }
@@ -59,11 +64,22 @@ impl Log {
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub fn write(&mut self, kind: &str, step: u64, report: &Report, seconds: f64) -> Result<(), Error> {
+    pub fn write(
+        &mut self,
+        kind: &str,
+        step: u64,
+        report: &Report,
+        seconds: f64,
+    ) -> Result<(), Error> {
         let mut line = Map::new();
         line.insert("step".to_owned(), json!(step));
         line.insert("kind".to_owned(), json!(kind));
-        line.extend(report.0.iter().map(|(name, value)| (name.clone(), json!(value))));
+        line.extend(
+            report
+                .0
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value))),
+        );
         let line = Value::Object(line);
         writeln!(self.lines, "{line}").map_err(Error::io(self.folder.join(LINES), "write"))?;
         self.points.extend(chart::Point::of(&line));
@@ -77,7 +93,13 @@ impl Log {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn sheet(&mut self, step: u64, png: &[u8], sheet: &RgbImage, seconds: f64) -> Result<(), Error> {
+    pub fn sheet(
+        &mut self,
+        step: u64,
+        png: &[u8],
+        sheet: &RgbImage,
+        seconds: f64,
+    ) -> Result<(), Error> {
         match &mut self.events {
             Some(events) => events.picture("sheet", step, png, sheet.dimensions(), seconds),
             None => Ok(()),

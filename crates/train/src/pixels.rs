@@ -7,18 +7,18 @@ use image::RgbImage;
 use latent_checkpoint::file::write::{self, Existing};
 use latent_data::Example;
 use latent_diffusion::{
-    Denoise, LadderOptions, NoiseSource, NoiseStreams, Prediction, Sampler, SamplerOptions, Scheduler,
-    ladder, sample,
+    Denoise, LadderOptions, NoiseSource, NoiseStreams, Prediction, Sampler, SamplerOptions,
+    Scheduler, ladder, sample,
 };
+use latent_models::UNetConfig;
 use latent_models::unet::UNet;
-use latent_models::{Padding, UNetConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::BANDS;
 use crate::sheet::grid;
 use crate::{
-    Error, Ground, Learner, Objective, ObjectiveConfig, Report, StateReader, StateWriter, Step, Task,
-    Update, initialise, torch_default,
+    Error, Ground, Learner, Objective, ObjectiveConfig, Report, StateReader, StateWriter, Step,
+    Task, Update, initialise, torch_default,
 };
 
 /// A diffusion model of pixels.
@@ -53,18 +53,35 @@ impl PixelsConfig {
     /// A network that cannot be built or does not fit pixels, settings out of range.
     pub fn validate(&self) -> Result<(), Error> {
         self.unet.validate()?;
-        let UNetConfig { in_channels, out_channels, context, .. } = self.unet;
+        let UNetConfig {
+            in_channels,
+            out_channels,
+            context,
+            ..
+        } = self.unet;
         if (in_channels, out_channels, context) != (3, 3, None) {
             let value = format!("{in_channels} → {out_channels} channels, context {context:?}");
-            return Err(Error::setting("model.unet", value, "3 → 3 channels and no context"));
+            return Err(Error::setting(
+                "model.unet",
+                value,
+                "3 → 3 channels and no context",
+            ));
         }
         if self.samples == 0 || self.sampler_steps == 0 || self.size.contains(&0) {
             let value = format!("{}, {}, {:?}", self.samples, self.sampler_steps, self.size);
-            return Err(Error::setting("model.samples, model.sampler_steps, model.size", value, "1 or more each"));
+            return Err(Error::setting(
+                "model.samples, model.sampler_steps, model.size",
+                value,
+                "1 or more each",
+            ));
         }
         if self.objective.prediction == Prediction::Flow {
             let expected = "epsilon, v_prediction or sample: flows are for latents";
-            return Err(Error::setting("model.objective.prediction", "flow", expected));
+            return Err(Error::setting(
+                "model.objective.prediction",
+                "flow",
+                expected,
+            ));
         }
         Objective::new(self.objective).map(drop)
     }
@@ -81,7 +98,12 @@ pub struct Pixels {
 
 /// Layers that the published code sets to zero, so that a block begins as the identity.
 const ZEROS: &[&str] = &[
-    "conv2.weight", "conv2.bias", "proj_out.weight", "proj_out.bias", "conv_out.weight", "conv_out.bias",
+    "conv2.weight",
+    "conv2.bias",
+    "proj_out.weight",
+    "proj_out.bias",
+    "conv_out.weight",
+    "conv_out.bias",
 ];
 
 impl Pixels {
@@ -106,9 +128,16 @@ impl Pixels {
         let device = self.ground.device.clone().inner();
         let tensor = |example: &Example| {
             let (width, height) = example.picture.dimensions();
-            let numbers = example.picture.as_raw().iter().map(|&v| f32::from(v) / 127.5 - 1.0);
+            let numbers = example
+                .picture
+                .as_raw()
+                .iter()
+                .map(|&v| f32::from(v) / 127.5 - 1.0);
             let shape = [1, height as usize, width as usize, 3];
-            Tensor::<4>::from_data(TensorData::new(numbers.collect::<Vec<f32>>(), shape), &device)
+            Tensor::<4>::from_data(
+                TensorData::new(numbers.collect::<Vec<f32>>(), shape),
+                &device,
+            )
         };
         let first = batch.first().map(|example| example.picture.dimensions());
         if let Some(other) = batch.iter().find(|e| Some(e.picture.dimensions()) != first) {
@@ -127,11 +156,16 @@ impl Task for Pixels {
         let levels: Vec<_> = (0..batch.len())
             .map(|i| self.objective.draw(&mut step.random("time", i)))
             .collect();
-        let noise = self.objective.noise(x.dims(), |i| step.random("noise", i), &x.device());
+        let noise = self
+            .objective
+            .noise(x.dims(), |i| step.random("noise", i), &x.device());
         let network = self.learner.network();
-        let loss = self.objective.loss(x, noise, &levels, |x, t| network.forward(x, t, None, None))?;
+        let loss = self
+            .objective
+            .loss(x, noise, &levels, |x, t| network.forward(x, t, None, None))?;
         let mean = loss.mean.clone().into_scalar::<f32>();
-        self.learner.accumulate(loss.mean.backward(), batch.len() as f64);
+        self.learner
+            .accumulate(loss.mean.backward(), batch.len() as f64);
         Ok(Report::new().with("loss", f64::from(mean)))
     }
 
@@ -150,16 +184,20 @@ impl Task for Pixels {
     fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error> {
         let x = self.pictures(batch)?;
         let network = self.learner.averaged();
-        let noise = self.objective.noise(x.dims(), |i| step.random("noise", i), &x.device());
+        let noise = self
+            .objective
+            .noise(x.dims(), |i| step.random("noise", i), &x.device());
         let mut report = Report::new();
         let mut sum = 0.0;
         for band in 0..BANDS {
             let levels: Vec<_> = (0..batch.len())
                 .map(|i| self.objective.draw_in(band, &mut step.random("time", i)))
                 .collect();
-            let loss = self.objective.loss(x.clone(), noise.clone(), &levels, |x, t| {
-                network.forward(x, t, None, None)
-            })?;
+            let loss = self
+                .objective
+                .loss(x.clone(), noise.clone(), &levels, |x, t| {
+                    network.forward(x, t, None, None)
+                })?;
             let mean = f64::from(loss.mean.into_scalar::<f32>());
             sum += mean;
             report = report.with(format!("loss/noise_{}_of_{BANDS}", band + 1), mean);
@@ -170,13 +208,20 @@ impl Task for Pixels {
 
     fn sheet(&self, step: Step) -> Result<Option<RgbImage>, Error> {
         let [height, width] = self.config.size;
-        let seeds: Vec<_> = (0..self.config.samples as u64).map(|i| (step.seed + i).into()).collect();
+        let seeds: Vec<_> = (0..self.config.samples as u64)
+            .map(|i| (step.seed + i).into())
+            .collect();
         let mut noise = NoiseStreams::new(NoiseSource::TorchCpu, &seeds)?;
         let device = self.ground.device.clone().inner();
         let network = self.learner.averaged();
         let prediction = self.config.objective.prediction;
         let options = LadderOptions::default();
-        let sigmas = ladder(Scheduler::Normal, self.objective.schedule(), self.config.sampler_steps, &options)?;
+        let sigmas = ladder(
+            Scheduler::Normal,
+            self.objective.schedule(),
+            self.config.sampler_steps,
+            &options,
+        )?;
         let first = sigmas.values()[0];
         let x = noise.initial([3, height, width], &device) * prediction.noise_scale(first);
         let mut denoiser = Network {
@@ -186,7 +231,15 @@ impl Task for Pixels {
         };
         let options = SamplerOptions::default();
         let go_on = &mut |_: latent_diffusion::Step<'_>| std::ops::ControlFlow::Continue(());
-        let x = sample(Sampler::Euler, &options, &mut denoiser, x, &sigmas, &mut noise, go_on)?;
+        let x = sample(
+            Sampler::Euler,
+            &options,
+            &mut denoiser,
+            x,
+            &sigmas,
+            &mut noise,
+            go_on,
+        )?;
         Ok(Some(grid(x)))
     }
 
@@ -196,7 +249,11 @@ impl Task for Pixels {
         out.module(&network);
         out.write(&folder.join("unet.safetensors"))?;
         let about = serde_json::json!({ "model": self.config });
-        Ok(write::json(&folder.join("model.json"), &about, Existing::Refuse)?)
+        Ok(write::json(
+            &folder.join("model.json"),
+            &about,
+            Existing::Refuse,
+        )?)
     }
 
     fn parameters(&self) -> Vec<(String, usize)> {
@@ -215,7 +272,10 @@ impl Denoise for Network<'_> {
     fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, latent_diffusion::Error> {
         let time = self.objective.schedule().timestep(sigma);
         let [batch, ..] = x.dims();
-        let t = Tensor::from_data(TensorData::new(vec![time as f32; batch], [batch]), &x.device());
+        let t = Tensor::from_data(
+            TensorData::new(vec![time as f32; batch], [batch]),
+            &x.device(),
+        );
         let seen = x.clone() * self.prediction.c_in(sigma);
         let output = self.network.forward(seen, t, None, None);
         Ok(self.prediction.denoised(x, output, sigma))

@@ -45,7 +45,11 @@ impl Rate {
         if step < self.warm_up {
             return self.peak * (step + 1) as f64 / self.warm_up as f64;
         }
-        let over = self.over.unwrap_or(steps).saturating_sub(self.warm_up).max(1);
+        let over = self
+            .over
+            .unwrap_or(steps)
+            .saturating_sub(self.warm_up)
+            .max(1);
         let done = ((step - self.warm_up) as f64 / over as f64).min(1.0);
         let share = match self.decay {
             Decay::Constant => return self.peak,
@@ -62,7 +66,11 @@ impl Rate {
             return Err(Error::setting("rate.peak", self.peak, "a number above 0"));
         }
         if !(0.0..=1.0).contains(&self.end) {
-            return Err(Error::setting("rate.end", self.end, "0 to 1, a share of the peak"));
+            return Err(Error::setting(
+                "rate.end",
+                self.end,
+                "0 to 1, a share of the peak",
+            ));
         }
         if self.decay == Decay::Constant && (self.end != 0.0 || self.over.is_some()) {
             let expected = "`rate.end` and `rate.over` left out, or `rate.decay` linear or cosine";
@@ -88,7 +96,10 @@ mod tests {
         let at = |decay, step| rate(decay).at(step, 14);
         assert_eq!([0, 1, 3].map(|s| at(Decay::Cosine, s)), [0.5, 1.0, 2.0]);
         assert_eq!(at(Decay::Constant, 100), 2.0);
-        assert_eq!([4, 9, 14, 20].map(|s| at(Decay::Linear, s)), [2.0, 1.1, 0.2, 0.2]);
+        assert_eq!(
+            [4, 9, 14, 20].map(|s| at(Decay::Linear, s)),
+            [2.0, 1.1, 0.2, 0.2]
+        );
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         near(at(Decay::Cosine, 9), 1.1);
         near(at(Decay::Cosine, 14), 0.2);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::ImageFormat;
-use latent_data::{Batches, Crop, DataConfig, Example, Loader, LoaderOptions, Partial, Share, Source};
+use latent_data::{
+    Batches, Crop, DataConfig, Example, Loader, LoaderOptions, Partial, Share, Source,
+};
 use serde_json::Value;
 
 use crate::held_back::split;
@@ -148,7 +150,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn defining(&self) -> Value {
-        self.config.defining(self.data.source().len(), self.peers.size())
+        self.config
+            .defining(self.data.source().len(), self.peers.size())
     }
 
     /// What the run will take.
@@ -159,9 +162,16 @@ impl<'a> Trainer<'a> {
         let bytes = 8 + learner.optimiser.bytes() + 4 * usize::from(learner.ema.is_some());
         let pictures = self.data.source().len();
         let pictures_per_step = self.config.pictures_per_step(self.peers.size());
-        let shared = self.config.validation.as_ref().is_some_and(|v| v.share.is_some());
+        let shared = self
+            .config
+            .validation
+            .as_ref()
+            .is_some_and(|v| v.share.is_some());
         Plan {
-            state_bytes: parameters.iter().map(|(_, count)| (count * bytes) as u64).sum(),
+            state_bytes: parameters
+                .iter()
+                .map(|(_, count)| (count * bytes) as u64)
+                .sum(),
             parameters,
             pictures,
             held_back: match &self.validation {
@@ -188,7 +198,12 @@ impl<'a> Trainer<'a> {
         }
         observer.event(&Event::Plan(&self.plan()));
         let mut log = match self.leads() {
-            true => Some(Log::open(&self.folder, self.step, self.config.log.tensorboard, observer.seconds())?),
+            true => Some(Log::open(
+                &self.folder,
+                self.step,
+                self.config.log.tensorboard,
+                observer.seconds(),
+            )?),
             false => None,
         };
         let mut batches = self.data.at(self.step * self.config.accumulation);
@@ -197,7 +212,10 @@ impl<'a> Trainer<'a> {
             let begun = observer.seconds();
             let (report, stop) = self.take_step(&mut batches, observer)?;
             let seconds = observer.seconds() - begun;
-            self.seconds = Some(self.seconds.map_or(seconds, |mean| 0.9 * mean + 0.1 * seconds));
+            self.seconds = Some(
+                self.seconds
+                    .map_or(seconds, |mean| 0.9 * mean + 0.1 * seconds),
+            );
             observer.event(&Event::Step {
                 step: self.step,
                 steps: self.end,
@@ -206,8 +224,8 @@ impl<'a> Trainer<'a> {
                 pictures: self.config.pictures_per_step(self.peers.size()),
             });
             since_line.push((report, 1.0));
-            let last = self.step == self.end;
-            let due = |every: u64| last || self.step.is_multiple_of(every);
+            let (step, last) = (self.step, self.step == self.end);
+            let due = |every: u64| last || step.is_multiple_of(every);
             if let Some(log) = log.as_mut().filter(|_| due(self.config.log.every)) {
                 let mean: Report = since_line.drain(..).collect();
                 log.write("train", self.step, &mean, observer.seconds())?;
@@ -251,7 +269,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step, and whether any process was asked to stop.
-    fn take_step(&mut self, batches: &mut Batches, observer: &mut dyn Observer) -> Result<(Report, bool), Error> {
+    fn take_step(
+        &mut self,
+        batches: &mut Batches,
+        observer: &mut dyn Observer,
+    ) -> Result<(Report, bool), Error> {
         let share = self.config.batch;
         let mut reports = Vec::new();
         for part in 0..self.config.accumulation {
@@ -271,7 +293,10 @@ impl<'a> Trainer<'a> {
             peers: self.peers,
         };
         let applied = self.task.apply(&update).map_err(|e| self.diverged(e))?;
-        let mut shared = [f64::from(u8::from(observer.stop())), report.get("loss").unwrap_or_default()];
+        let mut shared = [
+            f64::from(u8::from(observer.stop())),
+            report.get("loss").unwrap_or_default(),
+        ];
         self.peers.sum_wide(&mut shared);
         let [stop, loss] = shared;
         let loss = loss / self.peers.size() as f64;
@@ -309,7 +334,9 @@ impl<'a> Trainer<'a> {
         match self.config.loss_limit {
             Some(limit) if self.recent.len() == RECENT && mean > limit => Err(Error::Diverged {
                 step: self.step,
-                what: format!("the mean loss of {RECENT} steps is {mean:.4}, above loss_limit = {limit}"),
+                what: format!(
+                    "the mean loss of {RECENT} steps is {mean:.4}, above loss_limit = {limit}"
+                ),
                 checkpoint: self.saved.as_ref().map(|(_, path)| path.clone()),
             }),
             _ => Ok(()),
@@ -332,7 +359,12 @@ impl<'a> Trainer<'a> {
         let Some(loader) = &self.validation else {
             return Ok(Report::new());
         };
-        let most = self.config.validation.as_ref().and_then(|v| v.pictures).unwrap_or(usize::MAX);
+        let most = self
+            .config
+            .validation
+            .as_ref()
+            .and_then(|v| v.pictures)
+            .unwrap_or(usize::MAX);
         let mut seen = 0;
         let mut reports = Vec::new();
         for position in 0..loader.batches_per_epoch() {
@@ -362,7 +394,9 @@ impl<'a> Trainer<'a> {
         let path = folder.join(format!("step-{:08}.png", self.step));
         let mut png = Vec::new();
         let writes = |e: image::ImageError| Error::io(&path, "encode")(std::io::Error::other(e));
-        sheet.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).map_err(writes)?;
+        sheet
+            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .map_err(writes)?;
         std::fs::write(&path, &png).map_err(Error::io(&path, "write"))?;
         log.sheet(self.step, &png, &sheet, observer.seconds())?;
         observer.event(&Event::Sheet { path: &path });
@@ -371,13 +405,19 @@ impl<'a> Trainer<'a> {
 
     /// Writes a checkpoint of this step, unless there is one.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        if self.saved.as_ref().is_some_and(|(step, _)| *step == self.step) {
+        if self
+            .saved
+            .as_ref()
+            .is_some_and(|(step, _)| *step == self.step)
+        {
             return Ok(());
         }
         let mut state = StateWriter::new();
         self.task.save(&mut state);
         let position = self.step * self.config.accumulation;
-        let path = self.checkpoints.save(self.step, position, self.defining(), &state)?;
+        let path = self
+            .checkpoints
+            .save(self.step, position, self.defining(), &state)?;
         observer.event(&Event::Checkpoint {
             path: &path,
             step: self.step,
@@ -394,7 +434,8 @@ impl<'a> Trainer<'a> {
         std::fs::create_dir(&part).map_err(Error::io(&part, "create"))?;
         self.task.export(&part)?;
         remove(&path)?;
-        std::fs::rename(&part, &path).map_err(Error::io(&path, "rename the finished model to it"))?;
+        std::fs::rename(&part, &path)
+            .map_err(Error::io(&path, "rename the finished model to it"))?;
         observer.event(&Event::Exported { path: &path });
         Ok(())
     }
@@ -420,7 +461,11 @@ fn remove(folder: &Path) -> Result<(), Error> {
 }
 
 /// Pictures in their order, whole, from the middle, as they are.
-fn validation_loader(source: Arc<dyn Source>, mut data: DataConfig, batch: usize) -> Result<Loader, Error> {
+fn validation_loader(
+    source: Arc<dyn Source>,
+    mut data: DataConfig,
+    batch: usize,
+) -> Result<Loader, Error> {
     data.flip = 0.0;
     data.crop = Crop::Centre;
     let options = LoaderOptions {
@@ -438,8 +483,16 @@ fn differences(before: &Value, now: &Value) -> Vec<String> {
     };
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    let differs = names.into_iter().filter(|name| before.get(*name) != now.get(*name));
+    let differs = names
+        .into_iter()
+        .filter(|name| before.get(*name) != now.get(*name));
     differs
-        .map(|name| format!("{name} was {} and is {}", text(before.get(name)), text(now.get(name))))
+        .map(|name| {
+            format!(
+                "{name} was {} and is {}",
+                text(before.get(name)),
+                text(now.get(name))
+            )
+        })
         .collect()
 }

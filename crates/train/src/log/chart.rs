@@ -33,7 +33,10 @@ pub fn draw(path: &Path, points: &[Point]) -> Result<(), Error> {
         return Ok(());
     };
     let bounds = |f: fn(f64, f64) -> f64, from| points.iter().map(|p| p.loss).fold(from, f);
-    let (low, high) = (bounds(f64::min, f64::INFINITY), bounds(f64::max, f64::NEG_INFINITY));
+    let (low, high) = (
+        bounds(f64::min, f64::INFINITY),
+        bounds(f64::max, f64::NEG_INFINITY),
+    );
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (900, 500)).into_drawing_area();
@@ -76,8 +79,17 @@ where
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d(0..last.max(1), axis)?;
-    chart.configure_mesh().x_desc("step").y_desc("loss").draw()?;
-    let of = |validation| points.iter().filter(move |p| p.validation == validation).map(|p| (p.step, p.loss));
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("loss")
+        .draw()?;
+    let of = |validation| {
+        points
+            .iter()
+            .filter(move |p| p.validation == validation)
+            .map(|p| (p.step, p.loss))
+    };
     chart
         .draw_series(LineSeries::new(of(false), &BLUE))?
         .label("training")
@@ -105,7 +117,9 @@ mod tests {
     fn both_losses_are_drawn() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("loss.svg");
-        let point = |kind: &str, step, loss| Point::of(&json!({"kind": kind, "step": step, "loss": loss})).unwrap();
+        let point = |kind: &str, step, loss| {
+            Point::of(&json!({"kind": kind, "step": step, "loss": loss})).unwrap()
+        };
         for sign in [1.0, -1.0] {
             let points = [
                 point("train", 1, 2.0),
@@ -114,7 +128,10 @@ mod tests {
             ];
             draw(&path, &points).unwrap();
             let svg = std::fs::read_to_string(&path).unwrap();
-            assert!(svg.contains("<polyline") && svg.contains("validation"), "{svg}");
+            assert!(
+                svg.contains("<polyline") && svg.contains("validation"),
+                "{svg}"
+            );
         }
         assert_eq!(Point::of(&json!({"kind": "train", "step": 1})), None);
     }

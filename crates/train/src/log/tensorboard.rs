@@ -71,7 +71,13 @@ impl EventFile {
         Ok(events)
     }
 
-    pub fn scalars(&mut self, kind: &str, step: u64, report: &Report, seconds: f64) -> Result<(), Error> {
+    pub fn scalars(
+        &mut self,
+        kind: &str,
+        step: u64,
+        report: &Report,
+        seconds: f64,
+    ) -> Result<(), Error> {
         let value = |(name, value): &(String, f64)| Value {
             tag: format!("{kind}/{name}"),
             simple_value: Some(*value as f32),
@@ -119,13 +125,17 @@ impl EventFile {
         record.extend(masked(&length).to_le_bytes());
         record.extend(&message);
         record.extend(masked(&message).to_le_bytes());
-        self.file.write_all(&record).map_err(Error::io(&self.path, "write"))
+        self.file
+            .write_all(&record)
+            .map_err(Error::io(&self.path, "write"))
     }
 }
 
 /// CRC-32C, rotated and moved: a checksum of data that holds checksums.
 fn masked(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
+    crc32c::crc32c(bytes)
+        .rotate_right(15)
+        .wrapping_add(0xA282_EAD8)
 }
 
 #[cfg(test)]
@@ -156,6 +166,9 @@ mod tests {
         assert_eq!((found[1].step, value.tag.as_str()), (3, "train/loss"));
         assert_eq!(value.simple_value, Some(0.25));
         // CRC-32C of 32 zeros (RFC 3720, B.4), masked
-        assert_eq!(masked(&[0; 32]), 0x8A91_36AA_u32.rotate_right(15).wrapping_add(0xA282_EAD8));
+        assert_eq!(
+            masked(&[0; 32]),
+            0x8A91_36AA_u32.rotate_right(15).wrapping_add(0xA282_EAD8)
+        );
     }
 }
