@@ -342,6 +342,11 @@ fn weights(
         let rate = 1e-3;
         task.apply(&Update { step, rate, peers }).unwrap();
     }
+    numbers(&*task)
+}
+
+/// A task's weights.
+fn numbers(task: &dyn Task) -> Vec<f32> {
     let mut out = StateWriter::new();
     task.save(&mut out);
     let dir = tempfile::tempdir().unwrap();
@@ -419,16 +424,16 @@ fn parts_and_processes_add_up_to_one_batch() {
     let loader = Loader::new(source, config.data.fit().unwrap(), LoaderOptions::new(0, 8)).unwrap();
     let examples = loader.batch(0).unwrap().examples;
     let whole = weights(&config, &examples, 1, &Alone);
+    let before = numbers(&*task(&config));
     let close = |other: &[f32]| {
         let off = whole
             .iter()
             .zip(other)
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
-        let first = weights_before(&config);
         let moved = whole
             .iter()
-            .zip(&first)
+            .zip(&before)
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         println!("{off:.2e} of {moved:.2e}");
@@ -451,13 +456,4 @@ fn parts_and_processes_add_up_to_one_batch() {
     });
     assert_eq!(both[0], both[1]);
     close(&both[0]);
-}
-
-fn weights_before(config: &TrainConfig) -> Vec<f32> {
-    struct Idle;
-    impl Peers for Idle {
-        fn sum(&self, _: &mut [f32]) {}
-        fn sum_wide(&self, _: &mut [f64]) {}
-    }
-    weights(config, &[], 1, &Idle)
 }
