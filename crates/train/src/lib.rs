@@ -23,6 +23,8 @@ mod initialise;
 mod learner;
 mod log;
 mod model;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod objective;
 mod observe;
 mod optimiser;
@@ -43,6 +45,8 @@ pub use initialise::{Fill, initialise, torch_default};
 pub use latent_data::{Example, LabelledBox};
 pub use learner::{Learner, LearnerSettings, Precision};
 pub use model::{Ground, ModelConfig};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use objective::{BANDS, Distance, Level, Loss, NoiseConfig, Objective, ObjectiveConfig, Times};
 pub use observe::{Event, Observer};
 pub use optimiser::{Ema, Optimiser};

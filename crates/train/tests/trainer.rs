@@ -8,7 +8,7 @@ use common::*;
 use latent_data::{Example, Loader, LoaderOptions};
 use latent_train::{Alone, Outcome, Peers, StateWriter, Step, Task, TrainConfig, Trainer, Update};
 
-const RUNS: [(&str, &str); 2] = [
+const RUNS: [(&str, &str); 3] = [
     (
         "steps = 11\nbatch = 3\naccumulation = 2\nclip = 0.5",
         "rate = { peak = 2e-3, warm_up = 3, decay = \"cosine\", end = 0.1 }\n\
@@ -24,6 +24,10 @@ const RUNS: [(&str, &str); 2] = [
          ema = { kind = \"decay\", decay = 0.99 }\n\
          optimiser = { kind = \"lion\", weight_decay = 0.1 }\n\
          checkpoint = { every = 100 }",
+    ),
+    (
+        "steps = 11\nbatch = 4",
+        "rate = { peak = 1e-3 }\noptimiser = { kind = \"adamw\", state_bits = 8 }",
     ),
 ];
 
