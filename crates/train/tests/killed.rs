@@ -20,7 +20,8 @@ fn text(steps: u64) -> String {
             "steps = {steps}\nbatch = 2\n\
              rate = {{ peak = 1e-3, decay = \"linear\" }}\n\
              ema = {{ kind = \"power\", gamma = 6.94 }}\n\
-             checkpoint = {{ every = 4, keep = 2 }}"
+             checkpoint = {{ every = 4, keep = 2 }}\n\
+             log = {{ every = 1 }}"
         ),
         "",
     )
@@ -47,7 +48,14 @@ fn is_writing(run: &Path) -> bool {
     })
 }
 
-/// Kills a run so many times, every other time while it writes a checkpoint, then lets it end.
+/// How many steps the run's log has.
+fn logged(run: &Path) -> u64 {
+    let log = std::fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+    log.lines().count() as u64
+}
+
+/// Kills a run so many times, some steps after it goes on and every other time while it writes a
+/// checkpoint, then lets it end.
 fn killed(kills: u64, steps: u64) {
     let dir = tempfile::tempdir().unwrap();
     let config = prepared(dir.path(), &text(steps));
@@ -63,29 +71,37 @@ fn killed(kills: u64, steps: u64) {
             .spawn()
             .unwrap()
     };
-    let (mut torn, mut before) = (0, None);
+    let (mut torn, mut before) = (0, 0);
     for kill in 0..kills {
         let mut child = start();
-        let wait = Random::new(1, "kill", kill, 0).uniform();
-        // Of a start and some checkpoints, or until a checkpoint is begun.
-        std::thread::sleep(Duration::from_secs_f64(0.05 + 0.3 * wait));
-        for _ in 0..20_000 {
-            if kill % 2 == 0 || is_writing(&run) || child.try_wait().unwrap().is_some() {
-                break;
+        let mut random = Random::new(1, "kill", kill, 0);
+        let target = before + random.below(9) as u64;
+        let mut until = |ready: &dyn Fn() -> bool| {
+            while !ready() {
+                assert!(
+                    child.try_wait().unwrap().is_none(),
+                    "it ended before it was killed"
+                );
+                std::thread::sleep(Duration::from_micros(200));
             }
-            std::thread::sleep(Duration::from_micros(100));
+        };
+        until(&|| logged(&run) >= target);
+        match kill % 2 {
+            0 => std::thread::sleep(Duration::from_secs_f64(0.04 * random.uniform())),
+            _ => until(&|| is_writing(&run)),
         }
         child.kill().unwrap(); // SIGKILL
         let ended = child.wait_with_output().unwrap();
+        assert!(!ended.status.success(), "it ended before it was killed");
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(!said.contains("panicked"), "{said}");
         torn += u64::from(is_writing(&run));
         // No checkpoint that was there is lost.
-        let now = latest(&run);
-        assert!(now >= before, "{now:?} after {before:?}");
+        let now = latest(&run).map_or(0, |path| step_of(&path));
+        assert!(now >= before, "{now} after {before}");
         before = now;
     }
-    println!("{kills} kills, {torn} within a checkpoint, at {before:?}");
+    println!("{kills} kills, {torn} of them within a checkpoint, the last after step {before}");
     assert!(torn > 0, "no kill met a checkpoint");
     let ended = start().wait_with_output().unwrap();
     assert!(

@@ -143,7 +143,13 @@ pub fn latest(folder: &Path) -> Option<PathBuf> {
         .max()
 }
 
-/// The latest checkpoint: its step, its tensors' file, and what else it says.
+/// The step of a checkpoint's folder.
+pub fn step_of(path: &Path) -> u64 {
+    let name = path.file_name().unwrap().to_string_lossy();
+    name["step-".len()..].parse().unwrap()
+}
+
+/// The latest checkpoint: its name, its tensors' file, and what else it says.
 pub fn state(folder: &Path) -> (String, Vec<u8>, serde_json::Value) {
     let path = latest(folder).expect("a checkpoint");
     let text = std::fs::read_to_string(path.join("checkpoint.json")).unwrap();
