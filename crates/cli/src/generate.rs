@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     time::Instant,
 };
 
@@ -27,7 +24,7 @@ use crate::{
     args::{GenerateArgs, OutputArgs, PreviewTo},
     failure::{Failure, INTERRUPTED, OK},
     job, machine, model,
-    screen::TerminalPreview,
+    screen::{self, TerminalPreview},
     watch::{Preview, Watch},
 };
 
@@ -51,7 +48,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let preview = preview(output)?;
     machine::set_threads(args.model.threads)?;
     let device = machine::device(&args.model.device)?;
-    let presses = on_ctrl_c()?;
+    let presses = screen::on_ctrl_c()?;
 
     let started = Instant::now();
     let model = model::open(&jobs.requests[0], &device, !output.no_metadata, json)?;
@@ -190,22 +187,6 @@ fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
         },
         (_, Some(_)) => Err(Failure::input("--preview-path goes with --preview proj")),
     }
-}
-
-/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program.
-fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
-    let presses = Arc::new(AtomicUsize::new(0));
-    let counter = presses.clone();
-    ctrlc::set_handler(move || {
-        if counter.fetch_add(1, Ordering::SeqCst) > 0 {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!(
-            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)"
-        );
-    })
-    .map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(presses)
 }
 
 /// The memory plan and the settings, for `-v`.

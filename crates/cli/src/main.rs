@@ -19,6 +19,7 @@ mod model;
 mod names;
 mod screen;
 mod selftest;
+mod train;
 mod watch;
 
 use std::{
@@ -108,6 +109,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Generate(args) => generate::generate(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),
+        Command::Train(args) => train::train(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Data(args) => data::data(args, cli.json),

@@ -1,9 +1,18 @@
 //! What a person sees while the program works: bars on standard error, never on standard output.
 
-use std::{fmt::Write, io::IsTerminal};
+use std::{
+    fmt::Write,
+    io::IsTerminal,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use latent_pipeline::picture::{Picture, preview};
+
+use crate::failure::{Failure, INTERRUPTED};
 
 /// A bar with rate and time left; invisible where standard error is no terminal.
 pub fn bar() -> ProgressBar {
@@ -60,4 +69,23 @@ impl TerminalPreview {
     pub fn forget(&mut self) {
         self.lines = 0;
     }
+}
+
+/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program.
+///
+/// # Errors
+/// A system that does not say.
+pub fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
+    let presses = Arc::new(AtomicUsize::new(0));
+    let counter = presses.clone();
+    ctrlc::set_handler(move || {
+        if counter.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!(
+            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)"
+        );
+    })
+    .map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(presses)
 }

@@ -42,15 +42,49 @@ pub enum Error {
         /// The name, what was found and what was expected.
         problem: String,
     },
-    /// Numbers that are infinite or not numbers.
-    #[error("step {step}: {what} is not finite; {advice}")]
+    /// A loss or a gradient that is infinite or no number.
+    #[error("step {step}: {what} is not finite")]
     NotFinite {
         /// The step.
         step: u64,
         /// The loss, or the first parameter whose gradient is not finite.
         what: String,
-        /// Where to go on from, and what to change.
-        advice: String,
+    },
+    /// The run broke down.
+    #[error(
+        "step {step}: {what}; the last good checkpoint is {}: lower the rate, clip the gradients or warm up longer, and \
+         train again, or go on from it with --resume",
+        checkpoint.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// What is not finite, or the loss and its limit.
+        what: String,
+        /// The checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A run that is there already.
+    #[error("{}: holds the checkpoints of a run: go on with --resume, or choose another folder", path.display())]
+    Exists {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// A checkpoint that another run made.
+    #[error("{}: was made with other settings: {problem}", path.display())]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The settings that differ.
+        problem: String,
+    },
+    /// A chart that cannot be drawn.
+    #[error("{}: cannot draw the loss curve: {problem}", path.display())]
+    Chart {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
     },
     /// An example that lacks what the task needs.
     #[error("{id}: {problem}")]
@@ -60,6 +94,9 @@ pub enum Error {
         /// What is missing or does not fit.
         problem: String,
     },
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] latent_data::Error),
     /// A checkpoint or model file.
     #[error(transparent)]
     Checkpoint(#[from] latent_checkpoint::Error),

@@ -6,7 +6,7 @@ use latent_models::{cast, parameters};
 use latent_ops as ops;
 use serde::{Deserialize, Serialize};
 
-use crate::optimiser::Stride;
+use crate::optimiser::{Memory, Stride};
 use crate::{Ema, Error, Optimiser, Report, StateReader, StateWriter, Update};
 
 /// The type that a network computes in. Its weights, gradients and averages are f32.
@@ -55,7 +55,7 @@ struct Slot {
     name: String,
     shape: Vec<usize>,
     gradient: Option<Tensor<1>>,
-    memory: Vec<Tensor<1>>,
+    memory: Vec<Memory>,
     average: Option<Tensor<1>>,
 }
 
@@ -128,7 +128,7 @@ impl<M: Module> Learner<M> {
         self.module().valid().map(&mut Averages(self.slots.iter()))
     }
 
-    /// The average's settings.
+    /// How it is trained.
     pub fn settings(&self) -> &LearnerSettings {
         &self.settings
     }
@@ -221,7 +221,6 @@ impl<M: Module> Learner<M> {
                 return Err(Error::NotFinite {
                     step: update.step.number,
                     what: format!("the gradient of `{}`", slot.name),
-                    advice: String::new(),
                 });
             }
             total += squares;
@@ -296,8 +295,9 @@ impl<M: Module> Learner<M> {
             if let Some(average) = &slot.average {
                 put("average", average);
             }
-            for (part, memory) in self.settings.optimiser.memory().iter().zip(&slot.memory) {
-                put(part, memory);
+            let parts = self.settings.optimiser.memory().iter();
+            for ((part, _), memory) in parts.zip(&slot.memory) {
+                put(part, &memory.numbers());
             }
         }
         out.number(&format!("{prefix}/updates"), &self.updates);
@@ -331,7 +331,7 @@ impl<M: Module> Learner<M> {
                 let from = &mut *self.from;
                 let parts = self.optimiser.memory();
                 // A parameter that never had a gradient has nothing remembered.
-                let remembered = parts.iter().any(|part| from.has(&name(part)));
+                let remembered = parts.iter().any(|(part, _)| from.has(&name(part)));
                 let mut flat = |part: &str| -> Result<Tensor<1>, Error> {
                     let values = from.values(&name(part), &slot.shape)?;
                     Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
@@ -341,8 +341,8 @@ impl<M: Module> Learner<M> {
                     slot.average = Some(flat("average")?);
                 }
                 slot.memory.clear();
-                for part in parts.iter().filter(|_| remembered) {
-                    slot.memory.push(flat(part)?);
+                for (part, code) in parts.iter().filter(|_| remembered) {
+                    slot.memory.push(Memory::new(flat(part)?, *code));
                 }
                 slot.gradient = None;
                 Ok(param.map(|tensor| Like::of(&tensor).tensor(weights)))

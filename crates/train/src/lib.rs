@@ -15,28 +15,52 @@
 //! Rejected: burn's own optimisers, which make a dozen passes over memory for every parameter where one
 //! is enough; and its `Learner`, whose checkpoints do not restore the position in the data.
 
+mod checkpoint;
+mod config;
 mod error;
-mod example;
 mod export;
+mod held_back;
 mod initialise;
 mod learner;
+mod log;
+mod model;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod objective;
+mod observe;
 mod optimiser;
 mod peers;
 mod pictures;
 mod random;
 mod sheet;
 pub mod stage1;
+mod pixels;
+mod plan;
+mod random;
+mod schedule;
+mod sheet;
 mod state;
 mod task;
+mod trainer;
 
+pub use checkpoint::{Checkpoints, Saved};
+pub use config::{CheckpointConfig, LogConfig, SheetConfig, TrainConfig, ValidationConfig};
 pub use error::Error;
-pub use example::{Example, LabelledBox};
 pub use initialise::{Fill, initialise, torch_default};
+pub use latent_data::{Example, LabelledBox};
 pub use learner::{Learner, LearnerSettings, Precision};
+pub use model::{Ground, ModelConfig};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use objective::{BANDS, Distance, Level, Loss, NoiseConfig, Objective, ObjectiveConfig, Times};
+pub use observe::{Event, Observer};
 pub use optimiser::{Ema, Optimiser};
 pub use peers::{Alone, Peers};
+pub use pixels::{Pixels, PixelsConfig};
+pub use plan::Plan;
 pub use random::Random;
+pub use schedule::{Decay, Rate};
+pub use sheet::grid;
 pub use state::{StateReader, StateWriter};
 pub use task::{Report, Step, Task, Update};
+pub use trainer::{Outcome, Trainer};

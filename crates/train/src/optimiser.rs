@@ -1,10 +1,15 @@
 //! How a parameter moves along its gradient, and how its average follows.
 
+mod memory;
+
 use burn::tensor::Tensor;
 use latent_ops::{self as ops, AdamWStep};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+use memory::Code;
+pub(crate) use memory::Memory;
 
 /// An optimiser and its settings, the learning rate aside.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +27,9 @@ pub enum Optimiser {
         /// The share of a parameter that is taken off at each step, times the rate.
         #[serde(default = "adam_decay")]
         weight_decay: f64,
+        /// 32, or 8 to remember the means in a quarter of the memory.
+        #[serde(default = "thirty_two")]
+        state_bits: u32,
     },
     /// The sign of a mean of gradients (Chen et al., 2302.06675): one number remembered for each parameter.
     Lion {
@@ -46,6 +54,10 @@ fn adam_decay() -> f64 {
     1e-2
 }
 
+fn thirty_two() -> u32 {
+    32
+}
+
 fn lion_betas() -> [f64; 2] {
     [0.9, 0.99]
 }
@@ -57,6 +69,7 @@ impl Default for Optimiser {
             betas: adam_betas(),
             eps: adam_eps(),
             weight_decay: adam_decay(),
+            state_bits: thirty_two(),
         }
     }
 }
@@ -73,17 +86,22 @@ pub(crate) struct Stride {
 }
 
 impl Optimiser {
-    /// What is remembered of each parameter.
-    pub(crate) fn memory(&self) -> &'static [&'static str] {
+    /// What is remembered of each parameter, and how, where that is not in 32 bits.
+    pub(crate) fn memory(&self) -> &'static [(&'static str, Option<Code>)] {
         match self {
-            Self::AdamW { .. } => &["first_moment", "second_moment"],
-            Self::Lion { .. } => &["first_moment"],
+            Self::AdamW { state_bits: 8, .. } => &[
+                ("first_moment", Some(Code::Signed)),
+                ("second_moment", Some(Code::Positive)),
+            ],
+            Self::AdamW { .. } => &[("first_moment", None), ("second_moment", None)],
+            Self::Lion { .. } => &[("first_moment", None)],
         }
     }
 
     /// Bytes remembered of each number of a parameter.
     pub fn bytes(&self) -> usize {
-        self.memory().len() * size_of::<f32>()
+        let each = |(_, code): &(_, Option<Code>)| if code.is_some() { 1 } else { 4 };
+        self.memory().iter().map(each).sum()
     }
 
     /// The parameter after a step; `memory` is empty before the first.
@@ -92,20 +110,17 @@ impl Optimiser {
         stride: &Stride,
         parameter: Tensor<1>,
         gradient: Tensor<1>,
-        memory: &mut Vec<Tensor<1>>,
+        memory: &mut Vec<Memory>,
     ) -> Tensor<1> {
-        let zeros = || parameter.zeros_like();
-        memory.resize_with(self.memory().len(), zeros);
-        let taken = std::mem::take(memory);
-        match (*self, <[_; 2]>::try_from(taken)) {
-            (
-                Self::AdamW {
-                    betas,
-                    eps,
-                    weight_decay,
-                },
-                Ok(moments),
-            ) => {
+        let mut known = memory.drain(..).map(Memory::into_numbers);
+        let mut next = || known.next().unwrap_or_else(|| parameter.zeros_like());
+        let (parameter, after) = match *self {
+            Self::AdamW {
+                betas,
+                eps,
+                weight_decay,
+                ..
+            } => {
                 let step = AdamWStep {
                     rate: stride.rate,
                     betas,
@@ -114,30 +129,32 @@ impl Optimiser {
                     step: stride.count,
                     scale: stride.scale,
                 };
+                let moments = [next(), next()];
                 let (parameter, moments) = ops::adamw(&step, parameter, gradient, moments);
-                memory.extend(moments);
-                parameter
+                (parameter, Vec::from(moments))
             }
-            (
-                Self::Lion {
-                    betas: [keep1, keep2],
-                    weight_decay,
-                },
-                Err(mean),
-            ) => {
+            Self::Lion {
+                betas: [keep1, keep2],
+                weight_decay,
+            } => {
                 let gradient = gradient * stride.scale;
-                let mean = mean
-                    .into_iter()
-                    .next()
-                    .unwrap_or_else(|| gradient.zeros_like());
-                let direction =
-                    ops::blend(mean.clone(), keep1, gradient.clone(), 1.0 - keep1).sign();
-                memory.push(ops::blend(mean, keep2, gradient, 1.0 - keep2));
+                let mean = next();
+                let direction = ops::blend(mean.clone(), keep1, gradient.clone(), 1.0 - keep1);
+                let mean = ops::blend(mean, keep2, gradient, 1.0 - keep2);
                 let keep = 1.0 - stride.rate * weight_decay;
-                ops::blend(parameter, keep, direction, -stride.rate)
+                let moved = ops::blend(parameter, keep, direction.sign(), -stride.rate);
+                (moved, vec![mean])
             }
-            _ => unreachable!("memory() says how much each optimiser remembers"),
-        }
+        };
+        drop(known);
+        let codes = self.memory().iter().map(|(_, code)| *code);
+        memory.extend(
+            after
+                .into_iter()
+                .zip(codes)
+                .map(|(x, code)| Memory::new(x, code)),
+        );
+        parameter
     }
 
     /// # Errors
@@ -167,6 +184,9 @@ impl Optimiser {
             ));
         }
         match *self {
+            Self::AdamW { state_bits, .. } if ![8, 32].contains(&state_bits) => Err(
+                Error::setting("optimiser.state_bits", state_bits, "32 or 8"),
+            ),
             Self::AdamW { eps, .. } if !(eps > 0.0 && eps.is_finite()) => {
                 Err(Error::setting("optimiser.eps", eps, "a number above 0"))
             }
@@ -283,7 +303,7 @@ mod tests {
         for (got, want) in numbers(p).into_iter().zip(want) {
             assert!((got - want).abs() < 1e-6, "{got} {want}");
         }
-        let mean = numbers(memory.remove(0));
+        let mean = numbers(memory.remove(0).into_numbers());
         assert!(
             (mean[0] - 2.0 * (1.0 - 0.99f32 * 0.99)).abs() < 1e-6,
             "{mean:?}"

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::file::write::{self, Existing};
 use latent_checkpoint::{Dtype, TensorFile, TensorInfo};
+use latent_models::parameters;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -44,6 +46,25 @@ impl StateWriter {
             shape: shape.to_vec(),
         };
         self.tensors.push((info, x));
+    }
+
+    /// Adds every parameter of a module, of f32, under its published name.
+    pub fn module<M: Module>(&mut self, module: &M) {
+        struct Collector<'a> {
+            names: std::vec::IntoIter<(String, Vec<usize>)>,
+            out: &'a mut StateWriter,
+        }
+        impl ModuleVisitor for Collector<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some((name, _)) = self.names.next() {
+                    self.out.tensor(name, param.val());
+                }
+            }
+        }
+        module.visit(&mut Collector {
+            names: parameters(module).into_iter(),
+            out: self,
+        });
     }
 
     /// Adds a counter or anything else that JSON holds without loss.

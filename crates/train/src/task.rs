@@ -5,7 +5,9 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
-use crate::{Error, Example, Peers, Random, StateReader, StateWriter};
+use latent_data::Example;
+
+use crate::{Error, Peers, Random, StateReader, StateWriter};
 
 /// The time within a run: all that randomness may depend on, beside a purpose and a picture's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

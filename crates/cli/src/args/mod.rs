@@ -10,6 +10,7 @@ mod choice;
 pub mod data;
 mod generate;
 mod refused;
+mod train;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -18,6 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use generate::{
     GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo, SamplingArgs,
 };
+pub use train::TrainArgs;
 
 /// Native latent diffusion: pictures from Stable Diffusion checkpoints.
 #[derive(Debug, Parser)]
@@ -50,6 +52,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Rewrite a checkpoint as another form or number type.
     Convert(ConvertArgs),
+    /// Train a model from pictures; a run that was stopped goes on to the bit (--resume).
+    Train(TrainArgs),
     /// Check this build on this machine against embedded results of the reference implementations.
     Selftest(SelftestArgs),
     /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.

@@ -1,0 +1,275 @@
+//! A run's settings: one TOML file.
+
+use std::path::Path;
+
+use latent_data::DataConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Ema, Error, LearnerSettings, ModelConfig, Optimiser, Precision, Rate};
+
+/// Everything that decides what a run computes, and what it writes on the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// What all randomness is drawn from.
+    #[serde(default)]
+    pub seed: u64,
+    /// The length of the run in steps; or give `pictures`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// The length of the run in pictures, over all processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<u64>,
+    /// Pictures that go through the network at once, in each process.
+    pub batch: usize,
+    /// Batches whose gradients make one step.
+    #[serde(default = "one")]
+    pub accumulation: u64,
+    /// The largest norm of the gradients of a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// The type to compute in; weights are f32.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Stops the run when the mean loss of 20 steps is above this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_limit: Option<f64>,
+    /// What is learnt from.
+    pub data: DataConfig,
+    /// What is learnt.
+    pub model: ModelConfig,
+    /// How parameters move.
+    #[serde(default)]
+    pub optimiser: Optimiser,
+    /// How far.
+    pub rate: Rate,
+    /// The moving average of the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Ema>,
+    /// Losses on pictures that are not learnt from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
+    /// Sheets of samples or reconstructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<SheetConfig>,
+    /// What a stopped run continues from.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+    /// Numbers on the way.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// `[validation]`: pictures from `data`, or else a `share` of those that would be learnt from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Steps between.
+    pub every: u64,
+    /// The share of the data that is held back, evenly spread, in (0, 0.5].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Another data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+    /// The most pictures to look at; all of them where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<usize>,
+}
+
+/// `[sheet]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SheetConfig {
+    /// Steps between; there is one at the end too.
+    pub every: u64,
+}
+
+/// `[checkpoint]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Steps between; there is one at the end too.
+    #[serde(default = "checkpoint_every")]
+    pub every: u64,
+    /// How many are kept.
+    #[serde(default = "checkpoint_keep")]
+    pub keep: usize,
+}
+
+fn checkpoint_every() -> u64 {
+    500
+}
+
+fn checkpoint_keep() -> usize {
+    3
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every: checkpoint_every(),
+            keep: checkpoint_keep(),
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Steps between lines; a line holds the means since the last.
+    #[serde(default = "log_every")]
+    pub every: u64,
+    /// Whether to write TensorBoard's event files.
+    #[serde(default = "yes")]
+    pub tensorboard: bool,
+}
+
+fn log_every() -> u64 {
+    10
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            every: log_every(),
+            tensorboard: yes(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads and checks a TOML file. Relative paths in it are relative to it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key (with its line), a value out of range.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let problem = |problem: String| Error::Config {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| problem(e.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.data.relative_to(folder);
+        if let Some(data) = config.validation.as_mut().and_then(|v| v.data.as_mut()) {
+            data.relative_to(folder);
+        }
+        config.model.relative_to(folder);
+        config.validate().map_err(|e| problem(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let positive = |name: &str, value: u64| match value {
+            0 => Err(Error::setting(name, 0, "1 or more")),
+            _ => Ok(()),
+        };
+        positive("batch", self.batch as u64)?;
+        positive("accumulation", self.accumulation)?;
+        positive("checkpoint.every", self.checkpoint.every)?;
+        positive("checkpoint.keep", self.checkpoint.keep as u64)?;
+        positive("log.every", self.log.every)?;
+        if let Some(sheet) = &self.sheet {
+            positive("sheet.every", sheet.every)?;
+        }
+        match (self.steps, self.pictures) {
+            (Some(steps), None) => positive("steps", steps)?,
+            (None, Some(pictures)) => positive("pictures", pictures)?,
+            (None, None) => {
+                return Err(Error::setting("steps", "nothing", "`steps` or `pictures`"));
+            }
+            (Some(steps), Some(_)) => {
+                return Err(Error::setting(
+                    "steps",
+                    steps,
+                    "`steps` or `pictures`, not both",
+                ));
+            }
+        }
+        if let Some(clip) = self.clip.filter(|clip| !(*clip > 0.0 && clip.is_finite())) {
+            return Err(Error::setting("clip", clip, "a number above 0"));
+        }
+        if let Some(validation) = &self.validation {
+            positive("validation.every", validation.every)?;
+            match (validation.share, &validation.data) {
+                (Some(share), None) if share > 0.0 && share <= 0.5 => {}
+                (None, Some(_)) => {}
+                (share, _) => {
+                    let value = share.map_or("nothing".to_owned(), |share| share.to_string());
+                    let expected = "above 0 and at most 0.5; or `validation.data`, not both";
+                    return Err(Error::setting("validation.share", value, expected));
+                }
+            }
+        }
+        self.optimiser.validate()?;
+        self.rate.validate()?;
+        self.ema.map_or(Ok(()), |ema| ema.validate())?;
+        self.model.validate()
+    }
+
+    /// How each network is trained.
+    pub fn learner(&self) -> LearnerSettings {
+        LearnerSettings {
+            optimiser: self.optimiser,
+            clip: self.clip,
+            ema: self.ema,
+            precision: self.precision,
+        }
+    }
+
+    /// Pictures of a step, with so many processes.
+    pub fn pictures_per_step(&self, processes: usize) -> u64 {
+        self.batch as u64 * self.accumulation * processes as u64
+    }
+
+    /// The steps of the run, with so many processes.
+    pub fn steps(&self, processes: usize) -> u64 {
+        match (self.steps, self.pictures) {
+            (Some(steps), _) => steps,
+            (_, pictures) => pictures
+                .unwrap_or_default()
+                .div_ceil(self.pictures_per_step(processes)),
+        }
+    }
+
+    /// What a continued run must have in common with the one before: all that the numbers depend on. Where
+    /// the data lies is not part of it, how many pictures there are is.
+    pub(crate) fn defining(&self, pictures: usize, processes: usize) -> Value {
+        let mut data = json!(self.data);
+        if let Some(data) = data.as_object_mut() {
+            data.remove("path");
+            data.insert("pictures".to_owned(), json!(pictures));
+        }
+        let mut rate = self.rate;
+        if rate.decay != crate::Decay::Constant {
+            rate.over.get_or_insert(self.steps(processes));
+        }
+        json!({
+            "seed": self.seed,
+            "batch": self.batch,
+            "accumulation": self.accumulation,
+            "processes": processes,
+            "clip": self.clip,
+            "precision": self.precision,
+            "data": data,
+            "held_back": self.validation.as_ref().and_then(|v| v.share),
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "rate": rate,
+            "ema": self.ema,
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! What a run will take, before it begins.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A run in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Trained numbers of each network.
+    pub parameters: Vec<(String, usize)>,
+    /// Bytes of weights, gradients, optimiser and averages. What a step computes comes on top and grows
+    /// with the batch.
+    pub state_bytes: u64,
+    /// Pictures to learn from.
+    pub pictures: usize,
+    /// Pictures held back for validation.
+    pub held_back: usize,
+    /// Pictures of a step, over all processes.
+    pub pictures_per_step: u64,
+    /// Steps done already.
+    pub done: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Passes through the data in all.
+    pub epochs: f64,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in &self.parameters {
+            writeln!(f, "{name}: {:.2} million parameters", *count as f64 / 1e6)?;
+        }
+        writeln!(
+            f,
+            "memory: {:.1} MB for weights, gradients, optimiser and averages, and what a batch takes",
+            self.state_bytes as f64 / 1e6
+        )?;
+        let held_back = match self.held_back {
+            0 => String::new(),
+            count => format!(", {count} held back for validation"),
+        };
+        writeln!(f, "data: {} pictures{held_back}", self.pictures)?;
+        write!(
+            f,
+            "steps: {} of {} pictures, {:.1} epochs",
+            self.steps, self.pictures_per_step, self.epochs
+        )?;
+        match self.done {
+            0 => Ok(()),
+            done => write!(f, "; {done} are done"),
+        }
+    }
+}

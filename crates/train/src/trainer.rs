@@ -1,0 +1,498 @@
+//! The loop.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::ImageFormat;
+use latent_data::{
+    Batches, Crop, DataConfig, Example, Loader, LoaderOptions, Partial, Share, Source,
+};
+use serde_json::Value;
+
+use crate::held_back::split;
+use crate::log::Log;
+use crate::{
+    Checkpoints, Error, Event, Observer, Peers, Plan, Report, StateWriter, Step, Task, TrainConfig,
+    Update,
+};
+
+/// The folders of a run's folder.
+const CHECKPOINTS: &str = "checkpoints";
+const SHEETS: &str = "sheets";
+const MODEL: &str = "model";
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps were taken and the model was written.
+    Done,
+    /// The observer stopped it after so many steps; a checkpoint was written.
+    Stopped(u64),
+}
+
+/// A run: what is learnt, from what, and where everything is written.
+pub struct Trainer<'a> {
+    config: &'a TrainConfig,
+    task: Box<dyn Task>,
+    peers: &'a dyn Peers,
+    folder: PathBuf,
+    data: Loader,
+    validation: Option<Loader>,
+    checkpoints: Checkpoints,
+    /// Steps that are done.
+    step: u64,
+    /// The steps of the whole run, and the one to end at.
+    steps: u64,
+    end: u64,
+    /// The step of the latest checkpoint of this run.
+    saved: Option<(u64, PathBuf)>,
+    /// Losses of the last steps, for the limit.
+    recent: Vec<f64>,
+    seconds: Option<f64>,
+    skipped: BTreeSet<String>,
+}
+
+/// How many steps the loss limit is a mean of.
+const RECENT: usize = 20;
+
+impl<'a> Trainer<'a> {
+    /// A run that begins. `folder` is created; a run that is there already has to be
+    /// [resumed](Self::resume).
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    pub fn new(
+        config: &'a TrainConfig,
+        task: Box<dyn Task>,
+        peers: &'a dyn Peers,
+        folder: PathBuf,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        let mut source = latent_data::open(&config.data, &[])?;
+        let mut validation = None;
+        if let Some(settings) = &config.validation {
+            let mut data = config.data.clone();
+            let held: Arc<dyn Source> = match (&settings.data, settings.share) {
+                (Some(other), _) => {
+                    data = other.clone();
+                    latent_data::open(other, &[])?
+                }
+                (None, share) => {
+                    let [learnt, back] = split(&source, share.unwrap_or_default());
+                    source = Arc::new(learnt);
+                    Arc::new(back)
+                }
+            };
+            validation = Some(validation_loader(held, data, config.batch)?);
+        }
+        let options = LoaderOptions {
+            share: Share {
+                rank: peers.rank(),
+                of: peers.size(),
+            },
+            ..LoaderOptions::new(config.seed, config.batch * peers.size())
+        };
+        let steps = config.steps(peers.size());
+        Ok(Self {
+            data: Loader::new(source, config.data.fit()?, options)?,
+            validation,
+            checkpoints: Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep),
+            config,
+            task,
+            peers,
+            folder,
+            step: 0,
+            steps,
+            end: steps,
+            saved: None,
+            recent: Vec::new(),
+            seconds: None,
+            skipped: BTreeSet::new(),
+        })
+    }
+
+    /// Ends the run after so many steps at the latest. The schedule is that of the whole run all the same.
+    #[must_use]
+    pub fn until(mut self, step: u64) -> Self {
+        self.end = self.end.min(step);
+        self
+    }
+
+    /// Goes on from the latest checkpoint that is whole, or from the beginning where there is none.
+    ///
+    /// # Errors
+    /// Checkpoints of which none is whole, or one of other settings or another model.
+    pub fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let found = self.checkpoints.latest(&mut |path, reason| {
+            observer.event(&Event::PassedOver { path, reason });
+        })?;
+        let Some(saved) = found else { return Ok(()) };
+        let differing = differences(&saved.about.settings, &self.defining());
+        if !differing.is_empty() {
+            return Err(Error::OtherRun {
+                path: saved.path,
+                problem: differing.join("; "),
+            });
+        }
+        let mut state = saved.state()?;
+        self.task.restore(&mut state)?;
+        state.finish()?;
+        self.step = saved.about.step;
+        observer.event(&Event::Resumed {
+            path: &saved.path,
+            step: self.step,
+        });
+        self.saved = Some((self.step, saved.path));
+        Ok(())
+    }
+
+    fn defining(&self) -> Value {
+        self.config
+            .defining(self.data.source().len(), self.peers.size())
+    }
+
+    /// What the run will take.
+    pub fn plan(&self) -> Plan {
+        let parameters = self.task.parameters();
+        let learner = self.config.learner();
+        // weight and gradient, the optimiser's memory, the average
+        let bytes = 8 + learner.optimiser.bytes() + 4 * usize::from(learner.ema.is_some());
+        let pictures = self.data.source().len();
+        let pictures_per_step = self.config.pictures_per_step(self.peers.size());
+        let shared = self
+            .config
+            .validation
+            .as_ref()
+            .is_some_and(|v| v.share.is_some());
+        Plan {
+            state_bytes: parameters
+                .iter()
+                .map(|(_, count)| (count * bytes) as u64)
+                .sum(),
+            parameters,
+            pictures,
+            held_back: match &self.validation {
+                Some(loader) if shared => loader.source().len(),
+                _ => 0,
+            },
+            pictures_per_step,
+            done: self.step,
+            steps: self.end,
+            epochs: (self.end * pictures_per_step) as f64 / pictures as f64,
+        }
+    }
+
+    /// Takes the steps that are left.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where checkpoints are there that were not resumed; [`Error::Diverged`]; data or
+    /// disks that fail.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+        if self.saved.is_none() && !self.checkpoints.steps()?.is_empty() {
+            return Err(Error::Exists {
+                path: self.folder.clone(),
+            });
+        }
+        observer.event(&Event::Plan(&self.plan()));
+        let mut log = match self.leads() {
+            true => Some(Log::open(
+                &self.folder,
+                self.step,
+                self.config.log.tensorboard,
+                observer.seconds(),
+            )?),
+            false => None,
+        };
+        let mut batches = self.data.at(self.step * self.config.accumulation);
+        let mut since_line: Vec<(Report, f64)> = Vec::new();
+        while self.step < self.end {
+            let begun = observer.seconds();
+            let (report, stop) = self.take_step(&mut batches, observer)?;
+            let seconds = observer.seconds() - begun;
+            self.seconds = Some(
+                self.seconds
+                    .map_or(seconds, |mean| 0.9 * mean + 0.1 * seconds),
+            );
+            observer.event(&Event::Step {
+                step: self.step,
+                steps: self.end,
+                report: &report,
+                seconds: self.seconds,
+                pictures: self.config.pictures_per_step(self.peers.size()),
+            });
+            since_line.push((report, 1.0));
+            let (step, last) = (self.step, self.step == self.end);
+            let due = |every: u64| last || step.is_multiple_of(every);
+            if let Some(log) = log.as_mut().filter(|_| due(self.config.log.every)) {
+                let mean: Report = since_line.drain(..).collect();
+                log.write("train", self.step, &mean, observer.seconds())?;
+                self.name_skipped(observer);
+            }
+            if let (Some(settings), Some(log)) = (&self.config.validation, log.as_mut())
+                && due(settings.every)
+            {
+                let report = self.validate()?;
+                log.write("validation", self.step, &report, observer.seconds())?;
+                observer.event(&Event::Validated {
+                    step: self.step,
+                    report: &report,
+                });
+                log.draw()?;
+            }
+            if let (Some(settings), Some(log)) = (&self.config.sheet, log.as_mut())
+                && due(settings.every)
+            {
+                self.sheet(log, observer)?;
+            }
+            if self.leads() && (stop || due(self.config.checkpoint.every)) {
+                self.save(observer)?;
+            }
+            if stop && !last {
+                log.map_or(Ok(()), |log| log.draw())?;
+                return Ok(Outcome::Stopped(self.step));
+            }
+        }
+        if let Some(log) = log {
+            log.draw()?;
+            self.save(observer)?;
+            self.export(observer)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Whether this process writes.
+    fn leads(&self) -> bool {
+        self.peers.rank() == 0
+    }
+
+    /// One step, and whether any process was asked to stop.
+    fn take_step(
+        &mut self,
+        batches: &mut Batches,
+        observer: &mut dyn Observer,
+    ) -> Result<(Report, bool), Error> {
+        let share = self.config.batch;
+        let mut reports = Vec::new();
+        for part in 0..self.config.accumulation {
+            let Some(batch) = batches.next().transpose()? else {
+                break; // the loader has no end
+            };
+            let before = (part as usize * self.peers.size() + self.peers.rank()) * share;
+            let step = self.now(before);
+            let report = self.task.accumulate(&batch.examples, step)?;
+            reports.push((report, batch.examples.len() as f64));
+        }
+        let mut report: Report = reports.into_iter().collect();
+        let rate = self.config.rate.at(self.step, self.steps);
+        let update = Update {
+            step: self.now(0),
+            rate,
+            peers: self.peers,
+        };
+        let applied = self.task.apply(&update).map_err(|e| self.diverged(e))?;
+        let mut shared = [
+            f64::from(u8::from(observer.stop())),
+            report.get("loss").unwrap_or_default(),
+        ];
+        self.peers.sum_wide(&mut shared);
+        let [stop, loss] = shared;
+        let loss = loss / self.peers.size() as f64;
+        self.check(loss)?;
+        if let Some((_, value)) = report.0.iter_mut().find(|(name, _)| name == "loss") {
+            *value = loss;
+        }
+        report.extend(applied);
+        self.step += 1;
+        Ok((report.with("rate", rate), stop > 0.0))
+    }
+
+    fn now(&self, first: usize) -> Step {
+        Step {
+            number: self.step,
+            seed: self.config.seed,
+            first,
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Diverged`] for a loss that is not finite, or a mean above the limit.
+    fn check(&mut self, loss: f64) -> Result<(), Error> {
+        if !loss.is_finite() {
+            return Err(self.diverged(Error::NotFinite {
+                step: self.step,
+                what: "the loss".to_owned(),
+            }));
+        }
+        self.recent.push(loss);
+        if self.recent.len() > RECENT {
+            self.recent.remove(0);
+        }
+        let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
+        match self.config.loss_limit {
+            Some(limit) if self.recent.len() == RECENT && mean > limit => Err(Error::Diverged {
+                step: self.step,
+                what: format!(
+                    "the mean loss of {RECENT} steps is {mean:.4}, above loss_limit = {limit}"
+                ),
+                checkpoint: self.saved.as_ref().map(|(_, path)| path.clone()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// With the last good checkpoint, where numbers broke down.
+    fn diverged(&self, error: Error) -> Error {
+        match error {
+            Error::NotFinite { step, what } => Error::Diverged {
+                step,
+                what: format!("{what} is not finite"),
+                checkpoint: self.saved.as_ref().map(|(_, path)| path.clone()),
+            },
+            other => other,
+        }
+    }
+
+    fn validate(&self) -> Result<Report, Error> {
+        let Some(loader) = &self.validation else {
+            return Ok(Report::new());
+        };
+        let most = self
+            .config
+            .validation
+            .as_ref()
+            .and_then(|v| v.pictures)
+            .unwrap_or(usize::MAX);
+        let mut seen = 0;
+        let mut reports = Vec::new();
+        for position in 0..loader.batches_per_epoch() {
+            let mut examples: Vec<Example> = loader.batch(position)?.examples;
+            examples.truncate(most - seen);
+            if examples.is_empty() {
+                break;
+            }
+            // The same noise at every validation.
+            let step = Step {
+                number: u64::MAX,
+                seed: self.config.seed,
+                first: seen,
+            };
+            reports.push((self.task.validate(&examples, step)?, examples.len() as f64));
+            seen += examples.len();
+        }
+        Ok(reports.into_iter().collect())
+    }
+
+    fn sheet(&self, log: &mut Log, observer: &mut dyn Observer) -> Result<(), Error> {
+        let Some(sheet) = self.task.sheet(self.now(0))? else {
+            return Ok(());
+        };
+        let folder = self.folder.join(SHEETS);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        let path = folder.join(format!("step-{:08}.png", self.step));
+        let mut png = Vec::new();
+        let writes = |e: image::ImageError| Error::io(&path, "encode")(std::io::Error::other(e));
+        sheet
+            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .map_err(writes)?;
+        std::fs::write(&path, &png).map_err(Error::io(&path, "write"))?;
+        log.sheet(self.step, &png, &sheet, observer.seconds())?;
+        observer.event(&Event::Sheet { path: &path });
+        Ok(())
+    }
+
+    /// Writes a checkpoint of this step, unless there is one.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        if self
+            .saved
+            .as_ref()
+            .is_some_and(|(step, _)| *step == self.step)
+        {
+            return Ok(());
+        }
+        let mut state = StateWriter::new();
+        self.task.save(&mut state);
+        let position = self.step * self.config.accumulation;
+        let path = self
+            .checkpoints
+            .save(self.step, position, self.defining(), &state)?;
+        observer.event(&Event::Checkpoint {
+            path: &path,
+            step: self.step,
+        });
+        self.saved = Some((self.step, path));
+        Ok(())
+    }
+
+    /// Writes the model beside an older one, then takes its place.
+    fn export(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let path = self.folder.join(MODEL);
+        let part = self.folder.join(".model.part");
+        remove(&part)?;
+        std::fs::create_dir(&part).map_err(Error::io(&part, "create"))?;
+        self.task.export(&part)?;
+        remove(&path)?;
+        std::fs::rename(&part, &path)
+            .map_err(Error::io(&path, "rename the finished model to it"))?;
+        observer.event(&Event::Exported { path: &path });
+        Ok(())
+    }
+
+    fn name_skipped(&mut self, observer: &mut dyn Observer) {
+        for (id, reason) in self.data.skipped() {
+            if !self.skipped.contains(&id) {
+                observer.event(&Event::Skipped {
+                    id: &id,
+                    reason: &reason,
+                });
+                self.skipped.insert(id);
+            }
+        }
+    }
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, "remove")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Pictures in their order, whole, from the middle, as they are.
+fn validation_loader(
+    source: Arc<dyn Source>,
+    mut data: DataConfig,
+    batch: usize,
+) -> Result<Loader, Error> {
+    data.flip = 0.0;
+    data.crop = Crop::Centre;
+    let options = LoaderOptions {
+        shuffle: false,
+        partial: Partial::Keep,
+        ..LoaderOptions::new(0, batch)
+    };
+    Ok(Loader::new(source, data.fit()?, options)?)
+}
+
+/// The settings that differ, as text.
+fn differences(before: &Value, now: &Value) -> Vec<String> {
+    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
+        return vec!["they cannot be read".to_owned()];
+    };
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+    let differs = names
+        .into_iter()
+        .filter(|name| before.get(*name) != now.get(*name));
+    differs
+        .map(|name| {
+            format!(
+                "{name} was {} and is {}",
+                text(before.get(name)),
+                text(now.get(name))
+            )
+        })
+        .collect()
+}
