@@ -4,11 +4,14 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{PictureSeed, Sampler, Scheduler, Step, names};
+use latent_diffusion::{PictureSeed, Prediction, Sampler, Scheduler, Step, names};
+use latent_models::Padding;
+use latent_models::unet::Resample;
 use latent_ops as ops;
 use latent_text::Pass;
 
 use crate::canvas::Prepared;
+use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
 use crate::draw::{Canvas, Drawing, Drawn, Start, calls_per_step};
@@ -164,6 +167,25 @@ fn check_seeds(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// The sides must be multiples of the latent's, and of what the network halves by where it cannot round.
+fn check_size(request: &Request, model: &Model) -> Result<()> {
+    let unet = model.unet.config();
+    let halved = match unet.resample {
+        Resample::Resnet => unet.downsampling(),
+        Resample::Conv => 1,
+    };
+    let by = model.latent.downsample * halved;
+    let Size { width, height } = request.canvas();
+    match width.is_multiple_of(by) && height.is_multiple_of(by) {
+        true => Ok(()),
+        false => Err(Error::field(
+            "width and height",
+            format!("{width}×{height}"),
+            format!("multiples of {by}, which this model needs"),
+        )),
+    }
+}
+
 /// A request with everything that its batches share.
 struct Job<'a> {
     request: &'a Request,
@@ -183,18 +205,28 @@ impl<'a> Job<'a> {
         profile: &'a Profile,
         available: Option<u64>,
     ) -> Result<Self> {
-        let resolved = Resolved::of(
+        let mut resolved = Resolved::of(
             &request.sampler,
             &request.scheduler,
             profile,
             &model.scheduler,
         )?;
+        let chosen = !request
+            .sampler
+            .trim()
+            .eq_ignore_ascii_case(request::AUTOMATIC);
+        if model.prediction == Prediction::Flow && !chosen {
+            // What programs draw with when nothing is chosen was chosen for models that are no flows.
+            resolved.sampler = Sampler::Euler;
+        }
         let second = request.hires.clone().map(|hires| {
             let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
             let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
             let names = Resolved::of(sampler, scheduler, profile, &model.scheduler)?;
             Ok::<_, Error>((hires, names))
         });
+        check_fields(request, model.conditioner())?;
+        check_size(request, model)?;
         let plan = MemoryPlan::of(request, model);
         let decoding = plan.settle(request, available)?;
         let prepared = Prepared::of(request, profile)?;
@@ -393,10 +425,8 @@ impl<'a> Job<'a> {
                 .picture(self.model, self.request, self.profile, latent)?;
             let planes = picture.resize(size, filter).to_planes();
             let data = burn::tensor::TensorData::new(planes, [1, 3, size.height, size.width]);
-            let encoded = self
-                .model
-                .autoencoder
-                .encode(Tensor::from_data(data, &self.model.device));
+            let pixels = Tensor::from_data(data, &self.model.device);
+            let encoded = self.model.encode(pixels, Padding::Zero);
             Ok(self.model.scale_in(encoded.mean))
         });
         Ok(Tensor::cat(enlarged.collect::<Result<_>>()?, 0))

@@ -16,23 +16,26 @@
 //! is enough; and its `Learner`, whose checkpoints do not restore the position in the data.
 
 mod error;
-mod example;
 mod initialise;
 mod learner;
 mod objective;
 mod optimiser;
 mod peers;
 mod random;
+mod sheet;
+mod stage2;
 mod state;
 mod task;
 
 pub use error::Error;
-pub use example::{Example, LabelledBox};
 pub use initialise::{Fill, initialise, torch_default};
+pub use latent_data::{Example, LabelledBox};
 pub use learner::{Learner, LearnerSettings, Precision};
 pub use objective::{BANDS, Distance, Level, Loss, NoiseConfig, Objective, ObjectiveConfig, Times};
 pub use optimiser::{Ema, Optimiser};
 pub use peers::{Alone, Peers};
 pub use random::Random;
+pub use sheet::grid;
+pub use stage2::{FirstStage, LatentModel, SamplesConfig, Stage2, Stage2Config, degrade, hole};
 pub use state::{StateReader, StateWriter};
 pub use task::{Report, Step, Task, Update};
