@@ -10,7 +10,7 @@ use half::f16;
 use latent_checkpoint::Checkpoint;
 use latent_checkpoint::tiny::write_tiny;
 use latent_models::condition::Entry;
-use latent_models::unet::{Labels, Level};
+use latent_models::unet::{Attention, Heads, Labels, Level};
 use latent_models::{ConditionerConfig, parameter_count, parameters};
 use latent_testkit::recipe;
 use latent_train::{FirstStage, LatentModel, LearnerSettings, Stage2, Stage2Config, Task};
@@ -123,7 +123,14 @@ fn shrink(config: &mut Stage2Config, files: &Path) {
     };
     let before = config.unet.model_channels;
     config.unet.model_channels = 32;
+    let narrow = |attention: &mut Attention| {
+        if let Heads::Width(width) = &mut attention.heads {
+            *width = 32;
+        }
+    };
+    config.unet.middle.as_mut().map(narrow);
     for level in &mut config.unet.levels {
+        level.attention.as_mut().map(narrow);
         level.channels = level.channels / before * 32;
         level.resblocks = 1;
     }
