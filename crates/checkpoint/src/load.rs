@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use burn::tensor::{DType, Device, TensorData};
 use half::{bf16, f16};
-use latent_models::{Autoencoder, ClipText, UNet};
+use latent_models::{Autoencoder, ClipText, Conditioner, UNet};
 
 use crate::detect::{Checkpoint, DetectedPart, PartConfig};
 use crate::file::{Dtype, Weights};
@@ -323,6 +323,24 @@ impl Checkpoint {
         let part = self.part(Part::TextEncoder)?;
         match &part.config {
             PartConfig::TextEncoder(config) => {
+                self.fill(part, config.init(&options.device), options, progress)
+            }
+            _ => Err(self.confused(part)),
+        }
+    }
+
+    /// Loads the conditioner: see [`load_unet`](Self::load_unet).
+    ///
+    /// # Errors
+    /// As [`load_unet`](Self::load_unet).
+    pub fn load_conditioner(
+        &self,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Conditioner, Report), ModelError> {
+        let part = self.part(Part::Conditioner)?;
+        match &part.config {
+            PartConfig::Conditioner(config) => {
                 self.fill(part, config.init(&options.device), options, progress)
             }
             _ => Err(self.confused(part)),

@@ -54,6 +54,7 @@ fn every_form_is_recognised() {
                     assert_eq!(*scale, folder.then_some(0.18215));
                 }
                 PartConfig::TextEncoder(config) => assert_eq!(config, &tiny_text_encoder()),
+                PartConfig::Conditioner(config) => panic!("{config:?}"),
             }
         }
         let mut scheduler = checkpoint.scheduler().clone();

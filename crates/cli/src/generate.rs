@@ -33,7 +33,7 @@ use crate::{
 /// # Errors
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
-    let jobs = job::jobs(args)?;
+    let mut jobs = job::jobs(args)?;
     for note in &jobs.notes {
         eprintln!("note: {note}");
     }
@@ -52,6 +52,9 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
 
     let started = Instant::now();
     let model = model::open(&jobs.requests[0], &device, !output.no_metadata, json)?;
+    for request in &mut jobs.requests {
+        job::defaults_of(args, &model, request)?;
+    }
     // The plan is about the machine's memory; a GPU has its own.
     let available = args
         .model

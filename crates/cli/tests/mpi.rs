@@ -19,8 +19,7 @@ size = 8
 crop = "random"
 
 [model]
-kind = "pixels"
-size = [8, 8]
+kind = "stage2"
 
 [model.unet]
 in_channels = 3

@@ -1,5 +1,6 @@
 //! Prompts as the network sees them.
 
+use latent_models::{Condition, Conditioned, ConditionerConfig};
 use latent_text::{Pass, Scheduled, WeightRule};
 
 use crate::error::{Error, Result};
@@ -42,6 +43,10 @@ impl Prompts {
         negative: &str,
         pass: Pass,
     ) -> Result<Self> {
+        let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
+        if model.text.is_none() || model.conditioner().is_some_and(|c| !frozen(c)) {
+            return Self::trained(model, request, prompt, negative);
+        }
         let encoder = Encoder {
             model,
             profile,
@@ -71,6 +76,33 @@ impl Prompts {
     }
 }
 
+impl Prompts {
+    /// The condition of a model that was trained here and reads it itself, or of one without any.
+    fn trained(model: &Model, request: &Request, prompt: &str, negative: &str) -> Result<Self> {
+        let request = Request {
+            prompt: prompt.to_owned(),
+            negative_prompt: negative.to_owned(),
+            ..request.clone()
+        };
+        let [with, without] = match &model.condition {
+            Some(reader) => reader.read(&request, request.canvas())?,
+            None => [Conditioned::default(), Conditioned::default()],
+        };
+        let track = |given| Track {
+            weight: 1.0,
+            contexts: vec![Context {
+                until: usize::MAX,
+                given,
+            }],
+        };
+        Ok(Self {
+            positive: vec![track(with)],
+            negative: track(without),
+            truncated: None,
+        })
+    }
+}
+
 struct Encoder<'a> {
     model: &'a Model,
     profile: &'a Profile,
@@ -89,9 +121,16 @@ impl Encoder<'_> {
         let encoded = self
             .model
             .encode_texts(&texts, dialect, self.rule, self.skip)?;
+        let given = |tokens| match &self.model.condition {
+            Some(reader) => reader.network().forward(Condition::Vectors(tokens)),
+            None => Conditioned {
+                context: Some(tokens),
+                ..Conditioned::default()
+            },
+        };
         let contexts = schedule.iter().zip(encoded).map(|(s, tokens)| Context {
             until: s.until,
-            tokens,
+            given: given(tokens),
         });
         Ok(Track {
             weight,

@@ -24,11 +24,11 @@ impl Decoding {
     /// # Errors
     /// [`Error::NotFinite`] where the decoder overflowed.
     pub fn pixels(self, model: &Model, request: &Request, latent: Tensor<4>) -> Result<Tensor<4>> {
-        let autoencoder = model
-            .autoencoder
-            .clone()
-            .with_padding(padding(request.tiling));
         let z = model.scale_out(latent);
+        let Some(autoencoder) = &model.autoencoder else {
+            return Ok(z);
+        };
+        let autoencoder = autoencoder.clone().with_padding(padding(request.tiling));
         let pixels = match self {
             Self::Whole => autoencoder.decode(z),
             Self::Strips(rows) => autoencoder.decode_in_strips(z, rows),

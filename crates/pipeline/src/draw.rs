@@ -7,10 +7,10 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor};
 use latent_diffusion::{
-    self as diffusion, Denoise, Noise, NoiseSchedule, NoiseStreams, PictureSeed, Sampler,
-    Scheduler, Sigmas, Step,
+    self as diffusion, Denoise, FlowSchedule, Noise, NoiseSchedule, NoiseStreams, PictureSeed,
+    Prediction, Sampler, Scheduler, Sigmas, Step,
 };
-use latent_models::Padding;
+use latent_models::{ConditionerConfig, Padding};
 
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
@@ -109,8 +109,39 @@ impl Drawing<'_> {
             custom: self.request.sigmas.as_deref(),
             strength: from_picture.then_some((self.rule, self.strength)),
         };
-        self.profile
-            .ladder(&asked, &self.schedule()?, &self.model.scheduler)
+        match self.model.prediction {
+            Prediction::Flow => self.flow_ladder(&asked),
+            _ => self
+                .profile
+                .ladder(&asked, &self.schedule()?, &self.model.scheduler),
+        }
+    }
+
+    /// The levels of a flow, which no profile decides: programs differ in their ladders of noise-preserving models only.
+    fn flow_ladder(&self, asked: &Asked<'_>) -> Result<Walk> {
+        if self.sampler.brownian_noise() || self.profile.ancestral(self.request, self.sampler) {
+            let sampler = latent_diffusion::names::sampler_info(self.sampler).label;
+            let expected =
+                "a sampler without fresh noise, such as Euler: this model is a rectified flow";
+            return Err(Error::field("sampler", sampler, expected));
+        }
+        let trained = FlowSchedule::new(1.0, self.model.schedule.steps())?;
+        let whole = match asked.custom {
+            Some(values) => latent_diffusion::custom_ladder(values)?,
+            None => trained.ladder(asked.steps)?,
+        };
+        let Some((_, strength)) = asked.strength else {
+            return Ok(Walk {
+                sigmas: whole,
+                noised: None,
+            });
+        };
+        let steps = whole.values().len() - 1;
+        let walked = ((steps as f64 * strength).round() as usize).clamp(1, steps);
+        Ok(Walk {
+            sigmas: Sigmas::new(whole.values()[steps - walked..].to_vec())?,
+            noised: None,
+        })
     }
 
     fn schedule(&self) -> Result<NoiseSchedule> {
@@ -191,6 +222,7 @@ impl Drawing<'_> {
                     mask: mask.clone(),
                     original: original.clone(),
                     noise: prepared.noise,
+                    prediction: self.model.prediction,
                     rule,
                     first: true,
                 };
@@ -257,9 +289,12 @@ impl Drawing<'_> {
             _ => None,
         };
         let noise = streams.initial(shape, device);
+        let extra = model
+            .conditioner()
+            .map_or(0, ConditionerConfig::concatenated);
         let concat = if inpaints {
             Some(self.inpaint_channels(start, streams, shape, device))
-        } else if model.unet.config().in_channels != model.latent.channels {
+        } else if model.unet.config().in_channels != model.latent.channels + extra {
             return Err(Error::field(
                 "model",
                 &model.name,
@@ -273,12 +308,21 @@ impl Drawing<'_> {
         } else {
             None
         };
-        let scale = profile.start_scale(self.sampler, &model.scheduler, schedule, sigma);
+        let flow = model.prediction == Prediction::Flow;
+        let scale = match flow {
+            true => sigma,
+            false => profile.start_scale(self.sampler, &model.scheduler, schedule, sigma),
+        };
         let mask = mask
             .filter(|_| !inpaints || profile.masks_inpainting_networks)
             .map(|m| m.latent.clone());
         let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
         let x = match (&original, pure) {
+            (Some(original), false) if flow => {
+                model
+                    .prediction
+                    .add_noise(original.clone(), noise.clone(), sigma)
+            }
             (Some(original), false) if profile.start == StartScale::Preserving => {
                 original.clone() + noise.clone() * scale
             }
@@ -306,11 +350,7 @@ impl Drawing<'_> {
     /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
     fn encode(&self, image: Tensor<4>, streams: &mut NoiseStreams, shape: [usize; 3]) -> Tensor<4> {
         let model = self.model;
-        let autoencoder = model
-            .autoencoder
-            .clone()
-            .with_padding(padding(self.request.tiling));
-        let moments = autoencoder.encode(image);
+        let moments = model.encode(image, padding(self.request.tiling));
         let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
         let (mean, logvar) = (spread(moments.mean), spread(moments.logvar));
         model.scale_in(match self.profile.posterior {
@@ -349,6 +389,33 @@ impl Drawing<'_> {
     ) -> Tensor<4> {
         let [_, h, w] = shape;
         let down = self.model.latent.downsample;
+        let batch = streams.pictures();
+        if self.model.condition.is_some() {
+            // The paper's model: the latent of the picture with black holes, then the mask, all within −1..=1.
+            let (image, mask) = match start.canvas {
+                Some(Canvas {
+                    image,
+                    mask: Some(mask),
+                }) => {
+                    let hole = mask.pixels.clone().greater_equal_elem(0.5);
+                    let hole = hole.expand(image.shape());
+                    (
+                        image.clone().mask_fill(hole, -1.0),
+                        mask.channel.clone() * 2.0 - 1.0,
+                    )
+                }
+                _ => (
+                    Tensor::full([1, 3, h * down, w * down], -1.0, device),
+                    Tensor::ones([1, 1, h, w], device),
+                ),
+            };
+            let seen = self
+                .model
+                .scale_in(self.model.encode(image, padding(self.request.tiling)).mean);
+            let both = Tensor::cat(vec![seen, mask], 1);
+            let channels = both.dims()[1];
+            return both.expand([batch, channels, h, w]);
+        }
         let (latent, seen) = match start.canvas {
             Some(Canvas {
                 image,
@@ -366,7 +433,6 @@ impl Drawing<'_> {
             ),
         };
         let seen = self.encode(seen, streams, shape);
-        let batch = streams.pictures();
         Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
     }
 }

@@ -61,14 +61,14 @@ impl Family {
         unet: &UNetConfig,
         vae: &AutoencoderConfig,
         text: &ClipTextConfig,
-    ) -> Result<&'static Self, String> {
+    ) -> Result<Self, String> {
         let fits = |f: &&Self| {
             f.latent.channels == vae.latent_channels
                 && f.latent.channels == unet.out_channels
                 && f.latent.downsample == vae.downsampling()
                 && unet.context == Some(text.width)
         };
-        FAMILIES.iter().find(fits).ok_or_else(|| {
+        FAMILIES.iter().find(fits).copied().ok_or_else(|| {
             format!(
                 "no family of this version has a U-Net of {} → {} channels with context width {:?}, an autoencoder of {} \
                  latent channels at 1/{} size and text states of width {}; the families are: {}",
@@ -80,6 +80,38 @@ impl Family {
                 text.width,
                 FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "),
             )
+        })
+    }
+
+    /// A family of its own: a model that was trained here, in the latents of `vae` or in pixels.
+    ///
+    /// # Errors
+    ///
+    /// Why the networks do not fit each other, as a sentence.
+    pub fn trained(
+        unet: &UNetConfig,
+        vae: Option<&AutoencoderConfig>,
+        size: usize,
+    ) -> Result<Self, String> {
+        let channels = vae.map_or(3, |vae| vae.latent_channels);
+        if unet.out_channels != channels {
+            return Err(format!(
+                "its U-Net makes {} channels, and a latent has {channels}",
+                unet.out_channels
+            ));
+        }
+        Ok(Self {
+            name: "trained here",
+            latent: LatentFormat {
+                channels,
+                downsample: vae.map_or(1, AutoencoderConfig::downsampling),
+                scale: 1.0,
+                shift: 0.0,
+            },
+            betas: (BetaSchedule::ScaledLinear, 0.0015, 0.0195),
+            timesteps: 1000,
+            size,
+            text_skip: 0,
         })
     }
 

@@ -6,15 +6,15 @@
 use burn::tensor::Tensor;
 use latent_diffusion::guidance::{cfg_many, dynamic_threshold, rescale};
 use latent_diffusion::{self as diffusion, Denoise, NoiseSchedule, Prediction, Sigmas};
-use latent_models::{ContextStates, UNet};
+use latent_models::{Conditioned, ContextStates, UNet};
 
 /// What the network is told about one step, the same for every picture of a batch.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// How many network calls of the run have been made when this one no longer holds.
     pub until: usize,
-    /// Text states, `[1, tokens, width]`.
-    pub tokens: Tensor<3>,
+    /// Text states, `[1, tokens, width]`; or a vector, or channels, each of one picture.
+    pub given: Conditioned,
 }
 
 /// A prompt as the network sees it over a run: one context after another.
@@ -34,7 +34,7 @@ impl Track {
         let place = held.unwrap_or(last);
         Seen {
             name: (track, place),
-            tokens: &self.contexts[place].tokens,
+            given: &self.contexts[place].given,
         }
     }
 }
@@ -44,7 +44,14 @@ impl Track {
 struct Seen<'a> {
     /// Which track, and which of its contexts.
     name: (usize, usize),
-    tokens: &'a Tensor<3>,
+    given: &'a Conditioned,
+}
+
+impl Seen<'_> {
+    /// How many tokens there are to look at.
+    fn tokens(&self) -> usize {
+        self.given.context.as_ref().map_or(0, |c| c.dims()[1])
+    }
 }
 
 /// How far, when and how the conditional prediction is followed.
@@ -130,7 +137,10 @@ const MOST_PREPARED: usize = 8;
 impl Guided<'_> {
     fn timestep(&self, sigma: f64) -> f64 {
         self.sigmas.timestep(sigma).unwrap_or_else(|| {
-            let t = self.schedule.timestep(sigma);
+            let t = match self.prediction {
+                Prediction::Flow => sigma * self.schedule.steps() as f64,
+                _ => self.schedule.timestep(sigma),
+            };
             if self.whole_timesteps { t.round() } else { t }
         })
     }
@@ -145,8 +155,8 @@ impl Guided<'_> {
             }
             None => x.clone(),
         };
-        let tokens = contexts[0].tokens.dims()[1];
-        if contexts.iter().any(|c| c.tokens.dims()[1] != tokens) {
+        let tokens = contexts[0].tokens();
+        if contexts.iter().any(|c| c.tokens() != tokens) {
             let mut outputs = Vec::with_capacity(contexts.len());
             for &context in contexts {
                 outputs.extend(self.predict(x, t, &[context]));
@@ -156,9 +166,17 @@ impl Guided<'_> {
         let n = contexts.len();
         let time = Tensor::from_floats(vec![t as f32; batch * n].as_slice(), &x.device());
         let unet = self.unet;
+        let vectors = contexts.iter().filter_map(|c| {
+            let vector = c.given.vector.clone()?;
+            let width = vector.dims()[1];
+            Some(vector.expand([batch, width]))
+        });
+        let vectors: Vec<_> = vectors.collect();
+        let vector = (!vectors.is_empty()).then(|| Tensor::cat(vectors, 0));
+        let inputs = contexts.iter().map(|c| c.given.beside(input.clone()));
+        let input = Tensor::cat(inputs.collect(), 0);
         let states = self.prepare(contexts, batch);
-        let input = Tensor::cat(vec![input; n], 0);
-        unet.forward_with(input, time, states, None).chunk(n, 0)
+        unet.forward_with(input, time, states, vector).chunk(n, 0)
     }
 
     /// The states of contexts of one length, made at their first call. A run has one batch size.
@@ -166,11 +184,16 @@ impl Guided<'_> {
         let names: Vec<_> = contexts.iter().map(|c| c.name).collect();
         let known = self.prepared.iter().position(|p| p.contexts == names);
         let place = known.unwrap_or_else(|| {
-            let spread = contexts.iter().map(|c| {
-                let [_, tokens, width] = c.tokens.dims();
-                c.tokens.clone().expand([batch, tokens, width])
+            let spread = contexts.iter().filter_map(|c| {
+                let context = c.given.context.clone()?;
+                let [_, tokens, width] = context.dims();
+                Some(context.expand([batch, tokens, width]))
             });
-            let states = self.unet.context(Tensor::cat(spread.collect(), 0));
+            let spread: Vec<_> = spread.collect();
+            let states = match spread.is_empty() {
+                true => ContextStates::default(),
+                false => self.unet.context(Tensor::cat(spread, 0)),
+            };
             if self.prepared.len() == MOST_PREPARED {
                 self.prepared.remove(0);
             }
@@ -276,6 +299,8 @@ pub struct Masked<'a> {
     pub original: Tensor<4>,
     /// The noise that the run started from, of unit variance.
     pub noise: Tensor<4>,
+    /// How a latent is noised.
+    pub prediction: Prediction,
     /// When to put the outside back.
     pub rule: MaskRule,
     /// No call has been made yet.
@@ -296,11 +321,12 @@ impl Denoise for Masked<'_> {
         self.first = false;
         let seen = match self.rule.before {
             Outside::Noised if !spare => {
-                let outside = self.original.clone() + self.noise.clone() * sigma;
+                let (original, noise) = (self.original.clone(), self.noise.clone());
+                let outside = self.prediction.add_noise(original, noise, sigma);
                 Self::blend(&self.mask, x.clone(), outside)
             }
             Outside::Clean => {
-                let outside = self.original.clone() * (1.0 + sigma * sigma).sqrt();
+                let outside = self.original.clone() / self.prediction.c_in(sigma);
                 Self::blend(&self.mask, x.clone(), outside)
             }
             _ => x.clone(),

@@ -11,6 +11,7 @@
 //! flags that are looked at in the depths (a request is validated and settled once, at the top).
 
 pub mod canvas;
+pub mod condition;
 pub mod conditioning;
 pub mod decode;
 pub mod draw;

@@ -66,23 +66,28 @@ impl MemoryPlan {
         let pixels = (size.width * size.height) as u64;
         let latent = pixels / (model.latent.downsample * model.latent.downsample) as u64;
         let unet = model.unet.config();
-        let decoder = model.autoencoder.config();
-        let finest = |at: usize| {
-            decoder
-                .levels
-                .get(at)
-                .or(decoder.levels.last())
-                .map_or(0, |l| l.channels as u64)
-        };
+        let decoder = model.autoencoder.as_ref();
+        let finest = decoder.map_or(0, |decoder| {
+            let levels = &decoder.config().levels;
+            let second = levels.get(1).or(levels.last());
+            second.map_or(0, |l| l.channels as u64) * bytes_of(decoder.dtype())
+        });
         // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
         let width = unet.model_channels as u64 * bytes_of(model.unet.dtype());
         let guided = if request.cfg_scale == 1.0 { 1 } else { 2 };
-        let map = pixels * finest(1) * bytes_of(model.autoencoder.dtype());
+        let map = pixels * finest;
         Self {
             weights: weights(&model.unet, model.unet.dtype())
-                + weights(&model.autoencoder, model.autoencoder.dtype())
-                + weights(&model.text, model.text.dtype()),
+                + decoder.map_or(0, |decoder| weights(decoder, decoder.dtype()))
+                + model
+                    .text
+                    .as_ref()
+                    .map_or(0, |text| weights(text, text.dtype()))
+                + model
+                    .condition
+                    .as_ref()
+                    .map_or(0, |c| weights(c.network(), DType::F32)),
             sampling: latent * width * UNET_COPIES * guided * request.batch_size as u64,
             decoding: map * DECODER_COPIES,
             decoding_in_strips: map * STRIP_COPIES,

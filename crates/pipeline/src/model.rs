@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use latent_checkpoint::{Checkpoint, LoadOptions, Part, PartConfig, Report, SchedulerConfig};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
-use latent_models::{Autoencoder, ClipText, Form, UNet};
+use latent_models::{
+    Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
+};
 use latent_text::{Chunk, ClipTokenizer, Dialect, WeightRule};
 
+use crate::condition::Reader;
 use crate::error::{Error, Result};
 use crate::family::{Family, LatentFormat};
-use crate::request::Size;
+use crate::picture::Picture;
+use crate::request::{Request, Size};
 
 /// The files a model is opened from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,15 +40,19 @@ pub struct Model {
     /// The same two of a VAE that was opened on its own.
     pub vae: Option<(String, Option<String>)>,
     /// The family it belongs to.
-    pub family: &'static Family,
+    pub family: Family,
     /// Its latent: the family's, with the scale that the autoencoder's own configuration states.
     pub latent: LatentFormat,
     /// The denoiser.
     pub unet: UNet,
-    /// Pictures ↔ latents.
-    pub autoencoder: Autoencoder,
-    /// Text → states.
-    pub text: ClipText,
+    /// Pictures ↔ latents; `None` where the denoiser draws pixels.
+    pub autoencoder: Option<Autoencoder>,
+    /// Text → states; `None` in a model without text, or that reads text by its own [`condition`](Self::condition).
+    pub text: Option<ClipText>,
+    /// What reads the condition of a model that was trained here.
+    pub condition: Option<Reader>,
+    /// The guidance that the model's maker draws with.
+    pub guidance: Option<f64>,
     /// Text → tokens.
     pub tokenizer: ClipTokenizer,
     /// The noise it was trained with.
@@ -93,32 +101,66 @@ impl Model {
 
         let options = LoadOptions::new(device.clone(), dtype);
         let vae_options = LoadOptions::new(device.clone(), autoencoder_dtype(dtype));
-        let scale = match &vae_from.part(Part::Autoencoder)?.config {
-            PartConfig::Autoencoder { scale, shift, .. } => (*scale, *shift),
-            _ => (None, None),
+        // A model that was trained here says so, and may do without some networks.
+        let trained = main.scheduler().rest.get(TRAINED).cloned();
+        let has = |from: &Checkpoint, part| {
+            trained.is_none() || from.parts().iter().any(|found| found.part == part)
         };
-        let (text, text_report) = text_from.load_text_encoder(&options, &mut |done, all| {
-            progress("text encoder", done, all)
-        })?;
-        let (unet, unet_report) =
+        let (mut text, mut autoencoder, mut condition) = (None, None, None);
+        let mut reports = Vec::new();
+        if has(text_from, Part::TextEncoder) {
+            let (network, report) = text_from.load_text_encoder(&options, &mut |done, all| {
+                progress("text encoder", done, all)
+            })?;
+            text = Some(network);
+            reports.push(report);
+        }
+        let (unet, report) =
             main.load_unet(&options, &mut |done, all| progress("U-Net", done, all))?;
-        let (autoencoder, vae_report) = vae_from
-            .load_autoencoder(&vae_options, &mut |done, all| {
+        reports.push(report);
+        let mut scale = (None, None);
+        if has(vae_from, Part::Autoencoder) {
+            if let PartConfig::Autoencoder {
+                scale: s, shift, ..
+            } = &vae_from.part(Part::Autoencoder)?.config
+            {
+                scale = (*s, *shift);
+            }
+            let (network, report) = vae_from.load_autoencoder(&vae_options, &mut |done, all| {
                 progress("autoencoder", done, all)
             })?;
-
-        let mut model =
-            Self::new(unet, autoencoder, text, main.scheduler().clone()).map_err(|reason| {
-                Error::Model {
-                    path: files.model.clone(),
-                    reason,
-                }
+            autoencoder = Some(network);
+            reports.push(report);
+        }
+        if trained.is_some() && has(&main, Part::Conditioner) {
+            // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
+            let options = LoadOptions::new(device.clone(), DType::F32);
+            let (network, report) = main.load_conditioner(&options, &mut |done, all| {
+                progress("conditioner", done, all)
             })?;
+            condition = Some(Reader::open(
+                network,
+                &files.model.join("conditioner"),
+                device,
+            )?);
+            reports.push(report);
+        }
+        let networks = Networks {
+            unet,
+            autoencoder,
+            text,
+            condition,
+        };
+        let model = Self::of(networks, main.scheduler().clone());
+        let mut model = model.map_err(|reason| Error::Model {
+            path: files.model.clone(),
+            reason,
+        })?;
         model.latent.scale = scale.0.unwrap_or(model.latent.scale);
         model.latent.shift = scale.1.unwrap_or(model.latent.shift);
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
-        Ok((model, vec![text_report, unet_report, vae_report]))
+        Ok((model, reports))
     }
 
     /// A model of networks that are already loaded.
@@ -131,7 +173,36 @@ impl Model {
         text: ClipText,
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
-        let family = Family::of(unet.config(), autoencoder.config(), text.config())?;
+        let networks = Networks {
+            unet,
+            autoencoder: Some(autoencoder),
+            text: Some(text),
+            condition: None,
+        };
+        Self::of(networks, scheduler)
+    }
+
+    fn of(networks: Networks, scheduler: SchedulerConfig) -> Result<Self, String> {
+        let Networks {
+            unet,
+            autoencoder,
+            text,
+            condition,
+        } = networks;
+        let settings = scheduler.rest.get(TRAINED);
+        let vae = autoencoder.as_ref().map(Autoencoder::config);
+        let family = match (settings, vae, &text) {
+            (None, Some(vae), Some(text)) => Family::of(unet.config(), vae, text.config())?,
+            _ => {
+                let size = settings.and_then(|s| s.get("size")?.as_u64());
+                let size = size.map_or(64, |size| {
+                    (size as usize).clamp(8, crate::request::MAX_SIDE)
+                });
+                check_trained(unet.config(), text.as_ref(), condition.as_ref())?;
+                Family::trained(unet.config(), vae, size)?
+            }
+        };
+        let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
         let device = unet.conv_norm_out.weight.val().device();
         Ok(Self {
             name: String::new(),
@@ -147,10 +218,53 @@ impl Model {
             unet,
             autoencoder,
             text,
+            condition,
+            guidance: guidance.filter(|g| g.is_finite() && *g >= 0.0),
             tokenizer: ClipTokenizer::new(),
             scheduler,
             device,
         })
+    }
+
+    /// What the model's maker would choose where a request leaves it open: the size, and the guidance. `None` in models
+    /// that were not trained here, for which the documented defaults hold.
+    ///
+    /// # Errors
+    /// A small picture (`upscale`) that cannot be read.
+    pub fn defaults(&self, request: &Request) -> Result<Option<(Size, f64)>> {
+        if !self.scheduler.rest.contains_key(TRAINED) {
+            return Ok(None);
+        }
+        let size = match (self.conditioner(), &request.upscale) {
+            (Some(ConditionerConfig::LowResolution { factor }), Some(path)) => {
+                let small = Picture::read(path)?.size();
+                Size {
+                    width: small.width.saturating_mul(*factor),
+                    height: small.height.saturating_mul(*factor),
+                }
+            }
+            _ => Size {
+                width: self.family.size,
+                height: self.family.size,
+            },
+        };
+        Ok(Some((size, self.guidance.unwrap_or(1.0))))
+    }
+
+    /// The condition of a model that was trained here.
+    pub fn conditioner(&self) -> Option<&ConditionerConfig> {
+        self.condition.as_ref().map(Reader::config)
+    }
+
+    /// The distribution of a picture's latent, not scaled: `[batch, 3, height, width]` → `[batch, channels, …]`.
+    pub(crate) fn encode(&self, image: Tensor<4>, padding: Padding) -> Moments {
+        match &self.autoencoder {
+            Some(autoencoder) => autoencoder.clone().with_padding(padding).encode(image),
+            None => Moments {
+                logvar: image.full_like(-30.0),
+                mean: image,
+            },
+        }
     }
 
     /// The model with its networks packed for this machine's kernels: faster, and no longer to be trained, saved or
@@ -158,21 +272,26 @@ impl Model {
     pub fn packed(mut self, form: Form, size: Size) -> Self {
         let by = self.latent.downsample.max(1);
         let latent = [size.height.div_ceil(by), size.width.div_ceil(by)];
-        self.text = self.text.packed();
+        self.text = self.text.map(ClipText::packed);
         self.unet = self.unet.packed(form, latent);
-        self.autoencoder = self.autoencoder.packed(Form::Plain, latent);
+        self.autoencoder = self.autoencoder.map(|a| a.packed(Form::Plain, latent));
         self
     }
 
     /// Frees the text encoder's weights, for a model that will encode no more.
     pub(crate) fn drop_text_encoder(&mut self) {
-        // Parameters that are only declared take no memory.
-        self.text = self.text.config().clone().init(&self.device);
+        self.text = None;
     }
 
     /// Whether the denoiser takes a mask and a masked picture beside the latent.
     pub fn inpaints(&self) -> bool {
-        self.unet.config().in_channels == self.latent.channels + self.family.inpaint_channels()
+        match self.conditioner() {
+            Some(conditioner) => matches!(conditioner, ConditionerConfig::Inpainting { .. }),
+            None => {
+                let channels = self.latent.channels + self.family.inpaint_channels();
+                self.unet.config().in_channels == channels
+            }
+        }
     }
 
     /// Text states of texts that one prompt goes through: each `[1, 77 · chunks, width]`.
@@ -259,8 +378,11 @@ impl Model {
     fn states(&self, chunk: &Chunk, skip: usize) -> Tensor<3> {
         let ids: Vec<i64> = chunk.ids.iter().map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [1, chunk.ids.len()]);
-        self.text
-            .forward(Tensor::<2, Int>::from_data(ids, &self.device), skip)
+        let ids = Tensor::<2, Int>::from_data(ids, &self.device);
+        match &self.text {
+            Some(text) => text.forward(ids, skip),
+            None => Tensor::zeros([1, chunk.ids.len(), 1], &self.device),
+        }
     }
 
     /// The scaled latent of an encoded picture.
@@ -279,6 +401,42 @@ fn mean(x: &Tensor<3>) -> f64 {
     let data = x.to_data().convert::<f32>();
     let sum: f64 = data.iter::<f32>().map(f64::from).sum();
     sum / data.num_elements().max(1) as f64
+}
+
+/// The key of a scheduler's settings under which a model that was trained here states its size and guidance. diffusers
+/// passes over keys that begin so.
+const TRAINED: &str = "_latent";
+
+/// Networks of one model.
+struct Networks {
+    unet: UNet,
+    autoencoder: Option<Autoencoder>,
+    text: Option<ClipText>,
+    condition: Option<Reader>,
+}
+
+/// Whether the denoiser of a model that was trained here takes what the others give.
+fn check_trained(
+    unet: &UNetConfig,
+    text: Option<&ClipText>,
+    condition: Option<&Reader>,
+) -> Result<(), String> {
+    if let Some(reader) = condition {
+        let text = text.map(|text| text.config().width);
+        return match reader.config() {
+            ConditionerConfig::FrozenText { width, .. } if text != Some(*width) => Err(format!(
+                "its condition is text states of width {width}, and its text encoder gives {text:?}"
+            )),
+            config => config.validate(unet).map_err(|e| e.to_string()),
+        };
+    }
+    match text.map(|text| text.config().width) {
+        width if width != unet.context => Err(format!(
+            "its U-Net looks at tokens of width {:?}, and its text encoder gives {width:?}",
+            unet.context
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn stem(path: &Path) -> String {

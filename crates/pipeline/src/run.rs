@@ -4,11 +4,14 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{PictureSeed, Sampler, Scheduler, Step, names};
+use latent_diffusion::{PictureSeed, Prediction, Sampler, Scheduler, Step, names};
+use latent_models::Padding;
+use latent_models::unet::Resample;
 use latent_ops as ops;
 use latent_text::Pass;
 
 use crate::canvas::Prepared;
+use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
 use crate::draw::{Canvas, Drawing, Drawn, Start, calls_per_step};
@@ -163,6 +166,25 @@ fn check_seeds(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// The sides must be multiples of the latent's, and of what the network halves by where it cannot round.
+fn check_size(request: &Request, model: &Model) -> Result<()> {
+    let unet = model.unet.config();
+    let halved = match unet.resample {
+        Resample::Resnet => unet.downsampling(),
+        Resample::Conv => 1,
+    };
+    let by = model.latent.downsample * halved;
+    let Size { width, height } = request.canvas();
+    match width.is_multiple_of(by) && height.is_multiple_of(by) {
+        true => Ok(()),
+        false => Err(Error::field(
+            "width and height",
+            format!("{width}×{height}"),
+            format!("multiples of {by}, which this model needs"),
+        )),
+    }
+}
+
 /// What is settled before the first picture: names, memory and prompts.
 struct Ready {
     profile: Profile,
@@ -190,8 +212,16 @@ impl Ready {
         request.validate().map_err(Error::Request)?;
         check_seeds(request)?;
         let profile = Profile::of(request.compat);
+        check_fields(request, model.conditioner())?;
+        check_size(request, model)?;
         let resolve = |sampler: &str, scheduler: &str| {
-            Resolved::of(sampler, scheduler, &profile, &model.scheduler)
+            let mut resolved = Resolved::of(sampler, scheduler, &profile, &model.scheduler)?;
+            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
+            if model.prediction == Prediction::Flow && automatic {
+                // What programs draw with when nothing is chosen was chosen for models that are no flows.
+                resolved.sampler = Sampler::Euler;
+            }
+            Ok::<_, Error>(resolved)
         };
         let resolved = resolve(&request.sampler, &request.scheduler)?;
         let decoding = MemoryPlan::of(request, model).settle(request, available)?;
@@ -438,10 +468,8 @@ impl<'a> Job<'a> {
             )?;
             let planes = picture.resize(size, filter).to_planes();
             let data = burn::tensor::TensorData::new(planes, [1, 3, size.height, size.width]);
-            let encoded = self
-                .model
-                .autoencoder
-                .encode(Tensor::from_data(data, &self.model.device));
+            let pixels = Tensor::from_data(data, &self.model.device);
+            let encoded = self.model.encode(pixels, Padding::Zero);
             Ok(self.model.scale_in(encoded.mean))
         });
         Ok(Tensor::cat(enlarged.collect::<Result<_>>()?, 0))

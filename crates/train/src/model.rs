@@ -5,14 +5,17 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LearnerSettings, Pixels, PixelsConfig, Task};
+use crate::stage1::{Stage1, Stage1Config};
+use crate::{Error, LearnerSettings, Stage2, Stage2Config, Task};
 
 /// What is learnt, by its `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ModelConfig {
-    /// A diffusion model of pixels, without condition.
-    Pixels(PixelsConfig),
+    /// An autoencoder.
+    Stage1(Stage1Config),
+    /// A denoiser of an autoencoder's latents, or of pixels, with or without a condition.
+    Stage2(Stage2Config),
 }
 
 /// What a task is built on.
@@ -33,7 +36,8 @@ impl ModelConfig {
     /// A network that cannot be built, a file that cannot be read.
     pub fn build(&self, ground: &Ground) -> Result<Box<dyn Task>, Error> {
         Ok(match self {
-            Self::Pixels(config) => Box::new(Pixels::new(config, ground)?),
+            Self::Stage1(config) => Box::new(Stage1::new(config, ground)?),
+            Self::Stage2(config) => Box::new(Stage2::new(config, ground)?),
         })
     }
 
@@ -41,14 +45,16 @@ impl ModelConfig {
     /// The first setting that is out of its range.
     pub fn validate(&self) -> Result<(), Error> {
         match self {
-            Self::Pixels(config) => config.validate(),
+            Self::Stage1(config) => config.validate(),
+            Self::Stage2(config) => config.validate(),
         }
     }
 
     /// Puts `folder` before relative paths.
-    pub(crate) fn relative_to(&mut self, _folder: &Path) {
+    pub(crate) fn relative_to(&mut self, folder: &Path) {
         match self {
-            Self::Pixels(_) => {}
+            Self::Stage1(config) => config.relative_to(folder),
+            Self::Stage2(config) => config.relative_to(folder),
         }
     }
 }

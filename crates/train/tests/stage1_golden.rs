@@ -117,6 +117,7 @@ fn check(golden: &Golden, double_z: bool) {
             betas: [0.5, 0.9],
             eps: 1e-5,
             weight_decay: 0.0,
+            state_bits: 32,
         },
         ..LearnerSettings::default()
     };

@@ -9,8 +9,8 @@ use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::{AutoencoderConfig, DiscriminatorConfig, named};
 use latent_train::stage1::{LossConfig, Revival, Stage1, Stage1Config};
 use latent_train::{
-    Alone, Ema, Example, LearnerSettings, Optimiser, Report, StateReader, StateWriter, Step, Task,
-    Update,
+    Alone, Ema, Example, Ground, LearnerSettings, Optimiser, Report, StateReader, StateWriter,
+    Step, Task, Update,
 };
 
 const SEED: u64 = 5;
@@ -29,6 +29,8 @@ fn example(i: u64, size: u32) -> Example {
     });
     Example {
         id: format!("disc {i}"),
+        index: i as usize,
+        number: i,
         picture,
         original: [size; 2],
         crop: [0; 2],
@@ -80,6 +82,7 @@ fn settings() -> LearnerSettings {
             betas: [0.5, 0.9],
             eps: 1e-8,
             weight_decay: 0.0,
+            state_bits: 32,
         },
         ema: Some(Ema::Decay { decay: 0.9 }),
         ..LearnerSettings::default()
@@ -87,7 +90,12 @@ fn settings() -> LearnerSettings {
 }
 
 fn build(config: &Stage1Config, seed: u64) -> Stage1 {
-    Stage1::new(config, settings(), seed, &Device::flex().autodiff()).unwrap()
+    let ground = Ground {
+        device: Device::flex().autodiff(),
+        learner: settings(),
+        seed,
+    };
+    Stage1::new(config, &ground).unwrap()
 }
 
 fn step(number: u64) -> Step {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::write::{Model, NamedPart};
 use super::{default_scale, request};
-use crate::detect::{OPEN_CLIP_WIDTH, PartConfig, SchedulerConfig};
+use crate::detect::{OPEN_CLIP_WIDTH, OWN_CLASS, PartConfig, SchedulerConfig};
 use crate::names::{Part, Scheme};
 use crate::report::ModelError;
 
@@ -46,8 +46,47 @@ pub(super) fn part_json(path: &Path, part: &NamedPart, model: &Model) -> Result<
             autoencoder_json(path, network, scale, *shift, model)?
         }
         PartConfig::TextEncoder(config) => clip_json(config),
+        PartConfig::Conditioner(_) => own_json(part),
     };
     Ok(sorted(value))
+}
+
+/// The `config.json` of a network that diffusers has no class for.
+pub(super) fn own_json(part: &NamedPart) -> Value {
+    let (class, network) = match &part.config {
+        PartConfig::Unet(config) => ("UNet", json!(config)),
+        PartConfig::Autoencoder { network, .. } => ("Autoencoder", json!(network)),
+        PartConfig::TextEncoder(config) => ("TextEncoder", json!(config)),
+        PartConfig::Conditioner(config) => ("Conditioner", json!(config)),
+    };
+    let mut value = json!({"_class_name": format!("{OWN_CLASS}{class}"), "network": network});
+    if let PartConfig::Autoencoder { scale, shift, .. } = &part.config {
+        extend(
+            &mut value,
+            json!({"scaling_factor": scale, "shift_factor": shift}),
+        );
+    }
+    value
+}
+
+/// The `model_index.json` of networks that diffusers has no pipeline for, from their folders and classes.
+pub(super) fn own_index(model: &Model, parts: &[(String, Value)]) -> Value {
+    let mut index = Map::new();
+    index.insert("_class_name".into(), json!("LatentPipeline"));
+    index.insert("_diffusers_version".into(), json!(DIFFUSERS));
+    let scheduler = scheduler_class(&model.scheduler);
+    index.insert("scheduler".into(), json!(["diffusers", scheduler]));
+    for (folder, config) in parts {
+        let class = config.get("_class_name").and_then(Value::as_str);
+        let class = class.unwrap_or("CLIPTextModel");
+        let library = match class {
+            "CLIPTextModel" => "transformers",
+            own if own.starts_with(OWN_CLASS) => "latent",
+            _ => "diffusers",
+        };
+        index.insert(folder.clone(), json!([library, class]));
+    }
+    sorted(Value::Object(index))
 }
 
 impl Model {
@@ -312,7 +351,14 @@ pub(super) fn model_index(path: &Path, model: &Model) -> Result<Value, ModelErro
     );
     let scheduler = scheduler_class(&model.scheduler);
     let mut index = Map::new();
+    let conditioner = config(Part::Conditioner).is_some();
     let (pipeline, vae, rest) = match parts {
+        _ if conditioner => {
+            return Err(request(
+                path,
+                "diffusers has no pipeline with a conditioner",
+            ));
+        }
         (
             Some(PartConfig::Unet(unet)),
             Some(PartConfig::Autoencoder { network, .. }),

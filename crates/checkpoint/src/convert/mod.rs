@@ -13,7 +13,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use write::{Model, NamedPart, write_file, write_folder};
+pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 
 use crate::detect::{Checkpoint, Form, PartConfig, SchedulerConfig};
 use crate::file::Dtype;

@@ -231,49 +231,100 @@ pub fn write_folder(
         false => Some(configs::model_index(path, model)?),
     };
     let writer = FolderWriter::create(path, existing)?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     for part in &model.parts {
         let folder = match alone {
             true => String::new(),
             false => format!("{}/", configs::folder(part)),
         };
         let config = configs::part_json(path, part, model)?;
-        json(
-            &writer.file(format!("{folder}config.json"))?,
-            &config,
-            Existing::Refuse,
-        )?;
-        let mut table = Table::default();
-        table.pair("", "");
-        let outputs = outputs(path, part, &table, "")?;
-        let stem = match part.part {
-            Part::TextEncoder | Part::TextEncoder2 => "model",
-            _ => "diffusion_pytorch_model",
-        };
-        let file = writer.file(format!("{folder}{stem}.safetensors"))?;
-        write_tensors(
-            &file,
-            Target::Safetensors,
-            &outputs,
-            &metadata,
-            Existing::Refuse,
-            values,
-        )?;
+        write_part(path, &writer, &folder, part, &config, values)?;
     }
     if let Some(index) = index {
-        let scheduler = configs::scheduler_json(&model.scheduler);
-        let file = writer.file("scheduler/scheduler_config.json")?;
-        json(&file, &scheduler, Existing::Refuse)?;
-        if model
-            .parts
-            .iter()
-            .any(|part| part.part == Part::TextEncoder)
-        {
-            write_tokenizer(path, &writer)?;
-        }
-        json(&writer.file("model_index.json")?, &index, Existing::Refuse)?;
+        write_rest(path, &writer, model, &index)?;
     }
     Ok(writer.finish()?)
+}
+
+/// Writes a model that was trained here as a folder that [`Checkpoint::open`](crate::Checkpoint::open) opens: as
+/// diffusers has it where diffusers has a class for a network and a pipeline for them all, in classes of this project's own
+/// where it has none. `files` are further files, by path in the folder.
+///
+/// # Errors
+/// When the folder cannot be written; and the errors of `values`.
+pub fn write_trained(
+    path: &Path,
+    model: &Model,
+    files: &[(&str, &[u8])],
+    existing: Existing,
+    values: &mut Values<'_>,
+) -> Result<(), ModelError> {
+    let writer = FolderWriter::create(path, existing)?;
+    let mut parts = Vec::with_capacity(model.parts.len());
+    for part in &model.parts {
+        let config = configs::part_json(path, part, model);
+        let config = config.unwrap_or_else(|_| configs::own_json(part));
+        let folder = configs::folder(part);
+        write_part(path, &writer, &format!("{folder}/"), part, &config, values)?;
+        parts.push((folder.to_owned(), config));
+    }
+    for (name, bytes) in files {
+        let file = writer.file(name)?;
+        fs::write(&file, bytes).map_err(crate::Error::io(&file, "write"))?;
+    }
+    let index = configs::model_index(path, model);
+    let index = index.unwrap_or_else(|_| configs::own_index(model, &parts));
+    write_rest(path, &writer, model, &index)?;
+    Ok(writer.finish()?)
+}
+
+/// A network's settings and weights.
+fn write_part(
+    path: &Path,
+    writer: &FolderWriter,
+    folder: &str,
+    part: &NamedPart,
+    config: &Value,
+    values: &mut Values<'_>,
+) -> Result<(), ModelError> {
+    let file = writer.file(format!("{folder}config.json"))?;
+    json(&file, config, Existing::Refuse)?;
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let outputs = outputs(path, part, &Table::identity(), "")?;
+    let stem = match part.part {
+        Part::TextEncoder | Part::TextEncoder2 => "model",
+        _ => "diffusion_pytorch_model",
+    };
+    let file = writer.file(format!("{folder}{stem}.safetensors"))?;
+    let existing = Existing::Refuse;
+    write_tensors(
+        &file,
+        Target::Safetensors,
+        &outputs,
+        &metadata,
+        existing,
+        values,
+    )
+}
+
+/// Scheduler, tokenizer and index.
+fn write_rest(
+    path: &Path,
+    writer: &FolderWriter,
+    model: &Model,
+    index: &Value,
+) -> Result<(), ModelError> {
+    let scheduler = configs::scheduler_json(&model.scheduler);
+    let file = writer.file("scheduler/scheduler_config.json")?;
+    json(&file, &scheduler, Existing::Refuse)?;
+    if model
+        .parts
+        .iter()
+        .any(|part| part.part == Part::TextEncoder)
+    {
+        write_tokenizer(path, writer)?;
+    }
+    json(&writer.file("model_index.json")?, index, Existing::Refuse)?;
+    Ok(())
 }
 
 fn write_tokenizer(path: &Path, writer: &FolderWriter) -> Result<(), ModelError> {

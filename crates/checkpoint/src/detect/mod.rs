@@ -16,7 +16,7 @@ mod unet;
 
 use std::collections::HashMap;
 
-use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
+use latent_models::{AutoencoderConfig, ClipTextConfig, ConditionerConfig, UNetConfig};
 
 pub use autoencoder::{autoencoder_config, autoencoder_layout};
 pub use autoencoder_json::{autoencoder_from_json, latent_scale_from_json};
@@ -24,7 +24,7 @@ pub(crate) use clip::OPEN_CLIP_WIDTH;
 pub use clip::{clip_config, clip_from_json, clip_layout};
 pub use config_json::unet_from_json;
 pub use open::{Checkpoint, DetectedPart, Form, OpenOptions};
-pub(crate) use open::{config_metadata_key, detect_part};
+pub(crate) use open::{OWN_CLASS, config_metadata_key, detect_part};
 pub use scheduler::SchedulerConfig;
 pub use unet::{unet_config, unet_layout};
 
@@ -102,6 +102,8 @@ pub enum PartConfig {
     },
     /// Of a text encoder.
     TextEncoder(ClipTextConfig),
+    /// Of what reads a condition.
+    Conditioner(ConditionerConfig),
 }
 
 impl PartConfig {
@@ -111,6 +113,7 @@ impl PartConfig {
             Self::Unet(config) => unet_layout(config).table(scheme),
             Self::Autoencoder { network, .. } => autoencoder_layout(network).table(scheme),
             Self::TextEncoder(config) => clip_layout(config).table(scheme),
+            Self::Conditioner(_) => Table::identity(),
         }
     }
 
@@ -122,6 +125,7 @@ impl PartConfig {
             Self::Unet(config) => latent_models::parameters(&config.init(&device)),
             Self::Autoencoder { network, .. } => latent_models::parameters(&network.init(&device)),
             Self::TextEncoder(config) => latent_models::parameters(&config.init(&device)),
+            Self::Conditioner(config) => latent_models::parameters(&config.init(&device)),
         }
     }
 }

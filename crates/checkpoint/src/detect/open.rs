@@ -154,8 +154,9 @@ impl Checkpoint {
         };
         for component in folder.components() {
             let part = match component.class.as_str() {
-                "UNet2DConditionModel" | "UNet2DModel" => Part::Unet,
-                "AutoencoderKL" | "VQModel" => Part::Autoencoder,
+                "UNet2DConditionModel" | "UNet2DModel" | "LatentUNet" => Part::Unet,
+                "AutoencoderKL" | "VQModel" | "LatentAutoencoder" => Part::Autoencoder,
+                "LatentConditioner" => Part::Conditioner,
                 "CLIPTextModel" | "CLIPTextModelWithProjection" => match component.name.as_str() {
                     "text_encoder_2" => Part::TextEncoder2,
                     _ => Part::TextEncoder,
@@ -185,10 +186,18 @@ impl Checkpoint {
             check_size(&config).map_err(at(&component.path))?;
             let weights = component.weights(variant)?;
             let has = |name: &str| weights.get(name).is_some();
-            let Some(found) = find(has)
-                .into_iter()
-                .find(|found| same_kind(found.component, part))
-            else {
+            let known = match part {
+                // Its parameters have their own names whatever it is made of.
+                Part::Conditioner => Some(Found {
+                    component: part,
+                    scheme: Scheme::Diffusers,
+                    prefix: "",
+                }),
+                _ => find(has)
+                    .into_iter()
+                    .find(|found| same_kind(found.component, part)),
+            };
+            let Some(found) = known else {
                 return Err(nothing_known(weights.path(), &weights));
             };
             let found = Found {
@@ -325,6 +334,7 @@ pub(crate) fn config_metadata_key(part: Part) -> &'static str {
         Part::Autoencoder => "latent.autoencoder",
         Part::TextEncoder => "latent.text_encoder",
         Part::TextEncoder2 => "latent.text_encoder_2",
+        Part::Conditioner => "latent.conditioner",
     }
 }
 
@@ -351,6 +361,10 @@ fn config_of(
     Ok(config)
 }
 
+/// What the classes in `config.json` begin with where a network's settings are this project's own and stand under
+/// `network`: `LatentUNet`, `LatentAutoencoder`, `LatentConditioner`.
+pub(crate) const OWN_CLASS: &str = "Latent";
+
 /// The configuration of the network `found` from its tensors.
 pub(crate) fn detect_part(shapes: &Shapes<'_>, found: &Found) -> Result<PartConfig, DetectError> {
     match found.component {
@@ -363,11 +377,42 @@ pub(crate) fn detect_part(shapes: &Shapes<'_>, found: &Found) -> Result<PartConf
         Part::TextEncoder | Part::TextEncoder2 => {
             clip_config(shapes, found.scheme).map(PartConfig::TextEncoder)
         }
+        Part::Conditioner => Err(DetectError::Settings {
+            what: "a conditioner",
+            problem: "its tensors do not say how it is built".into(),
+        }),
     }
 }
 
+/// The settings of a network that diffusers has no class for.
+fn own_config<T: serde::de::DeserializeOwned>(json: &Value) -> Result<T, DetectError> {
+    let network = json.get("network").cloned().unwrap_or_default();
+    serde_json::from_value(network).map_err(|e| DetectError::Settings {
+        what: "config.json",
+        problem: format!("`network`: {e}"),
+    })
+}
+
 fn config_from(part: Part, json: &Value) -> Result<PartConfig, DetectError> {
+    let class = json.get("_class_name").and_then(Value::as_str);
+    let own = class.is_some_and(|class| class.starts_with(OWN_CLASS));
     match part {
+        Part::Unet if own => {
+            let config: latent_models::UNetConfig = own_config(json)?;
+            config.validate()?;
+            Ok(PartConfig::Unet(config))
+        }
+        Part::Autoencoder if own => {
+            let (scale, shift) = latent_scale_from_json(json)?;
+            let network: latent_models::AutoencoderConfig = own_config(json)?;
+            network.validate()?;
+            Ok(PartConfig::Autoencoder {
+                network,
+                scale,
+                shift,
+            })
+        }
+        Part::Conditioner => own_config(json).map(PartConfig::Conditioner),
         Part::Unet => unet_from_json(json).map(PartConfig::Unet),
         Part::Autoencoder => {
             let (scale, shift) = latent_scale_from_json(json)?;

@@ -1,6 +1,9 @@
 //! Bounds on what a file may describe: listing a network takes memory in its number of modules, and a settings file of
 //! a hundred bytes can ask for billions. Every published network is far inside.
 
+use latent_models::ConditionerConfig;
+use latent_models::condition::{Entry, TokenTransformerConfig};
+
 use super::{DetectError, PartConfig};
 
 /// Channels, widths, rows of tables, tokens.
@@ -54,6 +57,49 @@ pub(super) fn check_size(config: &PartConfig) -> Result<(), DetectError> {
             check("intermediate", text.intermediate, WIDEST)?;
             check("positions", text.positions, WIDEST)?;
             check("layers", text.layers, LONGEST)
+        }
+        PartConfig::Conditioner(config) => {
+            let transformer = |t: &TokenTransformerConfig| {
+                check("vocabulary", t.vocabulary, WIDEST)?;
+                check("positions", t.positions, WIDEST)?;
+                check("width", t.width, WIDEST)?;
+                check("heads", t.heads, LONGEST)?;
+                check("head_width", t.head_width, LONGEST)?;
+                check("layers", t.layers, LONGEST)
+            };
+            if let Some((entry, width)) = config.entry() {
+                check("width", width, WIDEST)?;
+                if let Entry::Concatenation(channels) = entry {
+                    check("concatenation", channels, WIDEST)?;
+                }
+            }
+            match config {
+                ConditionerConfig::Class { rows, .. } => check("rows", *rows, WIDEST),
+                ConditionerConfig::Text { transformer: t, .. } => transformer(t),
+                ConditionerConfig::Layout {
+                    tokens,
+                    transformer: t,
+                    ..
+                } => {
+                    check("objects", tokens.objects, LONGEST)?;
+                    transformer(t)
+                }
+                ConditionerConfig::FrozenText { tokens, .. } => check("tokens", *tokens, WIDEST),
+                ConditionerConfig::SemanticMap {
+                    classes,
+                    channels,
+                    stages,
+                } => {
+                    check("classes", *classes, WIDEST)?;
+                    check("channels", *channels, WIDEST)?;
+                    check("stages", *stages, 16)
+                }
+                ConditionerConfig::LowResolution { factor } => check("factor", *factor, LONGEST),
+                ConditionerConfig::Inpainting { latent_channels } => {
+                    check("latent_channels", *latent_channels, WIDEST)
+                }
+                ConditionerConfig::Neighbours { count, .. } => check("count", *count, WIDEST),
+            }
         }
     }
 }

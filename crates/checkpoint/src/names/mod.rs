@@ -73,6 +73,13 @@ struct Rule {
 }
 
 impl Table {
+    /// The table in which every parameter has its own name.
+    pub fn identity() -> Self {
+        let mut table = Self::default();
+        table.pair("", "");
+        table
+    }
+
     /// Adds the pair of prefixes `ours` and `theirs`. An empty prefix stands for every name.
     pub fn pair(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
         self.add(ours.into(), theirs.into(), Piece::Whole, None, true);

@@ -12,6 +12,8 @@ pub enum Part {
     TextEncoder,
     /// A second text encoder beside the first.
     TextEncoder2,
+    /// What reads the condition of a model that was trained here.
+    Conditioner,
 }
 
 impl Part {
@@ -22,6 +24,7 @@ impl Part {
             Self::Autoencoder => "vae",
             Self::TextEncoder => "text_encoder",
             Self::TextEncoder2 => "text_encoder_2",
+            Self::Conditioner => "conditioner",
         }
     }
 }
@@ -33,6 +36,7 @@ impl std::fmt::Display for Part {
             Self::Autoencoder => "autoencoder",
             Self::TextEncoder => "text encoder",
             Self::TextEncoder2 => "second text encoder",
+            Self::Conditioner => "conditioner",
         })
     }
 }

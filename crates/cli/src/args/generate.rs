@@ -21,6 +21,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub picture: PictureArgs,
     #[command(flatten)]
+    pub condition: ConditionArgs,
+    #[command(flatten)]
     pub hires: HiresArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -208,6 +210,27 @@ pub struct PictureArgs {
         value_name = "LEFT,RIGHT,TOP,BOTTOM"
     )]
     pub outpaint: Option<Vec<usize>>,
+}
+
+/// What a model that was trained here is told beside a prompt.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Condition of a model trained with latent train")]
+pub struct ConditionArgs {
+    /// Draw this class.
+    #[arg(long, value_name = "NUMBER")]
+    pub class: Option<u32>,
+    /// Draw what this grey picture says: its values are numbers of classes.
+    #[arg(long, value_name = "FILE")]
+    pub semantic_map: Option<PathBuf>,
+    /// Draw these objects: a JSON list of {"class": 3, "box": [left, top, right, bottom]}, edges in 0..=1.
+    #[arg(long, value_name = "FILE")]
+    pub layout: Option<PathBuf>,
+    /// Draw this small picture larger.
+    #[arg(long, value_name = "FILE")]
+    pub upscale: Option<PathBuf>,
+    /// Draw something near to this picture that the model knows by name.
+    #[arg(long, value_name = "NAME")]
+    pub near: Option<String>,
 }
 
 /// The second pass.

@@ -17,7 +17,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use generate::{
-    GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo, SamplingArgs,
+    ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
+    SamplingArgs,
 };
 pub use train::TrainArgs;
 

@@ -1,12 +1,13 @@
 //! Flags over a request.
 
 use latent_pipeline::{
+    Model,
     picture::Picture,
     request::{DynamicThresholding, Hires, Outpaint, Request, Tiling},
 };
 
 use crate::{
-    args::{GenerateArgs, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
+    args::{ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
     failure::Failure,
 };
 
@@ -45,6 +46,7 @@ pub fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> 
     set(&mut request.vae_tiling, args.model.vae_tiling);
     sampling(&args.sampling, request)?;
     picture(&args.picture, request)?;
+    condition(&args.condition, request);
     own_size(args, request)?;
     hires(&args.hires, request);
     legacy(&args.legacy, request)
@@ -157,6 +159,38 @@ fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+fn condition(args: &ConditionArgs, request: &mut Request) {
+    set_some(&mut request.class, args.class);
+    set_some(&mut request.semantic_map, args.semantic_map.clone());
+    set_some(&mut request.layout, args.layout.clone());
+    set_some(&mut request.upscale, args.upscale.clone());
+    set_some(&mut request.near, args.near.clone());
+}
+
+/// Where nothing says a size or a guidance, those that a model was trained here for. A given picture keeps its size.
+///
+/// # Errors
+/// A small picture that cannot be read.
+pub fn defaults_of(
+    args: &GenerateArgs,
+    model: &Model,
+    request: &mut Request,
+) -> Result<(), Failure> {
+    let from_file = args.source.request.is_some() || args.source.from.is_some();
+    let Some((own, guidance)) = model.defaults(request)?.filter(|_| !from_file) else {
+        return Ok(());
+    };
+    let typed = &args.sampling;
+    let said = typed.width.is_some() || typed.height.is_some() || typed.size.is_some();
+    if !said && request.init_image.is_none() {
+        (request.width, request.height) = (own.width, own.height);
+    }
+    if typed.cfg_scale.is_none() {
+        request.cfg_scale = guidance;
+    }
+    Ok(request.validate()?)
 }
 
 /// The side of the test model's pictures: it draws patterns of any size, and small ones at once.

@@ -1,6 +1,7 @@
 //! From what was typed to requests: defaults, then a request file or a picture's metadata, then flags.
 
 mod apply;
+pub use apply::defaults_of;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,9 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         ("--text-encoder", &request.text_encoder),
         ("--init-img", &request.init_image),
         ("--mask", &request.mask),
+        ("--semantic-map", &request.semantic_map),
+        ("--layout", &request.layout),
+        ("--upscale", &request.upscale),
     ] {
         if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
             return Err(Failure::input(format!(

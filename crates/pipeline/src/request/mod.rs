@@ -120,6 +120,16 @@ pub struct Request {
     pub inpaint_padding: usize,
     /// Enlarge the canvas of `init_image` and paint the new border.
     pub outpaint: Option<Outpaint>,
+    /// The class, for a model that was trained with classes.
+    pub class: Option<u32>,
+    /// A grey picture of class numbers, for a model that was trained with such maps.
+    pub semantic_map: Option<PathBuf>,
+    /// A JSON file of classes and boxes, for a model that was trained with layouts.
+    pub layout: Option<PathBuf>,
+    /// The small picture, for a model that makes pictures larger.
+    pub upscale: Option<PathBuf>,
+    /// The name of a known picture, for a model that was trained with pictures near to each other.
+    pub near: Option<String>,
     /// The second pass at a larger size.
     pub hires: Option<Hires>,
     /// Pictures whose opposite edges meet. Default `none`.
@@ -173,6 +183,11 @@ impl Default for Request {
             inpaint_only_masked: false,
             inpaint_padding: 32,
             outpaint: None,
+            class: None,
+            semantic_map: None,
+            layout: None,
+            upscale: None,
+            near: None,
             hires: None,
             tiling: Tiling::default(),
             vae_tiling: Switch::default(),

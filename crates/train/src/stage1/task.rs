@@ -21,8 +21,8 @@ use super::loss::{Loss, LossConfig};
 use crate::pictures::batch_of;
 use crate::sheet::grid;
 use crate::{
-    Error, Example, Fill, Learner, LearnerSettings, Report, StateReader, StateWriter, Step, Task,
-    Update, export, initialise, torch_default,
+    Error, Example, Fill, Ground, Learner, LearnerSettings, Report, StateReader, StateWriter, Step,
+    Task, Update, export, initialise, torch_default,
 };
 
 /// What the first stage learns, and how.
@@ -78,6 +78,13 @@ impl Stage1Config {
         }
     }
 
+    /// Puts `folder` before relative paths.
+    pub fn relative_to(&mut self, folder: &Path) {
+        if let Some(path) = &mut self.perceptual {
+            *path = folder.join(&*path);
+        }
+    }
+
     /// What the sides of pictures must be multiples of.
     pub fn multiple(&self) -> usize {
         self.autoencoder.downsampling()
@@ -103,18 +110,17 @@ pub struct Stage1 {
 
 impl Stage1 {
     /// With first weights, as the published code begins: torch's for the autoencoder, ±1/entries for the
-    /// codebook, deviation 0.02 for the discriminator. `device` records gradients. The discriminator is
-    /// trained as `learner` says but for the average, of which it has no use.
+    /// codebook, deviation 0.02 for the discriminator, which is trained without an average: it has no use of one.
     ///
     /// # Errors
     /// As [`Stage1Config::validate`]; a perceptual network that cannot be read.
-    pub fn new(
-        config: &Stage1Config,
-        learner: LearnerSettings,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self, Error> {
+    pub fn new(config: &Stage1Config, ground: &Ground) -> Result<Self, Error> {
         config.validate()?;
+        let Ground {
+            device,
+            learner,
+            seed,
+        } = ground;
         let perceptual = config.perceptual.as_deref();
         let perceptual = perceptual
             .map(|path| load_perceptual(path, device))
@@ -131,11 +137,11 @@ impl Stage1 {
         let judge = config.discriminator.init(device);
         let opponent = LearnerSettings {
             ema: None,
-            ..learner
+            ..*learner
         };
         Ok(Self {
-            autoencoder: Learner::new(initialise(net, seed, &rule)?, learner),
-            discriminator: Learner::new(first_discriminator(judge, seed)?, opponent),
+            autoencoder: Learner::new(initialise(net, *seed, &rule)?, *learner),
+            discriminator: Learner::new(first_discriminator(judge, *seed)?, opponent),
             perceptual,
             codes: entries.map(|entries| [CodeUse::new(entries), CodeUse::new(entries)]),
             latents: LatentStatistics::default(),

@@ -40,10 +40,8 @@ crop = "random"
 flip = 0.5
 
 [model]
-kind = "pixels"
-size = [8, 8]
-samples = 3
-sampler_steps = 3
+kind = "stage2"
+samples = {{ count = 3, steps = 3 }}
 
 [model.unet]
 in_channels = 3

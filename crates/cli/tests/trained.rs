@@ -1,0 +1,352 @@
+//! Models that were trained here, opened by `latent generate` with the condition they were trained for.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use burn::tensor::{DType, Device, TensorData};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use latent_diffusion::Prediction;
+use latent_models::autoencoder::AutoencoderLevel;
+use latent_models::condition::{Entry, LayoutTokens, TokenTransformerConfig, Tokenizer};
+use latent_models::unet::{Attention, Heads, Labels, Level, TimeShift};
+use latent_models::{
+    AutoencoderConfig, ConditionerConfig, ParameterError, UNetConfig, load, named,
+};
+use latent_testkit::recipe;
+use latent_train::{
+    Alone, Example, FirstStage, Ground, LabelledBox, LearnerSettings, ObjectiveConfig, Stage2,
+    Stage2Config, Step, Task, Update,
+};
+
+fn latent(folder: &Path, line: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latent"));
+    command.args(line).current_dir(folder).stdin(Stdio::null());
+    command
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("HOME", folder.join("cache"));
+    command.output().unwrap()
+}
+
+/// Draws with a model in `folder/model` and gives the picture.
+fn draw(folder: &Path, flags: &[&str]) -> RgbImage {
+    let line = [
+        "generate",
+        "--model",
+        "model",
+        "--steps",
+        "3",
+        "--seed",
+        "5",
+        "-o",
+        "out.png",
+        "--overwrite",
+    ];
+    let line: Vec<&str> = line.iter().chain(flags).copied().collect();
+    let output = latent(folder, &line);
+    assert!(
+        output.status.success(),
+        "{flags:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    image::open(folder.join("out.png")).unwrap().to_rgb8()
+}
+
+/// What `latent generate` says when it refuses.
+fn refused(folder: &Path, flags: &[&str]) -> String {
+    let line: Vec<&str> = ["generate", "--model", "model", "-o", "no.png"]
+        .iter()
+        .chain(flags)
+        .copied()
+        .collect();
+    let output = latent(folder, &line);
+    assert!(!output.status.success(), "{flags:?}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!errors.contains("a defect in latent"), "{errors}");
+    errors
+        .split_whitespace()
+        .filter(|word| *word != "│")
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn example(index: u32, side: u32) -> Example {
+    Example {
+        id: format!("picture {index}"),
+        index: index as usize,
+        number: u64::from(index),
+        picture: RgbImage::from_fn(side, side, |x, y| {
+            Rgb([(8 * x) as u8, (8 * y) as u8, (90 * index) as u8])
+        }),
+        original: [side, side],
+        crop: [0, 0],
+        flipped: false,
+        caption: Some(format!("number {index}")),
+        class: Some(index),
+        mask: Some(GrayImage::from_fn(side, side, |x, _| {
+            Luma([(x * 4 / side) as u8])
+        })),
+        boxes: vec![LabelledBox {
+            class: index,
+            area: [0.1, 0.2, 0.6, 0.9],
+        }],
+        low: None,
+    }
+}
+
+fn autoencoder() -> FirstStage {
+    let level = AutoencoderLevel {
+        channels: 32,
+        attention: false,
+    };
+    let config = AutoencoderConfig {
+        levels: vec![level; 3],
+        resblocks: 1,
+        ..named::autoencoder_kl_f4()
+    };
+    let fetch = &mut |path: &str, shape: &[usize]| {
+        let values = recipe::tensor(&format!("vae/{path}"), shape, 0);
+        Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))
+    };
+    let network = load(config.init(&Device::flex()), fetch, DType::F32).unwrap();
+    FirstStage::new(network, 0.3, &Device::flex()).unwrap()
+}
+
+/// A folder with a model of three channels that was trained for two steps on pictures of 32×32.
+fn trained(
+    conditioner: Option<ConditionerConfig>,
+    first: FirstStage,
+    objective: ObjectiveConfig,
+) -> tempfile::TempDir {
+    let attention = Some(Attention {
+        heads: Heads::Count(4),
+        depth: 1,
+    });
+    let level = |channels| Level {
+        channels,
+        resblocks: 1,
+        attention,
+    };
+    let entry = conditioner.as_ref().and_then(ConditionerConfig::entry);
+    let mut unet = UNetConfig {
+        in_channels: 3 + conditioner
+            .as_ref()
+            .map_or(0, ConditionerConfig::concatenated),
+        out_channels: 3,
+        model_channels: 32,
+        levels: vec![level(32), level(64)],
+        middle: attention,
+        context: None,
+        norm_groups: 8,
+        ..named::unet_sd1()
+    };
+    match entry {
+        Some((Entry::CrossAttention, width)) => unet.context = Some(width),
+        Some((Entry::AdaptiveNorm, width)) => {
+            unet.labels = Labels::Vector(width);
+            unet.time_shift = TimeShift::ScaleShift;
+        }
+        _ => {}
+    }
+    let config = Stage2Config {
+        first_stage: None,
+        scale: None,
+        unet,
+        conditioner,
+        objective,
+        vocabulary: None,
+        text_encoder: None,
+        neighbours: None,
+        cache: None,
+        samples: latent_train::SamplesConfig {
+            guidance: 2.0,
+            ..Default::default()
+        },
+    };
+    let ground = Ground {
+        device: Device::flex().autodiff(),
+        learner: LearnerSettings::default(),
+        seed: 1,
+    };
+    let mut task = Stage2::on(&config, first, &ground).unwrap();
+    let batch: Vec<_> = (0..2).map(|i| example(i, 32)).collect();
+    for number in 0..3 {
+        let step = Step {
+            number,
+            seed: 0,
+            first: 0,
+        };
+        task.accumulate(&batch, step).unwrap();
+        let update = Update {
+            step,
+            rate: 1e-2,
+            peers: &Alone,
+        };
+        task.apply(&update).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    task.export(&folder.path().join("model")).unwrap();
+    folder
+}
+
+fn pixels() -> FirstStage {
+    FirstStage::pixels(&Device::flex())
+}
+
+fn transformer() -> TokenTransformerConfig {
+    TokenTransformerConfig {
+        vocabulary: 49408,
+        positions: 24,
+        width: 32,
+        layers: 1,
+        heads: 2,
+        head_width: 16,
+    }
+}
+
+#[test]
+fn classes_are_drawn_by_number_however_they_enter() {
+    for entry in [
+        Entry::CrossAttention,
+        Entry::AdaptiveNorm,
+        Entry::Concatenation(2),
+    ] {
+        let class = ConditionerConfig::Class {
+            rows: 4,
+            width: 16,
+            entry,
+        };
+        let place = trained(Some(class), pixels(), ObjectiveConfig::default());
+        let of = |class: &str| draw(place.path(), &["--class", class]);
+        let one = of("1");
+        assert_eq!(
+            one.dimensions(),
+            (32, 32),
+            "the size that it was trained at"
+        );
+        assert_eq!(one, of("1"));
+        assert_ne!(one, of("2"), "{entry:?}");
+        let weaker = draw(place.path(), &["--class", "1", "--cfg-scale", "1"]);
+        assert_ne!(
+            one, weaker,
+            "guidance is the model's own, 2, unless another is typed"
+        );
+        assert!(
+            refused(place.path(), &[]).contains("class = not set"),
+            "{}",
+            refused(place.path(), &[])
+        );
+        assert!(refused(place.path(), &["--class", "4"]).contains("0 to 3"));
+        let error = refused(place.path(), &["--class", "1", "--near", "x"]);
+        assert!(error.contains("near = set: left out"), "{error}");
+    }
+}
+
+#[test]
+fn prompts_are_read_by_the_models_own_transformer() {
+    let text = ConditionerConfig::Text {
+        tokenizer: Tokenizer::Clip,
+        transformer: transformer(),
+        entry: Entry::CrossAttention,
+    };
+    let place = trained(Some(text), pixels(), ObjectiveConfig::default());
+    let of = |prompt: &str| draw(place.path(), &["--prompt", prompt, "--size", "40x24"]);
+    assert_eq!(of("number 1").dimensions(), (40, 24));
+    assert_ne!(of("number 1"), of("a red house"));
+}
+
+#[test]
+fn layouts_are_read_from_json() {
+    let layout = ConditionerConfig::Layout {
+        tokens: LayoutTokens {
+            classes: 5,
+            objects: 8,
+            crop: false,
+        },
+        transformer: transformer(),
+        entry: Entry::CrossAttention,
+    };
+    let place = trained(Some(layout), pixels(), ObjectiveConfig::default());
+    let write = |text: &str| std::fs::write(place.path().join("boxes.json"), text).unwrap();
+    write(r#"[{"class": 1, "box": [0, 0, 0.5, 0.5]}]"#);
+    let one = draw(place.path(), &["--layout", "boxes.json"]);
+    write(r#"[{"class": 4, "box": [0.5, 0, 1, 1]}, {"class": 0, "box": [0, 0.1, 0.2, 0.3]}]"#);
+    assert_ne!(one, draw(place.path(), &["--layout", "boxes.json"]));
+    write(r#"[{"class": 5, "box": [0, 0, 1, 1]}]"#);
+    assert!(refused(place.path(), &["--layout", "boxes.json"]).contains("0 to 4"));
+    write(r#"[{"class": 1, "box": [0.5, 0, 0.2, 1]}]"#);
+    assert!(refused(place.path(), &["--layout", "boxes.json"]).contains("is no box"));
+}
+
+#[test]
+fn semantic_maps_are_grey_pictures() {
+    let map = ConditionerConfig::SemanticMap {
+        classes: 4,
+        channels: 2,
+        stages: 2,
+    };
+    let place = trained(Some(map), autoencoder(), ObjectiveConfig::default());
+    let save = |name: &str, label: fn(u32, u32) -> u8| {
+        let map = GrayImage::from_fn(32, 32, |x, y| Luma([label(x, y)]));
+        map.save(place.path().join(name)).unwrap();
+        draw(place.path(), &["--semantic-map", name])
+    };
+    let left = save("left.png", |x, _| u8::from(x < 16));
+    assert_ne!(left, save("top.png", |_, y| 2 + u8::from(y < 16)));
+    let colours = RgbImage::from_pixel(32, 32, Rgb([1, 2, 3]));
+    colours.save(place.path().join("colours.png")).unwrap();
+    assert!(refused(place.path(), &["--semantic-map", "colours.png"]).contains("grey picture"));
+}
+
+#[test]
+fn small_pictures_become_larger() {
+    let low = ConditionerConfig::LowResolution { factor: 4 };
+    let place = trained(Some(low), autoencoder(), ObjectiveConfig::default());
+    let save = |name: &str, value: u8| {
+        let small = RgbImage::from_fn(12, 8, |x, _| Rgb([value, 20 * x as u8, 9]));
+        small.save(place.path().join(name)).unwrap();
+        draw(place.path(), &["--upscale", name])
+    };
+    let first = save("a.png", 0);
+    assert_eq!(first.dimensions(), (48, 32));
+    assert_ne!(first, save("b.png", 250));
+    let error = refused(place.path(), &["--upscale", "a.png", "--size", "64x64"]);
+    assert!(error.contains("48×32"), "{error}");
+}
+
+#[test]
+fn holes_are_filled_and_the_rest_stays() {
+    let inpainting = ConditionerConfig::Inpainting { latent_channels: 3 };
+    let place = trained(Some(inpainting), autoencoder(), ObjectiveConfig::default());
+    let picture = example(1, 32).picture;
+    picture.save(place.path().join("picture.png")).unwrap();
+    let mask = GrayImage::from_fn(32, 32, |x, _| Luma([if x < 16 { 255 } else { 0 }]));
+    mask.save(place.path().join("mask.png")).unwrap();
+    let flags = [
+        "--init-img",
+        "picture.png",
+        "--mask",
+        "mask.png",
+        "--mask-blur",
+        "0",
+        "--strength",
+        "1",
+    ];
+    let filled = draw(place.path(), &flags);
+    assert_eq!(filled.dimensions(), (32, 32));
+    let same = |x: u32| (0..32).all(|y| filled.get_pixel(x, y) == picture.get_pixel(x, y));
+    assert!(same(20) && same(31) && !same(3));
+}
+
+#[test]
+fn flows_and_models_without_condition_are_drawn_too() {
+    let place = trained(None, autoencoder(), ObjectiveConfig::default());
+    assert_eq!(draw(place.path(), &[]).dimensions(), (32, 32));
+    let flow = ObjectiveConfig {
+        prediction: Prediction::Flow,
+        ..ObjectiveConfig::default()
+    };
+    let place = trained(None, pixels(), flow);
+    let drawn = draw(place.path(), &[]);
+    assert_eq!(drawn, draw(place.path(), &["--sampler", "Euler"]));
+    assert!(refused(place.path(), &["--sampler", "Euler a"]).contains("rectified flow"));
+}

@@ -1,0 +1,154 @@
+//! A second stage, as data.
+
+use std::path::{Path, PathBuf};
+
+use latent_models::condition::Tokenizer;
+use latent_models::{ConditionerConfig, UNetConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Objective, ObjectiveConfig};
+
+/// A denoiser with its condition, learnt in the latents of a first stage that is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage2Config {
+    /// The model whose autoencoder makes the latents. Left out, pixels are the latents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_stage: Option<PathBuf>,
+    /// The factor that brings its latents to unit variance, where it does not state one itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The denoiser.
+    pub unet: UNetConfig,
+    /// What it is told about the picture, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditioner: Option<ConditionerConfig>,
+    /// What the denoiser is asked for.
+    #[serde(default)]
+    pub objective: ObjectiveConfig,
+    /// The vocabulary of a `word_piece` tokenizer, one token a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<PathBuf>,
+    /// The model whose text encoder reads captions, for a `frozen_text` condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<PathBuf>,
+    /// The vectors of all pictures, for a `neighbours` condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<PathBuf>,
+    /// Where encoded pictures and texts are kept. Left out, they are made again each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// The samples of a sheet.
+    #[serde(default)]
+    pub samples: SamplesConfig,
+}
+
+/// `[model.samples]`: how the pictures of a sheet are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplesConfig {
+    /// How many.
+    pub count: usize,
+    /// Steps of the sampler, Euler's (which is DDIM).
+    pub steps: usize,
+    /// s of `e_u + s·(e_c − e_u)`; 1 for none.
+    pub guidance: f64,
+}
+
+impl Default for SamplesConfig {
+    fn default() -> Self {
+        Self {
+            count: 8,
+            steps: 25,
+            guidance: 1.0,
+        }
+    }
+}
+
+impl Stage2Config {
+    /// # Errors
+    /// A network that cannot be built, networks that do not fit each other, settings out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.unet.validate()?;
+        let dropout = self.objective.dropout;
+        match &self.conditioner {
+            Some(conditioner) => conditioner.validate(&self.unet)?,
+            None => {
+                let UNetConfig {
+                    in_channels,
+                    out_channels,
+                    context,
+                    ..
+                } = self.unet;
+                if in_channels != out_channels || context.is_some() {
+                    let value =
+                        format!("{in_channels} → {out_channels} channels, context {context:?}");
+                    let expected = "as many channels in as out and no context where there is no model.conditioner";
+                    return Err(Error::setting("model.unet", value, expected));
+                }
+            }
+        }
+        let keeps = matches!(
+            self.conditioner,
+            None | Some(ConditionerConfig::Inpainting { .. })
+        );
+        if keeps && dropout > 0.0 {
+            let expected = "0 where there is no condition that could be left out";
+            return Err(Error::setting("model.objective.dropout", dropout, expected));
+        }
+        if self.samples.steps == 0 || !self.samples.guidance.is_finite() {
+            let value = format!(
+                "{} steps, guidance {}",
+                self.samples.steps, self.samples.guidance
+            );
+            return Err(Error::setting(
+                "model.samples",
+                value,
+                "1 step or more and a finite guidance",
+            ));
+        }
+        let needed = |name: &str, file: &Option<PathBuf>, needed: bool| match (needed, file) {
+            (true, None) => Err(Error::setting(
+                name,
+                "nothing",
+                "a file, for this conditioner",
+            )),
+            (false, Some(path)) => {
+                let expected = "nothing: this conditioner does not read it";
+                Err(Error::setting(name, path.display(), expected))
+            }
+            _ => Ok(()),
+        };
+        let pieces = |c: &ConditionerConfig| {
+            matches!(
+                c,
+                ConditionerConfig::Text {
+                    tokenizer: Tokenizer::WordPiece,
+                    ..
+                }
+            )
+        };
+        let is =
+            |kind: &dyn Fn(&ConditionerConfig) -> bool| self.conditioner.as_ref().is_some_and(kind);
+        needed("model.vocabulary", &self.vocabulary, is(&pieces))?;
+        let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
+        needed("model.text_encoder", &self.text_encoder, is(&frozen))?;
+        let near = |c: &ConditionerConfig| matches!(c, ConditionerConfig::Neighbours { .. });
+        needed("model.neighbours", &self.neighbours, is(&near))?;
+        Objective::new(self.objective).map(drop)
+    }
+
+    /// Puts `folder` before relative paths.
+    pub fn relative_to(&mut self, folder: &Path) {
+        let paths = [
+            &mut self.first_stage,
+            &mut self.vocabulary,
+            &mut self.text_encoder,
+            &mut self.neighbours,
+            &mut self.cache,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+}

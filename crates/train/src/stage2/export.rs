@@ -1,0 +1,140 @@
+//! A trained model as a folder that draws.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use latent_checkpoint::convert::{Model, write_trained};
+use latent_checkpoint::file::write::Existing;
+use latent_checkpoint::{ModelError, Part, PartConfig, SchedulerConfig};
+use latent_diffusion::{BetaSchedule, Prediction};
+use latent_models::condition::Entry;
+use latent_models::{ClipText, ConditionerConfig};
+
+use super::LatentModel;
+use super::first_stage::FirstStage;
+use crate::export::part;
+use crate::{Error, ObjectiveConfig};
+
+/// What is written.
+pub(super) struct Export<'a> {
+    pub model: &'a LatentModel,
+    pub first: &'a FirstStage,
+    pub text_encoder: Option<&'a ClipText>,
+    pub objective: &'a ObjectiveConfig,
+    /// The longer side of the pictures that were learnt from.
+    pub size: Option<usize>,
+    /// The guidance that samples are drawn with.
+    pub guidance: f64,
+    /// Further files, by path in the folder.
+    pub files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Export<'_> {
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let net = &self.model.unet;
+        let mut parts = vec![part(
+            Part::Unet,
+            PartConfig::Unet(net.config().clone()),
+            net,
+        )];
+        // Text states that go to the denoiser as they are need no network: the model is an ordinary one.
+        let conditioner = self.model.conditioner.as_ref().filter(|conditioner| {
+            let config = conditioner.config();
+            let plain = matches!(config.entry(), Some((Entry::CrossAttention, _)));
+            !(plain && matches!(config, ConditionerConfig::FrozenText { .. }))
+        });
+        if let Some(net) = conditioner {
+            let config = PartConfig::Conditioner(net.config().clone());
+            parts.push(part(Part::Conditioner, config, net));
+        }
+        if let Some(net) = self.first.autoencoder() {
+            let config = PartConfig::Autoencoder {
+                network: net.config().clone(),
+                scale: Some(self.first.scale()),
+                shift: None,
+            };
+            parts.push(part(Part::Autoencoder, config, net));
+        }
+        if let Some(net) = self.text_encoder {
+            let config = PartConfig::TextEncoder(net.config().clone());
+            parts.push(part(Part::TextEncoder, config, net));
+        }
+        let (parts, mut numbers): (Vec<_>, HashMap<_, _>) = parts
+            .into_iter()
+            .map(|(named, values)| {
+                let part = named.part;
+                (named, (part, values))
+            })
+            .unzip();
+        let model = Model {
+            parts,
+            scheduler: self.scheduler(),
+            sample_size: self.size.map(|size| size / self.first.downsampling()),
+            metadata: Default::default(),
+        };
+        let files: Vec<(&str, &[u8])> = self
+            .files
+            .iter()
+            .map(|(name, b)| (*name, b.as_slice()))
+            .collect();
+        let values = &mut |part: Part, name: &str| {
+            let bytes = numbers.get_mut(&part).and_then(|part| part.remove(name));
+            bytes.ok_or_else(|| ModelError::Request {
+                path: folder.to_owned(),
+                problem: format!("the {part} has no `{name}`"),
+            })
+        };
+        Ok(write_trained(
+            folder,
+            &model,
+            &files,
+            Existing::Refuse,
+            values,
+        )?)
+    }
+}
+
+impl Export<'_> {
+    fn scheduler(&self) -> SchedulerConfig {
+        let mut scheduler = scheduler(self.objective);
+        let about = serde_json::json!({"size": self.size, "guidance": self.guidance});
+        scheduler.rest.insert("_latent".to_owned(), about);
+        scheduler
+    }
+}
+
+/// How the model is sampled, in diffusers' words.
+fn scheduler(objective: &ObjectiveConfig) -> SchedulerConfig {
+    let noise = objective.noise;
+    let flow = objective.prediction == Prediction::Flow;
+    SchedulerConfig {
+        class_name: if flow {
+            "FlowMatchEulerDiscreteScheduler"
+        } else {
+            "DDIMScheduler"
+        }
+        .into(),
+        num_train_timesteps: noise.steps,
+        beta_start: noise.start,
+        beta_end: noise.end,
+        beta_schedule: match noise.schedule {
+            BetaSchedule::Linear => "linear",
+            BetaSchedule::ScaledLinear => "scaled_linear",
+            BetaSchedule::Cosine => "squaredcos_cap_v2",
+            BetaSchedule::Sqrt => "sqrt",
+        }
+        .into(),
+        prediction_type: if flow {
+            "flow_prediction"
+        } else {
+            objective.prediction.name()
+        }
+        .into(),
+        rescale_betas_zero_snr: noise.zero_terminal_snr,
+        timestep_spacing: noise.zero_terminal_snr.then(|| "trailing".to_owned()),
+        steps_offset: 1,
+        set_alpha_to_one: Some(false),
+        clip_sample: Some(false),
+        ..SchedulerConfig::default()
+    }
+}

@@ -1,0 +1,343 @@
+//! The second stage: a denoiser in the latents of a frozen first stage, and what reads its condition, learnt together.
+//!
+//! Latents and the states of a frozen text encoder are made once and kept on disk by the hash of what made them
+//! ([`cache`]). What is drawn at random for a picture (time, noise, whether its condition is left out, the hole that is to
+//! be filled, how its small version is degraded) is a function of the step and its place alone.
+
+mod cache;
+mod conditions;
+mod config;
+mod degrade;
+mod export;
+mod first_stage;
+mod holes;
+mod samples;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+use latent_models::condition::Encoder;
+use latent_models::{Condition, Conditioned, Conditioner, UNet};
+
+pub use config::{SamplesConfig, Stage2Config};
+pub use degrade::degrade;
+pub use first_stage::FirstStage;
+pub use holes::hole;
+
+use conditions::Conditions;
+use export::Export;
+
+use crate::objective::BANDS;
+use crate::{
+    Error, Example, Fill, Ground, Learner, Level, Objective, Report, StateReader, StateWriter,
+    Step, Task, Update, initialise, torch_default,
+};
+
+/// The networks that learn.
+#[derive(Module, Debug)]
+pub struct LatentModel {
+    /// The denoiser.
+    pub unet: UNet,
+    /// What reads the condition.
+    pub conditioner: Option<Conditioner>,
+}
+
+impl LatentModel {
+    /// The networks of a configuration, without values.
+    pub fn new(config: &Stage2Config, device: &Device) -> Self {
+        Self {
+            unet: config.unet.init(device),
+            conditioner: config.conditioner.as_ref().map(|c| c.init(device)),
+        }
+    }
+
+    /// With the values that training begins with, as the published code has them: a block of the denoiser is the identity.
+    ///
+    /// # Errors
+    /// Never in practice: see [`initialise`].
+    pub fn initialised(self, seed: u64) -> Result<Self, Error> {
+        let class = matches!(
+            &self.conditioner,
+            Some(Conditioner {
+                encoder: Encoder::Class(_),
+                ..
+            })
+        );
+        let rest = torch_default(&self, &[]);
+        let rule = |name: &str, shape: &[usize]| {
+            let unet = name.starts_with("unet.");
+            let ends = |layer: &str| {
+                name.rsplit_once('.')
+                    .is_some_and(|(path, _)| path.ends_with(layer))
+            };
+            let plain = name.contains("attentions.") && !name.contains("transformer_blocks");
+            if unet
+                && (ends("conv2")
+                    || ends("proj_out")
+                    || ends("conv_out")
+                    || plain && ends("to_out.0"))
+            {
+                Fill::Constant(0.0)
+            } else if name.contains("_emb.") {
+                Fill::Normal(0.02)
+            } else if class && name == "conditioner.encoder.weight" {
+                Fill::Normal(1.0)
+            } else {
+                rest(name, shape)
+            }
+        };
+        // The rule borrows the names of this module, and the module moves.
+        Ok(initialise(self, seed, &rule)?)
+    }
+
+    /// What the denoiser is given for a condition.
+    pub fn given(&self, condition: Option<Condition>) -> Conditioned {
+        match (&self.conditioner, condition) {
+            (Some(conditioner), Some(condition)) => conditioner.forward(condition),
+            _ => Conditioned::default(),
+        }
+    }
+
+    /// The denoiser's answer.
+    ///
+    /// # Shapes
+    ///
+    /// x and output `[batch, channels, height, width]`, t `[batch]`
+    pub fn denoise(&self, x: Tensor<4>, t: Tensor<1>, given: &Conditioned) -> Tensor<4> {
+        let x = given.beside(x);
+        self.unet
+            .forward(x, t, given.context.clone(), given.vector.clone())
+    }
+}
+
+/// The task of [`Stage2Config`].
+#[derive(Debug)]
+pub struct Stage2 {
+    config: Stage2Config,
+    objective: Objective,
+    first: FirstStage,
+    conditions: Option<Conditions>,
+    learner: Learner<LatentModel>,
+    /// Records no gradients.
+    device: Device,
+    /// Whose conditions a sheet shows: of the first pictures that are validated, else learnt from.
+    shown: OnceLock<Vec<Example>>,
+    latest: Vec<Example>,
+}
+
+impl Stage2 {
+    /// With first weights; opens what the settings name.
+    ///
+    /// # Errors
+    /// As [`Stage2Config::validate`], and files that cannot be read.
+    pub fn new(config: &Stage2Config, ground: &Ground) -> Result<Self, Error> {
+        let plain = ground.device.clone().inner();
+        let first = match &config.first_stage {
+            Some(path) => FirstStage::open(path, config.scale, &plain)?,
+            None => FirstStage::pixels(&plain),
+        };
+        Self::on(config, first, ground)
+    }
+
+    /// [`new`](Self::new) with a first stage that is there already.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(config: &Stage2Config, first: FirstStage, ground: &Ground) -> Result<Self, Error> {
+        config.validate()?;
+        let channels = config.unet.out_channels;
+        if channels != first.channels() {
+            let expected = format!(
+                "{}, the channels of the first stage's latents",
+                first.channels()
+            );
+            return Err(Error::setting(
+                "model.unet.out_channels",
+                channels,
+                &expected,
+            ));
+        }
+        let plain = ground.device.clone().inner();
+        let first = match &config.cache {
+            Some(folder) => first.cached(folder),
+            None => first,
+        };
+        let model = LatentModel::new(config, &ground.device).initialised(ground.seed)?;
+        Ok(Self {
+            objective: Objective::new(config.objective)?,
+            conditions: Conditions::open(config, &plain)?,
+            learner: Learner::new(model, ground.learner),
+            config: config.clone(),
+            first,
+            device: plain,
+            shown: OnceLock::new(),
+            latest: Vec::new(),
+        })
+    }
+
+    /// The networks and their optimiser.
+    pub fn learner(&self) -> &Learner<LatentModel> {
+        &self.learner
+    }
+
+    /// The scaled latents of a batch, each drawn from its distribution: `[batch, channels, height, width]`.
+    fn latents(&self, batch: &[Example], step: Step) -> Result<Tensor<4>, Error> {
+        let pictures: Vec<_> = batch.iter().map(|e| (e.id.as_str(), &e.picture)).collect();
+        let moments = self.first.encode(&pictures)?;
+        let varies = self
+            .first
+            .autoencoder()
+            .is_some_and(|a| a.config().double_z);
+        Ok(match varies {
+            true => moments.sample(step.noise("latent", moments.mean.dims(), &self.device)),
+            false => moments.mean,
+        })
+    }
+
+    fn condition(
+        &self,
+        batch: &[Example],
+        left_out: &[bool],
+        step: Step,
+    ) -> Result<Option<Condition>, Error> {
+        let read = |conditions: &Conditions| conditions.read(batch, left_out, step, &self.first);
+        self.conditions.as_ref().map(read).transpose()
+    }
+
+    fn noise(&self, latents: &Tensor<4>, step: Step) -> Tensor<4> {
+        let random = |i| step.random("noise", i);
+        self.objective.noise(latents.dims(), random, &self.device)
+    }
+}
+
+fn mean(numbers: Tensor<1>) -> f64 {
+    let data = numbers.into_data();
+    let sum: f64 = data.iter::<f32>().map(f64::from).sum();
+    sum / data.num_elements().max(1) as f64
+}
+
+impl Task for Stage2 {
+    fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
+        if self.latest.is_empty() {
+            self.latest = batch
+                .iter()
+                .take(self.config.samples.count)
+                .cloned()
+                .collect();
+        }
+        let latents = self.latents(batch, step)?;
+        let indices = 0..batch.len();
+        let levels: Vec<Level> = indices
+            .clone()
+            .map(|i| self.objective.draw(&mut step.random("time", i)))
+            .collect();
+        let dropout = self.config.objective.dropout;
+        let left_out: Vec<bool> = indices
+            .map(|i| step.random("dropout", i).uniform() < dropout)
+            .collect();
+        let condition = self.condition(batch, &left_out, step)?;
+        let noise = self.noise(&latents, step);
+        let network = self.learner.network();
+        let given = network.given(condition);
+        let answer = |x, t| network.denoise(x, t, &given);
+        let loss = self.objective.loss(latents, noise, &levels, answer)?;
+        let report = Report::new().with("loss", mean(loss.each));
+        self.learner
+            .accumulate(loss.mean.backward(), batch.len() as f64);
+        Ok(report)
+    }
+
+    fn apply(&mut self, update: &Update<'_>) -> Result<Report, Error> {
+        self.learner.apply(update)
+    }
+
+    fn save(&self, out: &mut StateWriter) {
+        self.learner.save("model", out);
+    }
+
+    fn restore(&mut self, from: &mut StateReader) -> Result<(), Error> {
+        self.learner.restore("model", from)
+    }
+
+    fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error> {
+        self.shown.get_or_init(|| {
+            batch
+                .iter()
+                .take(self.config.samples.count)
+                .cloned()
+                .collect()
+        });
+        let latents = self.latents(batch, step)?;
+        let noise = self.noise(&latents, step);
+        let network = self.learner.averaged();
+        let given = network.given(self.condition(batch, &vec![false; batch.len()], step)?);
+        let mut losses = Vec::with_capacity(BANDS);
+        for band in 0..BANDS {
+            let level = |i| self.objective.draw_in(band, &mut step.random("time", i));
+            let levels: Vec<Level> = (0..batch.len()).map(level).collect();
+            let answer = |x, t| network.denoise(x, t, &given);
+            let loss = self
+                .objective
+                .loss(latents.clone(), noise.clone(), &levels, answer)?;
+            losses.push(mean(loss.each));
+        }
+        let whole = losses.iter().sum::<f64>() / BANDS as f64;
+        let report = Report::new().with("loss", whole);
+        let bands = losses.into_iter().enumerate();
+        Ok(bands.fold(report, |report, (band, loss)| {
+            report.with(format!("loss/noise_{}_of_{BANDS}", band + 1), loss)
+        }))
+    }
+
+    fn sheet(&self, step: Step) -> Result<Option<RgbImage>, Error> {
+        let shown = self.shown.get().unwrap_or(&self.latest);
+        if shown.is_empty() {
+            return Ok(None);
+        }
+        samples::sheet(self, shown, step).map(Some)
+    }
+
+    fn export(&self, folder: &Path) -> Result<(), Error> {
+        let shown = self.shown.get().unwrap_or(&self.latest);
+        let side = shown
+            .first()
+            .map(|e| e.picture.width().max(e.picture.height()) as usize);
+        let mut files = Vec::new();
+        if let Some(path) = &self.config.vocabulary {
+            let text = std::fs::read(path).map_err(Error::io(path, "read"))?;
+            files.push(("conditioner/vocab.txt", text));
+        }
+        if let Some(path) = &self.config.neighbours {
+            let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+            files.push(("conditioner/neighbours.safetensors", bytes));
+        }
+        let export = Export {
+            model: &self.learner.averaged(),
+            first: &self.first,
+            text_encoder: self.conditions.as_ref().and_then(Conditions::text_encoder),
+            objective: self.objective.config(),
+            size: side,
+            guidance: self.config.samples.guidance,
+            files,
+        };
+        export.write(folder)
+    }
+
+    fn parameters(&self) -> Vec<(String, usize)> {
+        let network = self.learner.module();
+        let mut counts = vec![(
+            "unet".to_owned(),
+            latent_models::parameter_count(&network.unet),
+        )];
+        if let Some(conditioner) = &network.conditioner {
+            counts.push((
+                "conditioner".to_owned(),
+                latent_models::parameter_count(conditioner),
+            ));
+        }
+        counts
+    }
+}

@@ -1,0 +1,102 @@
+//! Samples on the way, with guidance.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Tensor, TensorData};
+use image::RgbImage;
+use latent_diffusion::guidance::cfg;
+use latent_diffusion::{
+    Denoise, FlowSchedule, LadderOptions, NoiseSource, NoiseStreams, Prediction, Sampler,
+    SamplerOptions, Scheduler, Sigmas, ladder, sample,
+};
+use latent_models::Conditioned;
+
+use super::{LatentModel, Stage2};
+use crate::pictures::picture;
+use crate::{Error, Example, Objective, Step, grid};
+
+/// The pictures of `shown`, and after them what is drawn for their conditions with the averaged weights.
+pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbImage, Error> {
+    let network = task.learner.averaged();
+    let guidance = task.config.samples.guidance;
+    let keep = vec![false; shown.len()];
+    let given = network.given(task.condition(shown, &keep, step)?);
+    let nothing = match &task.conditions {
+        Some(conditions) if guidance != 1.0 => {
+            let nothing = conditions.nothing(shown, step, &task.first)?;
+            Some(network.given(Some(nothing)))
+        }
+        _ => None,
+    };
+    let by = task.first.downsampling();
+    let [width, height] = shown
+        .first()
+        .map(|e| [e.picture.width(), e.picture.height()].map(|v| v as usize / by))
+        .unwrap_or_default();
+    let sigmas = sigmas(&task.objective, task.config.samples.steps)?;
+    let seeds: Vec<_> = (0..shown.len() as u64)
+        .map(|i| (step.seed + i).into())
+        .collect();
+    let mut noise = NoiseStreams::new(NoiseSource::TorchCpu, &seeds)?;
+    let prediction = task.objective.config().prediction;
+    let first = sigmas.values().first().copied().unwrap_or_default();
+    let x = noise.initial([task.first.channels(), height, width], &task.device);
+    let mut denoiser = Guided {
+        network: &network,
+        objective: &task.objective,
+        given,
+        nothing,
+        guidance,
+    };
+    let latents = sample(
+        Sampler::Euler,
+        &SamplerOptions::default(),
+        &mut denoiser,
+        x * prediction.noise_scale(first),
+        &sigmas,
+        &mut noise,
+        &mut |_| ControlFlow::Continue(()),
+    )?;
+    let drawn = task.first.decode(latents);
+    let originals = shown.iter().map(|e| picture(&e.picture, &task.device));
+    Ok(grid(Tensor::cat(originals.chain([drawn]).collect(), 0)))
+}
+
+/// The noise levels to walk.
+fn sigmas(objective: &Objective, steps: usize) -> Result<Sigmas, Error> {
+    let trained = objective.schedule();
+    Ok(match objective.config().prediction {
+        Prediction::Flow => FlowSchedule::new(1.0, trained.steps())?.ladder(steps)?,
+        _ => ladder(Scheduler::Normal, trained, steps, &LadderOptions::default())?,
+    })
+}
+
+/// The networks as samplers see them.
+struct Guided<'a> {
+    network: &'a LatentModel,
+    objective: &'a Objective,
+    given: Conditioned,
+    nothing: Option<Conditioned>,
+    guidance: f64,
+}
+
+impl Denoise for Guided<'_> {
+    fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, latent_diffusion::Error> {
+        let schedule = self.objective.schedule();
+        let prediction = self.objective.config().prediction;
+        let time = match prediction {
+            Prediction::Flow => sigma * schedule.steps() as f64,
+            _ => schedule.timestep(sigma),
+        };
+        let [batch, ..] = x.dims();
+        let times = TensorData::new(vec![time as f32; batch], [batch]);
+        let times = Tensor::<1>::from_data(times, &x.device());
+        let seen = x.clone() * prediction.c_in(sigma);
+        let answer = |given| self.network.denoise(seen.clone(), times.clone(), given);
+        let output = match &self.nothing {
+            Some(nothing) => cfg(answer(nothing), answer(&self.given), self.guidance),
+            None => answer(&self.given),
+        };
+        Ok(prediction.denoised(x, output, sigma))
+    }
+}

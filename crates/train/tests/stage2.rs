@@ -1,0 +1,240 @@
+//! The second stage as a task: what is cached, left out, kept and learnt.
+
+mod models;
+
+use burn::tensor::{Device, Tensor};
+use latent_models::ConditionerConfig;
+use latent_models::unet::{Attention, Heads, Level};
+use latent_models::{UNetConfig, named};
+use latent_train::{
+    Ema, FirstStage, Ground, LearnerSettings, ObjectiveConfig, Stage2, Stage2Config, StateReader,
+    StateWriter, Step, Task,
+};
+use models::*;
+
+fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Config {
+    let attention = Some(Attention {
+        heads: Heads::Count(4),
+        depth: 1,
+    });
+    let level = |channels| Level {
+        channels,
+        resblocks: 1,
+        attention,
+    };
+    let extra = conditioner
+        .as_ref()
+        .map_or(0, ConditionerConfig::concatenated);
+    Stage2Config {
+        first_stage: None,
+        scale: None,
+        unet: UNetConfig {
+            in_channels: channels + extra,
+            out_channels: channels,
+            model_channels: 32,
+            levels: vec![level(32), level(32)],
+            middle: attention,
+            context: conditioner
+                .as_ref()
+                .and_then(|c| c.entry())
+                .map(|(_, width)| width),
+            norm_groups: 8,
+            ..named::unet_sd1()
+        },
+        conditioner,
+        objective: ObjectiveConfig::default(),
+        vocabulary: None,
+        text_encoder: None,
+        neighbours: None,
+        cache: None,
+        samples: Default::default(),
+    }
+}
+
+fn class(rows: usize) -> Option<ConditionerConfig> {
+    Some(ConditionerConfig::Class {
+        rows,
+        width: 16,
+        entry: Default::default(),
+    })
+}
+
+fn task(config: &Stage2Config, first: FirstStage) -> Stage2 {
+    let settings = LearnerSettings {
+        ema: Some(Ema::Decay { decay: 0.9 }),
+        ..LearnerSettings::default()
+    };
+    let ground = Ground {
+        device: Device::flex().autodiff(),
+        learner: settings,
+        seed: 3,
+    };
+    Stage2::on(config, first, &ground).unwrap()
+}
+
+fn pixels() -> FirstStage {
+    FirstStage::pixels(&Device::flex())
+}
+
+fn numbers<const D: usize>(x: Tensor<D>) -> Vec<u32> {
+    x.into_data().iter::<f32>().map(f32::to_bits).collect()
+}
+
+/// The bits of all weights.
+fn weights(task: &Stage2) -> Vec<u8> {
+    let mut out = StateWriter::new();
+    task.save(&mut out);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    out.write(&path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_cache_changes_nothing_and_neither_does_the_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = || FirstStage::new(autoencoder(4, 4, None), 0.3, &Device::flex()).unwrap();
+    let pictures: Vec<_> = (0..3).map(|i| example(i, 16, 3)).collect();
+    let named: Vec<_> = pictures
+        .iter()
+        .map(|e| (e.id.as_str(), &e.picture))
+        .collect();
+    let plain = first().encode(&named).unwrap();
+    let cached = first().cached(folder.path());
+    for _ in 0..2 {
+        let again = cached.encode(&named).unwrap();
+        assert_eq!(numbers(again.mean), numbers(plain.mean.clone()));
+        assert_eq!(numbers(again.logvar), numbers(plain.logvar.clone()));
+    }
+    let one = first().encode(&named[1..2]).unwrap();
+    assert_eq!(
+        numbers(one.mean.clone()),
+        numbers(plain.mean.narrow(0, 1, 1))
+    );
+    // Another autoencoder has its own entries.
+    let other =
+        FirstStage::new(fill("other", autoencoder(4, 4, None)), 0.3, &Device::flex()).unwrap();
+    let other = other.cached(folder.path()).encode(&named[1..2]).unwrap();
+    assert_ne!(numbers(other.mean), numbers(one.mean));
+    let error = first()
+        .encode(&[("odd", &image::RgbImage::new(18, 16))])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("odd: 18×16") && error.contains("multiples of 4"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_that_stops_in_the_middle_ends_as_one_that_does_not() {
+    let config = Stage2Config {
+        objective: ObjectiveConfig {
+            dropout: 0.3,
+            offset_noise: 0.1,
+            ..ObjectiveConfig::default()
+        },
+        ..config(class(4), 3)
+    };
+    let batch: Vec<_> = (0..4).map(|i| example(i, 8, 3)).collect();
+    let mut whole = task(&config, pixels());
+    (0..4).for_each(|number| drop(step(&mut whole, &batch, number, 1e-3)));
+    let mut first = task(&config, pixels());
+    (0..2).for_each(|number| drop(step(&mut first, &batch, number, 1e-3)));
+    let mut out = StateWriter::new();
+    first.save(&mut out);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    out.write(&path).unwrap();
+    let mut second = task(&config, pixels());
+    let mut reader = StateReader::open(&path, out.numbers().clone()).unwrap();
+    second.restore(&mut reader).unwrap();
+    reader.finish().unwrap();
+    (2..4).for_each(|number| drop(step(&mut second, &batch, number, 1e-3)));
+    assert!(weights(&whole) == weights(&second));
+    assert!(weights(&whole) != weights(&first));
+}
+
+#[test]
+fn a_class_is_learnt_and_drawn() {
+    // Class 0 is black, class 1 is white.
+    let mut batch: Vec<_> = (0..8).map(|i| example(i, 8, 2)).collect();
+    for e in &mut batch {
+        let grey = if e.class == Some(0) { 0 } else { 255 };
+        e.picture.pixels_mut().for_each(|p| p.0 = [grey; 3]);
+    }
+    let mut config = config(class(3), 3);
+    config.objective.dropout = 0.1;
+    config.samples.count = 4;
+    let mut task = task(&config, pixels());
+    for number in 0..200 {
+        step(&mut task, &batch, number, 2e-3);
+    }
+    let at = Step {
+        number: 0,
+        seed: 11,
+        first: 0,
+    };
+    let losses = task.validate(&batch, at).unwrap();
+    assert!(losses.get("loss").unwrap() < 0.05, "{losses:?}");
+    // Four originals and four samples, three in a row.
+    let sheet = task.sheet(at).unwrap().unwrap();
+    assert_eq!(sheet.dimensions(), (24, 24));
+    let brightness = |picture: u32| {
+        let (left, top) = (picture % 3 * 8, picture / 3 * 8);
+        let pixels = (0..64).map(|i| sheet.get_pixel(left + i % 8, top + i / 8).0);
+        pixels.flatten().map(f64::from).sum::<f64>() / (64.0 * 3.0)
+    };
+    let found: Vec<f64> = (0..8).map(brightness).collect();
+    println!("{found:?}");
+    assert_eq!(found[..4], [0.0, 255.0, 0.0, 255.0]);
+    for pair in found[4..].chunks(2) {
+        assert!(pair[0] < 64.0 && pair[1] > 191.0, "{found:?}");
+    }
+}
+
+#[test]
+fn what_an_example_lacks_is_named() {
+    let mut task = task(&config(class(3), 3), pixels());
+    let mut without = example(5, 8, 2);
+    let step = Step {
+        number: 0,
+        seed: 0,
+        first: 0,
+    };
+    without.class = None;
+    let error = task
+        .accumulate(&[without.clone()], step)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("picture 5") && error.contains("class"),
+        "{error}"
+    );
+    without.class = Some(3);
+    let error = task.accumulate(&[without], step).unwrap_err().to_string();
+    assert!(
+        error.contains("class 3") && error.contains("rows is 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let refused = |config: &Stage2Config| config.validate().unwrap_err().to_string();
+    let mut wrong = config(class(3), 3);
+    wrong.unet.context = Some(20);
+    assert!(refused(&wrong).contains("unet.context"));
+    let mut wrong = config(None, 3);
+    wrong.objective.dropout = 0.1;
+    assert!(refused(&wrong).contains("dropout"));
+    let mut wrong = config(class(3), 3);
+    wrong.vocabulary = Some("x".into());
+    assert!(refused(&wrong).contains("model.vocabulary"));
+    let wrong = config(
+        Some(ConditionerConfig::Inpainting { latent_channels: 3 }),
+        3,
+    );
+    assert_eq!(wrong.unet.in_channels, 7);
+    wrong.validate().unwrap();
+}
