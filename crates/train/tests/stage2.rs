@@ -3,6 +3,7 @@
 mod models;
 
 use burn::tensor::{Device, Tensor};
+use latent_diffusion::Prediction;
 use latent_models::ConditionerConfig;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{UNetConfig, named};
@@ -165,6 +166,7 @@ fn a_class_is_learnt_and_drawn() {
     }
     let mut config = config(class(3), 3);
     config.objective.dropout = 0.1;
+    config.objective.prediction = Prediction::V;
     config.samples.count = 4;
     let mut task = task(&config, pixels());
     for number in 0..200 {

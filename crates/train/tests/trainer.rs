@@ -103,15 +103,15 @@ fn a_run_writes_what_it_promises() {
     assert_eq!(steps.len(), 2, "{steps:?}");
     for file in [
         "loss.svg",
-        "model/unet.safetensors",
-        "model/model.json",
+        "model/unet/diffusion_pytorch_model.safetensors",
+        "model/model_index.json",
         "sheets/step-00000006.png",
         "sheets/step-00000011.png",
     ] {
         assert!(folder.join(file).is_file(), "{file}");
     }
     let sheet = image::open(folder.join("sheets/step-00000011.png")).unwrap();
-    assert_eq!((sheet.width(), sheet.height()), (16, 16));
+    assert_eq!((sheet.width(), sheet.height()), (24, 16));
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = log
         .lines()
@@ -237,7 +237,7 @@ fn a_run_that_breaks_down_says_where() {
     let last = latest(&folder).unwrap();
     assert!(error.contains(&format!("step {}", watch.step)), "{error}");
     assert!(
-        error.contains("the gradient of `conv_in.weight`"),
+        error.contains("the gradient of `unet.conv_in.weight`"),
         "{error}"
     );
     assert!(
