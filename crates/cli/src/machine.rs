@@ -63,18 +63,18 @@ fn vulkan() -> Result<Device, Failure> {
 /// 0, or more than 1024.
 pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
     // sd.cpp writes "all of them" as −1 or 0; here the flag is left out for that.
-    let Some(threads) = threads else {
-        return Ok(());
-    };
-    if !(1..=1024).contains(&threads) {
+    if threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
+        let given = threads.unwrap_or_default();
         return Err(Failure::input(format!(
-            "--threads {threads} is out of range: expected 1 to 1024"
+            "--threads {given} is out of range: expected 1 to 1024"
         )));
     }
+    // A thread outside the pool would be put to sleep and woken around every operation.
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(threads.unwrap_or(0))
+        .use_current_thread()
         .build_global()
-        .map_err(|e| Failure::run(format!("cannot start {threads} threads: {e}")))
+        .map_err(|e| Failure::run(format!("cannot start the threads: {e}")))
 }
 
 /// The most memory that this process has had at once, in bytes, where it can be told (Linux).

@@ -26,7 +26,9 @@ use std::{
     io::IsTerminal,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    sync::LazyLock,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use args::{Cli, Command};
@@ -36,7 +38,11 @@ use failure::{Failure, INPUT, RUN};
 #[global_allocator]
 static ALLOCATOR: latent_kernels::Recycler = latent_kernels::Recycler::new();
 
+/// When the program started, for what `-v` tells.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 fn main() -> ExitCode {
+    LazyLock::force(&STARTED);
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

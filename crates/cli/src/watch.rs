@@ -220,6 +220,10 @@ impl<'a> Watch<'a> {
 
 impl Hooks for Watch<'_> {
     fn stage(&mut self, name: &'static str, steps: usize, picture: usize) {
+        tracing::info!(
+            "{name} begins after {:.3} s",
+            crate::STARTED.elapsed().as_secs_f64()
+        );
         // The blocks of one stage fit no other.
         crate::ALLOCATOR.release();
         if steps == 0 {

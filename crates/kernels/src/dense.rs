@@ -240,15 +240,22 @@ const PANEL: usize = 192 << 10;
 
 /// Rows and panels cut into jobs: `job(first row, rows, panels)` for each.
 pub(crate) fn share(rows: usize, panels: usize, job: impl Fn(usize, usize, Range<usize>) + Sync) {
+    let threads = pool::threads();
     let chunks = if rows < 2 * ROWS {
-        1
+        // As few as give every thread as much; each reads the weights again.
+        let even = |chunks: &usize| {
+            let jobs = chunks * panels;
+            jobs.is_multiple_of(threads) || jobs >= 4 * threads
+        };
+        let most = (rows / 12).clamp(1, threads);
+        (1..=most).find(even).unwrap_or(most)
     } else {
         rows.div_ceil(ROWS)
     };
     let chunk = rows.div_ceil(chunks).next_multiple_of(12);
     let chunks = rows.div_ceil(chunk);
     // A few jobs for each thread, so that none waits long for the last.
-    let splits = (4 * pool::threads()).div_ceil(chunks).min(panels);
+    let splits = (4 * threads).div_ceil(chunks).min(panels);
     pool::each(chunks * splits, |i| {
         let (first, s) = (i / splits * chunk, i % splits);
         let part = s * panels / splits..(s + 1) * panels / splits;

@@ -15,7 +15,7 @@ const LARGE: usize = 256 << 10;
 const HUGE: usize = 2 << 20;
 
 /// Bytes that are kept at most.
-const KEPT: usize = 256 << 20;
+const KEPT: usize = 384 << 20;
 
 /// Blocks that are kept at most.
 const COUNT: usize = 96;

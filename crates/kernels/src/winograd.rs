@@ -275,7 +275,12 @@ fn tiles_of_block<T>(tiles: usize, weight: &WinogradWeight<T>) -> usize {
         (true, 262_144..) => 96,
         (true, _) => 48,
     };
-    let blocks = tiles.div_ceil(most);
+    // Whole blocks for each thread, where that takes no second transform of the weights.
+    let wanted = match weight.transformed {
+        true => (2 * pool::threads()).min(tiles / 12),
+        false => 1,
+    };
+    let blocks = tiles.div_ceil(most).max(wanted);
     tiles.div_ceil(blocks).next_multiple_of(6).min(most)
 }
 

@@ -155,14 +155,17 @@ impl PackedConv {
         form: Form,
         pixels: usize,
     ) -> Option<Self> {
-        let [_, _, rows, columns] = weight.dims();
+        let [outputs, inputs, rows, columns] = weight.dims();
         let small = shape.stride == 1 && [rows, columns] == [3, 3];
         // Transformed weights take 16/9 (2×2 tiles) and 4 times (4×4) the memory, which the coarsest
-        // levels, with most weights and fewest tiles, do without.
+        // levels of large networks, with most weights and fewest tiles, do without.
+        let stored = pixels >= 1024 || rows * columns * inputs * outputs <= 1 << 20;
         let choose = |bf16: bool| match form {
             Form::Int8 => Choice::Int8,
-            Form::Plain if small && pixels >= 1024 && !bf16 => Choice::Winograd(Tile::Four),
-            Form::Plain if small && pixels >= 1024 => Choice::Winograd(Tile::Two),
+            Form::Plain if small && pixels >= 256 && stored && !bf16 => {
+                Choice::Winograd(Tile::Four)
+            }
+            Form::Plain if small && pixels >= 64 && stored => Choice::Winograd(Tile::Two),
             Form::Plain if small && pixels >= 256 && !bf16 => Choice::WinogradLean(Tile::Four),
             Form::Plain if small && pixels >= 64 => Choice::WinogradLean(Tile::Two),
             Form::Plain => Choice::Direct,

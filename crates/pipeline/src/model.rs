@@ -283,6 +283,12 @@ impl Model {
         self.text = None;
     }
 
+    /// Frees the denoiser's weights, for a model that will only decode.
+    pub(crate) fn drop_denoiser(&mut self) {
+        // Parameters that are only declared take no memory.
+        self.unet = self.unet.config().init(&self.device);
+    }
+
     /// Whether the denoiser takes a mask and a masked picture beside the latent.
     pub fn inpaints(&self) -> bool {
         match self.conditioner() {

@@ -1,6 +1,6 @@
 //! From a request to finished pictures.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, Range};
 
 use burn::tensor::Tensor;
 use latent_checkpoint::SchedulerConfig;
@@ -132,10 +132,10 @@ pub fn run(
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
     let ready = Ready::of(request, model, available, hooks)?;
-    Job::new(request, model, &ready)?.run(hooks)
+    Job::new(request, Held::Lent(model), &ready)?.run(hooks)
 }
 
-/// [`run`] for a model that draws nothing else: the text encoder is freed as soon as the prompts are encoded.
+/// [`run`] for a model that draws nothing else: each network is freed when it has done its work.
 ///
 /// # Errors
 /// As [`run`]'s.
@@ -147,7 +147,24 @@ pub fn run_once(
 ) -> Result<Vec<Output>> {
     let ready = Ready::of(request, &model, available, hooks)?;
     model.drop_text_encoder();
-    Job::new(request, &model, &ready)?.run(hooks)
+    Job::new(request, Held::Own(Box::new(model)), &ready)?.run(hooks)
+}
+
+/// A model for one job, or one that its owner goes on using.
+enum Held<'a> {
+    Lent(&'a Model),
+    Own(Box<Model>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        match self {
+            Self::Lent(model) => model,
+            Self::Own(model) => model,
+        }
+    }
 }
 
 /// The seeds must be there already: this crate draws none.
@@ -270,14 +287,14 @@ impl Ready {
 /// A request with everything that its batches share.
 struct Job<'a> {
     request: &'a Request,
-    model: &'a Model,
+    model: Held<'a>,
     ready: &'a Ready,
     prepared: Option<Prepared>,
     canvas: Option<Canvas>,
 }
 
 impl<'a> Job<'a> {
-    fn new(request: &'a Request, model: &'a Model, ready: &'a Ready) -> Result<Self> {
+    fn new(request: &'a Request, model: Held<'a>, ready: &'a Ready) -> Result<Self> {
         let prepared = Prepared::of(request, &ready.profile)?;
         let canvas = prepared
             .as_ref()
@@ -292,7 +309,7 @@ impl<'a> Job<'a> {
     }
 
     /// Draws every picture.
-    fn run(&self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
+    fn run(mut self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
         let request = self.request;
         let mut outputs = Vec::new();
         let together = self.together();
@@ -300,11 +317,11 @@ impl<'a> Job<'a> {
             let end = (batch + 1) * request.batch_size;
             let mut first = batch * request.batch_size;
             while first < end {
-                let count = together.min(end - first);
-                if self.batch(first, count, &mut outputs, hooks)? {
+                let numbers = first..end.min(first + together);
+                first = numbers.end;
+                if self.batch(numbers, &mut outputs, hooks)? {
                     break 'job;
                 }
-                first += count;
             }
         }
         Ok(outputs)
@@ -322,16 +339,33 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Draws `count` pictures whose first has number `first`; whether they were stopped.
+    /// Draws the pictures of these numbers; whether they were stopped.
     fn batch(
-        &self,
-        first: usize,
-        count: usize,
+        &mut self,
+        numbers: Range<usize>,
         outputs: &mut Vec<Output>,
         hooks: &mut dyn Hooks,
     ) -> Result<bool> {
-        let Self { request, model, .. } = self;
-        let seeds: Vec<_> = (first..first + count).map(|i| self.seed(i)).collect();
+        let first = numbers.start;
+        let (drawn, size) = self.draw(numbers.clone(), hooks)?;
+        if let (Held::Own(model), true) = (&mut self.model, numbers.end == self.request.pictures())
+        {
+            model.drop_denoiser();
+        }
+        hooks.stage("decoding", 0, first);
+        for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
+            let output = self.finish(number, latent, size, drawn.stopped)?;
+            hooks.picture(&output);
+            outputs.push(output);
+        }
+        Ok(drawn.stopped)
+    }
+
+    /// The latents of the pictures of these numbers, and how large they are in pixels.
+    fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, Size)> {
+        let (request, model) = (self.request, &*self.model);
+        let first = numbers.start;
+        let seeds: Vec<_> = numbers.map(|i| self.seed(i)).collect();
         let size = request.canvas();
         let start = Start {
             size: self.latent_size(size),
@@ -349,7 +383,7 @@ impl<'a> Job<'a> {
             strength: request.strength,
             rule: ready.profile.strength,
         };
-        let mut drawn = self.pass(
+        let drawn = self.pass(
             &drawing,
             &start,
             &ready.prompts,
@@ -358,17 +392,12 @@ impl<'a> Job<'a> {
             first,
             hooks,
         )?;
-        let mut size = size;
-        if let (Some(second), false) = (&ready.second, drawn.stopped) {
-            (drawn, size) = self.second_pass(&drawing, second, drawn, &seeds, first, hooks)?;
+        match &ready.second {
+            Some(second) if !drawn.stopped => {
+                self.second_pass(&drawing, second, drawn, &seeds, first, hooks)
+            }
+            _ => Ok((drawn, size)),
         }
-        hooks.stage("decoding", 0, first);
-        for (i, latent) in drawn.latent.chunk(seeds.len(), 0).into_iter().enumerate() {
-            let output = self.finish(first + i, latent, size, drawn.stopped)?;
-            hooks.picture(&output);
-            outputs.push(output);
-        }
-        Ok(drawn.stopped)
     }
 
     #[allow(clippy::too_many_arguments)] // all of them vary between the two passes
@@ -461,7 +490,7 @@ impl<'a> Job<'a> {
         let batch = latent.dims()[0];
         let enlarged = latent.chunk(batch, 0).into_iter().map(|latent| {
             let picture = self.ready.decoding.picture(
-                self.model,
+                &self.model,
                 self.request,
                 &self.ready.profile,
                 latent,
@@ -477,7 +506,7 @@ impl<'a> Job<'a> {
 
     fn finish(&self, index: usize, latent: Tensor<4>, size: Size, stopped: bool) -> Result<Output> {
         let drawn = self.ready.decoding.picture(
-            self.model,
+            &self.model,
             self.request,
             &self.ready.profile,
             latent.clone(),

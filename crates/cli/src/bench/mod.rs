@@ -6,6 +6,7 @@
 
 mod kernels;
 mod networks;
+mod small;
 mod train;
 
 use std::time::Instant;
@@ -111,7 +112,7 @@ pub fn bench(args: &BenchArgs, json: bool) -> Result<u8, Failure> {
             Benchmark::Unet => networks::unet(&bench, args.dtype)?,
             Benchmark::Vae => networks::vae(&bench, args.dtype)?,
             Benchmark::Text => networks::text(&bench, args.dtype)?,
-            Benchmark::Small => networks::small(&bench, args.dtype)?,
+            Benchmark::Small => small::run(&bench, args.dtype)?,
             Benchmark::Train => train::run(&bench)?,
         }
     }

@@ -1,10 +1,10 @@
-//! The networks of Stable Diffusion 1.5, and one of the size that the program is to carry.
+//! The networks of Stable Diffusion 1.5.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
 use latent_models::unet::{Attention, Heads, Level};
-use latent_models::{Form, ParameterError, UNetConfig, load, named, parameter_count};
+use latent_models::{Form, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
 use rayon::prelude::*;
@@ -58,8 +58,11 @@ fn types(dtype: Dtype) -> (DType, Form) {
     }
 }
 
+/// Tokens of a text.
+pub const CONTEXT: usize = 77;
+
 /// Batch 2, so that it is one step with guidance.
-fn step(
+pub fn step(
     bench: &Bench,
     what: &'static str,
     config: &UNetConfig,
@@ -72,7 +75,7 @@ fn step(
     let x = normal("bench/x", [2, config.in_channels, side, side], &device);
     let context = normal(
         "bench/context",
-        [2, 77, config.context.unwrap_or(1)],
+        [2, CONTEXT, config.context.unwrap_or(1)],
         &device,
     );
     let context = unet.context(context);
@@ -104,21 +107,6 @@ pub fn three_levels(widths: [usize; 3], heads: Heads, everywhere: bool) -> UNetC
         context: Some(256),
         ..named::unet_sd1()
     }
-}
-
-/// One step with guidance of the small network.
-pub fn small(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
-    let config = three_levels([96, 192, 288], Heads::Width(32), true);
-    let count = parameter_count(&config.init(&Device::flex()));
-    let seconds = step(bench, "unet_small_cfg_step", &config, 16, dtype)?;
-    if !bench.json {
-        println!(
-            "    {:.1} M parameters, {:.1} ms a step",
-            count as f64 / 1e6,
-            seconds * 1e3
-        );
-    }
-    Ok(())
 }
 
 /// The decoder at 512×512.
