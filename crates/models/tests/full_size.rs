@@ -103,7 +103,7 @@ fn fewer_bits() {
         values(run_unet(&unet, "full", [1, 4, 64, 64], &[500.0], 768))
     };
     let want = run(None);
-    for (form, tolerance) in [(Form::Plain, 1e-2), (Form::Int8, 4e-2)] {
+    for (form, tolerance) in [(Form::Plain, 2e-2), (Form::Int8, 4e-2)] {
         let error = closeness(&run(Some(form)), &want);
         println!("U-Net in bf16, {form:?}: {error:.2e}");
         assert!(error <= tolerance, "{form:?}: {error:.2e}");

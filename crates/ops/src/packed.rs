@@ -160,8 +160,11 @@ impl PackedConv {
         // Transformed weights take 16/9 (2×2 tiles) and 4 times (4×4) the memory, which the coarsest
         // levels of large networks, with most weights and fewest tiles, do without.
         let stored = pixels >= 1024 || rows * columns * inputs * outputs <= 1 << 20;
+        // Eight bits are for the bulk: 1×1 convolutions lie on the way of every later number.
+        let bulk = rows * columns > 1 && inputs.min(outputs) >= 64;
         let choose = |bf16: bool| match form {
-            Form::Int8 => Choice::Int8,
+            Form::Int8 if bulk => Choice::Int8,
+            Form::Int8 => Choice::Direct,
             Form::Plain if small && pixels >= 256 && stored && !bf16 => {
                 Choice::Winograd(Tile::Four)
             }

@@ -189,23 +189,42 @@ impl<T: Number> Rows<'_, T> {
         let first = block.first + column;
         let panel = self.k.add(first * self.depth);
         T::tile::<I, MR, N>(self.depth / T::GROUP, &a, panel, &mut acc);
+        // The tile stays in registers as long as only constants index it.
+        for i in 0..MR {
+            for j in 0..N {
+                let to = self.scores.add(i * self.stride + column + j * I::LANES);
+                I::store(to, acc[i][j]);
+            }
+        }
         let row = self.first + block.tile * MR;
         if self.seen(row) < first + N * I::LANES {
-            for i in 0..MR {
-                let seen = self.seen(row + i).saturating_sub(first);
-                for j in 0..N {
-                    let lanes = seen.saturating_sub(j * I::LANES).min(I::LANES);
-                    acc[i][j] = I::min(acc[i][j], I::load(LIMITS.as_ptr().add(16 - lanes)));
-                }
-            }
+            self.hide::<I, MR, N>(row, first, column, top);
+            return;
         }
         for i in 0..MR {
             for j in 0..N {
-                I::store(
-                    self.scores.add(i * self.stride + column + j * I::LANES),
-                    acc[i][j],
-                );
                 top[i] = I::max(top[i], acc[i][j]);
+            }
+        }
+    }
+
+    /// Takes what a row does not see out of a panel's scores; the largest that are left.
+    #[inline(always)]
+    unsafe fn hide<I: Simd, const MR: usize, const N: usize>(
+        &self,
+        row: usize,
+        first: usize,
+        column: usize,
+        top: &mut [I::F; MR],
+    ) {
+        for i in 0..MR {
+            let seen = self.seen(row + i).saturating_sub(first);
+            for j in 0..N {
+                let lanes = seen.saturating_sub(j * I::LANES).min(I::LANES);
+                let at = self.scores.add(i * self.stride + column + j * I::LANES);
+                let score = I::min(I::load(at), I::load(LIMITS.as_ptr().add(16 - lanes)));
+                I::store(at, score);
+                top[i] = I::max(top[i], score);
             }
         }
     }
@@ -292,16 +311,14 @@ impl<T: Number> Rows<'_, T> {
             .out
             .get()
             .add(row * shape.channels() + h * shape.width + column);
-        for i in 0..here {
+        for i in 0..MR {
             let share = I::splat(1.0 / *self.state.add((2 * block.tile + 1) * MR + i));
             for j in 0..N {
-                let at = out.add(i * shape.channels() + j * I::LANES);
                 let result = I::mul(acc[i][j], share);
                 let left = shape.width - column - j * I::LANES;
-                if left >= I::LANES {
-                    T::put::<I>(at, result);
-                } else {
-                    T::put_part::<I>(at, result, left);
+                if i < here {
+                    let at = out.add(i * shape.channels() + j * I::LANES);
+                    T::put_part::<I>(at, result, left.min(I::LANES));
                 }
             }
         }
