@@ -11,6 +11,7 @@ use crate::{Error, LearnerSettings, Stage2, Stage2Config, Task};
 /// What is learnt, by its `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)] // a run has one
 pub enum ModelConfig {
     /// An autoencoder.
     Stage1(Stage1Config),

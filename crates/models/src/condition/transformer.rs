@@ -130,6 +130,7 @@ pub struct Layers {
 
 /// What a layer does.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a few dozen of them, whose weights lie elsewhere
 pub enum Block {
     /// Looks at every token.
     Attention(SelfAttention),
