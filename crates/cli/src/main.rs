@@ -10,6 +10,7 @@
 mod args;
 mod bench;
 mod data;
+mod export;
 mod failure;
 mod files;
 mod generate;
@@ -116,6 +117,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Info(args) => files::info(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),
         Command::Train(args) => train::train(args, cli.json),
+        Command::Export(args) => export::export(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Data(args) => data::data(args, cli.json),

@@ -70,7 +70,7 @@ fn peers() -> Result<Box<dyn Peers>, Failure> {
 }
 
 /// `runs/NAME` for `…/NAME.toml`.
-fn default_folder(config: &Path) -> PathBuf {
+pub fn default_folder(config: &Path) -> PathBuf {
     Path::new("runs").join(config.file_stem().unwrap_or_default())
 }
 

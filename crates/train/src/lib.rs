@@ -61,4 +61,4 @@ pub use sheet::grid;
 pub use stage2::{FirstStage, LatentModel, SamplesConfig, Stage2, Stage2Config, degrade, hole};
 pub use state::{StateReader, StateWriter};
 pub use task::{Report, Step, Task, Update};
-pub use trainer::{Outcome, Trainer};
+pub use trainer::{CHECKPOINTS, Outcome, Trainer};

@@ -18,8 +18,8 @@ use crate::{
     Update,
 };
 
-/// The folders of a run's folder.
-const CHECKPOINTS: &str = "checkpoints";
+/// Where in its folder a run keeps checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
 const SHEETS: &str = "sheets";
 const MODEL: &str = "model";
 

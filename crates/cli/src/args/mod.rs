@@ -20,7 +20,7 @@ pub use generate::{
     ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
     SamplingArgs,
 };
-pub use train::TrainArgs;
+pub use train::{ExportArgs, TrainArgs};
 
 /// Native latent diffusion: pictures from Stable Diffusion checkpoints.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Train a model from pictures; a run that was stopped goes on to the bit (--resume).
     Train(TrainArgs),
+    /// Write the model of a run's latest checkpoint, for this program and for others.
+    Export(ExportArgs),
     /// Check this build on this machine against embedded results of the reference implementations.
     Selftest(SelftestArgs),
     /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.

@@ -2,6 +2,27 @@
 
 use std::path::PathBuf;
 
+use super::choice;
+
+/// `latent export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// The settings that the run was trained with.
+    pub config: PathBuf,
+    /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a folder.
+    #[arg(value_name = "TO")]
+    pub target: PathBuf,
+    /// The run's folder. Without it, `runs/` and the name of the settings.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// The number type of the weights: f32, f16 or bf16.
+    #[arg(long, value_parser = choice::ChoiceParser::<latent_pipeline::request::Dtype>::new())]
+    pub dtype: Option<latent_pipeline::request::Dtype>,
+    /// Replace what is there.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
 /// `latent train`.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
