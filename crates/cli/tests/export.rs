@@ -51,7 +51,7 @@ fn what_a_run_has_learnt_is_written_in_every_form() {
     works(
         dir,
         &[
-            "data", "build", "scenes", "scenes", "--count", "8", "--size", "16",
+            "data", "build", "scenes", "scenes", "--count", "8", "--size", "32",
         ],
     );
     let none = latent(dir, &["export", "small.toml", "early"]);
