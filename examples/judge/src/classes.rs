@@ -34,7 +34,7 @@ pub struct Classes {
     #[arg(long, default_value_t = 3.0)]
     guidance: f64,
     /// Steps of the classifier.
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 4000)]
     steps: u64,
     /// Where a sheet of samples goes: a row for each class.
     #[arg(long)]
