@@ -1,7 +1,5 @@
 //! A model of layouts: is in each box what was asked for?
 
-use std::path::PathBuf;
-
 use image::RgbImage;
 use image::imageops::{FilterType, crop_imm, resize};
 use latent_data::{Example, LabelledBox};
@@ -9,36 +7,12 @@ use latent_pipeline::Request;
 use miette::{IntoDiagnostic, Result};
 use serde_json::json;
 
+use crate::asked::Taught;
 use crate::network::{Lesson, answers, classifier, share};
-use crate::{data, draw, screen};
+use crate::{data, draw};
 
-#[derive(Debug, clap::Args)]
-pub struct Layout {
-    /// The folder that training wrote.
-    #[arg(long)]
-    model: PathBuf,
-    /// Scenes for the classifier to learn from.
-    #[arg(long)]
-    real: String,
-    /// Scenes that nothing has learnt from, whose layouts are drawn.
-    #[arg(long)]
-    test: String,
-    /// Sides of pictures.
-    #[arg(long, default_value_t = 64)]
-    size: u32,
-    /// Layouts to draw.
-    #[arg(long, default_value_t = 150)]
-    count: usize,
-    /// Guidance.
-    #[arg(long, default_value_t = 3.0)]
-    guidance: f64,
-    /// Steps of the classifier.
-    #[arg(long, default_value_t = 800)]
-    steps: u64,
-    /// Where a sheet goes: real pictures and below them what was drawn for their layouts.
-    #[arg(long)]
-    sheet: PathBuf,
-}
+/// Steps of the classifier.
+const STEPS: u64 = 800;
 
 /// What lies in a box, 32 pixels wide and high.
 fn crop(picture: &RgbImage, area: &LabelledBox) -> RgbImage {
@@ -77,9 +51,9 @@ fn crops<'a>(
 }
 
 /// Measures and prints.
-pub fn run(args: &Layout) -> Result<()> {
-    let real = data::examples(&args.real, args.size, usize::MAX)?;
-    let test = data::examples(&args.test, args.size, args.count)?;
+pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
+    let real = data::examples(real, asked.size, usize::MAX)?;
+    let test = data::examples(&asked.test, asked.size, asked.count)?;
     let (pictures, classes) = crops(&real, real.iter().map(|e| &e.picture));
     let kinds = classes
         .iter()
@@ -89,32 +63,23 @@ pub fn run(args: &Layout) -> Result<()> {
         pictures,
         answers: classes.into_iter().map(|class| vec![class]).collect(),
     };
-    let network = classifier(&lesson, kinds, args.steps)?;
+    let network = classifier(&lesson, kinds, STEPS)?;
 
-    let artist = draw::Artist::open(&args.model, args.size)?;
+    let artist = draw::Artist::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
-    let bar = screen::bar("drawing", test.len() as u64);
-    let mut drawn = Vec::new();
-    for (i, example) in test.iter().enumerate() {
+    let drawn = artist.draw(test.len(), |i| {
         let path = scratch.path().join(format!("{i}.json"));
-        let boxes: Vec<_> = example
-            .boxes
-            .iter()
+        let boxes = test[i].boxes.iter();
+        let boxes: Vec<_> = boxes
             .map(|b| json!({"class": b.class, "box": b.area}))
             .collect();
         std::fs::write(&path, json!(boxes).to_string()).into_diagnostic()?;
-        let request = Request {
+        Ok(Request {
             layout: Some(path),
-            cfg_scale: args.guidance,
-            seed: Some(i as u64),
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let mut shuffled = drawn.clone();
-    shuffled.rotate_left(1);
+        })
+    })?;
+    let shuffled = draw::shuffled(&drawn);
     let originals: Vec<RgbImage> = test.iter().map(|e| e.picture.clone()).collect();
     println!(
         "| {} layouts of {kinds} kinds | boxes that show what was asked for |\n|---|---|",
@@ -131,7 +96,5 @@ pub fn run(args: &Layout) -> Result<()> {
             100.0 * share(&answers(&network, &crops), &wanted)
         );
     }
-    draw::pairs(&args.sheet, &originals, &drawn)?;
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::pairs(&asked.sheet, &originals, &drawn)
 }

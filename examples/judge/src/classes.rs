@@ -1,50 +1,35 @@
 //! A model of classes.
 
-use std::path::PathBuf;
-
-use image::RgbImage;
 use latent_data::Example;
 use latent_pipeline::Request;
 use miette::{IntoDiagnostic, Result, miette};
 
+use crate::asked::Taught;
 use crate::network::{Lesson, answers, classifier, share};
-use crate::{data, draw, screen};
+use crate::{data, draw};
 
 #[derive(Debug, clap::Args)]
 pub struct Classes {
-    /// The folder that training wrote.
-    #[arg(long)]
-    model: PathBuf,
-    /// Pictures for the classifier to learn from.
-    #[arg(long)]
-    real: String,
-    /// Pictures that nothing has learnt from.
-    #[arg(long)]
-    test: String,
-    /// Sides of pictures.
-    #[arg(long)]
-    size: u32,
+    #[command(flatten)]
+    taught: Taught,
     /// How many classes there are.
     #[arg(long)]
     classes: usize,
-    /// Pictures drawn of each class.
-    #[arg(long, default_value_t = 50)]
-    each: usize,
-    /// Guidance.
-    #[arg(long, default_value_t = 3.0)]
-    guidance: f64,
-    /// Steps of the classifier.
-    #[arg(long, default_value_t = 4000)]
-    steps: u64,
-    /// Where a sheet of samples goes: a row for each class.
-    #[arg(long)]
-    sheet: PathBuf,
 }
 
+/// Steps of the classifier.
+const STEPS: u64 = 4000;
+
 /// Measures and prints.
-pub fn run(args: &Classes) -> Result<()> {
-    let artist = draw::Artist::open(&args.model, args.size)?;
-    let test = data::examples(&args.test, args.size, 10_000)?;
+pub fn run(
+    Classes {
+        taught: Taught { asked, real },
+        classes,
+    }: &Classes,
+) -> Result<()> {
+    let classes = *classes;
+    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let test = data::examples(&asked.test, asked.size, 10_000)?;
     let mut ratio = 0.0;
     let seen = &test[..test.len().min(1000)];
     for example in seen {
@@ -58,19 +43,19 @@ pub fn run(args: &Classes) -> Result<()> {
     );
 
     let lesson = |examples: Vec<Example>| -> Result<Lesson> {
-        let classes: Option<Vec<_>> = examples
+        let answers: Option<Vec<_>> = examples
             .iter()
             .map(|e| e.class.map(|c| vec![c as u8]))
             .collect();
         Ok(Lesson {
-            answers: classes.ok_or_else(|| miette!("a real picture has no class"))?,
+            answers: answers.ok_or_else(|| miette!("a real picture has no class"))?,
             pictures: examples.into_iter().map(|e| e.picture).collect(),
         })
     };
     let network = classifier(
-        &lesson(data::examples(&args.real, args.size, 60_000)?)?,
-        args.classes,
-        args.steps,
+        &lesson(data::examples(real, asked.size, 60_000)?)?,
+        classes,
+        STEPS,
     )?;
     let test = lesson(test)?;
     let wanted: Vec<u8> = test.answers.concat();
@@ -81,22 +66,15 @@ pub fn run(args: &Classes) -> Result<()> {
         100.0 * right
     );
 
-    let bar = screen::bar("drawing", args.classes as u64);
-    let mut drawn: Vec<RgbImage> = Vec::new();
-    for class in 0..args.classes {
-        let request = Request {
+    let drawn = artist.draw(classes, |class| {
+        Ok(Request {
             class: Some(class as u32),
-            cfg_scale: args.guidance,
-            seed: Some(1000 * class as u64),
-            batch_size: args.each,
+            batch_size: asked.count,
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let wanted: Vec<u8> = (0..args.classes)
-        .flat_map(|c| vec![c as u8; args.each])
+        })
+    })?;
+    let wanted: Vec<u8> = (0..classes)
+        .flat_map(|c| vec![c as u8; asked.count])
         .collect();
     let found = answers(&network, &drawn);
     println!(
@@ -104,18 +82,16 @@ pub fn run(args: &Classes) -> Result<()> {
         drawn.len(),
         100.0 * share(&found, &wanted)
     );
-    let other: Vec<u8> = (0..args.classes)
-        .flat_map(|c| vec![((c + 1) % args.classes) as u8; args.each])
+    let other: Vec<u8> = (0..classes)
+        .flat_map(|c| vec![((c + 1) % classes) as u8; asked.count])
         .collect();
     println!(
         "the same samples against the next class: {:.1} %",
         100.0 * share(&found, &other)
     );
-    let shown = args.each.min(12);
+    let shown = asked.count.min(12);
     let rows = drawn
-        .chunks(args.each)
+        .chunks(asked.count)
         .flat_map(|row| row[..shown].to_vec());
-    draw::sheet(&args.sheet, &rows.collect::<Vec<_>>(), shown as u32, 1)?;
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::sheet(&asked.sheet, &rows.collect::<Vec<_>>(), shown as u32)
 }

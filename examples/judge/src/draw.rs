@@ -9,8 +9,9 @@ use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::network::tensor;
+use crate::screen;
 
-/// A trained model.
+/// A trained model, and the size of its pictures.
 pub struct Artist {
     model: Model,
     size: Size,
@@ -42,33 +43,53 @@ impl Artist {
         Ok((numbers(given), numbers(made.clamp(-1.0, 1.0))))
     }
 
-    /// The pictures of a request; its size is the artist's.
-    pub fn draw(&self, request: Request) -> Result<Vec<RgbImage>> {
-        let request = Request {
-            width: self.size.width,
-            height: self.size.height,
-            steps: 25,
-            ..request
-        };
-        let outputs = run(&request, &self.model, None, &mut Quiet).into_diagnostic()?;
-        let picture = |output: latent_pipeline::Output| {
-            let (width, height) = (output.picture.width(), output.picture.height());
-            RgbImage::from_raw(width as u32, height as u32, output.picture.rgb().to_vec())
-                .ok_or_else(|| miette!("a picture of {width}×{height} pixels has other bytes"))
-        };
-        outputs.into_iter().map(picture).collect()
+    /// The pictures of requests, each from a seed of its own, with the guidance that the model was exported with.
+    pub fn draw(
+        &self,
+        count: usize,
+        request: impl Fn(usize) -> Result<Request>,
+    ) -> Result<Vec<RgbImage>> {
+        let bar = screen::bar("drawing", count as u64);
+        let mut drawn = Vec::new();
+        for i in 0..count {
+            let request = Request {
+                width: self.size.width,
+                height: self.size.height,
+                steps: 25,
+                cfg_scale: self.model.guidance.unwrap_or(1.0),
+                seed: Some(1000 * i as u64),
+                ..request(i)?
+            };
+            for output in run(&request, &self.model, None, &mut Quiet).into_diagnostic()? {
+                let (width, height) = (output.picture.width(), output.picture.height());
+                let picture =
+                    RgbImage::from_raw(width as u32, height as u32, output.picture.rgb().to_vec());
+                drawn.push(picture.ok_or_else(|| {
+                    miette!("a picture of {width}×{height} pixels has other bytes")
+                })?);
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(drawn)
     }
 }
 
-/// Writes pictures of one size side by side, so many in a row, each pixel `zoom` times as large.
-pub fn sheet(path: &Path, pictures: &[RgbImage], columns: u32, zoom: u32) -> Result<()> {
+/// What was drawn, each in the place of another.
+pub fn shuffled(drawn: &[RgbImage]) -> Vec<RgbImage> {
+    let mut drawn = drawn.to_vec();
+    drawn.rotate_left(1);
+    drawn
+}
+
+/// Writes pictures of one size side by side, so many in a row, and says where.
+pub fn sheet(path: &Path, pictures: &[RgbImage], columns: u32) -> Result<()> {
     let Some(first) = pictures.first() else {
         return Ok(());
     };
     let (width, height) = first.dimensions();
     let rows = (pictures.len() as u32).div_ceil(columns);
-    let sheet = RgbImage::from_fn(columns * width * zoom, rows * height * zoom, |x, y| {
-        let (x, y) = (x / zoom, y / zoom);
+    let sheet = RgbImage::from_fn(columns * width, rows * height, |x, y| {
         let picture = pictures.get((y / height * columns + x / width) as usize);
         picture.map_or(image::Rgb([255; 3]), |p| {
             *p.get_pixel(x % width, y % height)
@@ -77,7 +98,9 @@ pub fn sheet(path: &Path, pictures: &[RgbImage], columns: u32, zoom: u32) -> Res
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).into_diagnostic()?;
     }
-    sheet.save(path).into_diagnostic()
+    sheet.save(path).into_diagnostic()?;
+    println!("sheet: {}", path.display());
+    Ok(())
 }
 
 /// A sheet of the first real pictures, ten in a row, each row above what was drawn for it.
@@ -87,5 +110,5 @@ pub fn pairs(path: &Path, originals: &[RgbImage], drawn: &[RgbImage]) -> Result<
         .zip(drawn.chunks_exact(10))
         .take(3);
     let pictures: Vec<RgbImage> = rows.flat_map(|(a, b)| [a, b].concat()).collect();
-    sheet(path, &pictures, 10, 1)
+    sheet(path, &pictures, 10)
 }

@@ -1,5 +1,6 @@
 //! Whether trained models obey their conditions, judged by networks that have learnt from real pictures alone.
 
+mod asked;
 mod boxes;
 mod classes;
 mod data;
@@ -10,6 +11,7 @@ mod pixels;
 mod screen;
 mod text;
 
+use asked::{Asked, Taught};
 use clap::Parser;
 use miette::Result;
 
@@ -19,15 +21,15 @@ enum Command {
     /// A class-conditional model: reconstruction, and how often a class that is asked for is recognised.
     Classes(classes::Classes),
     /// A model of captions: colour, kind and count of what is drawn.
-    Text(text::Text),
+    Text(Taught),
     /// A model of layouts: what each box shows.
-    Layout(boxes::Layout),
+    Layout(Taught),
     /// A model of semantic maps: what each pixel shows.
-    SemanticMap(maps::SemanticMap),
+    SemanticMap(Taught),
     /// A model that enlarges, beside bicubic enlarging.
-    Upscale(pixels::Pixels),
+    Upscale(Asked),
     /// A model that fills holes, beside a flat fill.
-    Inpaint(pixels::Pixels),
+    Inpaint(Asked),
 }
 
 fn main() -> Result<()> {

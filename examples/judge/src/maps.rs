@@ -1,42 +1,16 @@
 //! A model of semantic maps: does each pixel show what was asked for?
 
-use std::path::PathBuf;
-
 use image::{GrayImage, RgbImage};
 use latent_data::Example;
 use latent_pipeline::Request;
 use miette::{IntoDiagnostic, Result, miette};
 
+use crate::asked::Taught;
 use crate::network::{Lesson, answers, segmenter};
-use crate::{data, draw, screen};
+use crate::{data, draw};
 
-#[derive(Debug, clap::Args)]
-pub struct SemanticMap {
-    /// The folder that training wrote.
-    #[arg(long)]
-    model: PathBuf,
-    /// Scenes for the segmenter to learn from.
-    #[arg(long)]
-    real: String,
-    /// Scenes that nothing has learnt from, whose maps are drawn.
-    #[arg(long)]
-    test: String,
-    /// Sides of pictures.
-    #[arg(long, default_value_t = 64)]
-    size: u32,
-    /// Maps to draw.
-    #[arg(long, default_value_t = 150)]
-    count: usize,
-    /// Guidance.
-    #[arg(long, default_value_t = 2.0)]
-    guidance: f64,
-    /// Steps of the segmenter.
-    #[arg(long, default_value_t = 600)]
-    steps: u64,
-    /// Where a sheet goes: real pictures and below them what was drawn for their maps.
-    #[arg(long)]
-    sheet: PathBuf,
-}
+/// Steps of the segmenter.
+const STEPS: u64 = 600;
 
 fn map(example: &Example) -> Result<GrayImage> {
     let mask = example.mask.clone();
@@ -44,9 +18,9 @@ fn map(example: &Example) -> Result<GrayImage> {
 }
 
 /// Measures and prints.
-pub fn run(args: &SemanticMap) -> Result<()> {
-    let real = data::examples(&args.real, args.size, usize::MAX)?;
-    let test = data::examples(&args.test, args.size, args.count)?;
+pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
+    let real = data::examples(real, asked.size, usize::MAX)?;
+    let test = data::examples(&asked.test, asked.size, asked.count)?;
     let maps: Vec<Vec<u8>> = real
         .iter()
         .map(|e| Ok(map(e)?.into_raw()))
@@ -60,29 +34,24 @@ pub fn run(args: &SemanticMap) -> Result<()> {
         pictures: real.into_iter().map(|e| e.picture).collect(),
         answers: maps,
     };
-    let network = segmenter(&lesson, classes, args.steps)?;
+    let network = segmenter(&lesson, classes, STEPS)?;
 
-    let artist = draw::Artist::open(&args.model, args.size)?;
+    let artist = draw::Artist::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
-    let bar = screen::bar("drawing", test.len() as u64);
-    let (mut drawn, mut wanted) = (Vec::new(), Vec::new());
-    for (i, example) in test.iter().enumerate() {
+    let drawn = artist.draw(test.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
-        let map = map(example)?;
-        map.save(&path).into_diagnostic()?;
-        wanted.extend(map.into_raw());
-        let request = Request {
+        map(&test[i])?.save(&path).into_diagnostic()?;
+        Ok(Request {
             semantic_map: Some(path),
-            cfg_scale: args.guidance,
-            seed: Some(i as u64),
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let mut shuffled = drawn.clone();
-    shuffled.rotate_left(1);
+        })
+    })?;
+    let wanted: Vec<Vec<u8>> = test
+        .iter()
+        .map(|e| Ok(map(e)?.into_raw()))
+        .collect::<Result<_>>()?;
+    let wanted = wanted.concat();
+    let shuffled = draw::shuffled(&drawn);
     let originals: Vec<RgbImage> = test.into_iter().map(|e| e.picture).collect();
     println!(
         "| {} maps of {classes} classes | pixels | pixels of objects |\n|---|---|---|",
@@ -110,7 +79,5 @@ pub fn run(args: &SemanticMap) -> Result<()> {
             percent(&|wanted| wanted != 0)
         );
     }
-    draw::pairs(&args.sheet, &originals, &drawn)?;
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::pairs(&asked.sheet, &originals, &drawn)
 }

@@ -1,32 +1,12 @@
 //! Models that complete a picture: from a small one, and around a hole.
 
-use std::path::PathBuf;
-
 use image::imageops::{FilterType, resize};
 use image::{GrayImage, Luma, RgbImage};
 use latent_pipeline::Request;
 use miette::{IntoDiagnostic, Result};
 
-use crate::{data, draw, screen};
-
-#[derive(Debug, clap::Args)]
-pub struct Pixels {
-    /// The folder that training wrote.
-    #[arg(long)]
-    model: PathBuf,
-    /// Scenes that nothing has learnt from.
-    #[arg(long)]
-    test: String,
-    /// Sides of pictures.
-    #[arg(long, default_value_t = 64)]
-    size: u32,
-    /// Pictures to complete.
-    #[arg(long, default_value_t = 150)]
-    count: usize,
-    /// Where a sheet goes: real pictures and below them what was drawn.
-    #[arg(long)]
-    sheet: PathBuf,
-}
+use crate::asked::Asked;
+use crate::{data, draw};
 
 /// The mean square error of bytes of the pixels that count, of 255² each.
 fn error(a: &RgbImage, b: &RgbImage, counts: impl Fn(u32, u32) -> bool) -> f64 {
@@ -50,32 +30,28 @@ fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// Enlarges pictures that were made four times smaller.
-pub fn upscale(args: &Pixels) -> Result<()> {
+pub fn upscale(asked: &Asked) -> Result<()> {
     const FACTOR: u32 = 4;
-    let test = data::examples(&args.test, args.size, args.count)?;
+    let test = data::examples(&asked.test, asked.size, asked.count)?;
     let originals: Vec<RgbImage> = test.into_iter().map(|e| e.picture).collect();
-    let artist = draw::Artist::open(&args.model, args.size)?;
+    let artist = draw::Artist::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
-    let bar = screen::bar("drawing", originals.len() as u64);
-    let (mut drawn, mut bicubic) = (Vec::new(), Vec::new());
-    for (i, original) in originals.iter().enumerate() {
+    let side = asked.size / FACTOR;
+    let small: Vec<RgbImage> = originals
+        .iter()
+        .map(|o| resize(o, side, side, FilterType::CatmullRom))
+        .collect();
+    let large = |small| resize(small, asked.size, asked.size, FilterType::CatmullRom);
+    let bicubic: Vec<RgbImage> = small.iter().map(large).collect();
+    let drawn = artist.draw(small.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
-        let side = args.size / FACTOR;
-        let small = resize(original, side, side, FilterType::CatmullRom);
-        small.save(&path).into_diagnostic()?;
-        bicubic.push(resize(&small, args.size, args.size, FilterType::CatmullRom));
-        let request = Request {
+        small[i].save(&path).into_diagnostic()?;
+        Ok(Request {
             upscale: Some(path),
-            cfg_scale: 1.0,
-            seed: Some(i as u64),
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let mut shuffled = drawn.clone();
-    shuffled.rotate_left(1);
+        })
+    })?;
+    let shuffled = draw::shuffled(&drawn);
     println!(
         "| {} pictures, {FACTOR} times larger | PSNR |\n|---|---|",
         originals.len()
@@ -91,44 +67,34 @@ pub fn upscale(args: &Pixels) -> Result<()> {
             mean(pairs.map(|(a, b)| decibels(error(a, b, |_, _| true))))
         );
     }
-    draw::pairs(&args.sheet, &originals, &drawn)?;
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::pairs(&asked.sheet, &originals, &drawn)
 }
 
 /// Fills a square hole in the middle, half as wide and high as the picture.
-pub fn inpaint(args: &Pixels) -> Result<()> {
-    let side = args.size;
+pub fn inpaint(asked: &Asked) -> Result<()> {
+    let side = asked.size;
     let inside = |x: u32, y: u32| [x, y].iter().all(|v| (side / 4..side * 3 / 4).contains(v));
-    let test = data::examples(&args.test, side, args.count)?;
+    let test = data::examples(&asked.test, side, asked.count)?;
     let originals: Vec<RgbImage> = test.into_iter().map(|e| e.picture).collect();
-    let artist = draw::Artist::open(&args.model, side)?;
+    let artist = draw::Artist::open(&asked.model, side)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
     let mask = scratch.path().join("mask.png");
     GrayImage::from_fn(side, side, |x, y| Luma([255 * u8::from(inside(x, y))]))
         .save(&mask)
         .into_diagnostic()?;
-    let bar = screen::bar("drawing", originals.len() as u64);
-    let (mut drawn, mut flat) = (Vec::new(), Vec::new());
-    for (i, original) in originals.iter().enumerate() {
+    let drawn = artist.draw(originals.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
-        original.save(&path).into_diagnostic()?;
-        let request = Request {
+        originals[i].save(&path).into_diagnostic()?;
+        Ok(Request {
             init_image: Some(path),
             mask: Some(mask.clone()),
             mask_blur: 0,
             strength: 1.0,
-            cfg_scale: 1.0,
-            seed: Some(i as u64),
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        flat.push(fill(original, inside));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let mut shuffled = drawn.clone();
-    shuffled.rotate_left(1);
+        })
+    })?;
+    let flat: Vec<RgbImage> = originals.iter().map(|o| fill(o, inside)).collect();
+    let shuffled = draw::shuffled(&drawn);
     println!(
         "| {} pictures with a hole of a quarter | root mean square error in the hole, of 1 |\n|---|---|",
         originals.len()
@@ -144,9 +110,7 @@ pub fn inpaint(args: &Pixels) -> Result<()> {
             mean(pairs.map(|(a, b)| error(a, b, inside))).sqrt()
         );
     }
-    draw::pairs(&args.sheet, &originals, &drawn)?;
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::pairs(&asked.sheet, &originals, &drawn)
 }
 
 /// The picture with the mean colour of what is visible in its hole.

@@ -1,43 +1,18 @@
 //! A model of captions: colour, kind and count of what is drawn.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use image::RgbImage;
 use latent_pipeline::Request;
 use miette::{IntoDiagnostic, Result, miette};
 use serde_json::Value;
 
+use crate::asked::Taught;
 use crate::network::{Classifier, Lesson, answers, classifier};
-use crate::{data, draw, screen};
+use crate::{data, draw};
 
-#[derive(Debug, clap::Args)]
-pub struct Text {
-    /// The folder that training wrote.
-    #[arg(long)]
-    model: PathBuf,
-    /// Scenes for the classifiers to learn from.
-    #[arg(long)]
-    real: String,
-    /// Scenes that nothing has learnt from, whose captions are drawn.
-    #[arg(long)]
-    test: String,
-    /// Sides of pictures.
-    #[arg(long, default_value_t = 64)]
-    size: u32,
-    /// Captions to draw.
-    #[arg(long, default_value_t = 200)]
-    count: usize,
-    /// Guidance.
-    #[arg(long, default_value_t = 4.0)]
-    guidance: f64,
-    /// Steps of each classifier.
-    #[arg(long, default_value_t = 600)]
-    steps: u64,
-    /// Where a sheet of samples goes.
-    #[arg(long)]
-    sheet: PathBuf,
-}
+/// Steps of each classifier.
+const STEPS: u64 = 600;
 
 /// A scene of one kind of thing.
 struct Scene {
@@ -70,9 +45,9 @@ fn scenes(path: &str, side: u32) -> Result<Vec<Scene>> {
 }
 
 /// Measures and prints.
-pub fn run(args: &Text) -> Result<()> {
-    let real = scenes(&args.real, args.size)?;
-    let mut test = scenes(&args.test, args.size)?;
+pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
+    let real = scenes(real, asked.size)?;
+    let mut test = scenes(&asked.test, asked.size)?;
     let known: [Vec<String>; 3] = std::array::from_fn(|fact| {
         let all: BTreeSet<_> = real.iter().map(|scene| scene.facts[fact].clone()).collect();
         all.into_iter().collect()
@@ -82,11 +57,11 @@ pub fn run(args: &Text) -> Result<()> {
         place.map(|place| place as u8)
     };
     test.retain(|scene| (0..3).all(|fact| number(scene, fact).is_some()));
-    test.truncate(args.count);
+    test.truncate(asked.count);
     if test.len() < 2 {
         return Err(miette!(
             "{}: too few scenes of one kind of thing",
-            args.test
+            asked.test
         ));
     }
     let numbers = |scenes: &[Scene], fact| -> Vec<u8> {
@@ -98,24 +73,17 @@ pub fn run(args: &Text) -> Result<()> {
                 pictures: real.iter().map(|scene| scene.picture.clone()).collect(),
                 answers: numbers(&real, fact).into_iter().map(|n| vec![n]).collect(),
             };
-            classifier(&lesson, known[fact].len(), args.steps)
+            classifier(&lesson, known[fact].len(), STEPS)
         })
         .collect::<Result<_>>()?;
 
-    let artist = draw::Artist::open(&args.model, args.size)?;
-    let bar = screen::bar("drawing", test.len() as u64);
-    let mut drawn = Vec::new();
-    for (i, scene) in test.iter().enumerate() {
-        let request = Request {
-            prompt: scene.caption.clone(),
-            cfg_scale: args.guidance,
-            seed: Some(i as u64),
+    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let drawn = artist.draw(test.len(), |i| {
+        Ok(Request {
+            prompt: test[i].caption.clone(),
             ..Request::default()
-        };
-        drawn.extend(artist.draw(request)?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+        })
+    })?;
 
     let pictures: Vec<RgbImage> = test.iter().map(|scene| scene.picture.clone()).collect();
     let wanted: [Vec<u8>; 3] = std::array::from_fn(|fact| numbers(&test, fact));
@@ -144,10 +112,8 @@ pub fn run(args: &Text) -> Result<()> {
         let all = percent(&|i| (0..3).all(|fact| right(fact, i)));
         println!("| {name} | {} | {all} |", each.join(" | "));
     }
-    draw::sheet(&args.sheet, &drawn[..drawn.len().min(40)], 10, 1)?;
     for (i, scene) in test.iter().take(10).enumerate() {
         println!("sheet, first row, {}: {}", i + 1, scene.caption);
     }
-    println!("sheet: {}", args.sheet.display());
-    Ok(())
+    draw::sheet(&asked.sheet, &drawn[..drawn.len().min(40)], 10)
 }
