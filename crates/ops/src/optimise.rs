@@ -73,10 +73,17 @@ pub fn blend(a: Tensor<1>, keep: f64, b: Tensor<1>, take: f64) -> Tensor<1> {
     a * keep + b * take
 }
 
-/// The sum of squares. On the CPU in f64, alike on any number of threads.
-pub fn square_sum(x: Tensor<1>) -> f64 {
-    if is_cpu(&x.device()) {
-        return kernels::square_sum(cpu::numbers(&flat(x)));
+/// The sums of squares of tensors of one device. On the CPU in f64, alike on any number of threads; from a GPU they are
+/// read all at once.
+pub fn square_sums(tensors: Vec<Tensor<1>>) -> Vec<f64> {
+    let Some(first) = tensors.first() else {
+        return Vec::new();
+    };
+    if is_cpu(&first.device()) {
+        let sum = |x| kernels::square_sum(cpu::numbers(&flat(x)));
+        return tensors.into_iter().map(sum).collect();
     }
-    f64::from(x.square().sum().into_scalar::<f32>())
+    let sums = tensors.into_iter().map(|x| x.square().sum()).collect();
+    let sums = Tensor::cat(sums, 0).into_data();
+    sums.iter::<f32>().map(f64::from).collect()
 }

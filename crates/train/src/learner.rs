@@ -211,20 +211,19 @@ impl<M: Module> Learner<M> {
         if weight == 0.0 {
             return Ok(Report::new());
         }
-        let mut total = 0.0;
-        for slot in &self.slots {
-            let Some(gradient) = &slot.gradient else {
-                continue;
-            };
-            let squares = ops::square_sum(gradient.clone());
-            if !squares.is_finite() {
-                return Err(Error::NotFinite {
-                    step: update.step.number,
-                    what: format!("the gradient of `{}`", slot.name),
-                });
-            }
-            total += squares;
+        let moved = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot, slot.gradient.clone()?)));
+        let (moved, gradients): (Vec<&Slot>, Vec<_>) = moved.unzip();
+        let squares = ops::square_sums(gradients);
+        if let Some(at) = squares.iter().position(|squares| !squares.is_finite()) {
+            return Err(Error::NotFinite {
+                step: update.step.number,
+                what: format!("the gradient of `{}`", moved[at].name),
+            });
         }
+        let total: f64 = squares.iter().sum();
         let norm = total.sqrt();
         self.updates += 1;
         self.seen += weight;

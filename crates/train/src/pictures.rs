@@ -5,11 +5,12 @@ use image::RgbImage;
 
 use crate::{Error, Example};
 
-/// One picture within −1..=1: `[1, 3, height, width]`.
-pub(crate) fn picture(picture: &RgbImage, device: &Device) -> Tensor<4> {
-    let (width, height) = picture.dimensions();
-    let numbers = picture.as_raw().iter().map(|&v| f32::from(v) / 127.5 - 1.0);
-    let shape = [1, height as usize, width as usize, 3];
+/// Pictures of one size within −1..=1: `[batch, 3, height, width]`.
+pub(crate) fn stack(pictures: &[&RgbImage], device: &Device) -> Tensor<4> {
+    let (width, height) = pictures.first().map(|p| p.dimensions()).unwrap_or_default();
+    let bytes = pictures.iter().flat_map(|picture| picture.as_raw());
+    let numbers = bytes.map(|&v| f32::from(v) / 127.5 - 1.0);
+    let shape = [pictures.len(), height as usize, width as usize, 3];
     let data = TensorData::new(numbers.collect::<Vec<f32>>(), shape);
     Tensor::<4>::from_data(data, device).permute([0, 3, 1, 2])
 }
@@ -42,8 +43,6 @@ pub(crate) fn batch_of(
             problem: format!("{problem}; set `data.size`"),
         });
     }
-    let pictures = batch
-        .iter()
-        .map(|example| picture(&example.picture, device));
-    Ok(Tensor::cat(pictures.collect(), 0))
+    let pictures: Vec<&RgbImage> = batch.iter().map(|example| &example.picture).collect();
+    Ok(stack(&pictures, device))
 }

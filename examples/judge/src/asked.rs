@@ -12,7 +12,7 @@ pub struct Asked {
     #[arg(long)]
     pub test: String,
     /// Sides of pictures.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 32)]
     pub size: u32,
     /// Pictures to draw; of each class where there are classes.
     #[arg(long, default_value_t = 150)]

@@ -14,7 +14,7 @@ use super::cache::{Cache, hash, hash_of};
 use super::config::Stage2Config;
 use super::first_stage::FirstStage;
 use super::{degrade, holes};
-use crate::pictures::picture as tensor_of;
+use crate::pictures::stack;
 use crate::{Error, Example, Step};
 
 /// What turns examples into conditions: all of it but the networks that learn.
@@ -223,38 +223,38 @@ impl Conditions {
                             ),
                         });
                     }
-                    let x = tensor_of(&small, &self.device);
+                    let x = stack(&[&small], &self.device);
                     Ok(if out { x.zeros_like() } else { x })
                 };
                 self.pictures(pairs().enumerate().map(small))
             }
             ConditionerConfig::Inpainting { .. } => {
-                let masks: Vec<GrayImage> = batch
-                    .iter()
-                    .enumerate()
-                    .map(|(index, example)| match &example.mask {
-                        Some(mask) => mask.clone(),
-                        None => {
-                            let (width, height) = example.picture.dimensions();
-                            holes::hole(width, height, &mut step.random("hole", index))
-                        }
+                let mut drawn = false;
+                let masks = batch.iter().enumerate().map(|(index, example)| {
+                    let mask = example.mask.as_ref().and_then(holes::marked);
+                    mask.unwrap_or_else(|| {
+                        drawn = true;
+                        let (width, height) = example.picture.dimensions();
+                        holes::hole(width, height, &mut step.random("hole", index))
                     })
-                    .collect();
+                });
+                let masks: Vec<GrayImage> = masks.collect();
                 let pictures = batch.iter().zip(&masks);
                 let masked: Vec<RgbImage> = pictures
                     .map(|(e, mask)| without(&e.picture, mask))
                     .collect();
                 let named: Vec<(&str, &RgbImage)> =
                     batch.iter().map(|e| e.id.as_str()).zip(&masked).collect();
-                let latents = first.encode(&named)?.mean;
+                // A hole that was drawn does not come again.
+                let latents = match drawn {
+                    true => first.encode_once(&named)?.mean,
+                    false => first.encode(&named)?.mean,
+                };
                 let [_, _, height, width] = latents.dims();
                 let channel = |mask: &GrayImage| {
                     let small = resize(mask, width as u32, height as u32, FilterType::Nearest);
-                    tensor_of(
-                        &image::DynamicImage::ImageLuma8(small).to_rgb8(),
-                        &self.device,
-                    )
-                    .narrow(1, 0, 1)
+                    let small = image::DynamicImage::ImageLuma8(small).to_rgb8();
+                    stack(&[&small], &self.device).narrow(1, 0, 1)
                 };
                 let masks = Tensor::cat(masks.iter().map(channel).collect(), 0);
                 Ok(Condition::Picture(Tensor::cat(vec![latents, masks], 1)))

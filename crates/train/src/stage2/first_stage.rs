@@ -9,7 +9,7 @@ use latent_models::{Autoencoder, Moments};
 
 use super::cache::{Cache, hash, hash_of};
 use crate::Error;
-use crate::pictures::picture as tensor_of;
+use crate::pictures::stack;
 
 /// What turns pictures into the latents that the denoiser learns, and does not learn itself.
 #[derive(Debug)]
@@ -106,10 +106,54 @@ impl FirstStage {
     ///
     /// `[batch, channels, height / downsampling, width / downsampling]`
     pub fn encode(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
-        let first = pictures
-            .first()
-            .map(|(_, p)| p.dimensions())
-            .unwrap_or_default();
+        self.fits(pictures)?;
+        let (Some((_, network)), Some(cache), Some((_, first))) =
+            (&self.autoencoder, &self.cache, pictures.first())
+        else {
+            return self.encode_once(pictures);
+        };
+        let [channels, height, width] = self.shape(first);
+        let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
+        // The picture as it is encoded: crop and flip are in its pixels.
+        let key = |p: &&RgbImage| hash(&[network.as_bytes(), &p.width().to_le_bytes(), p.as_raw()]);
+        let keys: Vec<String> = pictures.iter().map(key).collect();
+        let count = channels * height * width;
+        let mut known: Vec<_> = keys.iter().map(|key| cache.get(key, 2 * count)).collect();
+        let missing: Vec<usize> = (0..keys.len()).filter(|&i| known[i].is_none()).collect();
+        if !missing.is_empty() {
+            let new: Vec<&RgbImage> = missing.iter().map(|&i| pictures[i]).collect();
+            let Moments { mean, logvar } = self.moments(&new);
+            let both = Tensor::cat(vec![mean, logvar], 1).into_data();
+            let both: Vec<f32> = both.iter::<f32>().collect();
+            for (&i, numbers) in missing.iter().zip(both.chunks_exact(2 * count)) {
+                cache.put(&keys[i], numbers)?;
+                known[i] = Some(numbers.to_vec());
+            }
+        }
+        let shape = [known.len(), 2 * channels, height, width];
+        let numbers = known.into_iter().flatten().flatten().collect::<Vec<f32>>();
+        let both = Tensor::<4>::from_data(TensorData::new(numbers, shape), &self.device);
+        Ok(self.scaled(Moments {
+            mean: both.clone().narrow(1, 0, channels),
+            logvar: both.narrow(1, channels, channels),
+        }))
+    }
+
+    /// [`encode`](Self::encode) for pictures that will not come again: nothing is kept.
+    ///
+    /// # Errors
+    /// Pictures of different sizes, or of a size that does not halve often enough.
+    pub fn encode_once(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
+        self.fits(pictures)?;
+        let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
+        Ok(self.scaled(self.moments(&pictures)))
+    }
+
+    /// # Errors
+    /// Pictures of different sizes, or of a size that does not halve often enough.
+    fn fits(&self, pictures: &[(&str, &RgbImage)]) -> Result<(), Error> {
+        let first = pictures.first().map(|(_, p)| p.dimensions());
+        let first = first.unwrap_or_default();
         let by = self.downsampling() as u32;
         for (id, picture) in pictures {
             let (width, height) = picture.dimensions();
@@ -130,54 +174,40 @@ impl FirstStage {
                 problem,
             });
         }
-        let encoded = pictures.iter().map(|(_, picture)| self.encode_one(picture));
-        let (means, logvars): (Vec<_>, Vec<_>) =
-            encoded.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        Ok(Moments {
-            mean: Tensor::cat(means, 0),
-            logvar: Tensor::cat(logvars, 0),
-        })
+        Ok(())
     }
 
-    fn encode_one(&self, picture: &RgbImage) -> Result<(Tensor<4>, Tensor<4>), Error> {
-        let Some((autoencoder, network)) = &self.autoencoder else {
-            let x = tensor_of(picture, &self.device);
-            let logvar = x.full_like(-30.0);
-            return Ok((x, logvar));
-        };
-        let (width, height) = picture.dimensions();
+    /// Channels, height and width of a picture's latent.
+    fn shape(&self, picture: &RgbImage) -> [usize; 3] {
         let by = self.downsampling();
-        let shape = [
-            1,
+        let side = |pixels: u32| pixels as usize / by;
+        [
             self.channels(),
-            height as usize / by,
-            width as usize / by,
-        ];
-        let count: usize = shape.iter().product();
-        // The picture as it is encoded: crop and flip are in its pixels.
-        let key = hash(&[network.as_bytes(), &width.to_le_bytes(), picture.as_raw()]);
-        let known = self
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.get(&key, 2 * count));
-        let numbers = match known {
-            Some(numbers) => numbers,
-            None => {
-                let Moments { mean, logvar } = autoencoder.encode(tensor_of(picture, &self.device));
-                let both = [mean, logvar].map(|x| x.into_data().iter::<f32>().collect::<Vec<_>>());
-                let numbers = both.concat();
-                if let Some(cache) = &self.cache {
-                    cache.put(&key, &numbers)?;
-                }
-                numbers
-            }
-        };
-        let tensor = |numbers: &[f32]| {
-            Tensor::<4>::from_data(TensorData::new(numbers.to_vec(), shape), &self.device)
-        };
-        let (mean, logvar) = numbers.split_at(count);
-        let logvar = tensor(logvar) + 2.0 * self.scale.ln();
-        Ok((tensor(mean) * self.scale, logvar))
+            side(picture.height()),
+            side(picture.width()),
+        ]
+    }
+
+    /// What the encoder gives.
+    fn moments(&self, pictures: &[&RgbImage]) -> Moments {
+        let x = stack(pictures, &self.device);
+        match &self.autoencoder {
+            Some((autoencoder, _)) => autoencoder.encode(x),
+            None => Moments {
+                logvar: x.full_like(-30.0),
+                mean: x,
+            },
+        }
+    }
+
+    fn scaled(&self, Moments { mean, logvar }: Moments) -> Moments {
+        if self.autoencoder.is_none() {
+            return Moments { mean, logvar };
+        }
+        Moments {
+            mean: mean * self.scale,
+            logvar: logvar + 2.0 * self.scale.ln(),
+        }
     }
 
     /// The pictures of latents, about −1..=1.

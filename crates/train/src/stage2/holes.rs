@@ -29,6 +29,15 @@ pub fn hole(width: u32, height: u32, random: &mut Random) -> GrayImage {
     mask
 }
 
+/// The hole that a mask marks with 255, where it marks one: a semantic map does not.
+pub fn marked(mask: &GrayImage) -> Option<GrayImage> {
+    let mut hole = mask.clone();
+    for pixel in hole.pixels_mut() {
+        pixel.0 = [if pixel.0 == [255] { 255 } else { 0 }];
+    }
+    hole.pixels().any(|pixel| pixel.0 == [255]).then_some(hole)
+}
+
 fn fill(mask: &mut GrayImage, inside: impl Fn([f64; 2]) -> bool) {
     for (x, y, pixel) in mask.enumerate_pixels_mut() {
         if inside([f64::from(x) + 0.5, f64::from(y) + 0.5]) {

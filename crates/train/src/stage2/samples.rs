@@ -12,7 +12,7 @@ use latent_diffusion::{
 use latent_models::Conditioned;
 
 use super::{LatentModel, Stage2};
-use crate::pictures::picture;
+use crate::pictures::stack;
 use crate::{Error, Example, Objective, Step, grid};
 
 /// The pictures of `shown`, and after them what is drawn for their conditions with the averaged weights.
@@ -58,8 +58,9 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
         &mut |_| ControlFlow::Continue(()),
     )?;
     let drawn = task.first.decode(latents);
-    let originals = shown.iter().map(|e| picture(&e.picture, &task.device));
-    Ok(grid(Tensor::cat(originals.chain([drawn]).collect(), 0)))
+    let originals: Vec<&RgbImage> = shown.iter().map(|e| &e.picture).collect();
+    let originals = stack(&originals, &task.device);
+    Ok(grid(Tensor::cat(vec![originals, drawn], 0)))
 }
 
 /// The noise levels to walk.
