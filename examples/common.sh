@@ -12,7 +12,7 @@ trained() {
 
 # Composed scenes of one or two of eight things, and the autoencoder that all examples on them share.
 scenes() {
-  local set="--art fluent-flat,noto --concepts apple,banana,automobile,fish,house,guitar,umbrella,cactus --size 32 --most 2"
+  local set="--art fluent-flat --concepts apple,banana,automobile,fish,house,guitar,umbrella,cactus --size 32 --most 2"
   [ -d runs/scenes/train ] || latent data build scenes runs/scenes/train $set --count 20000
   [ -d runs/scenes/test ] || latent data build scenes runs/scenes/test $set --first 1000000 --count 1000
   trained scenes/first-stage
