@@ -4,7 +4,7 @@ use std::path::Path;
 
 use latent_data::{
     DataConfig, Error,
-    build::{self, Fetcher, Notice},
+    build::{self, DefaultOptions, Fetcher, Notice},
     check::{self, Report},
     compose::{Art, Composer, SceneOptions, Split},
     open,
@@ -13,7 +13,9 @@ use latent_pipeline::picture::{Picture, metadata::Metadata};
 use serde_json::json;
 
 use crate::{
-    args::data::{Build, CheckArgs, DataArgs, DataCommand, FashionArgs, Part, ScenesArgs},
+    args::data::{
+        Build, CheckArgs, DataArgs, DataCommand, DefaultArgs, FashionArgs, Part, ScenesArgs,
+    },
     failure::{Failure, INPUT, OK},
     machine, model, screen,
 };
@@ -36,6 +38,7 @@ pub fn data(args: &DataArgs, json: bool) -> Result<u8, Failure> {
         DataCommand::Check(args) => check(args, json),
         DataCommand::Build(args) => match &args.what {
             Build::Scenes(args) => scenes(args, json),
+            Build::Default(args) => default_set(args, json),
             Build::FashionMnist(args) => fashion(args, json),
         },
     }
@@ -297,6 +300,42 @@ fn art(args: &ScenesArgs) -> Result<(Art, Vec<Notice>), Failure> {
         art.keep(&wanted);
     }
     Ok((art, notices))
+}
+
+fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure> {
+    machine::set_threads(args.threads)?;
+    let note = screen::spinner("fetching and reading drawings");
+    let fetcher = fetcher(args.cache.as_deref())?;
+    let (art, notices) = build::collection(&fetcher, &mut |set| {
+        note.set_message(format!("fetching and reading drawings: {set}"));
+    })?;
+    note.finish_and_clear();
+    let options = DefaultOptions {
+        size: args.size,
+        variants: args.variants,
+        scenes: args.scenes,
+        seed: args.seed,
+    };
+    let bar = screen::bar();
+    bar.set_prefix("drawing");
+    let counts = build::default_set(&art, &notices, &options, &args.target, &|done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let [train, test] = counts;
+    match json {
+        true => println!(
+            "{}",
+            json!({"event": "done", "path": args.target, "drawings": art.drawings.len(), "train": train, "test": test})
+        ),
+        false => println!(
+            "{}: {} drawings; {train} pictures to learn from, {test} held out",
+            args.target.display(),
+            art.drawings.len()
+        ),
+    }
+    Ok(OK)
 }
 
 fn fashion(args: &FashionArgs, json: bool) -> Result<u8, Failure> {

@@ -54,8 +54,36 @@ pub struct BuildArgs {
 pub enum Build {
     /// Scenes of one to four objects with captions, boxes and masks.
     Scenes(ScenesArgs),
+    /// What the model that ships learns from: emoji, icons and clip art with captions, and scenes of them.
+    Default(DefaultArgs),
     /// Fashion-MNIST, from Debian's package.
     FashionMnist(FashionArgs),
+}
+
+/// `latent data build default`.
+#[derive(Debug, Args)]
+pub struct DefaultArgs {
+    /// The folder to make: `train`, `test`, `vocabulary.txt`, `NOTICE.txt`.
+    #[arg(value_name = "OUT")]
+    pub target: PathBuf,
+    /// The side of the square pictures.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub size: u32,
+    /// Pictures of each drawing.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub variants: u64,
+    /// Composed scenes to learn from.
+    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u64).range(20..))]
+    pub scenes: u64,
+    /// What everything is drawn from: the same seed makes the same set.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where downloads are kept; ~/.cache/latent where this is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+    /// Threads; all cores where this is left out.
+    #[arg(short, long)]
+    pub threads: Option<usize>,
 }
 
 /// `latent data build scenes`.
@@ -82,7 +110,8 @@ pub struct ScenesArgs {
     /// The most objects of a scene.
     #[arg(long, default_value_t = 4)]
     pub most: usize,
-    /// Sets of drawings: shapes (needs no download), fluent-flat, fluent, noto, noto-v1, twemoji, emojione, streamline.
+    /// Sets of drawings: shapes (needs no download), fluent-flat, fluent, noto, noto-v1, twemoji, emojione, streamline,
+    /// fxemoji, flat-color, meteocons, icon-park, streamline-color, game-icons.
     #[arg(
         long,
         value_name = "NAMES",

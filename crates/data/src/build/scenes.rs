@@ -18,6 +18,8 @@ pub enum Notice {
     Own,
     /// A package.
     Package(Package),
+    /// What these words say.
+    Credit(String),
     /// A folder of the user's.
     Folder(String),
 }
@@ -51,7 +53,7 @@ pub fn scenes(
                     format!("pictures/{number:06}.png"),
                     format!("masks/{number:06}.png"),
                 );
-                let row = row(&scene, &picture, &mask);
+                let row = row(&scene, &picture, Some(&mask));
                 building.put(&picture, png(target, scene.picture)?)?;
                 building.put(&mask, png(target, scene.mask)?)?;
                 Ok(row)
@@ -68,7 +70,8 @@ pub fn scenes(
     building.finish()
 }
 
-fn row(scene: &Scene, picture: &str, mask: &str) -> Value {
+/// A line of `metadata.jsonl`.
+pub(super) fn row(scene: &Scene, picture: &str, mask: Option<&str>) -> Value {
     let boxes: Vec<BoxEntry> = scene
         .objects
         .iter()
@@ -80,12 +83,14 @@ fn row(scene: &Scene, picture: &str, mask: &str) -> Value {
     let mut row = json!({
         "file_name": picture,
         "text": scene.caption,
-        "mask": mask,
         "boxes": boxes,
         "groups": scene.groups,
         "relation": scene.relation,
         "background": scene.background,
     });
+    if let Some(mask) = mask {
+        row["mask"] = mask.into();
+    }
     // What a scene of one kind of thing shows is also its class.
     if let [group] = scene.groups.as_slice() {
         row["class"] = group.class.into();
@@ -93,7 +98,7 @@ fn row(scene: &Scene, picture: &str, mask: &str) -> Value {
     row
 }
 
-fn png(target: &Path, picture: impl Into<DynamicImage>) -> Result<Vec<u8>, Error> {
+pub(super) fn png(target: &Path, picture: impl Into<DynamicImage>) -> Result<Vec<u8>, Error> {
     let mut bytes = Cursor::new(Vec::new());
     let picture: DynamicImage = picture.into();
     picture
@@ -102,13 +107,14 @@ fn png(target: &Path, picture: impl Into<DynamicImage>) -> Result<Vec<u8>, Error
     Ok(bytes.into_inner())
 }
 
-fn notice(notices: &[Notice]) -> String {
+pub(super) fn notice(notices: &[Notice]) -> String {
     let mut text =
         "The pictures of this folder are composed of drawings by others and by this program:\n"
             .to_owned();
     for notice in notices {
         text += &match notice {
             Notice::Own => "\n- Simple shapes of latent, MIT OR Apache-2.0.\n".to_owned(),
+            Notice::Credit(text) => format!("\n- {text}.\n"),
             Notice::Folder(path) => {
                 format!("\n- Pictures of {path}: their licence is for you to know.\n")
             }

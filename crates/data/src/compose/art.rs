@@ -26,6 +26,8 @@ pub struct Drawing {
     pub style: String,
     /// What the artist's set files it under; empty where it does not say.
     pub category: String,
+    /// Other words for what it shows.
+    pub tags: Vec<String>,
     ink: Ink,
 }
 
@@ -33,6 +35,8 @@ pub struct Drawing {
 enum Ink {
     Svg(Arc<str>, Arc<OnceLock<Option<usvg::Tree>>>),
     Pixels(Arc<RgbaImage>),
+    /// A picture file, which is decoded at each use: sets have thousands.
+    File(Arc<[u8]>),
 }
 
 impl Drawing {
@@ -54,11 +58,21 @@ impl Drawing {
         Self::new(concept.into(), style.into(), Ink::Pixels(Arc::new(pixels)))
     }
 
+    /// A drawing from the bytes of a PNG or WebP file.
+    pub fn file(
+        concept: impl Into<String>,
+        style: impl Into<String>,
+        bytes: impl Into<Arc<[u8]>>,
+    ) -> Self {
+        Self::new(concept.into(), style.into(), Ink::File(bytes.into()))
+    }
+
     fn new(concept: String, style: String, ink: Ink) -> Self {
         Self {
             concept,
             style,
             category: String::new(),
+            tags: Vec::new(),
             ink,
         }
     }
@@ -89,6 +103,10 @@ impl Drawing {
     pub fn render(&self, side: u32) -> Option<RgbaImage> {
         let picture = match &self.ink {
             Ink::Pixels(pixels) => resize(pixels, side)?,
+            Ink::File(bytes) => {
+                let picture = decode::dynamic(&self.concept, bytes).ok()?;
+                resize(&trim(&picture.into_rgba8())?, side)?
+            }
             Ink::Svg(text, tree) => {
                 // Parsed at the first use: sets have thousands of drawings, and most runs use a few.
                 let tree =
@@ -277,7 +295,7 @@ impl Art {
 }
 
 /// `red-apple` and `red_apple` as `red apple`.
-fn words(name: &str) -> String {
+pub(crate) fn words(name: &str) -> String {
     let words = name.split(['-', '_', ' ']).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }

@@ -13,8 +13,11 @@ mod english;
 mod layout;
 mod scene;
 mod shapes;
+mod single;
 
+pub(crate) use art::words;
 pub use art::{Art, Drawing};
 pub use colour::Colour;
 pub use english::plural;
 pub use scene::{Background, Composer, Group, Object, Relation, Scene, SceneOptions, Split};
+pub use single::{Single, singles};

@@ -98,14 +98,14 @@ pub enum Background {
 
 impl Background {
     /// Paler than objects are, so that what is asked for stands out.
-    fn rgb(colour: Colour) -> [u8; 3] {
+    pub(super) fn rgb(colour: Colour) -> [u8; 3] {
         match colour {
             Colour::White | Colour::Black | Colour::Grey => colour.rgb(),
             colour => over(colour.rgb(), 110, [255; 3]),
         }
     }
 
-    fn picture(self, size: u32) -> RgbImage {
+    pub(super) fn picture(self, size: u32) -> RgbImage {
         let (top, bottom) = match self {
             Self::Plain(colour) => (colour, colour),
             Self::Stacked(top, bottom) => (top, bottom),
@@ -116,7 +116,7 @@ impl Background {
         })
     }
 
-    fn colours(self) -> impl Iterator<Item = Colour> {
+    pub(super) fn colours(self) -> impl Iterator<Item = Colour> {
         let (one, other) = match self {
             Self::Plain(colour) => (colour, None),
             Self::Stacked(top, bottom) => (top, Some(bottom)),
@@ -178,11 +178,11 @@ struct Prepared {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Look {
-    colour: Option<Colour>,
-    painted: bool,
-    mean: [f64; 3],
-    held_out: bool,
+pub(super) struct Look {
+    pub colour: Option<Colour>,
+    pub painted: bool,
+    pub mean: [f64; 3],
+    pub held_out: bool,
 }
 
 /// Makes scenes.
@@ -200,7 +200,7 @@ const MEASURE: u32 = 64;
 /// Plans tried before a scene is given up.
 const TRIES: u64 = 256;
 /// The least distance of an object's mean colour to the background's, in 0..=441.
-const CONTRAST: f64 = 90.0;
+pub(super) const CONTRAST: f64 = 90.0;
 /// Most classes of a mask: 0 is background, 255 a hole.
 const MOST_CLASSES: usize = 254;
 
@@ -482,7 +482,7 @@ fn counts(all: usize, chance: f64, which: usize) -> Vec<usize> {
 }
 
 /// Two in three are plain; half of these are white.
-fn background(seed: u64) -> Background {
+pub(super) fn background(seed: u64) -> Background {
     use Colour::{Black, Blue, Green, Grey, Orange, Pink, Purple, White, Yellow};
     const PLAIN: &[Colour] = &[
         White, White, White, White, White, Grey, Black, Blue, Green, Yellow, Pink, Purple, Orange,
@@ -505,20 +505,20 @@ fn background(seed: u64) -> Background {
     }
 }
 
-fn distance(a: [f64; 3], b: [u8; 3]) -> f64 {
+pub(super) fn distance(a: [f64; 3], b: [u8; 3]) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| (a - f64::from(b)).powi(2));
     squares.sum::<f64>().sqrt()
 }
 
 /// Letters and arrows mean something else the other way round.
-fn may_mirror(drawing: &Drawing) -> bool {
+pub(super) fn may_mirror(drawing: &Drawing) -> bool {
     !["arrow", "left", "right", "sign", "button", "book"]
         .iter()
         .any(|word| drawing.concept.contains(word))
 }
 
 /// The looks of a drawing, first as it is drawn; none where nothing can be seen.
-fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
+pub(super) fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
     let Some(picture) = drawing.render(MEASURE) else {
         return Vec::new();
     };
