@@ -320,7 +320,11 @@ fn facts_are_read_back() {
     assert_eq!(Facts::read(&target.join("metadata.jsonl")).unwrap(), facts);
     assert!(Facts::read(place.path()).unwrap().is_empty());
     let bad = r#"{"file_name": "a.png", "groups": [{"count": "many"}]}"#;
-    std::fs::write(place.path().join("metadata.jsonl"), format!("{{}}\n{bad}\n")).unwrap();
+    std::fs::write(
+        place.path().join("metadata.jsonl"),
+        format!("{{}}\n{bad}\n"),
+    )
+    .unwrap();
     let error = Facts::read(place.path()).unwrap_err().to_string();
     assert!(error.contains("row 2"), "{error}");
 }

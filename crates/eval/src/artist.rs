@@ -122,7 +122,8 @@ impl Artist {
             let finished = outputs.into_iter().find(|output| !output.stopped);
             let picture = finished.ok_or(Error::Stopped)?.picture;
             let (width, height) = (picture.width() as u32, picture.height() as u32);
-            drawn.extend(RgbImage::from_raw(width, height, picture.rgb().to_vec()));
+            let pixels = Vec::from(picture.rgb());
+            drawn.extend(RgbImage::from_raw(width, height, pixels));
             observe::advance(observer, 1)?;
         }
         Ok(drawn)

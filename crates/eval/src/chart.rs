@@ -92,7 +92,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("x.svg");
         for points in [
-            vec![point(8.0, 60.0, 0.8), point(1.0, 40.0, 0.3), point(3.0, 35.0, 0.7)],
+            vec![
+                point(8.0, 60.0, 0.8),
+                point(1.0, 40.0, 0.3),
+                point(3.0, 35.0, 0.7),
+            ],
             vec![point(2.0, 5.0, 0.5)],
         ] {
             trade_off(&path, &points).unwrap();

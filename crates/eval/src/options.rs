@@ -39,11 +39,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults, for that model and those test pictures.
-    pub fn new(
-        model: impl Into<PathBuf>,
-        data: DataConfig,
-        out: impl Into<PathBuf>,
-    ) -> Self {
+    pub fn new(model: impl Into<PathBuf>, data: DataConfig, out: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
             data,

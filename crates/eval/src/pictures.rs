@@ -20,11 +20,7 @@ pub(crate) struct Set {
 
 impl Set {
     /// Opens it; reads no picture.
-    pub fn open(
-        config: &DataConfig,
-        size: u32,
-        store: &[(String, String)],
-    ) -> Result<Self, Error> {
+    pub fn open(config: &DataConfig, size: u32, store: &[(String, String)]) -> Result<Self, Error> {
         let config = DataConfig {
             size: Some(Size::Square(size)),
             crop: Default::default(),

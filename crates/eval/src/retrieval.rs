@@ -56,10 +56,17 @@ impl Captions {
                 products[*place as usize] += weight * weight;
             }
         }
-        let cosines = products.iter().zip(&self.lengths).map(|(p, l)| p / l.max(1e-12));
-        let best = cosines.enumerate().fold((0, 0.0), |best, (at, cosine)| {
-            if cosine > best.1 { (at, cosine) } else { best }
-        });
+        let cosines = products
+            .iter()
+            .zip(&self.lengths)
+            .map(|(p, l)| p / l.max(1e-12));
+        let best =
+            cosines.enumerate().fold(
+                (0, 0.0),
+                |best, (at, cosine)| {
+                    if cosine > best.1 { (at, cosine) } else { best }
+                },
+            );
         best.0
     }
 }

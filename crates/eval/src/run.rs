@@ -171,34 +171,33 @@ impl Bench<'_> {
         texts
     }
 
-    fn reconstruction(
-        &self,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Reconstruction>, Error> {
+    fn reconstruction(&self, observer: &mut dyn Observer) -> Result<Option<Reconstruction>, Error> {
         let pictures: Vec<&RgbImage> = self.tested.pictures.iter().collect();
         let side = self.artist.size as usize;
         let (mut ratio, mut likeness, mut far) = (0.0, 0.0, 0.0);
         let mut made_bytes = Vec::new();
-        let there = self.artist.reconstruct(&pictures, observer, |given, made| {
-            if let Some(eye) = &self.eye {
-                let each = eye.distances(given.clone(), made.clone());
-                far += each.iter().map(|d| f64::from(*d)).sum::<f64>();
-            }
-            let numbers =
-                |x: burn::tensor::Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
-            let (given, made) = (numbers(given), numbers(made));
-            for (given, made) in given
-                .chunks(3 * side * side)
-                .zip(made.chunks(3 * side * side))
-            {
-                ratio += psnr(given, made, 2.0)?;
-                likeness += ssim(given, made, [3, side, side], 2.0)?;
-                if made_bytes.len() < SHOWN / 2 {
-                    made_bytes.push(bytes(made, side));
+        let there = self
+            .artist
+            .reconstruct(&pictures, observer, |given, made| {
+                if let Some(eye) = &self.eye {
+                    let each = eye.distances(given.clone(), made.clone());
+                    far += each.iter().map(|d| f64::from(*d)).sum::<f64>();
                 }
-            }
-            Ok(())
-        })?;
+                let numbers =
+                    |x: burn::tensor::Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
+                let (given, made) = (numbers(given), numbers(made));
+                for (given, made) in given
+                    .chunks(3 * side * side)
+                    .zip(made.chunks(3 * side * side))
+                {
+                    ratio += psnr(given, made, 2.0)?;
+                    likeness += ssim(given, made, [3, side, side], 2.0)?;
+                    if made_bytes.len() < SHOWN / 2 {
+                        made_bytes.push(bytes(made, side));
+                    }
+                }
+                Ok(())
+            })?;
         if !there {
             return Ok(None);
         }

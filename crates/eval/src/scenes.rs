@@ -70,9 +70,7 @@ pub struct Scenes {
 ///
 /// # Errors
 /// Never in practice: pictures without pixels.
-pub fn check<'a>(
-    scenes: impl Iterator<Item = (&'a RgbImage, &'a Facts)>,
-) -> Result<Scenes, Error> {
+pub fn check<'a>(scenes: impl Iterator<Item = (&'a RgbImage, &'a Facts)>) -> Result<Scenes, Error> {
     let mut found = Scenes::default();
     let mut shares = Vec::new();
     for (picture, facts) in scenes {
@@ -226,7 +224,10 @@ mod tests {
             assert!(tally.share().unwrap() > 0.95, "{name}: {tally:?}");
         }
         assert!(found.colour_share.unwrap() > 0.9);
-        assert_eq!(found.counts.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(
+            found.counts.keys().copied().collect::<Vec<_>>(),
+            [1, 2, 3, 4]
+        );
     }
 
     #[test]
@@ -247,7 +248,10 @@ mod tests {
         let found = checked(&scenes);
         assert!(found.colour.share().unwrap() < 0.5, "{:?}", found.colour);
         assert!(found.count.share().unwrap() < 0.6, "{:?}", found.count);
-        assert!(found.colour.judged < found.colour.asked, "stacked backgrounds");
+        assert!(
+            found.colour.judged < found.colour.asked,
+            "stacked backgrounds"
+        );
     }
 
     #[test]

@@ -7,11 +7,7 @@ use image::{Rgb, RgbImage};
 use crate::Error;
 
 /// Writes pictures, all as large as the first, row by row; white where there is none. Nothing is written of no picture.
-pub(crate) fn write(
-    path: &Path,
-    pictures: &[&RgbImage],
-    columns: usize,
-) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, pictures: &[&RgbImage], columns: usize) -> Result<(), Error> {
     let Some(sheet) = sheet(pictures, columns) else {
         return Ok(());
     };

@@ -85,8 +85,7 @@ impl Tested {
             ));
         }
         if let Some(eye) = eye {
-            tested.features =
-                eye.look("looking at test pictures", &tested.pictures, observer)?;
+            tested.features = eye.look("looking at test pictures", &tested.pictures, observer)?;
         }
         Ok(tested)
     }
@@ -102,8 +101,7 @@ impl Tested {
             return (&self.features, &self.others[..self.features.len()]);
         }
         let width = self.features.len() / self.pictures.len();
-        self.features
-            .split_at(self.pictures.len() / 2 * width)
+        self.features.split_at(self.pictures.len() / 2 * width)
     }
 
     /// For each picture its own caption's place and those of nine others that say something else, drawn by the seed.

@@ -34,10 +34,7 @@ pub struct Component {
 ///
 /// # Errors
 /// Bytes that do not fill the shape, or none.
-pub fn foreground(
-    rgb: &[u8],
-    [height, width]: [usize; 2],
-) -> Result<Option<Foreground>, Error> {
+pub fn foreground(rgb: &[u8], [height, width]: [usize; 2]) -> Result<Option<Foreground>, Error> {
     length("a picture's bytes", rgb.len(), 3 * height * width)?;
     let (pixels, _) = rgb.as_chunks::<3>();
     let border = (height.min(width) / 64).max(1);

@@ -130,9 +130,7 @@ fn things_before_a_plain_background_are_counted() {
         foreground(&noisy, [10, 20]).unwrap().unwrap().mask,
         found.mask
     );
-    let stacked: Vec<u8> = (0..600)
-        .map(|i| if i < 300 { 255 } else { 90 })
-        .collect();
+    let stacked: Vec<u8> = (0..600).map(|i| if i < 300 { 255 } else { 90 }).collect();
     assert_eq!(foreground(&stacked, [10, 20]).unwrap(), None);
     assert!(foreground(&stacked, [10, 21]).is_err());
     assert!(foreground(&[], [0, 0]).is_err());

@@ -182,7 +182,10 @@ impl Encoder {
         let part = |part: &[RgbImage]| {
             let small: Vec<RgbImage> = part.iter().map(small).collect();
             let small: Vec<&RgbImage> = small.iter().collect();
-            vectors(self.network.pictures(pictures::tensor(&small, &self.device)))
+            vectors(
+                self.network
+                    .pictures(pictures::tensor(&small, &self.device)),
+            )
         };
         pictures.chunks(BATCH).flat_map(part).collect()
     }

@@ -93,10 +93,8 @@ impl DualEncoder {
                     .map(move |id| if *id == NOTHING { 0.0 } else { share })
             })
             .collect();
-        let shares = Tensor::<3>::from_data(
-            TensorData::new(shares, [rows.len(), WORDS, 1]),
-            device,
-        );
+        let shares =
+            Tensor::<3>::from_data(TensorData::new(shares, [rows.len(), WORDS, 1]), device);
         let mean: Tensor<3> = (self.transformer.forward(ids) * shares).sum_dim(1);
         unit(self.text_head.forward(mean.reshape([rows.len(), WIDTH])))
     }
