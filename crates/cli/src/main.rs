@@ -10,6 +10,7 @@
 mod args;
 mod bench;
 mod data;
+mod eval;
 mod export;
 mod failure;
 mod files;
@@ -118,6 +119,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Convert(args) => files::convert_file(args, cli.json),
         Command::Train(args) => train::train(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
+        Command::Eval(args) => eval::eval(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Data(args) => data::data(args, cli.json),

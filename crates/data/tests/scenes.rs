@@ -299,3 +299,32 @@ fn iconify_sets_and_folders_are_read() {
     assert_eq!(names, [("blue line", "cut out"), ("old key", "line art")]);
     assert_eq!(art.drawings[0].render(40).unwrap().dimensions(), (40, 4));
 }
+
+#[test]
+fn facts_are_read_back() {
+    use latent_data::{DataConfig, build, compose::Facts, open};
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("set");
+    let composer = shapes(options(1..=4));
+    build::scenes(&composer, 3..9, &[], &target, &mut |_| {}).unwrap();
+    let source = open(&DataConfig::of(target.display().to_string()), &[]).unwrap();
+    let facts = Facts::read(&target).unwrap();
+    assert_eq!(facts.len(), 6);
+    for index in 0..source.len() {
+        let scene = composer.scene(3 + index as u64).unwrap();
+        let known = &facts[&source.id(index)];
+        assert_eq!(known.groups, scene.groups);
+        assert_eq!(known.relation, scene.relation);
+        assert_eq!(known.background, scene.background);
+    }
+    assert_eq!(Facts::read(&target.join("metadata.jsonl")).unwrap(), facts);
+    assert!(Facts::read(place.path()).unwrap().is_empty());
+    let bad = r#"{"file_name": "a.png", "groups": [{"count": "many"}]}"#;
+    std::fs::write(
+        place.path().join("metadata.jsonl"),
+        format!("{{}}\n{bad}\n"),
+    )
+    .unwrap();
+    let error = Facts::read(place.path()).unwrap_err().to_string();
+    assert!(error.contains("row 2"), "{error}");
+}

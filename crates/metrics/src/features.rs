@@ -78,24 +78,34 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Their mean and covariance.
-    ///
-    /// # Errors
-    /// Fewer than two vectors.
-    pub fn moments(&self) -> Result<Moments, Error> {
+    /// Their mean, `[width]`, and the vectors less it, over √(count − 1) so that their products are the unbiased
+    /// covariance: `[count, width]`.
+    pub(crate) fn centred(&self) -> Result<(Vec<f64>, Vec<f64>), Error> {
         self.at_least(2, "a covariance")?;
-        let (n, width) = (self.count() as f64, self.width);
-        let mut mean = vec![0.0; width];
+        let n = self.count() as f64;
+        let mut mean = vec![0.0; self.width];
         for row in self.rows() {
             mean.iter_mut()
                 .zip(row)
                 .for_each(|(m, v)| *m += f64::from(*v));
         }
         mean.iter_mut().for_each(|m| *m /= n);
-        let centred: Vec<f64> = self
+        let scale = (n - 1.0).sqrt().recip();
+        let less = |(v, m): (&f32, &f64)| (f64::from(*v) - m) * scale;
+        let centred = self
             .rows()
-            .flat_map(|row| row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m))
+            .flat_map(|row| row.iter().zip(&mean).map(less))
             .collect();
+        Ok((mean, centred))
+    }
+
+    /// Their mean and covariance.
+    ///
+    /// # Errors
+    /// Fewer than two vectors.
+    pub fn moments(&self) -> Result<Moments, Error> {
+        let width = self.width;
+        let (mean, centred) = self.centred()?;
         let mut covariance = vec![0.0; width * width];
         covariance
             .par_chunks_exact_mut(width)
@@ -105,7 +115,6 @@ impl<'a> Features<'a> {
                     let own = row[i];
                     out.iter_mut().zip(row).for_each(|(sum, v)| *sum += own * v);
                 }
-                out.iter_mut().for_each(|sum| *sum /= n - 1.0);
             });
         Ok(Moments { mean, covariance })
     }

@@ -12,7 +12,41 @@ use crate::{Error, Features, Moments};
 /// Fewer than two vectors, vectors of different networks.
 pub fn frechet_distance(a: &Features<'_>, b: &Features<'_>) -> Result<f64, Error> {
     a.as_wide_as(b)?;
-    frechet_distance_of(&a.moments()?, &b.moments()?)
+    match a.count().min(b.count()) < a.width() {
+        true => by_vectors(a, b),
+        false => frechet_distance_of(&a.moments()?, &b.moments()?),
+    }
+}
+
+/// The same for sets of fewer vectors than these have numbers, whose covariances are mostly zeros: with the
+/// centred vectors as rows of A and B, C₁ = AᵀA and C₂ = BᵀB, and the trace of (C₁C₂)^½ is the sum of the
+/// singular values of ABᵀ, a matrix of the sets' sizes.
+fn by_vectors(a: &Features<'_>, b: &Features<'_>) -> Result<f64, Error> {
+    let (few, many) = match a.count() <= b.count() {
+        true => (a, b),
+        false => (b, a),
+    };
+    let ((mean_few, few), (mean_many, many)) = (few.centred()?, many.centred()?);
+    let width = a.width();
+    let squares = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>();
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    let rows = few.len() / width;
+    let across: Vec<Vec<f64>> = few
+        .par_chunks_exact(width)
+        .map(|x| many.chunks_exact(width).map(|y| dot(x, y)).collect())
+        .collect();
+    let inner: Vec<Vec<f64>> = (0..rows)
+        .into_par_iter()
+        .map(|i| across.iter().map(|other| dot(&across[i], other)).collect())
+        .collect();
+    let shared: f64 = DMatrix::from_fn(rows, rows, |i, j| inner[i][j])
+        .symmetric_eigenvalues()
+        .iter()
+        .map(|v| v.max(0.0).sqrt())
+        .sum();
+    let means = mean_few.iter().zip(&mean_many);
+    let apart: f64 = means.map(|(a, b)| (a - b).powi(2)).sum();
+    Ok((apart + squares(&few) + squares(&many) - 2.0 * shared).max(0.0))
 }
 
 /// |μ₁ − μ₂|² + tr(C₁ + C₂ − 2·(C₁C₂)^½) of two sets' moments.

@@ -31,6 +31,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["models", "checkpoint", "text", "diffusion", "ops"],
     ),
     (
+        "eval",
+        &[
+            "models",
+            "checkpoint",
+            "data",
+            "diffusion",
+            "metrics",
+            "ops",
+            "pipeline",
+            "train",
+        ],
+    ),
+    (
         "cli",
         &[
             "models",
@@ -38,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "data",
             "text",
             "diffusion",
+            "eval",
             "kernels",
             "ops",
             "pipeline",

@@ -8,6 +8,7 @@
 
 mod choice;
 pub mod data;
+mod eval;
 mod generate;
 mod refused;
 mod train;
@@ -16,6 +17,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use eval::EvalArgs;
 pub use generate::{
     ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
     SamplingArgs,
@@ -57,6 +59,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Write the model of a run's latest checkpoint, for this program and for others.
     Export(ExportArgs),
+    /// Measure a model that draws by text, by captioned pictures that it has not learnt from.
+    Eval(EvalArgs),
     /// Check this build on this machine against embedded results of the reference implementations.
     Selftest(SelftestArgs),
     /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use image::{GrayImage, Luma, Rgb, RgbImage, RgbaImage, imageops};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Art, Drawing,
@@ -62,7 +62,7 @@ pub struct SceneOptions {
 }
 
 /// Where the first group is, seen from the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say all")]
 pub enum Relation {
@@ -87,7 +87,7 @@ impl Relation {
 }
 
 /// What is behind the objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Background {
     /// One colour.
@@ -126,7 +126,7 @@ impl Background {
 }
 
 /// Objects of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// How many.
     pub count: usize,

@@ -1,0 +1,97 @@
+//! What is measured, and how.
+
+use std::path::PathBuf;
+
+use latent_data::DataConfig;
+
+use crate::Error;
+
+/// What [`evaluate`](crate::evaluate) is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of the trained model.
+    pub model: PathBuf,
+    /// Captioned pictures that the model has not learnt from.
+    pub data: DataConfig,
+    /// The pictures that it has learnt from; without them alignment, the retrieval baseline and copies are not measured.
+    pub train: Option<DataConfig>,
+    /// Keys of object stores, as [`latent_data::open`] takes them.
+    pub store: Vec<(String, String)>,
+    /// Side of the pictures in pixels. `None`: as the model was trained.
+    pub size: Option<u32>,
+    /// How many test captions are drawn, at most. 500.
+    pub count: usize,
+    /// Sampling steps. 20.
+    pub steps: usize,
+    /// Guidance. `None`: the model's own.
+    pub cfg_scale: Option<f64>,
+    /// Guidances of the trade-off curve; none for no curve.
+    pub sweep: Vec<f64>,
+    /// The weights of EfficientNet-Lite0; without them nothing is measured by features.
+    pub features: Option<PathBuf>,
+    /// What the choice of test pictures, noise, the encoder and the other captions are drawn from.
+    pub seed: u64,
+    /// Steps that the encoder learns for. 3000.
+    pub encoder_steps: u64,
+    /// Where the report, the sheets and what is kept for the next run go.
+    pub out: PathBuf,
+}
+
+impl Options {
+    /// The defaults, for that model and those test pictures.
+    pub fn new(model: impl Into<PathBuf>, data: DataConfig, out: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            data,
+            train: None,
+            store: Vec::new(),
+            size: None,
+            count: 500,
+            steps: 20,
+            cfg_scale: None,
+            sweep: Vec::new(),
+            features: None,
+            seed: 0,
+            encoder_steps: 3000,
+            out: out.into(),
+        }
+    }
+
+    /// Checks what needs no file.
+    ///
+    /// # Errors
+    /// The first option that cannot be used.
+    pub fn validate(&self) -> Result<(), Error> {
+        /// R-precision needs as many different captions, the distances two vectors.
+        const LEAST: usize = 10;
+        if self.count < LEAST {
+            let problem = format!("expected {LEAST} pictures or more");
+            return Err(Error::option("count", self.count, problem));
+        }
+        if let Some(size) = self.size.filter(|size| !(16..=2048).contains(size)) {
+            return Err(Error::option("size", size, "expected 16 to 2048"));
+        }
+        if !(1..=1000).contains(&self.steps) {
+            return Err(Error::option("steps", self.steps, "expected 1 to 1000"));
+        }
+        if self.encoder_steps == 0 {
+            return Err(Error::option("encoder-steps", 0, "expected 1 or more"));
+        }
+        let odd = |scale: &&f64| !(0.0..=100.0).contains(*scale);
+        if let Some(scale) = self.cfg_scale.iter().find(odd) {
+            return Err(Error::option("cfg-scale", scale, "expected 0 to 100"));
+        }
+        if let Some(scale) = self.sweep.iter().find(odd) {
+            return Err(Error::option("sweep", scale, "expected 0 to 100"));
+        }
+        if !self.sweep.is_empty() && (self.train.is_none() || self.features.is_none()) {
+            let scales: Vec<String> = self.sweep.iter().map(f64::to_string).collect();
+            return Err(Error::option(
+                "sweep",
+                scales.join(","),
+                "its curve needs --train for R-precision and --features for the Fréchet distance: give both",
+            ));
+        }
+        Ok(())
+    }
+}
