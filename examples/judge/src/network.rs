@@ -151,10 +151,16 @@ fn learn<M: Judge>(network: M, lesson: &Lesson, steps: u64, what: &'static str) 
     let rule = |name: &str, shape: &[usize]| -> Fill { rule(name, shape) };
     let network = initialise(network, SEED, &rule).into_diagnostic()?;
     let mut learner = Learner::new(network, LearnerSettings::default());
+    // An answer for each pixel says as much of a few pictures as one answer each says of many.
+    let batch = if lesson.answers.iter().any(|a| a.len() > 1) {
+        BATCH / 8
+    } else {
+        BATCH
+    };
     let bar = screen::bar(what, steps);
     for number in 0..steps {
         let mut random = Random::new(SEED, "lesson", number, 0);
-        let chosen: Vec<usize> = (0..BATCH)
+        let chosen: Vec<usize> = (0..batch)
             .map(|_| random.below(lesson.pictures.len()))
             .collect();
         let pictures: Vec<&RgbImage> = chosen.iter().map(|&i| &lesson.pictures[i]).collect();
