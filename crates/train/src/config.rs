@@ -26,6 +26,10 @@ pub struct TrainConfig {
     /// Batches whose gradients make one step.
     #[serde(default = "one")]
     pub accumulation: u64,
+    /// How many of those batches are computed at the same time, each on its share of the CPU's threads. The
+    /// result is the same to the bit; memory is that of so many batches. The second stage only.
+    #[serde(default = "one")]
+    pub parallel: u64,
     /// The largest norm of the gradients of a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
@@ -179,6 +183,18 @@ impl TrainConfig {
         };
         positive("batch", self.batch as u64)?;
         positive("accumulation", self.accumulation)?;
+        positive("parallel", self.parallel)?;
+        let most = match self.model {
+            ModelConfig::Stage1(_) => 1,
+            ModelConfig::Stage2(_) => self.accumulation,
+        };
+        if self.parallel > most {
+            let expected = match most {
+                1 => "1: an autoencoder computes one batch after the other, as does `accumulation = 1`".to_owned(),
+                most => format!("1 to {most}, which is `accumulation`"),
+            };
+            return Err(Error::setting("parallel", self.parallel, &expected));
+        }
         positive("checkpoint.every", self.checkpoint.every)?;
         positive("checkpoint.keep", self.checkpoint.keep as u64)?;
         positive("log.every", self.log.every)?;

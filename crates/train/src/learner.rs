@@ -59,6 +59,32 @@ struct Slot {
     average: Option<Tensor<1>>,
 }
 
+/// A gradient for each parameter that has one, in the order of the module's fields.
+#[derive(Debug)]
+pub struct GradientList(Vec<Option<Tensor<1>>>);
+
+impl GradientList {
+    /// Those of a module's parameters.
+    pub fn of<M: Module>(module: &M, gradients: Gradients) -> Self {
+        struct Collector {
+            gradients: Gradients,
+            list: Vec<Option<Tensor<1>>>,
+        }
+        impl ModuleVisitor for Collector {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let gradient = param.val().grad_remove(&mut self.gradients);
+                self.list.push(gradient.map(flat));
+            }
+        }
+        let mut collector = Collector {
+            gradients,
+            list: Vec::new(),
+        };
+        module.visit(&mut collector);
+        Self(collector.list)
+    }
+}
+
 fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let count = x.shape().num_elements();
     x.inner().reshape([count])
@@ -107,9 +133,13 @@ impl<M: Module> Learner<M> {
     /// The network in the type to compute in. The backward pass through it gives the gradients of
     /// [`module`](Self::module)'s weights.
     pub fn network(&self) -> M {
+        self.computing(self.module().clone())
+    }
+
+    fn computing(&self, module: M) -> M {
         match self.settings.precision {
-            Precision::F32 => self.module().clone(),
-            Precision::Bf16 => cast(self.module().clone(), DType::BF16),
+            Precision::F32 => module,
+            Precision::Bf16 => cast(module, DType::BF16),
         }
     }
 
@@ -146,6 +176,23 @@ impl<M: Module> Learner<M> {
             .sum()
     }
 
+    /// A network of the same weights whose backward pass knows nothing of [`module`](Self::module)'s, so that
+    /// several can run at the same time; and what [`network`](Self::network) makes of it.
+    pub fn replica(&self) -> (M, M) {
+        struct Leaves;
+        impl ModuleMapper for Leaves {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                param.map(|tensor| {
+                    let like = Like::of(&tensor);
+                    like.tensor(flat(tensor))
+                })
+            }
+        }
+        let leaves = self.module().clone().map(&mut Leaves);
+        let network = self.computing(leaves.clone());
+        (leaves, network)
+    }
+
     /// Every parameter's numbers and whether it is trained.
     fn flat_parameters(&self) -> Vec<(Tensor<1>, bool)> {
         struct Reader(Vec<(Tensor<1>, bool)>);
@@ -163,39 +210,24 @@ impl<M: Module> Learner<M> {
 
     /// Takes in the gradients of a loss that is a mean over `weight` pictures.
     pub fn accumulate(&mut self, gradients: Gradients, weight: f64) {
-        struct Collector<'a> {
-            gradients: Gradients,
-            slots: std::slice::IterMut<'a, Slot>,
-            /// The shares of the old and the new in the mean.
-            shares: [f64; 2],
-        }
-        impl ModuleVisitor for Collector<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let Some(slot) = self.slots.next() else {
-                    return;
-                };
-                let gradient = param.val().grad_remove(&mut self.gradients).map(flat);
-                let [old, new] = self.shares;
-                slot.gradient = match (slot.gradient.take(), gradient) {
-                    (Some(a), Some(b)) => Some(ops::blend(a, old, b, new)),
-                    (Some(a), None) => Some(a * old),
-                    // An earlier part of the step had no gradient here, which is one of zeros.
-                    (None, Some(b)) if old > 0.0 => Some(b * new),
-                    (None, gradient) => gradient,
-                };
-            }
-        }
+        let gradients = GradientList::of(self.module(), gradients);
+        self.accumulate_list(gradients, weight);
+    }
+
+    /// The same, for gradients that were taken out of a [`replica`](Self::replica)'s.
+    pub fn accumulate_list(&mut self, gradients: GradientList, weight: f64) {
         self.weight += weight;
         let new = weight / self.weight;
-        let module = self
-            .module
-            .as_ref()
-            .expect("a learner has its module between calls");
-        module.visit(&mut Collector {
-            gradients,
-            slots: self.slots.iter_mut(),
-            shares: [1.0 - new, new],
-        });
+        let old = 1.0 - new;
+        for (slot, gradient) in self.slots.iter_mut().zip(gradients.0) {
+            slot.gradient = match (slot.gradient.take(), gradient) {
+                (Some(a), Some(b)) => Some(ops::blend(a, old, b, new)),
+                (Some(a), None) => Some(a * old),
+                // An earlier part of the step had no gradient here, which is one of zeros.
+                (None, Some(b)) if old > 0.0 => Some(b * new),
+                (None, gradient) => gradient,
+            };
+        }
     }
 
     /// Ends a step: averages the gradients over the peers, clips them, moves the weights and their

@@ -39,6 +39,7 @@ pub mod stage1;
 mod stage2;
 mod state;
 mod task;
+mod teams;
 mod trainer;
 
 pub use checkpoint::{Checkpoints, Saved};

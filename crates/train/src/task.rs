@@ -113,6 +113,16 @@ pub trait Task {
     /// Examples without what the task needs.
     fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error>;
 
+    /// [`accumulate`](Self::accumulate) of several batches in their order. A task may compute them at the same
+    /// time, each on its share of the threads; the sums are the same to the bit.
+    ///
+    /// # Errors
+    /// As [`accumulate`](Self::accumulate).
+    fn accumulate_all(&mut self, parts: &[(Vec<Example>, Step)]) -> Result<Vec<Report>, Error> {
+        let one = |(batch, step): &(Vec<Example>, Step)| self.accumulate(batch, *step);
+        parts.iter().map(one).collect()
+    }
+
     /// Ends the step: averages over the peers, clips, moves the parameters and their averages.
     ///
     /// # Errors

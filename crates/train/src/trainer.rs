@@ -276,14 +276,18 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Report, bool), Error> {
         let share = self.config.batch;
         let mut reports = Vec::new();
+        let mut parts = Vec::new();
         for part in 0..self.config.accumulation {
             let Some(batch) = batches.next().transpose()? else {
                 break; // the loader has no end
             };
             let before = (part as usize * self.peers.size() + self.peers.rank()) * share;
-            let step = self.now(before);
-            let report = self.task.accumulate(&batch.examples, step)?;
-            reports.push((report, batch.examples.len() as f64));
+            parts.push((batch.examples, self.now(before)));
+            if parts.len() as u64 == self.config.parallel || part + 1 == self.config.accumulation {
+                let weights = parts.iter().map(|(examples, _)| examples.len() as f64);
+                reports.extend(self.task.accumulate_all(&parts)?.into_iter().zip(weights));
+                parts.clear();
+            }
         }
         let mut report: Report = reports.into_iter().collect();
         let rate = self.config.rate.at(self.step, self.steps);

@@ -128,6 +128,38 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
 }
 
 #[test]
+fn parts_of_a_step_that_are_computed_at_once_give_what_they_give_one_by_one() {
+    let settings = config(class(4), 3);
+    let at = |number, first| Step {
+        number,
+        seed: 7,
+        first,
+    };
+    let part = |first: usize| -> Vec<_> { (first..first + 2).map(|i| example(i, 8, 4)).collect() };
+    let run = |at_once: usize| {
+        let mut task = task(&settings, pixels());
+        let mut losses = Vec::new();
+        for number in 0..3 {
+            let parts: Vec<_> = [0, 2, 4].map(|first| (part(first), at(number, first))).into();
+            for parts in parts.chunks(at_once) {
+                let reports = task.accumulate_all(parts).unwrap();
+                losses.extend(reports.into_iter().filter_map(|r| r.get("loss")));
+            }
+            let update = Update {
+                step: at(number, 0),
+                rate: 1e-2,
+                peers: &Alone,
+            };
+            task.apply(&update).unwrap();
+        }
+        assert_eq!(losses.len(), 9);
+        (losses, weights(&task))
+    };
+    let one_by_one = run(1);
+    assert!(run(2) == one_by_one && run(3) == one_by_one);
+}
+
+#[test]
 fn a_run_that_stops_in_the_middle_ends_as_one_that_does_not() {
     let config = Stage2Config {
         objective: ObjectiveConfig {

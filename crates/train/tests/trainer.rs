@@ -302,6 +302,11 @@ fn settings_are_checked() {
             &["eps"],
         ),
         (
+            "steps = 1\nbatch = 1\nparallel = 2",
+            "rate = { peak = 1 }",
+            &["parallel", "accumulation"],
+        ),
+        (
             "steps = 1\nbatch = 1",
             "rate = { peak = 1 }\nvalidation = { every = 1 }",
             &["validation.share"],

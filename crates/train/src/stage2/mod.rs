@@ -30,7 +30,9 @@ pub use holes::hole;
 use conditions::Conditions;
 use export::Export;
 
+use crate::learner::GradientList;
 use crate::objective::BANDS;
+use crate::teams::Teams;
 use crate::{
     Error, Example, Fill, Ground, Learner, Level, Objective, Report, StateReader, StateWriter,
     Step, Task, Update, initialise, torch_default,
@@ -121,6 +123,7 @@ pub struct Stage2 {
     first: FirstStage,
     conditions: Option<Conditions>,
     learner: Learner<LatentModel>,
+    teams: Teams,
     /// Records no gradients.
     device: Device,
     /// Whose conditions a sheet shows: of the first pictures that are validated, else learnt from.
@@ -170,6 +173,7 @@ impl Stage2 {
             objective: Objective::new(config.objective)?,
             conditions: Conditions::open(config, &plain)?,
             learner: Learner::new(model, ground.learner),
+            teams: Teams::default(),
             config: config.clone(),
             first,
             device: plain,
@@ -211,23 +215,9 @@ impl Stage2 {
         let random = |i| step.random("noise", i);
         self.objective.noise(latents.dims(), random, &self.device)
     }
-}
 
-fn mean(numbers: Tensor<1>) -> f64 {
-    let data = numbers.into_data();
-    let sum: f64 = data.iter::<f32>().map(f64::from).sum();
-    sum / data.num_elements().max(1) as f64
-}
-
-impl Task for Stage2 {
-    fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
-        if self.latest.is_empty() {
-            self.latest = batch
-                .iter()
-                .take(self.config.samples.count)
-                .cloned()
-                .collect();
-        }
+    /// Forward and backward on a replica of the networks.
+    fn gradients(&self, batch: &[Example], step: Step) -> Result<(Report, GradientList), Error> {
         let latents = self.latents(batch, step)?;
         let indices = 0..batch.len();
         let levels: Vec<Level> = indices
@@ -240,14 +230,45 @@ impl Task for Stage2 {
             .collect();
         let condition = self.condition(batch, &left_out, step)?;
         let noise = self.noise(&latents, step);
-        let network = self.learner.network();
+        let (leaves, network) = self.learner.replica();
         let given = network.given(condition);
         let answer = |x, t| network.denoise(x, t, &given);
         let loss = self.objective.loss(latents, noise, &levels, answer)?;
         let report = Report::new().with("loss", mean(loss.each));
-        self.learner
-            .accumulate(loss.mean.backward(), batch.len() as f64);
-        Ok(report)
+        let gradients = GradientList::of(&leaves, loss.mean.backward());
+        Ok((report, gradients))
+    }
+}
+
+fn mean(numbers: Tensor<1>) -> f64 {
+    let data = numbers.into_data();
+    let sum: f64 = data.iter::<f32>().map(f64::from).sum();
+    sum / data.num_elements().max(1) as f64
+}
+
+impl Task for Stage2 {
+    fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
+        let part = (batch.to_vec(), step);
+        let mut reports = self.accumulate_all(&[part])?;
+        Ok(reports.remove(0))
+    }
+
+    fn accumulate_all(&mut self, parts: &[(Vec<Example>, Step)]) -> Result<Vec<Report>, Error> {
+        if let (true, Some((batch, _))) = (self.latest.is_empty(), parts.first()) {
+            let shown = self.config.samples.count;
+            self.latest = batch.iter().take(shown).cloned().collect();
+        }
+        let this = &*self;
+        let done = self
+            .teams
+            .run(parts, |(batch, step)| this.gradients(batch, *step));
+        let mut reports = Vec::with_capacity(parts.len());
+        for (done, (batch, _)) in done.into_iter().zip(parts) {
+            let (report, gradients) = done?;
+            self.learner.accumulate_list(gradients, batch.len() as f64);
+            reports.push(report);
+        }
+        Ok(reports)
     }
 
     fn apply(&mut self, update: &Update<'_>) -> Result<Report, Error> {
