@@ -8,8 +8,8 @@ use latent_models::ConditionerConfig;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{UNetConfig, named};
 use latent_train::{
-    Ema, FirstStage, Ground, LearnerSettings, ObjectiveConfig, Stage2, Stage2Config, StateReader,
-    StateWriter, Step, Task,
+    Alone, Ema, FirstStage, Ground, LearnerSettings, ObjectiveConfig, Stage2, Stage2Config,
+    StateReader, StateWriter, Step, Task, Update,
 };
 use models::*;
 
@@ -135,12 +135,14 @@ fn parts_of_a_step_that_are_computed_at_once_give_what_they_give_one_by_one() {
         seed: 7,
         first,
     };
-    let part = |first: usize| -> Vec<_> { (first..first + 2).map(|i| example(i, 8, 4)).collect() };
+    let part = |first: u32| -> Vec<_> { (first..first + 2).map(|i| example(i, 8, 4)).collect() };
     let run = |at_once: usize| {
         let mut task = task(&settings, pixels());
         let mut losses = Vec::new();
         for number in 0..3 {
-            let parts: Vec<_> = [0, 2, 4].map(|first| (part(first), at(number, first))).into();
+            let parts: Vec<_> = [0, 2, 4]
+                .map(|first| (part(first), at(number, first as usize)))
+                .into();
             for parts in parts.chunks(at_once) {
                 let reports = task.accumulate_all(parts).unwrap();
                 losses.extend(reports.into_iter().filter_map(|r| r.get("loss")));
