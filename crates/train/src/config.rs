@@ -1,6 +1,6 @@
 //! A run's settings: one TOML file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use latent_data::DataConfig;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub struct TrainConfig {
     /// The length of the run in pictures, over all processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pictures: Option<u64>,
+    /// The folder of another run with the same networks, whose averaged weights this one begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_from: Option<PathBuf>,
     /// Pictures that go through the network at once, in each process.
     pub batch: usize,
     /// Batches whose gradients make one step.
@@ -169,6 +172,7 @@ impl TrainConfig {
         if let Some(data) = config.validation.as_mut().and_then(|v| v.data.as_mut()) {
             data.relative_to(folder);
         }
+        config.begin_from = config.begin_from.map(|run| folder.join(run));
         config.model.relative_to(folder);
         config.validate().map_err(|e| problem(e.to_string()))?;
         Ok(config)

@@ -340,11 +340,26 @@ impl<M: Module> Learner<M> {
     /// # Errors
     /// A state of another network or optimiser.
     pub fn restore(&mut self, prefix: &str, from: &mut StateReader) -> Result<(), Error> {
+        self.updates = from.number(&format!("{prefix}/updates"))?;
+        self.seen = from.number(&format!("{prefix}/seen"))?;
+        self.load(prefix, from, Take::All)
+    }
+
+    /// Begins with the weights, averaged ones where there are, of what another run wrote under that prefix.
+    ///
+    /// # Errors
+    /// A state of another network.
+    pub fn begin_from(&mut self, prefix: &str, from: &mut StateReader) -> Result<(), Error> {
+        self.load(prefix, from, Take::Weights)
+    }
+
+    fn load(&mut self, prefix: &str, from: &mut StateReader, take: Take) -> Result<(), Error> {
         struct Loader<'a> {
             prefix: &'a str,
             from: &'a mut StateReader,
             slots: std::slice::IterMut<'a, Slot>,
             optimiser: Optimiser,
+            take: Take,
             error: Option<Error>,
         }
         impl Loader<'_> {
@@ -360,6 +375,7 @@ impl<M: Module> Learner<M> {
                 let device = param.val().device().inner();
                 let count: usize = slot.shape.iter().product();
                 let from = &mut *self.from;
+                let averaged = from.has(&name("average"));
                 let parts = self.optimiser.memory();
                 // A parameter that never had a gradient has nothing remembered.
                 let remembered = parts.iter().any(|(part, _)| from.has(&name(part)));
@@ -367,6 +383,14 @@ impl<M: Module> Learner<M> {
                     let values = from.values(&name(part), &slot.shape)?;
                     Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
                 };
+                if self.take == Take::Weights {
+                    let mut part = || flat(if averaged { "average" } else { "weights" });
+                    if slot.average.is_some() {
+                        slot.average = Some(part()?);
+                    }
+                    let weights = part()?;
+                    return Ok(param.map(|tensor| Like::of(&tensor).tensor(weights)));
+                }
                 let weights = flat("weights")?;
                 if slot.average.is_some() {
                     slot.average = Some(flat("average")?);
@@ -391,19 +415,27 @@ impl<M: Module> Learner<M> {
                 })
             }
         }
-        self.updates = from.number(&format!("{prefix}/updates"))?;
-        self.seen = from.number(&format!("{prefix}/seen"))?;
         self.weight = 0.0;
         let mut loader = Loader {
             prefix,
             from,
             slots: self.slots.iter_mut(),
             optimiser: self.settings.optimiser,
+            take,
             error: None,
         };
         self.module = self.module.take().map(|module| module.map(&mut loader));
         loader.error.map_or(Ok(()), Err)
     }
+}
+
+/// What is read of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Take {
+    /// Everything.
+    All,
+    /// What another run begins with.
+    Weights,
 }
 
 /// A tensor's numbers.

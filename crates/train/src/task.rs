@@ -138,6 +138,12 @@ pub trait Task {
     /// A state of another task or network.
     fn restore(&mut self, from: &mut StateReader) -> Result<(), Error>;
 
+    /// Takes the weights of another run of such a task, and nothing else. Called before the first step only.
+    ///
+    /// # Errors
+    /// A state of another task or network.
+    fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error>;
+
     /// Losses on pictures that are not learnt from, by noise level where there is one; nothing changes.
     /// `step` is the same at every validation, so that they can be compared.
     ///

@@ -196,6 +196,9 @@ impl<'a> Trainer<'a> {
                 path: self.folder.clone(),
             });
         }
+        if let (None, Some(run)) = (&self.saved, &self.config.begin_from) {
+            self.begin_from(run)?;
+        }
         observer.event(&Event::Plan(&self.plan()));
         let mut log = match self.leads() {
             true => Some(Log::open(
@@ -261,6 +264,16 @@ impl<'a> Trainer<'a> {
             self.export(observer)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// Takes the weights of another run's latest checkpoint.
+    fn begin_from(&mut self, run: &Path) -> Result<(), Error> {
+        let checkpoints = Checkpoints::new(run.join(CHECKPOINTS), 1);
+        let Some(saved) = checkpoints.latest(&mut |_, _| ())? else {
+            let expected = "the folder of a run that has written a checkpoint";
+            return Err(Error::setting("begin_from", run.display(), expected));
+        };
+        self.task.begin_from(&mut saved.state()?)
     }
 
     /// Whether this process writes.

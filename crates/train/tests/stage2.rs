@@ -2,14 +2,15 @@
 
 mod models;
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use latent_diffusion::Prediction;
 use latent_models::ConditionerConfig;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{UNetConfig, named};
 use latent_train::{
-    Alone, Ema, FirstStage, Ground, LearnerSettings, ObjectiveConfig, Stage2, Stage2Config,
-    StateReader, StateWriter, Step, Task, Update,
+    Alone, Ema, FirstStage, Ground, LatentModel, LearnerSettings, ObjectiveConfig, Stage2,
+    Stage2Config, StateReader, StateWriter, Step, Task, Update,
 };
 use models::*;
 
@@ -159,6 +160,52 @@ fn parts_of_a_step_that_are_computed_at_once_give_what_they_give_one_by_one() {
     };
     let one_by_one = run(1);
     assert!(run(2) == one_by_one && run(3) == one_by_one);
+}
+
+#[test]
+fn a_run_begins_with_the_averages_of_another() {
+    let mut other = task(&config(class(4), 3), pixels());
+    let batch: Vec<_> = (0..4).map(|i| example(i, 8, 3)).collect();
+    for number in 0..3 {
+        step(&mut other, &batch, number, 1e-2);
+    }
+    let mut out = StateWriter::new();
+    other.save(&mut out);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    out.write(&path).unwrap();
+    let read = || StateReader::open(&path, serde_json::Map::new()).unwrap();
+    let mut this = task(&config(class(4), 3), pixels());
+    this.begin_from(&mut read()).unwrap();
+    let bits = |task: &Stage2, averaged: bool| {
+        let learner = task.learner();
+        match averaged {
+            true => bits_of(&learner.averaged()),
+            false => bits_of(learner.module()),
+        }
+    };
+    assert_eq!(bits(&this, false), bits(&other, true));
+    assert_eq!(bits(&this, true), bits(&other, true));
+    assert_ne!(bits(&other, false), bits(&other, true));
+    // Its first step moves the weights and not the other's averages.
+    step(&mut this, &batch, 0, 1e-2);
+    assert_ne!(bits(&this, false), bits(&other, true));
+    let mut wider = task(&config(class(5), 3), pixels());
+    let error = wider.begin_from(&mut read()).unwrap_err().to_string();
+    assert!(error.contains("conditioner"), "{error}");
+}
+
+/// The bits of all parameters.
+fn bits_of(model: &LatentModel) -> Vec<u32> {
+    struct Reader(Vec<u32>);
+    impl ModuleVisitor for Reader {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(numbers(param.val()));
+        }
+    }
+    let mut reader = Reader(Vec::new());
+    model.visit(&mut reader);
+    reader.0
 }
 
 #[test]

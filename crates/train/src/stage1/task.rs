@@ -314,6 +314,11 @@ impl Task for Stage1 {
         Ok(())
     }
 
+    fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error> {
+        self.autoencoder.begin_from("autoencoder", from)?;
+        self.discriminator.begin_from("discriminator", from)
+    }
+
     fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {
         let picture = self.pictures(batch)?;
         let [_, channels, height, width] = picture.dims();

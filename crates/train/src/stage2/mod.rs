@@ -283,6 +283,10 @@ impl Task for Stage2 {
         self.learner.restore("model", from)
     }
 
+    fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error> {
+        self.learner.begin_from("model", from)
+    }
+
     fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error> {
         self.shown.get_or_init(|| {
             batch
