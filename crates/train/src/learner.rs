@@ -90,6 +90,11 @@ fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     x.inner().reshape([count])
 }
 
+/// A tensor with memory of its own: weights are changed in place.
+fn copy(x: Tensor<1>) -> Tensor<1> {
+    x.zeros_like() + x
+}
+
 impl<M: Module> Learner<M> {
     /// A learner of `module`, whose parameters are f32, filled, and on a device with autodiff.
     pub fn new(module: M, settings: LearnerSettings) -> Self {
@@ -109,8 +114,7 @@ impl<M: Module> Learner<M> {
         if settings.ema.is_some() {
             let trained = learner.flat_parameters();
             for (slot, (value, trains)) in learner.slots.iter_mut().zip(trained) {
-                // A copy of its own: the weights are changed in place.
-                slot.average = trains.then(|| value.zeros_like() + value);
+                slot.average = trains.then(|| copy(value));
             }
         }
         learner
@@ -384,11 +388,10 @@ impl<M: Module> Learner<M> {
                     Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
                 };
                 if self.take == Take::Weights {
-                    let mut part = || flat(if averaged { "average" } else { "weights" });
+                    let weights = flat(if averaged { "average" } else { "weights" })?;
                     if slot.average.is_some() {
-                        slot.average = Some(part()?);
+                        slot.average = Some(copy(weights.clone()));
                     }
-                    let weights = part()?;
                     return Ok(param.map(|tensor| Like::of(&tensor).tensor(weights)));
                 }
                 let weights = flat("weights")?;

@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::held_back::split;
 use crate::log::Log;
 use crate::{
-    Checkpoints, Error, Event, Observer, Peers, Plan, Report, StateWriter, Step, Task, TrainConfig,
-    Update,
+    Checkpoints, Error, Event, Observer, Peers, Plan, Report, Saved, StateWriter, Step, Task,
+    TrainConfig, Update,
 };
 
 /// Where in its folder a run keeps checkpoints.
@@ -126,10 +126,9 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Checkpoints of which none is whole, or one of other settings or another model.
     pub fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let found = self.checkpoints.latest(&mut |path, reason| {
-            observer.event(&Event::PassedOver { path, reason });
-        })?;
-        let Some(saved) = found else { return Ok(()) };
+        let Some(saved) = latest(&self.checkpoints, observer)? else {
+            return Ok(());
+        };
         let differing = differences(&saved.about.settings, &self.defining());
         if !differing.is_empty() {
             return Err(Error::OtherRun {
@@ -197,7 +196,7 @@ impl<'a> Trainer<'a> {
             });
         }
         if let (None, Some(run)) = (&self.saved, &self.config.begin_from) {
-            self.begin_from(run)?;
+            self.begin_from(run, observer)?;
         }
         observer.event(&Event::Plan(&self.plan()));
         let mut log = match self.leads() {
@@ -267,9 +266,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Takes the weights of another run's latest checkpoint.
-    fn begin_from(&mut self, run: &Path) -> Result<(), Error> {
+    fn begin_from(&mut self, run: &Path, observer: &mut dyn Observer) -> Result<(), Error> {
         let checkpoints = Checkpoints::new(run.join(CHECKPOINTS), 1);
-        let Some(saved) = checkpoints.latest(&mut |_, _| ())? else {
+        let Some(saved) = latest(&checkpoints, observer)? else {
             let expected = "the folder of a run that has written a checkpoint";
             return Err(Error::setting("begin_from", run.display(), expected));
         };
@@ -288,7 +287,6 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(Report, bool), Error> {
         let share = self.config.batch;
-        let mut reports = Vec::new();
         let mut parts = Vec::new();
         for part in 0..self.config.accumulation {
             let Some(batch) = batches.next().transpose()? else {
@@ -296,11 +294,11 @@ impl<'a> Trainer<'a> {
             };
             let before = (part as usize * self.peers.size() + self.peers.rank()) * share;
             parts.push((batch.examples, self.now(before)));
-            if parts.len() as u64 == self.config.parallel || part + 1 == self.config.accumulation {
-                let weights = parts.iter().map(|(examples, _)| examples.len() as f64);
-                reports.extend(self.task.accumulate_all(&parts)?.into_iter().zip(weights));
-                parts.clear();
-            }
+        }
+        let mut reports = Vec::new();
+        for parts in parts.chunks(self.config.parallel as usize) {
+            let weights = parts.iter().map(|(examples, _)| examples.len() as f64);
+            reports.extend(self.task.accumulate_all(parts)?.into_iter().zip(weights));
         }
         let mut report: Report = reports.into_iter().collect();
         let rate = self.config.rate.at(self.step, self.steps);
@@ -468,6 +466,11 @@ impl<'a> Trainer<'a> {
             }
         }
     }
+}
+
+/// The latest checkpoint that is whole; the observer is told of those that are not.
+fn latest(checkpoints: &Checkpoints, observer: &mut dyn Observer) -> Result<Option<Saved>, Error> {
+    checkpoints.latest(&mut |path, reason| observer.event(&Event::PassedOver { path, reason }))
 }
 
 fn remove(folder: &Path) -> Result<(), Error> {
