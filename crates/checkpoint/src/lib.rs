@@ -24,7 +24,8 @@ pub use convert::{ConvertOptions, Converted, Target, convert};
 pub use detect::{Checkpoint, DetectedPart, Form, PartConfig, SchedulerConfig};
 pub use error::Error;
 pub use file::{
-    Component, Dtype, FileFormat, Folder, Source, TensorFile, TensorInfo, Variant, Weights, open,
+    Component, Dtype, FileFormat, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights,
+    open,
 };
 pub use info::{Info, InfoOptions, inspect};
 pub use load::LoadOptions;

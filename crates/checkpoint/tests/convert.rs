@@ -10,7 +10,7 @@ use latent_checkpoint::detect::PartConfig;
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::{tiny_text_encoder, tiny_unet};
 use latent_checkpoint::{
-    Checkpoint, ConvertOptions, Converted, Dtype, ModelError, Part, SchedulerConfig, Scheme,
+    Checkpoint, ConvertOptions, Converted, Dtype, Files, ModelError, Part, SchedulerConfig, Scheme,
     Target, TensorFile, convert,
 };
 use latent_models::clip::Activation;
@@ -163,6 +163,43 @@ fn a_folder_is_complete() {
     assert_eq!(scheduler["steps_offset"], 1);
     assert!(scheduler.get("rescale_betas_zero_snr").is_none());
     assert_eq!(scheduler["set_alpha_to_one"], false);
+}
+
+/// Every file of a folder by its path in it.
+fn files_in(folder: &Path, at: &str, found: &mut Vec<(&'static str, &'static [u8])>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{at}/{}", path.file_name().unwrap().to_str().unwrap());
+        match path.is_dir() {
+            true => files_in(&path, &name, found),
+            false => found.push((name.leak(), std::fs::read(path).unwrap().leak())),
+        }
+    }
+}
+
+#[test]
+fn a_folder_in_the_program_is_read_as_one_on_the_disk() {
+    let disk = Checkpoint::open(&tiny().folder).unwrap();
+    let mut found = Vec::new();
+    files_in(&tiny().folder, "built-in", &mut found);
+    let files = Files::Memory(found.leak());
+    let memory = Checkpoint::open_in(files, "built-in").unwrap();
+    assert_eq!(memory.files(), files);
+    let parts = |checkpoint: &Checkpoint| format!("{:?}", checkpoint.parts());
+    assert_eq!(parts(&memory), parts(&disk));
+    for (memory, disk) in memory.weights().iter().zip(disk.weights()) {
+        assert_eq!(memory.tensors(), disk.tensors());
+        for info in disk.tensors() {
+            let [a, b] = [memory, disk].map(|w| w.bytes(&info.name).unwrap().into_owned());
+            assert_eq!(a, b, "{}", info.name);
+        }
+    }
+    for (path, said) in [("other", "other"), ("built-in/unet/none", "none")] {
+        let error = Checkpoint::open_in(files, path).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let limit = files.read(Path::new("built-in/model_index.json"), 10, "it");
+    assert!(limit.unwrap_err().to_string().contains("10"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let folder = folder.unwrap_or_else(|| default_folder(&args.config));
     let mut task = config.model.build(&Ground {
         device: machine::device("cpu")?.autodiff(),
+        more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
     })?;

@@ -13,22 +13,48 @@ const DEVICES: &[(&str, bool)] = &[
     ("rocm", cfg!(feature = "rocm")),
 ];
 
-/// The device of that name.
+/// The devices of a list such as `cuda:0,cuda:1`: at least one.
+///
+/// # Errors
+/// As [`device`].
+pub fn devices(names: &str) -> Result<Vec<Device>, Failure> {
+    names.split(',').map(device).collect()
+}
+
+/// The device of that name: `vulkan`, or `vulkan:1` for the second discrete GPU.
 ///
 /// # Errors
 /// A name that is none, or a device this build has no code for.
 pub fn device(name: &str) -> Result<Device, Failure> {
-    let name = name.to_ascii_lowercase();
-    match name.as_str() {
+    let name = name.trim().to_ascii_lowercase();
+    let (kind, number) = match name.split_once(':') {
+        None => (name.as_str(), None),
+        Some((kind, number)) => match number.parse::<usize>() {
+            Ok(number) => (kind, Some(number)),
+            Err(_) => {
+                return Err(Failure::input(format!(
+                    "--device {name}: expected a number after the colon, as in cuda:1"
+                )));
+            }
+        },
+    };
+    #[cfg(any(feature = "cuda", feature = "rocm"))]
+    let index = number.map_or_else(Default::default, burn::tensor::DeviceIndex::Specified);
+    #[cfg(any(feature = "vulkan", feature = "metal"))]
+    let gpu = number.map_or_else(Default::default, burn::tensor::DeviceKind::DiscreteGpu);
+    match kind {
+        "cpu" if number.is_some() => Err(Failure::input(format!(
+            "--device {name}: all CPUs are one device, `cpu`"
+        ))),
         "cpu" => Ok(Device::flex()),
         #[cfg(feature = "vulkan")]
-        "vulkan" => vulkan(),
+        "vulkan" => vulkan(gpu),
         #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+        "metal" => Ok(Device::metal(gpu)),
         #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+        "cuda" => Ok(Device::cuda(index)),
         #[cfg(feature = "rocm")]
-        "rocm" => Ok(Device::rocm(burn::tensor::DeviceIndex::Default)),
+        "rocm" => Ok(Device::rocm(index)),
         other => match DEVICES.iter().find(|(known, _)| *known == other) {
             Some((known, _)) => Err(Failure::input(format!(
                 "--device {known}: this build has no {known}; build one that has with \
@@ -46,12 +72,13 @@ pub fn device(name: &str) -> Result<Device, Failure> {
     }
 }
 
-/// The default GPU of Vulkan. Opened here and not at the first tensor, so that a machine without one gets an error.
+/// A GPU of Vulkan. Opened here and not at the first tensor, so that a machine without one gets an error.
 #[cfg(feature = "vulkan")]
-fn vulkan() -> Result<Device, Failure> {
+fn vulkan(gpu: burn::tensor::DeviceKind) -> Result<Device, Failure> {
     use burn::tensor::wgpu::WgpuBackend;
 
     Device::wgpu_options()
+        .device_kind(gpu)
         .graphics_api(WgpuBackend::Vulkan)
         .init()
         .map_err(|e| Failure::run(format!("--device vulkan cannot be opened: {e}")))
@@ -133,6 +160,11 @@ mod tests {
     #[test]
     fn devices_are_known_or_explained() {
         assert!(device("CPU").is_ok());
+        assert_eq!(devices("cpu, cpu").unwrap().len(), 2);
+        assert!(devices("cpu,").is_err());
+        for wrong in ["cpu:0", "cuda:one", "cuda:"] {
+            assert!(device(wrong).unwrap_err().message.contains(wrong));
+        }
         let unknown = device("tpu").unwrap_err();
         assert!(unknown.message.contains("vulkan"), "{}", unknown.message);
         if !cfg!(feature = "rocm") {

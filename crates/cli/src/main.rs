@@ -9,6 +9,7 @@
 
 mod args;
 mod bench;
+mod dashboard;
 mod data;
 mod eval;
 mod export;

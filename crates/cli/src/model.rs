@@ -33,6 +33,7 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         model: main.clone(),
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
+        ..ModelFiles::default()
     };
     let asked = request.dtype.unwrap_or(Dtype::F32);
     let dtype = match asked {

@@ -164,6 +164,7 @@ fn trained(
     };
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
     };

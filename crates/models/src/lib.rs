@@ -36,4 +36,4 @@ pub use error::{ConfigError, ParameterError};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};
 pub use perceptual::{Perceptual, feature_distance};
-pub use unet::{ContextStates, UNet, UNetConfig};
+pub use unet::{ContextStates, Outline, UNet, UNetConfig};

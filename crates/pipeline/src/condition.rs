@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use latent_checkpoint::TensorFile;
+use latent_checkpoint::Files;
 use latent_models::condition::{LayoutBox, Tokenizer};
 use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig};
 use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
 use crate::request::{Request, Size};
+
+/// The longest vocabulary accepted, in bytes.
+const MAX_VOCABULARY: u64 = 64 << 20;
 
 /// What reads conditions, and the files it needs.
 #[derive(Debug)]
@@ -30,11 +33,16 @@ struct Vectors {
 }
 
 impl Reader {
-    /// Of a conditioner whose files lie in `folder`.
+    /// Of a conditioner whose files lie in `folder` among `files`.
     ///
     /// # Errors
     /// A file that is missing or does not fit.
-    pub fn open(network: Conditioner, folder: &Path, device: &Device) -> Result<Self> {
+    pub fn open(
+        network: Conditioner,
+        files: Files,
+        folder: &Path,
+        device: &Device,
+    ) -> Result<Self> {
         let (mut words, mut vectors) = (None, None);
         match network.config() {
             ConditionerConfig::Text {
@@ -46,8 +54,10 @@ impl Reader {
                     path: path.clone(),
                     reason,
                 };
-                let text = std::fs::read_to_string(&path).map_err(|e| failed(e.to_string()))?;
-                let pieces = WordPiece::new(&text).map_err(|e| failed(e.to_string()))?;
+                let text = files.read(&path, MAX_VOCABULARY, "the vocabulary");
+                let text = text.map_err(|e| failed(e.to_string()))?;
+                let text = std::str::from_utf8(&text).map_err(|e| failed(e.to_string()))?;
+                let pieces = WordPiece::new(text).map_err(|e| failed(e.to_string()))?;
                 words = Some(TextTokenizer::WordPiece(pieces));
             }
             ConditionerConfig::Text { .. } => {
@@ -55,7 +65,7 @@ impl Reader {
             }
             ConditionerConfig::Neighbours { width, count, .. } => {
                 let path = folder.join("neighbours.safetensors");
-                vectors = Some(Vectors::open(&path, *width, *count)?);
+                vectors = Some(Vectors::open(files, &path, *width, *count)?);
             }
             _ => {}
         }
@@ -270,12 +280,12 @@ fn labels(map: &Picture) -> Option<Grey> {
 
 impl Vectors {
     /// As training reads them: `vectors`, `[pictures, width]` of f32, and the names in the metadata's `ids`.
-    fn open(path: &Path, width: usize, count: usize) -> Result<Self> {
+    fn open(files: Files, path: &Path, width: usize, count: usize) -> Result<Self> {
         let failed = |reason: String| Error::Model {
             path: path.to_owned(),
             reason,
         };
-        let file = TensorFile::open(path).map_err(|e| failed(e.to_string()))?;
+        let file = files.tensors(path).map_err(|e| failed(e.to_string()))?;
         let names = file.metadata().get("ids");
         let names: Option<Vec<String>> = names.and_then(|text| serde_json::from_str(text).ok());
         let names = names.ok_or_else(|| failed("its metadata has no `ids`".to_owned()))?;

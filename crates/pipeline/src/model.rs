@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use latent_checkpoint::{Checkpoint, LoadOptions, Part, PartConfig, Report, SchedulerConfig};
+use latent_checkpoint::{
+    Checkpoint, Files, LoadOptions, Part, PartConfig, Report, SchedulerConfig,
+};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
 use latent_models::{
     Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
@@ -21,6 +23,8 @@ use crate::request::{Request, Size};
 pub struct ModelFiles {
     /// A single file or a diffusers folder.
     pub model: PathBuf,
+    /// Where `model` is; the others are on disk.
+    pub built_in: Files,
     /// An autoencoder to use instead of the model's own.
     pub vae: Option<PathBuf>,
     /// A text encoder to use instead of the model's own.
@@ -93,7 +97,10 @@ impl Model {
                 "this device cannot compute in it; take another, f32 is always there",
             ));
         }
-        let main = Checkpoint::open(&files.model)?;
+        let main = match files.built_in {
+            Files::Disk => Checkpoint::open(&files.model)?,
+            memory => Checkpoint::open_in(memory, &files.model)?,
+        };
         let other = |path: &Option<PathBuf>| path.as_ref().map(Checkpoint::open).transpose();
         let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);
         let vae_from = vae.as_ref().unwrap_or(&main);
@@ -138,11 +145,8 @@ impl Model {
             let (network, report) = main.load_conditioner(&options, &mut |done, all| {
                 progress("conditioner", done, all)
             })?;
-            condition = Some(Reader::open(
-                network,
-                &files.model.join("conditioner"),
-                device,
-            )?);
+            let folder = files.model.join("conditioner");
+            condition = Some(Reader::open(network, main.files(), &folder, device)?);
             reports.push(report);
         }
         let networks = Networks {

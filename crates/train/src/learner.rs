@@ -31,6 +31,8 @@ pub struct LearnerSettings {
     pub ema: Option<Ema>,
     /// The type to compute in.
     pub precision: Precision,
+    /// Whether what is computed inside the parts of a network is computed again in the backward pass, rather than kept.
+    pub activation_checkpointing: bool,
 }
 
 /// A network that learns: its weights, their mean gradient so far in this step, what the optimiser
@@ -64,16 +66,18 @@ struct Slot {
 pub struct GradientList(Vec<Option<Tensor<1>>>);
 
 impl GradientList {
-    /// Those of a module's parameters.
-    pub fn of<M: Module>(module: &M, gradients: Gradients) -> Self {
+    /// Those of a module's parameters: the sums over all backward passes.
+    pub fn of<M: Module>(module: &M, gradients: Vec<Gradients>) -> Self {
         struct Collector {
-            gradients: Gradients,
+            gradients: Vec<Gradients>,
             list: Vec<Option<Tensor<1>>>,
         }
         impl ModuleVisitor for Collector {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let gradient = param.val().grad_remove(&mut self.gradients);
-                self.list.push(gradient.map(flat));
+                let value = param.val();
+                let each = self.gradients.iter_mut();
+                let found = each.filter_map(|gradients| value.grad_remove(gradients));
+                self.list.push(found.reduce(|a, b| a + b).map(flat));
             }
         }
         let mut collector = Collector {
@@ -82,6 +86,13 @@ impl GradientList {
         };
         module.visit(&mut collector);
         Self(collector.list)
+    }
+
+    /// The same on another device, which records no gradients.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        let moved = |gradient: Tensor<1>| gradient.to_device(device);
+        Self(self.0.into_iter().map(|g| g.map(moved)).collect())
     }
 }
 
@@ -181,18 +192,19 @@ impl<M: Module> Learner<M> {
     }
 
     /// A network of the same weights whose backward pass knows nothing of [`module`](Self::module)'s, so that
-    /// several can run at the same time; and what [`network`](Self::network) makes of it.
-    pub fn replica(&self) -> (M, M) {
-        struct Leaves;
-        impl ModuleMapper for Leaves {
+    /// several can run at the same time, each on its device (that records no gradients itself); and what
+    /// [`network`](Self::network) makes of it.
+    pub fn replica(&self, device: &Device) -> (M, M) {
+        struct Leaves<'a>(&'a Device);
+        impl ModuleMapper for Leaves<'_> {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 param.map(|tensor| {
                     let like = Like::of(&tensor);
-                    like.tensor(flat(tensor))
+                    like.tensor(flat(tensor).to_device(self.0))
                 })
             }
         }
-        let leaves = self.module().clone().map(&mut Leaves);
+        let leaves = self.module().clone().map(&mut Leaves(device));
         let network = self.computing(leaves.clone());
         (leaves, network)
     }
@@ -214,7 +226,7 @@ impl<M: Module> Learner<M> {
 
     /// Takes in the gradients of a loss that is a mean over `weight` pictures.
     pub fn accumulate(&mut self, gradients: Gradients, weight: f64) {
-        let gradients = GradientList::of(self.module(), gradients);
+        let gradients = GradientList::of(self.module(), vec![gradients]);
         self.accumulate_list(gradients, weight);
     }
 

@@ -24,6 +24,8 @@ pub enum ModelConfig {
 pub struct Ground {
     /// Where to compute; records gradients.
     pub device: Device,
+    /// More devices like it, for other parts of a step at the same time.
+    pub more_devices: Vec<Device>,
     /// How its networks are trained.
     pub learner: LearnerSettings,
     /// What the first weights are drawn from.

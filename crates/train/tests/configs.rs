@@ -198,6 +198,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
     write_tiny(files_at, 4, weights).unwrap();
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
     };

@@ -79,6 +79,7 @@ fn shrink(config: &mut Stage1Config) {
 fn every_file_takes_two_steps_and_is_written() {
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
     };

@@ -92,6 +92,7 @@ fn settings() -> LearnerSettings {
 fn build(config: &Stage1Config, seed: u64) -> Stage1 {
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
         learner: settings(),
         seed,
     };

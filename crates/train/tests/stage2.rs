@@ -6,11 +6,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use latent_diffusion::Prediction;
 use latent_models::ConditionerConfig;
-use latent_models::unet::{Attention, Heads, Level};
+use latent_models::condition::Entry;
+use latent_models::unet::{Attention, Heads, Labels, Level, TimeShift};
 use latent_models::{UNetConfig, named};
 use latent_train::{
-    Alone, Ema, FirstStage, Ground, LatentModel, LearnerSettings, ObjectiveConfig, Stage2,
-    Stage2Config, StateReader, StateWriter, Step, Task, Update,
+    Alone, Ema, FirstStage, Ground, LatentModel, LearnerSettings, ObjectiveConfig, Precision,
+    Stage2, Stage2Config, StateReader, StateWriter, Step, Task, Update,
 };
 use models::*;
 
@@ -27,6 +28,7 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
     let extra = conditioner
         .as_ref()
         .map_or(0, ConditionerConfig::concatenated);
+    let entry = conditioner.as_ref().and_then(|c| c.entry());
     Stage2Config {
         first_stage: None,
         scale: None,
@@ -36,10 +38,18 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
             model_channels: 32,
             levels: vec![level(32), level(32)],
             middle: attention,
-            context: conditioner
-                .as_ref()
-                .and_then(|c| c.entry())
-                .map(|(_, width)| width),
+            context: match entry {
+                Some((Entry::CrossAttention, width)) => Some(width),
+                _ => None,
+            },
+            labels: match entry {
+                Some((Entry::AdaptiveNorm, width)) => Labels::Vector(width),
+                _ => Labels::None,
+            },
+            time_shift: match entry {
+                Some((Entry::AdaptiveNorm, _)) => TimeShift::ScaleShift,
+                _ => TimeShift::Additive,
+            },
             norm_groups: 8,
             ..named::unet_sd1()
         },
@@ -54,10 +64,14 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
 }
 
 fn class(rows: usize) -> Option<ConditionerConfig> {
+    class_by(Entry::CrossAttention, rows)
+}
+
+fn class_by(entry: Entry, rows: usize) -> Option<ConditionerConfig> {
     Some(ConditionerConfig::Class {
         rows,
         width: 16,
-        entry: Default::default(),
+        entry,
     })
 }
 
@@ -66,8 +80,13 @@ fn task(config: &Stage2Config, first: FirstStage) -> Stage2 {
         ema: Some(Ema::Decay { decay: 0.9 }),
         ..LearnerSettings::default()
     };
+    task_by(settings, config, first)
+}
+
+fn task_by(settings: LearnerSettings, config: &Stage2Config, first: FirstStage) -> Stage2 {
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: vec![Device::flex().autodiff()],
         learner: settings,
         seed: 3,
     };
@@ -160,6 +179,55 @@ fn parts_of_a_step_that_are_computed_at_once_give_what_they_give_one_by_one() {
     };
     let one_by_one = run(1);
     assert!(run(2) == one_by_one && run(3) == one_by_one);
+}
+
+/// The same but for the order in which the gradients of what every block sees (time, condition) are added up.
+#[test]
+fn activation_checkpointing_learns_the_same() {
+    let batch: Vec<_> = (0..2).map(|i| example(i, 8, 4)).collect();
+    let entries = [
+        Entry::CrossAttention,
+        Entry::Concatenation(2),
+        Entry::AdaptiveNorm,
+    ];
+    let conditioners = entries.map(|entry| class_by(entry, 4));
+    for conditioner in conditioners.into_iter().chain([None]) {
+        for (precision, most) in [(Precision::F32, 1e-6), (Precision::Bf16, 2e-3)] {
+            let settings = config(conditioner.clone(), 3);
+            let run = |activation_checkpointing| {
+                let learner = LearnerSettings {
+                    precision,
+                    activation_checkpointing,
+                    ..LearnerSettings::default()
+                };
+                let mut task = task_by(learner, &settings, pixels());
+                let mut numbers = Vec::new();
+                for number in 0..3 {
+                    let report = step(&mut task, &batch, number, 1e-2);
+                    numbers.extend(report.0.into_iter().map(|(_, value)| value));
+                }
+                (numbers, bits_of(task.learner().module()))
+            };
+            let (kept, recomputed) = (run(false), run(true));
+            let what = format!("{conditioner:?} {precision:?}");
+            for (a, b) in kept.0.iter().zip(&recomputed.0) {
+                assert!((a - b).abs() <= most * a.abs(), "{what}: {a} {b}");
+            }
+            let apart = kept.1.iter().zip(&recomputed.1);
+            let apart = apart.filter(|(a, b)| {
+                let [a, b] = [a, b].map(|bits| f32::from_bits(**bits));
+                (a - b).abs() > 1e-4
+            });
+            // A gradient near nothing may have the other sign, and AdamW makes a whole step of it.
+            let apart = apart.count() as f64 / kept.1.len() as f64;
+            let most = if precision == Precision::F32 {
+                1e-4
+            } else {
+                0.05
+            };
+            assert!(apart <= most, "{what}: {apart}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{
     DetectError, PartConfig, SchedulerConfig, Shapes, autoencoder_config, autoencoder_from_json,
     clip_config, clip_from_json, latent_scale_from_json, unet_config, unet_from_json,
 };
-use crate::file::{Folder, Source, TensorFile, TensorInfo, Variant, Weights};
+use crate::file::{Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
 use crate::names::{Found, Part, Scheme, find};
 use crate::report::ModelError;
 
@@ -57,6 +57,7 @@ pub struct OpenOptions {
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(crate) path: PathBuf,
+    pub(crate) files: Files,
     pub(crate) form: Form,
     pub(crate) weights: Vec<Weights>,
     pub(crate) parts: Vec<DetectedPart>,
@@ -80,6 +81,14 @@ impl Checkpoint {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, ModelError> {
         Self::detect(crate::open(path)?, options)
+    }
+
+    /// Opens the folder of a model that is built into the program.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(files: Files, path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::from_folder(&Folder::open_in(files, path)?, &Variant::default())
     }
 
     /// Finds out what `source` is.
@@ -132,6 +141,7 @@ impl Checkpoint {
         }
         Ok(Self {
             path,
+            files: Files::Disk,
             form: Form::SingleFile,
             weights: vec![weights],
             parts,
@@ -145,6 +155,7 @@ impl Checkpoint {
         let path = folder.path().to_owned();
         let mut checkpoint = Self {
             path: path.clone(),
+            files: folder.files(),
             form: Form::Folder,
             weights: Vec::new(),
             parts: Vec::new(),
@@ -223,6 +234,11 @@ impl Checkpoint {
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> Files {
+        self.files
     }
 
     /// How it lies on disk.

@@ -4,14 +4,12 @@
 //! checker does not stand in the way of a picture.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::candidate::Candidate;
-use super::{TensorFile, Weights};
+use super::{Files, Weights};
 use crate::Error;
 use crate::error::shown;
 
@@ -43,6 +41,7 @@ pub enum Variant {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    files: Files,
     index: Option<Value>,
     components: Vec<Component>,
 }
@@ -61,6 +60,7 @@ pub struct Component {
     pub path: PathBuf,
     /// Its `config.json`, `scheduler_config.json`, `preprocessor_config.json` or `tokenizer_config.json`.
     pub config: Option<Value>,
+    files: Files,
 }
 
 impl Folder {
@@ -70,18 +70,27 @@ impl Folder {
     /// When there is neither a `model_index.json` nor a `config.json`, when one of the settings files is not a JSON
     /// object, or when a component's name would lead out of the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_in(Files::Disk, path)
+    }
+
+    /// [`open`](Self::open) among other files than those of the disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(files: Files, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let index_path = path.join("model_index.json");
-        if is_file(&index_path) {
-            let index = read_object(&index_path, MAX_CONFIG)?;
-            let components = components(path, &index_path, &index)?;
+        if files.is_file(&index_path) {
+            let index = read_object(files, &index_path, MAX_CONFIG)?;
+            let components = components(files, path, &index_path, &index)?;
             return Ok(Self {
                 path: path.to_owned(),
+                files,
                 index: Some(index),
                 components,
             });
         }
-        let Some(config) = config(path)? else {
+        let Some(config) = config(files, path)? else {
             let problem = "it has neither model_index.json nor config.json; \
                            give a diffusers folder, or one weight file of this folder";
             return Err(folder_error(path, problem));
@@ -96,8 +105,10 @@ impl Folder {
         };
         Ok(Self {
             path: path.to_owned(),
+            files,
             index: None,
             components: vec![Component {
+                files,
                 name,
                 library: String::new(),
                 class,
@@ -110,6 +121,11 @@ impl Folder {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> Files {
+        self.files
     }
 
     /// `model_index.json`, unless the folder is a single component.
@@ -173,32 +189,34 @@ impl Component {
         };
         let path = self.path.join(&chosen.file);
         match chosen.sharded {
-            true => shards(&self.path, &path),
-            false => TensorFile::open(path).map(Weights::from),
+            true => shards(self.files, &self.path, &path),
+            false => self.files.tensors(&path).map(Weights::from),
         }
     }
 
     /// The weight files, best first within each variant.
     fn candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let listing = match fs::read_dir(&self.path) {
-            Ok(listing) => listing,
+        let names = match self.files.list(&self.path) {
+            Ok(names) => names,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let problem = "the folder is missing, though model_index.json names it";
                 return Err(folder_error(&self.path, problem));
             }
             Err(e) => return Err(Error::io(&self.path, "list")(e)),
         };
-        let mut found = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(Error::io(&self.path, "list"))?;
-            found.extend(entry.file_name().to_str().and_then(Candidate::parse));
-        }
+        let parsed = names.iter().filter_map(|name| Candidate::parse(name));
+        let mut found: Vec<Candidate> = parsed.collect();
         found.sort();
         Ok(found)
     }
 }
 
-fn components(path: &Path, index_path: &Path, index: &Value) -> Result<Vec<Component>, Error> {
+fn components(
+    files: Files,
+    path: &Path,
+    index_path: &Path,
+    index: &Value,
+) -> Result<Vec<Component>, Error> {
     let mut components = Vec::new();
     for (name, value) in index.as_object().into_iter().flatten() {
         // Other entries are settings: `_class_name`, `requires_safety_checker`, …
@@ -216,22 +234,23 @@ fn components(path: &Path, index_path: &Path, index: &Value) -> Result<Vec<Compo
             });
         }
         let path = path.join(name);
-        let config = config(&path)?;
+        let config = config(files, &path)?;
         components.push(Component {
             name: name.clone(),
             library: library.to_owned(),
             class: class.to_owned(),
             path,
             config,
+            files,
         });
     }
     Ok(components)
 }
 
-fn config(folder: &Path) -> Result<Option<Value>, Error> {
+fn config(files: Files, folder: &Path) -> Result<Option<Value>, Error> {
     let paths = CONFIGS.iter().map(|name| folder.join(name));
-    match paths.into_iter().find(|path| is_file(path)) {
-        Some(path) => read_object(&path, MAX_CONFIG).map(Some),
+    match paths.into_iter().find(|path| files.is_file(path)) {
+        Some(path) => read_object(files, &path, MAX_CONFIG).map(Some),
         None => Ok(None),
     }
 }
@@ -244,12 +263,12 @@ fn class_of(config: &Value) -> String {
     class.and_then(Value::as_str).unwrap_or("").to_owned()
 }
 
-fn shards(folder: &Path, index_path: &Path) -> Result<Weights, Error> {
+fn shards(files: Files, folder: &Path, index_path: &Path) -> Result<Weights, Error> {
     let bad = |problem: String| Error::Json {
         path: index_path.to_owned(),
         problem,
     };
-    let index = read_object(index_path, MAX_INDEX)?;
+    let index = read_object(files, index_path, MAX_INDEX)?;
     let map = index
         .get("weight_map")
         .and_then(Value::as_object)
@@ -265,15 +284,15 @@ fn shards(folder: &Path, index_path: &Path) -> Result<Weights, Error> {
         }
         names.insert(file);
     }
-    let mut files = Vec::with_capacity(names.len());
+    let mut parts = Vec::with_capacity(names.len());
     for name in names {
         let path = folder.join(name);
-        if !is_file(&path) {
+        if !files.is_file(&path) {
             return Err(bad(format!("shard `{}` is missing", shown(name))));
         }
-        files.push(TensorFile::open(path)?);
+        parts.push(files.tensors(&path)?);
     }
-    let weights = Weights::join(index_path, files)?;
+    let weights = Weights::join(index_path, parts)?;
     match map.keys().find(|name| weights.get(name).is_none()) {
         Some(name) => {
             let problem = "the index promises it, no shard has it";
@@ -288,26 +307,9 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
 }
 
-fn is_file(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|kind| kind.is_file())
-}
-
 /// Reads a JSON object of `limit` bytes at most.
-pub(super) fn read_object(path: &Path, limit: u64) -> Result<Value, Error> {
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let mut text = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut text)
-        .map_err(Error::io(path, "read"))?;
-    if text.len() as u64 > limit {
-        let found = fs::metadata(path).map_or(limit + 1, |kind| kind.len());
-        return Err(Error::Limit {
-            path: path.to_owned(),
-            what: "the settings file's length in bytes".into(),
-            found,
-            limit,
-        });
-    }
+fn read_object(files: Files, path: &Path, limit: u64) -> Result<Value, Error> {
+    let text = files.read(path, limit, "the settings file")?;
     let bad = |problem: String| Error::Json {
         path: path.to_owned(),
         problem,

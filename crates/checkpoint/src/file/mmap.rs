@@ -16,6 +16,8 @@ pub(super) enum Bytes {
     Mapped(Mmap),
     /// Bytes in memory.
     Owned(Vec<u8>),
+    /// Bytes of the program.
+    Static(&'static [u8]),
 }
 
 impl Bytes {
@@ -71,6 +73,7 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Static(bytes) => bytes,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::Error;
 
 mod candidate;
+mod files;
 pub mod folder;
 pub mod hash;
 mod mmap;
@@ -20,6 +21,7 @@ mod weights;
 pub mod write;
 mod write_folder;
 
+pub use files::Files;
 pub use folder::{Component, Folder, Variant};
 pub use tensor::{Dtype, TensorInfo};
 pub use tensor_file::{FileFormat, TensorFile};

@@ -91,7 +91,7 @@ impl TensorFile {
         Self::read(path.as_ref(), Bytes::Owned(bytes))
     }
 
-    fn read(path: &Path, bytes: Bytes) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path, bytes: Bytes) -> Result<Self, Error> {
         let format = sniff::format(path, &bytes)?;
         let contents = match format {
             FileFormat::Safetensors => safetensors::read(path, &bytes)?,

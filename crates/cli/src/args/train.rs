@@ -37,7 +37,7 @@ pub struct TrainArgs {
     /// End after so many steps in all, at the latest. Rates are those of the whole run all the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
-    /// Where to compute: cpu, vulkan, cuda, metal or rocm.
+    /// Where to compute: cpu, vulkan, cuda, metal or rocm. Several GPUs share the batches of a step: cuda:0,cuda:1.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Threads of the CPU; all of them where this is left out.

@@ -20,6 +20,18 @@ pub enum Condition {
     Picture(Tensor<4>),
 }
 
+impl Condition {
+    /// The same on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        match self {
+            Self::Ids(ids) => Self::Ids(ids.to_device(device)),
+            Self::Vectors(vectors) => Self::Vectors(vectors.to_device(device)),
+            Self::Picture(picture) => Self::Picture(picture.to_device(device)),
+        }
+    }
+}
+
 /// What the denoiser is given beside the noisy latent; at most one of the three.
 #[derive(Debug, Clone, Default)]
 pub struct Conditioned {

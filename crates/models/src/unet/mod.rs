@@ -10,6 +10,7 @@ mod attention;
 mod config;
 mod embedding;
 mod network;
+mod recompute;
 mod resnet;
 
 pub use attention::{
@@ -19,6 +20,7 @@ pub use attention::{
 pub use config::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig};
 pub use embedding::{TimestepEmbedding, timestep_sinusoid};
 pub use network::{ContextStates, DownBlock, MidBlock, UNet, UpBlock};
+pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
 
 /// ε of the GroupNorms outside the transformers.

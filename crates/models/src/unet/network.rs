@@ -68,6 +68,42 @@ pub struct UNet {
     padding: Padding,
 }
 
+/// A part of the network, by its level and its place there. What one part makes is all that the next
+/// one sees, besides the tensors kept on the way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The first convolution.
+    In,
+    /// A resblock on the way down and its attention.
+    Down(usize, usize),
+    /// A change to half the resolution.
+    Halve(usize),
+    /// A resblock in the middle and its attention.
+    Mid(usize),
+    /// A resblock on the way up and its attention.
+    Up(usize, usize),
+    /// A change to twice the resolution.
+    Double(usize),
+    /// The last norm and convolution.
+    Out,
+}
+
+impl Part {
+    /// Whether what it makes is kept for the way up.
+    pub(super) fn keeps(self) -> bool {
+        matches!(self, Self::In | Self::Down(..) | Self::Halve(_))
+    }
+
+    /// What it is given of the tensors kept: the last one, to join or for its size alone.
+    pub(super) fn skip<T: Clone>(self, kept: &mut Vec<T>) -> Option<T> {
+        match self {
+            Self::Up(..) => kept.pop(),
+            Self::Double(_) => kept.last().cloned(),
+            _ => None,
+        }
+    }
+}
+
 /// What a U-Net makes of a context once for all steps: the keys and values of every attention on it.
 #[derive(Debug, Clone, Default)]
 pub struct ContextStates(Vec<KeysValues>);
@@ -223,63 +259,99 @@ impl UNet {
         context: &ContextStates,
         vector: Option<Tensor<2>>,
     ) -> Tensor<4> {
-        let dtype = self.dtype();
-        let padding = self.padding;
+        let time = self.embed(t, vector);
         let context = &mut context.0.iter();
-        let time = self.embed(t, vector, dtype);
-
-        let mut h = self.conv_in.forward(x.cast(dtype), padding);
+        let mut h = x;
         let mut kept = Vec::new();
-        keep(&mut kept, &mut h);
-        for block in &self.down_blocks {
-            for (i, resnet) in block.resnets.iter().enumerate() {
-                h = resnet.forward(h, Some(&time), padding);
-                if let Some(attention) = block.attentions.get(i) {
-                    h = attention.forward(h, context);
-                }
-                keep(&mut kept, &mut h);
-            }
-            for down in &block.downsamplers {
-                h = down.halve(h, &time, padding);
-                keep(&mut kept, &mut h);
+        for part in self.parts() {
+            let skip = part.skip(&mut kept);
+            h = self.part(part, h, skip, &time, context);
+            if part.keeps() {
+                let [skip, on] = ops::fork(h);
+                kept.push(skip);
+                h = on;
             }
         }
+        h
+    }
 
-        for (i, resnet) in self.mid_block.resnets.iter().enumerate() {
-            h = resnet.forward(h, Some(&time), padding);
-            if let Some(attention) = self.mid_block.attentions.get(i) {
-                h = attention.forward(h, context);
-            }
+    /// The parts of the network in their order.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let mut parts = vec![Part::In];
+        for (level, block) in self.down_blocks.iter().enumerate() {
+            parts.extend((0..block.resnets.len()).map(|i| Part::Down(level, i)));
+            parts.extend(block.downsamplers.iter().map(|_| Part::Halve(level)));
         }
+        parts.extend((0..self.mid_block.resnets.len()).map(Part::Mid));
+        for (level, block) in self.up_blocks.iter().enumerate() {
+            parts.extend((0..block.resnets.len()).map(|i| Part::Up(level, i)));
+            parts.extend(block.upsamplers.iter().map(|_| Part::Double(level)));
+        }
+        parts.push(Part::Out);
+        parts
+    }
 
-        for block in &self.up_blocks {
-            for (i, resnet) in block.resnets.iter().enumerate() {
-                if let Some(skip) = kept.pop() {
-                    h = ops::cat_channels(vec![h, skip]);
-                }
-                h = resnet.forward(h, Some(&time), padding);
-                if let Some(attention) = block.attentions.get(i) {
-                    h = attention.forward(h, context);
-                }
+    /// The attention of a part.
+    pub(super) fn attention(&self, part: Part) -> Option<&AttentionBlock> {
+        match part {
+            Part::Down(level, i) => self.down_blocks[level].attentions.get(i),
+            Part::Mid(i) => self.mid_block.attentions.get(i),
+            Part::Up(level, i) => self.up_blocks[level].attentions.get(i),
+            Part::In | Part::Halve(_) | Part::Double(_) | Part::Out => None,
+        }
+    }
+
+    /// What a part makes of what the part before it made, a tensor kept on the way down where it
+    /// [takes](Part::skip) one, and the time; its attention takes what it needs from `context`.
+    pub(super) fn part<'a>(
+        &self,
+        part: Part,
+        h: Tensor<4>,
+        skip: Option<Tensor<4>>,
+        time: &Tensor<2>,
+        context: &mut impl Iterator<Item = &'a KeysValues>,
+    ) -> Tensor<4> {
+        let padding = self.padding;
+        let resnet = match part {
+            Part::In => return self.conv_in.forward(h.cast(self.dtype()), padding),
+            Part::Halve(level) => {
+                let down = &self.down_blocks[level].downsamplers[0];
+                return down.halve(h, time, padding);
             }
-            for up in &block.upsamplers {
-                let [_, _, height, width] = h.dims();
-                // An odd size was rounded up when it was halved: the next kept tensor has the size
+            Part::Double(level) => {
+                let up = &self.up_blocks[level].upsamplers[0];
+                // An odd size was rounded up when it was halved: the tensor kept then has the size
                 // to return to.
-                let size = kept.last().map_or([2 * height, 2 * width], |skip| {
+                let [_, _, height, width] = h.dims();
+                let size = skip.map_or([2 * height, 2 * width], |skip| {
                     let [_, _, height, width] = skip.dims();
                     [height, width]
                 });
-                h = up.double(h, &time, size, padding);
+                return up.double(h, time, size, padding);
             }
+            Part::Out => {
+                let h = self.conv_norm_out.forward_silu(h);
+                return self.conv_out.forward(h, padding).cast(DType::F32);
+            }
+            Part::Down(level, i) => &self.down_blocks[level].resnets[i],
+            Part::Mid(i) => &self.mid_block.resnets[i],
+            Part::Up(level, i) => &self.up_blocks[level].resnets[i],
+        };
+        let h = match skip {
+            Some(skip) => ops::cat_channels(vec![h, skip]),
+            None => h,
+        };
+        let h = resnet.forward(h, Some(time), padding);
+        match self.attention(part) {
+            Some(attention) => attention.forward(h, context),
+            None => h,
         }
-        let h = self.conv_norm_out.forward_silu(h);
-        self.conv_out.forward(h, padding).cast(DType::F32)
     }
 
     /// The time embedding with its labels, through the SiLU that every resblock begins with:
     /// `[batch, time channels]`.
-    fn embed(&self, t: Tensor<1>, vector: Option<Tensor<2>>, dtype: DType) -> Tensor<2> {
+    pub(super) fn embed(&self, t: Tensor<1>, vector: Option<Tensor<2>>) -> Tensor<2> {
+        let dtype = self.dtype();
         let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(dtype);
         let mut time = self.time_embedding.forward(sinusoid);
         if let (Some(layer), Some(vector)) = (&self.add_embedding, &vector) {
@@ -293,11 +365,4 @@ impl UNet {
         }
         ops::silu(time)
     }
-}
-
-/// Keeps `h` for the way up.
-fn keep(kept: &mut Vec<Tensor<4>>, h: &mut Tensor<4>) {
-    let [skip, on] = ops::fork(h.clone());
-    kept.push(skip);
-    *h = on;
 }

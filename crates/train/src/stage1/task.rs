@@ -120,6 +120,7 @@ impl Stage1 {
             device,
             learner,
             seed,
+            ..
         } = ground;
         let perceptual = config.perceptual.as_deref();
         let perceptual = perceptual

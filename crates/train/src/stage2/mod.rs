@@ -20,7 +20,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use latent_models::condition::Encoder;
-use latent_models::{Condition, Conditioned, Conditioner, UNet};
+use latent_models::{Condition, Conditioned, Conditioner, Outline, UNet};
 
 pub use config::{SamplesConfig, Stage2Config};
 pub use degrade::degrade;
@@ -113,6 +113,13 @@ impl LatentModel {
         self.unet
             .forward(x, t, given.context.clone(), given.vector.clone())
     }
+
+    /// The same with little memory: see [`UNet::outline`].
+    fn outline(&self, x: Tensor<4>, t: Tensor<1>, given: &Conditioned) -> Outline<'_> {
+        let x = given.beside(x);
+        self.unet
+            .outline(x, t, given.context.clone(), given.vector.clone())
+    }
 }
 
 /// The task of [`Stage2Config`].
@@ -126,6 +133,8 @@ pub struct Stage2 {
     teams: Teams,
     /// Records no gradients.
     device: Device,
+    /// That one and others for other parts of a step.
+    devices: Vec<Device>,
     /// Whose conditions a sheet shows: of the first pictures that are validated, else learnt from.
     shown: OnceLock<Vec<Example>>,
     latest: Vec<Example>,
@@ -176,6 +185,11 @@ impl Stage2 {
             teams: Teams::default(),
             config: config.clone(),
             first,
+            devices: [&ground.device]
+                .into_iter()
+                .chain(&ground.more_devices)
+                .map(|device| device.clone().inner())
+                .collect(),
             device: plain,
             shown: OnceLock::new(),
             latest: Vec::new(),
@@ -216,8 +230,13 @@ impl Stage2 {
         self.objective.noise(latents.dims(), random, &self.device)
     }
 
-    /// Forward and backward on a replica of the networks.
-    fn gradients(&self, batch: &[Example], step: Step) -> Result<(Report, GradientList), Error> {
+    /// Forward and backward on a replica of the networks on one of the devices.
+    fn gradients(
+        &self,
+        batch: &[Example],
+        step: Step,
+        device: &Device,
+    ) -> Result<(Report, GradientList), Error> {
         let latents = self.latents(batch, step)?;
         let indices = 0..batch.len();
         let levels: Vec<Level> = indices
@@ -229,13 +248,23 @@ impl Stage2 {
             .map(|i| step.random("dropout", i).uniform() < dropout)
             .collect();
         let condition = self.condition(batch, &left_out, step)?;
-        let noise = self.noise(&latents, step);
-        let (leaves, network) = self.learner.replica();
-        let given = network.given(condition);
-        let answer = |x, t| network.denoise(x, t, &given);
+        let noise = self.noise(&latents, step).to_device(device);
+        let latents = latents.to_device(device);
+        let (leaves, network) = self.learner.replica(device);
+        let given = network.given(condition.map(|condition| condition.to_device(device)));
+        let mut outline = None;
+        let answer = |x, t| match self.learner.settings().activation_checkpointing {
+            true => outline.insert(network.outline(x, t, &given)).output(),
+            false => network.denoise(x, t, &given),
+        };
         let loss = self.objective.loss(latents, noise, &levels, answer)?;
         let report = Report::new().with("loss", mean(loss.each));
-        let gradients = GradientList::of(&leaves, loss.mean.backward());
+        let mut gradients = vec![loss.mean.backward()];
+        if let Some(outline) = outline {
+            let more = outline.backward(&mut gradients[0]);
+            gradients.extend(more);
+        }
+        let gradients = GradientList::of(&leaves, gradients).to_device(&self.device);
         Ok((report, gradients))
     }
 }
@@ -259,9 +288,11 @@ impl Task for Stage2 {
             self.latest = batch.iter().take(shown).cloned().collect();
         }
         let this = &*self;
-        let done = self
-            .teams
-            .run(parts, |(batch, step)| this.gradients(batch, *step));
+        let devices = self.devices.iter().cycle();
+        let jobs: Vec<_> = parts.iter().zip(devices).collect();
+        let done = self.teams.run(&jobs, |((batch, step), device)| {
+            this.gradients(batch, *step, device)
+        });
         let mut reports = Vec::with_capacity(parts.len());
         for (done, (batch, _)) in done.into_iter().zip(parts) {
             let (report, gradients) = done?;

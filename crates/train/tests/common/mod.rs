@@ -67,6 +67,7 @@ pub fn prepared(folder: &Path, text: &str) -> TrainConfig {
 pub fn task(config: &TrainConfig) -> Box<dyn Task> {
     let ground = Ground {
         device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
     };
