@@ -21,7 +21,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use crate::{
-    args::{GenerateArgs, OutputArgs, PreviewTo},
+    args::{GenerateArgs, Grid, OutputArgs, PreviewTo},
     failure::{Failure, INTERRUPTED, OK},
     job, machine, model,
     screen::{self, TerminalPreview},
@@ -39,12 +39,18 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     }
     let total = jobs.requests.iter().map(Request::pictures).sum();
     let output = &args.output;
-    let paths = if output.skip_save {
-        Vec::new()
-    } else {
-        paths(args, total)?
+    let (paths, sheet_path) = match &output.grid {
+        Some(Grid::Shape(_)) => (Vec::new(), paths(args, 1)?.pop()),
+        grid => {
+            let single = match output.skip_save {
+                true => Vec::new(),
+                false => paths(args, total)?,
+            };
+            let sheet = grid.as_ref().and_then(Grid::file);
+            (single, sheet.cloned())
+        }
     };
-    prepare(output, &paths)?;
+    prepare(output, &paths, sheet_path.as_ref())?;
     let preview = preview(output)?;
     machine::set_threads(args.model.threads)?;
     let device = machine::device(&args.model.device)?;
@@ -80,7 +86,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
         }
     }
     let drawn = watch.finish();
-    if let Some(path) = &output.grid {
+    if let Some(path) = &sheet_path {
         sheet(output, path, &drawn.pictures)?;
     }
     if let Some(path) = &output.save_latents {
@@ -135,14 +141,23 @@ fn create_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Finds out before any work whether everything can be written where it shall be.
-fn prepare(output: &OutputArgs, pictures: &[PathBuf]) -> Result<(), Failure> {
-    if let Some(path) = &output.grid {
+fn prepare(
+    output: &OutputArgs,
+    pictures: &[PathBuf],
+    sheet: Option<&PathBuf>,
+) -> Result<(), Failure> {
+    if let Some(path) = sheet {
         Format::of_path(path)?;
     }
-    let files = pictures
-        .iter()
-        .chain(&output.grid)
-        .chain(&output.save_latents);
+    for path in pictures.iter().filter(|_| output.transparent) {
+        if Format::of_path(path)? == Format::Jpeg {
+            return Err(Failure::input(format!(
+                "--transparent: {} is a JPEG, which has no transparency: write .png or .webp",
+                path.display()
+            )));
+        }
+    }
+    let files = pictures.iter().chain(sheet).chain(&output.save_latents);
     let mut seen = HashMap::new();
     for file in files {
         if !output.overwrite && file.symlink_metadata().is_ok() {
@@ -202,9 +217,11 @@ fn explain(request: &Request, model: &Model) {
 }
 
 fn sheet(output: &OutputArgs, path: &Path, pictures: &[Picture]) -> Result<(), Failure> {
-    let columns = output
-        .grid_columns
-        .unwrap_or_else(|| columns_for(pictures.len()));
+    let shape = match &output.grid {
+        Some(Grid::Shape([columns, _])) => Some(*columns),
+        _ => output.grid_columns,
+    };
+    let columns = shape.unwrap_or_else(|| columns_for(pictures.len()));
     match grid(pictures, columns) {
         Some(sheet) => {
             Ok(sheet.write(path, output.quality, &Metadata::default(), output.overwrite)?)

@@ -148,6 +148,16 @@ impl<'a> Watch<'a> {
 
     fn save(&mut self, output: &Output) -> Result<(), Failure> {
         let path = self.paths.pop_front();
+        let mut picture = output.picture.clone();
+        if self.args.transparent {
+            match picture.cut_out() {
+                Some(cut) => picture = cut,
+                None => self.note(format!(
+                    "picture {}: its edge has no one colour, so nothing is transparent",
+                    output.index + 1
+                )),
+            }
+        }
         if let Some(path) = &path {
             let metadata = match self.args.no_metadata {
                 true => Metadata::default(),
@@ -156,14 +166,12 @@ impl<'a> Watch<'a> {
                     request: Some(output.request.to_json()),
                 },
             };
-            output
-                .picture
-                .write(path, self.args.quality, &metadata, self.args.overwrite)?;
+            picture.write(path, self.args.quality, &metadata, self.args.overwrite)?;
         }
         self.announce(output, path.as_ref());
         self.kept.count += 1;
         if self.args.grid.is_some() {
-            self.kept.pictures.push(output.picture.clone());
+            self.kept.pictures.push(picture);
         }
         if self.args.save_latents.is_some() {
             let data = output.latent.clone().into_data().convert::<f32>();

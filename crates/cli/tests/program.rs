@@ -362,6 +362,40 @@ fn checkpoints_are_described_and_converted() {
 }
 
 #[test]
+fn a_sheet_says_how_many_pictures_there_are() {
+    let place = Place::new();
+    let base = [
+        "generate", "a cat", "--size", "64", "--steps", "1", "-s", "5",
+    ];
+    let with = |more: &[&'static str]| [&base, more].concat();
+    place.ok(&with(&["--grid", "3x2", "-o", "sheet.png"]));
+    let sheet = place.picture("sheet.png");
+    assert_eq!(sheet.size().to_string(), "192x128");
+    place.ok(&with(&["-o", "one.png"]));
+    assert_eq!(sheet.pixel(63, 63), place.picture("one.png").pixel(63, 63));
+    let files = std::fs::read_dir(place.path()).unwrap();
+    let pictures = files.filter(|f| f.as_ref().unwrap().path().extension() == Some("png".as_ref()));
+    assert_eq!(pictures.count(), 2);
+    let refused = place.fails(&with(&["--grid", "3x2", "--batch-count", "2"]), 2);
+    assert!(refused.contains("--batch-count"), "{refused}");
+    let refused = place.fails(&with(&["--grid", "0x2"]), 2);
+    assert!(refused.contains("1 to 64"), "{refused}");
+    // The test model's pictures have no plain edge: that is said, and the picture is whole.
+    let output = place.run(&with(&["--transparent", "-o", "cut.png"]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("nothing is transparent"),
+        "{said}"
+    );
+    assert!(place.picture("cut.png").alpha().is_none());
+    let refused = place.fails(&with(&["--transparent", "-o", "cut.jpg"]), 2);
+    assert!(
+        refused.contains("cut.jpg") && refused.contains(".webp"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn hostile_checkpoints_are_bad_input() {
     let place = Place::new();
     let files = latent_testkit::hostile::hostile_files(place.path());

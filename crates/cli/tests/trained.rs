@@ -256,6 +256,70 @@ fn prompts_are_read_by_the_models_own_transformer() {
 }
 
 #[test]
+fn a_model_of_captions_is_measured() {
+    let text = ConditionerConfig::Text {
+        tokenizer: Tokenizer::Clip,
+        transformer: transformer(),
+        entry: Entry::CrossAttention,
+    };
+    let place = trained(Some(text), autoencoder(), ObjectiveConfig::default());
+    for (set, count) in [("train", 24), ("test", 12)] {
+        let folder = place.path().join(set);
+        std::fs::create_dir(&folder).unwrap();
+        for i in 0..count {
+            let picture = example(i % 3, 32).picture;
+            picture.save(folder.join(format!("{i}.png"))).unwrap();
+            let caption = format!("picture {i} of the {set}");
+            std::fs::write(folder.join(format!("{i}.txt")), caption).unwrap();
+        }
+    }
+    let line = [
+        "eval", "--json", "--model", "model", "--data", "test", "--steps", "2", "--count",
+    ];
+    let measure = |more: &[&'static str]| {
+        let output = latent(place.path(), &[&line, more].concat());
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let whole = ["10", "--train", "train", "--encoder-steps", "4", "-o", "a"];
+    let report = measure(&whole);
+    assert_eq!(report["about"]["size"], 32);
+    assert_eq!(report["reconstruction"]["pictures"], 10);
+    for (part, name) in [("reconstruction", "ssim"), ("alignment", "drawn")] {
+        let value = report[part][name].as_f64().unwrap();
+        assert!((-1.0..=1.0).contains(&value), "{part} {name}: {value}");
+    }
+    assert_eq!(report["alignment"]["choices"], 10);
+    assert!(report["likeness"].is_null(), "needs features");
+    let file = std::fs::read(place.path().join("a/report.json")).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&file).unwrap(),
+        report
+    );
+    // What the encoder has learnt is used again, and the numbers are the same.
+    assert_eq!(measure(&whole), report);
+    let less = measure(&["10", "-o", "b"]);
+    assert!(less["alignment"].is_null());
+    assert_eq!(less["reconstruction"], report["reconstruction"]);
+    for (more, said) in [
+        (vec!["5"], "10 pictures or more"),
+        (vec!["10", "--sweep", "1,2"], "--train"),
+        (
+            vec!["10", "--features", "none.whl", "--train", "train"],
+            "none.whl",
+        ),
+    ] {
+        let output = latent(place.path(), &[&line, &more[..]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && errors.contains(said),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
 fn layouts_are_read_from_json() {
     let layout = ConditionerConfig::Layout {
         tokens: LayoutTokens {

@@ -90,7 +90,7 @@ impl GradientList {
 
     /// The same on another device, which records no gradients.
     #[must_use]
-    pub fn to_device(self, device: &Device) -> Self {
+    pub fn moved_to(self, device: &Device) -> Self {
         let moved = |gradient: Tensor<1>| gradient.to_device(device);
         Self(self.0.into_iter().map(|g| g.map(moved)).collect())
     }

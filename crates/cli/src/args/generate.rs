@@ -106,7 +106,7 @@ pub struct SamplingArgs {
     /// Height in pixels [default: 512, or --init-img's].
     #[arg(short = 'H', long, alias = "H")]
     pub height: Option<usize>,
-    /// Both at once, such as 512x768.
+    /// Both at once, such as 512x768; one number for a square.
     #[arg(long, value_name = "WxH", conflicts_with_all = ["width", "height"])]
     pub size: Option<Size>,
     /// Batches, one after the other [default: 1].
@@ -297,6 +297,45 @@ impl FromStr for PreviewTo {
     }
 }
 
+/// A sheet of pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grid {
+    /// Of all pictures of the run, into this file.
+    File(PathBuf),
+    /// Of as many pictures as there are in so many columns and rows.
+    Shape([usize; 2]),
+}
+
+impl Grid {
+    /// The file, where one is named.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Shape(_) => None,
+        }
+    }
+}
+
+/// The most columns or rows that a sheet may have where it says how many pictures are drawn.
+const MOST_CELLS: usize = 64;
+
+impl FromStr for Grid {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = || {
+            let (columns, rows) = text.split_once(['x', 'X', '×'])?;
+            Some([columns.parse().ok()?, rows.parse().ok()?])
+        };
+        match numbers() {
+            None => Ok(Self::File(text.into())),
+            Some(shape) if shape.iter().all(|n| (1..=MOST_CELLS).contains(n)) => {
+                Ok(Self::Shape(shape))
+            }
+            Some(_) => Err(format!("expected 1 to {MOST_CELLS} columns and rows")),
+        }
+    }
+}
+
 /// What is written.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -317,12 +356,16 @@ pub struct OutputArgs {
     /// Quality of JPEG files, 1 to 100.
     #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
-    /// Also write all pictures of the run on one sheet.
-    #[arg(long, value_name = "FILE")]
-    pub grid: Option<PathBuf>,
+    /// Also write all pictures of the run on one sheet. Columns and rows in place of a name, such as 4x4, draw so many
+    /// pictures and write the sheet alone, to --output.
+    #[arg(long, value_name = "FILE|COLUMNSxROWS")]
+    pub grid: Option<Grid>,
     /// Columns of the sheet.
     #[arg(long, alias = "n-rows", value_name = "NUMBER", requires = "grid")]
     pub grid_columns: Option<usize>,
+    /// Leave a plain background out: what has the colour of the picture's edge becomes transparent (PNG and WebP).
+    #[arg(long)]
+    pub transparent: bool,
     /// Write no single pictures, only the sheet.
     #[arg(long, requires = "grid")]
     pub skip_save: bool,

@@ -19,7 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
+    ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
     SamplingArgs,
 };
 pub use train::{ExportArgs, TrainArgs};

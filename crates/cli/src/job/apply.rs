@@ -7,7 +7,7 @@ use latent_pipeline::{
 };
 
 use crate::{
-    args::{ConditionArgs, GenerateArgs, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
+    args::{ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
     failure::Failure,
 };
 
@@ -45,6 +45,14 @@ pub fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> 
     set_some(&mut request.dtype, args.model.dtype);
     set(&mut request.vae_tiling, args.model.vae_tiling);
     sampling(&args.sampling, request)?;
+    if let Some(Grid::Shape([columns, rows])) = args.output.grid {
+        if args.sampling.batch_size.is_some() || args.sampling.batch_count.is_some() {
+            return Err(Failure::input(format!(
+                "--grid {columns}x{rows} says how many pictures are drawn: leave --batch-size and --batch-count out"
+            )));
+        }
+        (request.batch_size, request.batch_count) = (1, columns * rows);
+    }
     picture(&args.picture, request)?;
     condition(&args.condition, request);
     own_size(args, request)?;

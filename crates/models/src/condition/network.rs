@@ -23,7 +23,7 @@ pub enum Condition {
 impl Condition {
     /// The same on another device.
     #[must_use]
-    pub fn to_device(self, device: &Device) -> Self {
+    pub fn moved_to(self, device: &Device) -> Self {
         match self {
             Self::Ids(ids) => Self::Ids(ids.to_device(device)),
             Self::Vectors(vectors) => Self::Vectors(vectors.to_device(device)),

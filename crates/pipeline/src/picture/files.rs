@@ -265,15 +265,23 @@ impl Picture {
     ) -> Result<Vec<u8>, PictureError> {
         let (width, height) = (self.width() as u32, self.height() as u32);
         let mut out = Vec::new();
+        let (rgba, colours) = match self.alpha() {
+            None => (self.rgb().to_vec(), png::ColorType::Rgb),
+            Some(alpha) => {
+                let pixels = self.rgb().as_chunks::<3>().0.iter().zip(alpha.values());
+                let rgba = pixels.flat_map(|(&[r, g, b], &a)| [r, g, b, a]);
+                (rgba.collect(), png::ColorType::Rgba)
+            }
+        };
         match format {
             Format::Png => {
                 let mut encoder = png::Encoder::new(&mut out, width, height);
-                encoder.set_color(png::ColorType::Rgb);
+                encoder.set_color(colours);
                 encoder.set_depth(png::BitDepth::Eight);
                 metadata.add_to_png(&mut encoder)?;
                 let mut writer = encoder.write_header().map_err(PictureError::encode)?;
                 writer
-                    .write_image_data(self.rgb())
+                    .write_image_data(&rgba)
                     .and_then(|()| writer.finish())
                     .map_err(PictureError::encode)?;
                 return Ok(out);
@@ -283,9 +291,15 @@ impl Picture {
                     .write_image(self.rgb(), width, height, image::ExtendedColorType::Rgb8)
                     .map_err(PictureError::encode)?
             }
-            Format::WebP => image::codecs::webp::WebPEncoder::new_lossless(&mut out)
-                .write_image(self.rgb(), width, height, image::ExtendedColorType::Rgb8)
-                .map_err(PictureError::encode)?,
+            Format::WebP => {
+                let colours = match colours {
+                    png::ColorType::Rgba => image::ExtendedColorType::Rgba8,
+                    _ => image::ExtendedColorType::Rgb8,
+                };
+                image::codecs::webp::WebPEncoder::new_lossless(&mut out)
+                    .write_image(&rgba, width, height, colours)
+                    .map_err(PictureError::encode)?
+            }
         }
         match metadata.is_empty() {
             true => Ok(out),

@@ -2,7 +2,8 @@
 
 use super::Picture;
 
-/// The pictures in rows of `columns` on a black sheet, cells as large as the largest. `None` for no picture.
+/// The pictures in rows of `columns` on a black sheet, cells as large as the largest; what is transparent shows white.
+/// `None` for no picture.
 pub fn grid(pictures: &[Picture], columns: usize) -> Option<Picture> {
     let width = pictures.iter().map(Picture::width).max()?;
     let height = pictures.iter().map(Picture::height).max()?;
@@ -10,7 +11,8 @@ pub fn grid(pictures: &[Picture], columns: usize) -> Option<Picture> {
     let rows = pictures.len().div_ceil(columns);
     let mut sheet = Picture::plain(width * columns, height * rows, [0; 3]);
     for (at, picture) in pictures.iter().enumerate() {
-        sheet.paste(picture, at % columns * width, at / columns * height);
+        let picture = picture.flatten([255; 3]);
+        sheet.paste(&picture, at % columns * width, at / columns * height);
     }
     Some(sheet)
 }

@@ -6,6 +6,7 @@
 //! reads and writes the files.
 
 pub mod blur;
+mod cut_out;
 mod exif;
 pub mod files;
 pub mod fill;
@@ -133,7 +134,16 @@ impl Picture {
         &self.rgb
     }
 
-    /// The alpha channel of the file it was read from.
+    /// With that alpha channel, which must have the picture's size.
+    pub fn with_alpha(self, alpha: Grey) -> Option<Self> {
+        let fits = (alpha.width, alpha.height) == (self.width, self.height);
+        fits.then_some(Self {
+            alpha: Some(alpha.values),
+            ..self
+        })
+    }
+
+    /// The alpha channel: of the file it was read from, or of an object cut out.
     pub fn alpha(&self) -> Option<Grey> {
         let values = self.alpha.clone()?;
         Grey::new(self.width, self.height, values)

@@ -276,13 +276,20 @@ impl FromStr for Size {
     type Err = RequestError;
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let read = || {
-            let (width, height) = text.trim().split_once(['x', 'X', '×'])?;
+            let text = text.trim();
+            let (width, height) = text.split_once(['x', 'X', '×']).unwrap_or((text, text));
             Some(Self {
                 width: width.trim().parse().ok()?,
                 height: height.trim().parse().ok()?,
             })
         };
-        read().ok_or_else(|| RequestError::range("size", text, "WIDTHxHEIGHT, such as 512x768"))
+        read().ok_or_else(|| {
+            RequestError::range(
+                "size",
+                text,
+                "WIDTHxHEIGHT, such as 512x768, or one number for a square",
+            )
+        })
     }
 }
 

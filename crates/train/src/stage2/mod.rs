@@ -251,7 +251,7 @@ impl Stage2 {
         let noise = self.noise(&latents, step).to_device(device);
         let latents = latents.to_device(device);
         let (leaves, network) = self.learner.replica(device);
-        let given = network.given(condition.map(|condition| condition.to_device(device)));
+        let given = network.given(condition.map(|condition| condition.moved_to(device)));
         let mut outline = None;
         let answer = |x, t| match self.learner.settings().activation_checkpointing {
             true => outline.insert(network.outline(x, t, &given)).output(),
@@ -264,7 +264,7 @@ impl Stage2 {
             let more = outline.backward(&mut gradients[0]);
             gradients.extend(more);
         }
-        let gradients = GradientList::of(&leaves, gradients).to_device(&self.device);
+        let gradients = GradientList::of(&leaves, gradients).moved_to(&self.device);
         Ok((report, gradients))
     }
 }
