@@ -55,6 +55,19 @@ pub fn config(data: &str) -> Result<DataConfig, Failure> {
     }
 }
 
+/// What the environment says of object stores, in their keys.
+pub fn store_options() -> Vec<(String, String)> {
+    let ours = |name: &str| {
+        let known = ["AWS_", "AZURE_", "GOOGLE_"];
+        known.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let given = std::env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        ours(&name).then(|| (name.to_ascii_lowercase(), value))
+    });
+    given.collect()
+}
+
 fn check(args: &CheckArgs, json: bool) -> Result<u8, Failure> {
     machine::set_threads(args.threads)?;
     let config = config(&args.data)?;
@@ -62,7 +75,7 @@ fn check(args: &CheckArgs, json: bool) -> Result<u8, Failure> {
     if let Some(sheet) = &args.sheet {
         latent_pipeline::picture::files::Format::of_path(sheet)?;
     }
-    let source = open(&config, &latent_data::environment())?;
+    let source = open(&config, &store_options())?;
     let bar = screen::bar();
     bar.set_prefix("checking");
     bar.set_length(source.len() as u64);

@@ -30,7 +30,7 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
     let train = args.train.as_deref().map(data::config).transpose()?;
     let options = Options {
         train,
-        store: latent_data::environment(),
+        store: data::store_options(),
         size: args.size,
         count: args.count,
         steps: args.steps,

@@ -8,6 +8,7 @@ use latent_train::{Error, Ground, Outcome, Peers, TrainConfig, Trainer};
 use crate::{
     args::TrainArgs,
     dashboard::Dashboard,
+    data,
     failure::{Failure, INTERRUPTED, OK},
     machine, screen,
 };
@@ -17,7 +18,10 @@ use crate::{
 /// # Errors
 /// Settings or data that cannot be used; numbers that break down; a disk that fails.
 pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
-    let config = TrainConfig::read(&args.config)?;
+    let config = TrainConfig {
+        store: data::store_options(),
+        ..TrainConfig::read(&args.config)?
+    };
     machine::set_threads(args.threads)?;
     let peers = peers()?;
     let mut devices = machine::devices(&args.device)?

@@ -38,4 +38,3 @@ pub use fit::{Crop, Fit, buckets};
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use plan::{Partial, Share};
 pub use source::{Source, open};
-pub use store::environment;

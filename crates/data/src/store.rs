@@ -16,20 +16,6 @@ pub(crate) enum Store {
     Objects(objects::Objects),
 }
 
-/// What the environment says of object stores: the variables that begin with `AWS_`, `AZURE_` and `GOOGLE_`, in small
-/// letters, as [`open`](crate::open) takes them.
-pub fn environment() -> Vec<(String, String)> {
-    let ours = |name: &str| {
-        let known = ["AWS_", "AZURE_", "GOOGLE_"];
-        known.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let given = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        ours(&name).then(|| (name.to_ascii_lowercase(), value))
-    });
-    given.collect()
-}
-
 /// A file or a stretch of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {

@@ -71,6 +71,9 @@ pub struct TrainConfig {
     /// Numbers on the way.
     #[serde(default)]
     pub log: LogConfig,
+    /// Keys of object stores, as [`latent_data::open`] takes them. Not in the file.
+    #[serde(skip)]
+    pub store: Vec<(String, String)>,
 }
 
 fn one() -> u64 {

@@ -71,14 +71,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, Error> {
         config.validate()?;
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
-        let mut source = latent_data::open(&config.data, &latent_data::environment())?;
+        let mut source = latent_data::open(&config.data, &config.store)?;
         let mut validation = None;
         if let Some(settings) = &config.validation {
             let mut data = config.data.clone();
             let held: Arc<dyn Source> = match (&settings.data, settings.share) {
                 (Some(other), _) => {
                     data = other.clone();
-                    latent_data::open(other, &latent_data::environment())?
+                    latent_data::open(other, &config.store)?
                 }
                 (None, share) => {
                     let [learnt, back] = split(&source, share.unwrap_or_default());

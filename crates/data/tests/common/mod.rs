@@ -4,7 +4,7 @@
 use std::{fs, io::Cursor, path::Path, sync::Arc};
 
 use image::{GrayImage, ImageFormat, Rgb, RgbImage};
-use latent_data::{DataConfig, Source, environment, open};
+use latent_data::{DataConfig, Source, open};
 
 /// A picture whose pixels tell where they come from: red is x, green is y, blue is `mark`.
 pub fn gradient(width: u32, height: u32, mark: u8) -> RgbImage {
@@ -41,7 +41,7 @@ pub fn config(root: &Path) -> DataConfig {
 }
 
 pub fn source(config: &DataConfig) -> Arc<dyn Source> {
-    open(config, &environment()).unwrap()
+    open(config, &[]).unwrap()
 }
 
 /// `count` squares, each of one mark, with captions.
