@@ -8,6 +8,8 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 
+use latent_ops as ops;
+
 use crate::error::ParameterError;
 
 /// The dotted path of the parameter being visited.
@@ -167,7 +169,7 @@ struct Caster {
 impl ModuleMapper for Caster {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let dtype = self.dtype;
-        param.map(|tensor| tensor.cast(dtype))
+        param.map(|tensor| ops::cast(tensor, dtype))
     }
 }
 

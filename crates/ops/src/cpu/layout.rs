@@ -145,7 +145,8 @@ pub(crate) fn from_f32<T: Float>(x: Vec<f32>) -> Vec<T> {
     if T::dtype() == DType::F32 {
         bytemuck::cast_vec(x)
     } else {
-        x.into_iter().map(T::from_f32).collect()
+        // Not `into_iter`: in place it is done number by number.
+        x.iter().map(|&x| T::from_f32(x)).collect()
     }
 }
 

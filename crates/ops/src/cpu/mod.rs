@@ -14,6 +14,7 @@
 
 mod activation;
 mod attention;
+mod cast;
 mod dense;
 pub(crate) mod layout;
 mod norm;
@@ -23,6 +24,7 @@ mod weights;
 
 pub(crate) use activation::{Activate, Gate};
 pub(crate) use attention::Attention;
+pub(crate) use cast::Cast;
 pub(crate) use dense::{Convolution, Linear};
 pub(crate) use layout::{numbers, rows};
 pub(crate) use norm::{GroupNorm, LayerNorm};
