@@ -5,9 +5,9 @@ cargo build --release --locked --workspace --bins
 latent() { target/release/latent "$@"; }
 judge() { target/release/judge "$@"; }
 
-# trained NAME: trains examples/NAME.toml into runs/NAME, from where it was stopped.
+# trained NAME [SETTINGS]: trains examples/NAME.toml or SETTINGS into runs/NAME, from where it was stopped.
 trained() {
-  [ -d "runs/$1/model" ] || latent train "examples/$1.toml" --out "runs/$1" --resume
+  [ -d "runs/$1/model" ] || latent train "${2:-examples/$1.toml}" --out "runs/$1" --resume
 }
 
 # Composed scenes of one or two of eight things, and the autoencoder that all examples on them share.

@@ -40,7 +40,7 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
         seed: args.seed,
         encoder_steps: args.encoder_steps,
         ..Options::new(
-            &args.model,
+            args.model.clone(),
             data::config(&args.data)?,
             args.out.clone().unwrap_or_else(beside),
         )

@@ -61,6 +61,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     for request in &mut jobs.requests {
         job::defaults_of(args, &model, request)?;
     }
+    let model = model::packed(model, &jobs.requests[0]);
     // The plan is about the machine's memory; a GPU has its own.
     let available = args
         .model

@@ -13,27 +13,31 @@ use latent_pipeline::{
 
 use crate::{failure::Failure, screen};
 
+/// The files of a model: those at `path`, or of the built-in test model.
+///
+/// # Errors
+/// A cache folder that cannot be written.
+pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
+    match path {
+        Some(path) => Ok(path.to_owned().into()),
+        None => Ok(test_model()?.into()),
+    }
+}
+
 /// Opens the model of `request` on `device`. `hash` computes the hashes that pictures carry.
 ///
 /// # Errors
 /// Whatever is wrong with the files.
 pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Result<Model, Failure> {
-    let main = match &request.model {
-        Some(path) => path.clone(),
-        None => {
-            if !json {
-                eprintln!(
-                    "no model given: drawing with the built-in test model, its pictures are patterns; give --model FILE"
-                );
-            }
-            test_model()?
-        }
-    };
+    if request.model.is_none() && !json {
+        eprintln!(
+            "no model given: drawing with the built-in test model, its pictures are patterns; give --model FILE"
+        );
+    }
     let files = ModelFiles {
-        model: main.clone(),
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
-        ..ModelFiles::default()
+        ..files(request.model.as_deref())?
     };
     let asked = request.dtype.unwrap_or(Dtype::F32);
     let dtype = match asked {
@@ -61,22 +65,25 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         );
     }
     if hash {
-        model.hash = short_sha(&main, &bar)?;
+        model.hash = short_sha(&files.model, &bar)?;
         if let (Some((_, vae_hash)), Some(path)) = (&mut model.vae, &request.vae) {
             *vae_hash = short_sha(path, &bar)?;
         }
     }
     bar.finish_and_clear();
-    let form = if asked == Dtype::Int8 {
-        Form::Int8
-    } else {
-        Form::Plain
-    };
-    let mut model = model.packed(form, request.canvas());
     if request.model.is_none() {
         "latent test model".clone_into(&mut model.name);
     }
     Ok(model)
+}
+
+/// The model packed for what `request` asks.
+pub fn packed(model: Model, request: &Request) -> Model {
+    let form = match request.dtype {
+        Some(Dtype::Int8) => Form::Int8,
+        _ => Form::Plain,
+    };
+    model.packed(form, request.canvas())
 }
 
 /// The hash by which A1111 names a checkpoint; a folder has none.

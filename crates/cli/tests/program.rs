@@ -5,15 +5,27 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use latent_checkpoint::tiny::write_tiny;
 use latent_pipeline::picture::{Picture, metadata::Metadata};
+use latent_testkit::recipe::tensor_f16;
 use serde_json::Value;
 
-/// A folder of one's own, with a cache in it, where `latent` runs.
+/// A folder of one's own, with a cache and a tiny checkpoint in it, where `latent` runs.
 struct Place(tempfile::TempDir);
+
+/// The checkpoint: its networks are those of Stable Diffusion in all but size, its weights a formula.
+const TINY: &str = "tiny/model.safetensors";
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = folder.path().join("tiny");
+        std::fs::create_dir(&tiny).unwrap();
+        write_tiny(&tiny, 4, &mut |component, name, shape| {
+            tensor_f16(&format!("{component}/{name}"), shape, 0)
+        })
+        .unwrap();
+        Self(folder)
     }
 
     fn path(&self) -> &Path {
@@ -59,8 +71,12 @@ impl Place {
     }
 
     fn draw(&self, more: &[&str]) -> String {
+        self.draw_with(TINY, more)
+    }
+
+    fn draw_with(&self, model: &str, more: &[&str]) -> String {
         let base = [
-            "generate", "-p", "a cat", "--size", "64x48", "--steps", "2", "-s", "3",
+            "generate", "-p", "a cat", "--size", "64x48", "--steps", "2", "-s", "3", "-m", model,
         ];
         self.ok(&[&base[..], more].concat())
     }
@@ -117,6 +133,8 @@ fn a_picture_repeats_to_the_bit() {
             "2",
             "-s",
             "6",
+            "-m",
+            TINY,
             "-o",
             &name,
             "--threads",
@@ -315,30 +333,14 @@ fn ctrl_c_saves_what_there_is() {
 fn checkpoints_are_described_and_converted() {
     let place = Place::new();
     place.draw(&["-o", "a.png"]);
-    let cache = place.path().join("cache");
-    let find = |name: &str| {
-        let mut folders = vec![cache.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().filter_map(Result::ok) {
-                let path = entry.path();
-                match path.file_name().is_some_and(|n| n == name) {
-                    true => return path.to_str().unwrap().to_owned(),
-                    false if path.is_dir() => folders.push(path),
-                    false => {}
-                }
-            }
-        }
-        panic!("no {name}");
-    };
-    let model = find("model.safetensors");
-    let text = place.ok(&["info", &model, "--hash"]);
+    let text = place.ok(&["info", TINY, "--hash"]);
     assert!(text.contains("SHA-256") && text.contains("U-Net"), "{text}");
     let json: Value =
-        serde_json::from_str(&place.ok(&["info", &model, "--json", "--tensors"])).unwrap();
+        serde_json::from_str(&place.ok(&["info", TINY, "--json", "--tensors"])).unwrap();
     assert_eq!(json["parts"].as_array().unwrap().len(), 3);
     assert!(json["tensors"].as_array().unwrap().len() > 900);
 
-    place.ok(&["convert", &model, "folder"]);
+    place.ok(&["convert", TINY, "folder"]);
     place.ok(&["convert", "folder", "back.ckpt"]);
     place.ok(&["convert", "back.ckpt", "wide.safetensors", "--dtype", "f32"]);
     for (name, file) in [
@@ -346,17 +348,17 @@ fn checkpoints_are_described_and_converted() {
         ("c.png", "back.ckpt"),
         ("d.png", "wide.safetensors"),
     ] {
-        place.draw(&["-o", name, "-m", file]);
+        place.draw_with(file, &["-o", name]);
         assert_eq!(place.picture(name), place.picture("a.png"), "{file}");
     }
     assert!(
         place
-            .fails(&["convert", &model, "folder"], 2)
+            .fails(&["convert", TINY, "folder"], 2)
             .contains("folder")
     );
     assert!(
         place
-            .fails(&["convert", &model, "x.gguf"], 2)
+            .fails(&["convert", TINY, "x.gguf"], 2)
             .contains(".safetensors")
     );
 }
@@ -365,7 +367,7 @@ fn checkpoints_are_described_and_converted() {
 fn a_sheet_says_how_many_pictures_there_are() {
     let place = Place::new();
     let base = [
-        "generate", "a cat", "--size", "64", "--steps", "1", "-s", "5",
+        "generate", "a cat", "--size", "64", "--steps", "1", "-s", "5", "-m", TINY,
     ];
     let with = |more: &[&'static str]| [&base, more].concat();
     place.ok(&with(&["--grid", "3x2", "-o", "sheet.png"]));
@@ -380,7 +382,7 @@ fn a_sheet_says_how_many_pictures_there_are() {
     assert!(refused.contains("--batch-count"), "{refused}");
     let refused = place.fails(&with(&["--grid", "0x2"]), 2);
     assert!(refused.contains("1 to 64"), "{refused}");
-    // The test model's pictures have no plain edge: that is said, and the picture is whole.
+    // These pictures have no plain edge: that is said, and the picture is whole.
     let output = place.run(&with(&["--transparent", "-o", "cut.png"]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(

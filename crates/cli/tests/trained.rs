@@ -253,6 +253,48 @@ fn prompts_are_read_by_the_models_own_transformer() {
     let of = |prompt: &str| draw(place.path(), &["--prompt", prompt, "--size", "40x24"]);
     assert_eq!(of("number 1").dimensions(), (40, 24));
     assert_ne!(of("number 1"), of("a red house"));
+
+    // Steps that nobody says are those of the training's sheets.
+    let line = ["generate", "--model", "model", "-p", "x", "--json"];
+    let output = latent(place.path(), &[&line[..], &["-o", "own.png"]].concat());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let event: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!(event["request"]["steps"], 25);
+}
+
+#[test]
+fn a_model_is_converted_with_all_that_it_needs() {
+    let text = ConditionerConfig::Text {
+        tokenizer: Tokenizer::Clip,
+        transformer: transformer(),
+        entry: Entry::CrossAttention,
+    };
+    let place = trained(Some(text), autoencoder(), ObjectiveConfig::default());
+    let path = |name: &str| place.path().join(name);
+    std::fs::write(path("model/conditioner/vocab.txt"), "a\nb\n").unwrap();
+    for line in [
+        ["convert", "model", "narrow", "--dtype", "bf16"],
+        ["convert", "narrow", "wide", "--dtype", "f32"],
+    ] {
+        let output = latent(place.path(), &line);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+    }
+    let words = std::fs::read_to_string(path("wide/conditioner/vocab.txt"));
+    assert_eq!(words.unwrap(), "a\nb\n");
+    let weights = "unet/diffusion_pytorch_model.safetensors";
+    let bytes = |folder: &str| std::fs::metadata(path(folder).join(weights)).unwrap().len();
+    assert!(bytes("narrow") * 19 < bytes("model") * 10);
+    std::fs::rename(path("model"), path("first")).unwrap();
+    let of = |folder: &str| {
+        std::fs::rename(path(folder), path("model")).unwrap();
+        let picture = draw(place.path(), &["--prompt", "number 1"]);
+        std::fs::rename(path("model"), path(folder)).unwrap();
+        picture
+    };
+    let (first, narrow) = (of("first"), of("narrow"));
+    assert_eq!(first.dimensions(), narrow.dimensions());
+    assert_eq!(narrow, of("wide"));
 }
 
 #[test]

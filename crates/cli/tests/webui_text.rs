@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use latent_checkpoint::tiny::write_tiny;
 use latent_pipeline::picture::metadata::Metadata;
+use latent_testkit::recipe::tensor_f16;
 use regex::Regex;
 
 /// `re_param_code` of `modules/infotext_utils.py` and the pattern of sizes (facts as published; see docs/compatibility.md).
@@ -87,9 +89,16 @@ const KEYS: &[&str] = &[
     "Sigma noise",
 ];
 
-/// Draws with the test model and returns the picture's `parameters`.
+/// Draws with a tiny checkpoint and returns the picture's `parameters`.
 fn text_of(folder: &std::path::Path, arguments: &[&str]) -> String {
     let file = folder.join("picture.png");
+    let model = folder.join("model.safetensors");
+    if !model.exists() {
+        write_tiny(folder, 4, &mut |component, name, shape| {
+            tensor_f16(&format!("{component}/{name}"), shape, 0)
+        })
+        .expect("the checkpoint can be written");
+    }
     let status = Command::new(env!("CARGO_BIN_EXE_latent"))
         .args([
             "generate",
@@ -109,6 +118,8 @@ fn text_of(folder: &std::path::Path, arguments: &[&str]) -> String {
             "-o",
         ])
         .arg(&file)
+        .arg("--model")
+        .arg(&model)
         .args(arguments)
         .env("XDG_CACHE_HOME", folder)
         .env("HOME", folder)

@@ -1,7 +1,6 @@
 //! The model that is measured: what it draws, and what its autoencoder makes of a picture.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
@@ -35,17 +34,13 @@ pub(crate) struct Manner {
 impl Artist {
     /// Opens a model that reads text; `size` overrides the size that it was trained at.
     pub fn open(
-        path: &Path,
+        files: &ModelFiles,
         size: Option<u32>,
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
         observer.stage("opening the model", 0);
-        let files = ModelFiles {
-            model: path.to_owned(),
-            ..ModelFiles::default()
-        };
-        let (model, _) = Model::open(&files, device, DType::F32, &mut |_, _, _| {})?;
+        let (model, _) = Model::open(files, device, DType::F32, &mut |_, _, _| {})?;
         let reads = match model.conditioner() {
             Some(condition) => matches!(
                 condition,
@@ -56,7 +51,7 @@ impl Artist {
         if !reads {
             return Err(Error::option(
                 "model",
-                path.display(),
+                files.model.display(),
                 "it reads no text: name a model that was trained with captions",
             ));
         }
@@ -75,6 +70,11 @@ impl Artist {
     /// The guidance that the model's maker draws with.
     pub fn guidance(&self) -> f64 {
         self.model.guidance.unwrap_or(1.0)
+    }
+
+    /// The steps that the model's maker draws in, or 20.
+    pub fn steps(&self) -> usize {
+        self.model.steps.unwrap_or(20)
     }
 
     /// Gives `each` some pictures within −1..=1 and what the autoencoder makes of them, cut to the same range:

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use latent_data::DataConfig;
+use latent_pipeline::ModelFiles;
 
 use crate::Error;
 
 /// What [`evaluate`](crate::evaluate) is told.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of the trained model.
-    pub model: PathBuf,
+    /// The trained model.
+    pub model: ModelFiles,
     /// Captioned pictures that the model has not learnt from.
     pub data: DataConfig,
     /// The pictures that it has learnt from; without them alignment, the retrieval baseline and copies are not measured.
@@ -21,8 +22,8 @@ pub struct Options {
     pub size: Option<u32>,
     /// How many test captions are drawn, at most. 500.
     pub count: usize,
-    /// Sampling steps. 20.
-    pub steps: usize,
+    /// Sampling steps. `None`: the model's own, or 20.
+    pub steps: Option<usize>,
     /// Guidance. `None`: the model's own.
     pub cfg_scale: Option<f64>,
     /// Guidances of the trade-off curve; none for no curve.
@@ -39,7 +40,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults, for that model and those test pictures.
-    pub fn new(model: impl Into<PathBuf>, data: DataConfig, out: impl Into<PathBuf>) -> Self {
+    pub fn new(model: impl Into<ModelFiles>, data: DataConfig, out: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
             data,
@@ -47,7 +48,7 @@ impl Options {
             store: Vec::new(),
             size: None,
             count: 500,
-            steps: 20,
+            steps: None,
             cfg_scale: None,
             sweep: Vec::new(),
             features: None,
@@ -71,8 +72,8 @@ impl Options {
         if let Some(size) = self.size.filter(|size| !(16..=2048).contains(size)) {
             return Err(Error::option("size", size, "expected 16 to 2048"));
         }
-        if !(1..=1000).contains(&self.steps) {
-            return Err(Error::option("steps", self.steps, "expected 1 to 1000"));
+        if let Some(steps) = self.steps.filter(|steps| !(1..=1000).contains(steps)) {
+            return Err(Error::option("steps", steps, "expected 1 to 1000"));
         }
         if self.encoder_steps == 0 {
             return Err(Error::option("encoder-steps", 0, "expected 1 or more"));

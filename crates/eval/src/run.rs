@@ -58,7 +58,7 @@ pub fn evaluate(
     let bench = Bench {
         options,
         manner: Manner {
-            steps: options.steps,
+            steps: options.steps.unwrap_or(artist.steps()),
             guidance: cfg_scale,
             seed: options.seed,
         },
@@ -89,13 +89,13 @@ impl Bench<'_> {
         } = self;
         let mut report = Report {
             about: About {
-                model: options.model.clone(),
+                model: options.model.model.clone(),
                 data: tested.path.clone(),
                 train: self.training.as_ref().map(|t| t.path().to_owned()),
                 features: options.features.clone(),
                 size: self.artist.size,
                 count: tested.pictures.len(),
-                steps: options.steps,
+                steps: self.manner.steps,
                 cfg_scale: self.manner.guidance,
                 seed: options.seed,
             },

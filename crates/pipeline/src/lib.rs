@@ -30,7 +30,7 @@ pub use decode::Decoding;
 pub use error::{Error, Result};
 pub use family::{FAMILIES, Family, LatentFormat};
 pub use memory::MemoryPlan;
-pub use model::{Model, ModelFiles};
+pub use model::{Defaults, Model, ModelFiles};
 pub use profile::Profile;
 pub use request::{Request, RequestError};
 pub use run::{Hooks, Output, Quiet, Resolved, run, run_once};

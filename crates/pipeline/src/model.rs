@@ -31,6 +31,26 @@ pub struct ModelFiles {
     pub text_encoder: Option<PathBuf>,
 }
 
+impl From<PathBuf> for ModelFiles {
+    fn from(model: PathBuf) -> Self {
+        Self {
+            model,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a model that was trained here is drawn with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// Of the picture.
+    pub size: Size,
+    /// 1 is none.
+    pub guidance: f64,
+    /// Sampling steps.
+    pub steps: Option<usize>,
+}
+
 /// How far opening has come: which part, parameters read, parameters in all.
 pub type Progress<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
 
@@ -57,6 +77,8 @@ pub struct Model {
     pub condition: Option<Reader>,
     /// The guidance that the model's maker draws with.
     pub guidance: Option<f64>,
+    /// The sampling steps that the model's maker draws with.
+    pub steps: Option<usize>,
     /// Text → tokens.
     pub tokenizer: ClipTokenizer,
     /// The noise it was trained with.
@@ -109,7 +131,7 @@ impl Model {
         let options = LoadOptions::new(device.clone(), dtype);
         let vae_options = LoadOptions::new(device.clone(), autoencoder_dtype(dtype));
         // A model that was trained here says so, and may do without some networks.
-        let trained = main.scheduler().rest.get(TRAINED).cloned();
+        let trained = main.scheduler().trained_here().cloned();
         let has = |from: &Checkpoint, part| {
             trained.is_none() || from.parts().iter().any(|found| found.part == part)
         };
@@ -193,7 +215,7 @@ impl Model {
             text,
             condition,
         } = networks;
-        let settings = scheduler.rest.get(TRAINED);
+        let settings = scheduler.trained_here();
         let vae = autoencoder.as_ref().map(Autoencoder::config);
         let family = match (settings, vae, &text) {
             (None, Some(vae), Some(text)) => Family::of(unet.config(), vae, text.config())?,
@@ -207,6 +229,7 @@ impl Model {
             }
         };
         let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
+        let steps = settings.and_then(|s| s.get("steps")?.as_u64());
         let device = unet.conv_norm_out.weight.val().device();
         Ok(Self {
             name: String::new(),
@@ -224,19 +247,20 @@ impl Model {
             text,
             condition,
             guidance: guidance.filter(|g| g.is_finite() && *g >= 0.0),
+            steps: steps.map(|steps| steps.clamp(1, 1000) as usize),
             tokenizer: ClipTokenizer::new(),
             scheduler,
             device,
         })
     }
 
-    /// What the model's maker would choose where a request leaves it open: the size, and the guidance. `None` in models
-    /// that were not trained here, for which the documented defaults hold.
+    /// What the model's maker would choose where a request leaves it open. `None` in models that were not trained here,
+    /// for which the documented defaults hold.
     ///
     /// # Errors
     /// A small picture (`upscale`) that cannot be read.
-    pub fn defaults(&self, request: &Request) -> Result<Option<(Size, f64)>> {
-        if !self.scheduler.rest.contains_key(TRAINED) {
+    pub fn defaults(&self, request: &Request) -> Result<Option<Defaults>> {
+        if self.scheduler.trained_here().is_none() {
             return Ok(None);
         }
         let size = match (self.conditioner(), &request.upscale) {
@@ -252,7 +276,11 @@ impl Model {
                 height: self.family.size,
             },
         };
-        Ok(Some((size, self.guidance.unwrap_or(1.0))))
+        Ok(Some(Defaults {
+            size,
+            guidance: self.guidance.unwrap_or(1.0),
+            steps: self.steps,
+        }))
     }
 
     /// The condition of a model that was trained here.
@@ -412,10 +440,6 @@ fn mean(x: &Tensor<3>) -> f64 {
     let sum: f64 = data.iter::<f32>().map(f64::from).sum();
     sum / data.num_elements().max(1) as f64
 }
-
-/// The key of a scheduler's settings under which a model that was trained here states its size and guidance. diffusers
-/// passes over keys that begin so.
-const TRAINED: &str = "_latent";
 
 /// Networks of one model.
 struct Networks {

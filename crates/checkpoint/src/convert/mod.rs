@@ -8,6 +8,7 @@ mod configs;
 mod tokenizer;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -171,10 +172,31 @@ pub fn convert(
         Ok(values)
     };
     match options.target {
+        Target::Folder if checkpoint.scheduler.trained_here().is_some() => {
+            let files = conditioner_files(checkpoint)?;
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (&**n, &**b)).collect();
+            write_trained(output, &model, &files, options.existing, &mut bytes)?;
+        }
         Target::Folder => write_folder(output, &model, options.existing, &mut bytes)?,
         target => write_file(output, target, &model, options.existing, &mut bytes)?,
     }
     Ok(converted)
+}
+
+/// What lies in a trained model's folder beside the weights of its conditioner: the words that it knows, the neighbours.
+fn conditioner_files(
+    checkpoint: &Checkpoint,
+) -> Result<Vec<(String, Cow<'static, [u8]>)>, ModelError> {
+    let (files, folder) = (checkpoint.files(), checkpoint.path.join("conditioner"));
+    let names = files.list(&folder).unwrap_or_default().into_iter();
+    let written = ["config.json", "diffusion_pytorch_model.safetensors"];
+    names
+        .filter(|name| !written.contains(&name.as_str()))
+        .map(|name| {
+            let bytes = files.read(&folder.join(&name), u64::MAX, "the file")?;
+            Ok((format!("conditioner/{name}"), bytes))
+        })
+        .collect()
 }
 
 /// A network being converted: its parameters by name.

@@ -94,6 +94,15 @@ const BETAS: [(f64, f64); 5] = [
 ];
 
 impl SchedulerConfig {
+    /// The key under which a model that was trained here states what it is drawn with: `size`, `guidance`, `steps`.
+    /// diffusers passes over keys that begin so.
+    pub const TRAINED: &str = "_latent";
+
+    /// What stands under [`TRAINED`](Self::TRAINED), in models that were trained here.
+    pub fn trained_here(&self) -> Option<&serde_json::Value> {
+        self.rest.get(Self::TRAINED)
+    }
+
     /// What Stable Diffusion and its relatives were trained with, in the words of its published folder.
     pub fn stable_diffusion() -> Self {
         Self {

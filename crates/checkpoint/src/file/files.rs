@@ -77,7 +77,7 @@ impl Files {
     }
 
     /// The names of what is directly inside a folder; those that are not UTF-8 left out.
-    pub(super) fn list(self, folder: &Path) -> io::Result<Vec<String>> {
+    pub(crate) fn list(self, folder: &Path) -> io::Result<Vec<String>> {
         match self {
             Self::Disk => fs::read_dir(folder)?
                 .map(|entry| Ok(entry?.file_name().into_string().ok()))

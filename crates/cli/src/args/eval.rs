@@ -23,9 +23,9 @@ pub struct EvalArgs {
     /// How many test captions are drawn, at most.
     #[arg(long, default_value_t = 500)]
     pub count: usize,
-    /// Sampling steps.
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
+    /// Sampling steps. Without it, the model's own, or 20.
+    #[arg(long)]
+    pub steps: Option<usize>,
     /// Guidance. Without it, the model's own.
     #[arg(long, value_name = "G")]
     pub cfg_scale: Option<f64>,

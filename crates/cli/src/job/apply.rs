@@ -177,7 +177,7 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
     set_some(&mut request.near, args.near.clone());
 }
 
-/// Where nothing says a size or a guidance, those that a model was trained here for. A given picture keeps its size.
+/// Where nothing says a size, a guidance or steps, those that a model was trained here for. A given picture keeps its size.
 ///
 /// # Errors
 /// A small picture that cannot be read.
@@ -187,16 +187,19 @@ pub fn defaults_of(
     request: &mut Request,
 ) -> Result<(), Failure> {
     let from_file = args.source.request.is_some() || args.source.from.is_some();
-    let Some((own, guidance)) = model.defaults(request)?.filter(|_| !from_file) else {
+    let Some(own) = model.defaults(request)?.filter(|_| !from_file) else {
         return Ok(());
     };
     let typed = &args.sampling;
     let said = typed.width.is_some() || typed.height.is_some() || typed.size.is_some();
     if !said && request.init_image.is_none() {
-        (request.width, request.height) = (own.width, own.height);
+        (request.width, request.height) = (own.size.width, own.size.height);
     }
     if typed.cfg_scale.is_none() {
-        request.cfg_scale = guidance;
+        request.cfg_scale = own.guidance;
+    }
+    if let Some(steps) = own.steps.filter(|_| typed.steps.is_none()) {
+        request.steps = steps;
     }
     Ok(request.validate()?)
 }

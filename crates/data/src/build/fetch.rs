@@ -47,12 +47,7 @@ impl Fetcher {
     /// # Errors
     /// `apt-get` that is missing or fails, a file with another hash.
     pub fn deb(&self, file: &str, sha256: &str) -> Result<PathBuf, Error> {
-        let mut parts = file.split('_');
-        let (name, version) = (
-            parts.next().unwrap_or(file),
-            parts.next().unwrap_or_default(),
-        );
-        let package = format!("{name}={version}");
+        let package = debian_package(file);
         self.fetch(file, sha256, |folder| {
             let mut apt = Command::new("apt-get");
             apt.args(["download", "--quiet", &package])
@@ -124,6 +119,14 @@ pub(super) fn run(command: &mut Command, kept: &Path) -> Result<Vec<u8>, Error> 
     Ok(output.stdout)
 }
 
+/// How apt names what lies in a file of that name, in which the colon after an epoch is escaped.
+fn debian_package(file: &str) -> String {
+    let mut parts = file.split('_');
+    let name = parts.next().unwrap_or(file);
+    let version = parts.next().unwrap_or_default().replace("%3a", ":");
+    format!("{name}={version}")
+}
+
 fn check_hash(file: &Path, expected: &str) -> Result<(), Error> {
     let name = file.display().to_string();
     let bytes = fs::read(file).map_err(|e| Error::read(&name, e))?;
@@ -144,4 +147,16 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::debian_package;
+
+    #[test]
+    fn epochs_are_written_with_a_colon() {
+        let file = "openclipart-svg_1%3a0.18+dfsg-19_all.deb";
+        assert_eq!(debian_package(file), "openclipart-svg=1:0.18+dfsg-19");
+        assert_eq!(debian_package("a_2-1_all.deb"), "a=2-1");
+    }
 }

@@ -109,7 +109,7 @@ mod tests {
             r#"{"seed": 1.5}"#,
             r#"{"steps": "many"}"#,
             r#"{"compat": "invoke"}"#,
-            r#"{"seed_resize_from": "512"}"#,
+            r#"{"seed_resize_from": "512by"}"#,
             "[]",
             "{",
         ] {

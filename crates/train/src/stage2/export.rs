@@ -25,6 +25,8 @@ pub(super) struct Export<'a> {
     pub size: Option<usize>,
     /// The guidance that samples are drawn with.
     pub guidance: f64,
+    /// The steps that they are drawn in.
+    pub steps: usize,
     /// Further files, by path in the folder.
     pub files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -97,8 +99,11 @@ impl Export<'_> {
 impl Export<'_> {
     fn scheduler(&self) -> SchedulerConfig {
         let mut scheduler = scheduler(self.objective);
-        let about = serde_json::json!({"size": self.size, "guidance": self.guidance});
-        scheduler.rest.insert("_latent".to_owned(), about);
+        let about = serde_json::json!({
+            "size": self.size, "guidance": self.guidance, "steps": self.steps,
+        });
+        let key = SchedulerConfig::TRAINED.to_owned();
+        scheduler.rest.insert(key, about);
         scheduler
     }
 }

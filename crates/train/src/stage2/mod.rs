@@ -377,6 +377,7 @@ impl Task for Stage2 {
             objective: self.objective.config(),
             size: side,
             guidance: self.config.samples.guidance,
+            steps: self.config.samples.steps,
             files,
         };
         export.write(folder)
