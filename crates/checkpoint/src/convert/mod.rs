@@ -183,10 +183,11 @@ pub fn convert(
     Ok(converted)
 }
 
+/// A file's path in its folder, and what is in it.
+type NamedBytes = (String, Cow<'static, [u8]>);
+
 /// What lies in a trained model's folder beside the weights of its conditioner: the words that it knows, the neighbours.
-fn conditioner_files(
-    checkpoint: &Checkpoint,
-) -> Result<Vec<(String, Cow<'static, [u8]>)>, ModelError> {
+fn conditioner_files(checkpoint: &Checkpoint) -> Result<Vec<NamedBytes>, ModelError> {
     let (files, folder) = (checkpoint.files(), checkpoint.path.join("conditioner"));
     let names = files.list(&folder).unwrap_or_default().into_iter();
     let written = ["config.json", "diffusion_pytorch_model.safetensors"];
