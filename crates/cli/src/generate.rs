@@ -59,7 +59,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
     let model = model::open(&jobs.requests[0], &device, !output.no_metadata, json)?;
     for request in &mut jobs.requests {
-        job::defaults_of(args, &model, request)?;
+        job::defaults_of(jobs.said, &model, request)?;
     }
     let model = model::packed(model, &jobs.requests[0]);
     // The plan is about the machine's memory; a GPU has its own.

@@ -26,6 +26,7 @@ mod attention;
 mod buffer;
 mod cpu;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod epilogue;
 mod geometry;
@@ -51,6 +52,7 @@ pub use attention::{AttentionShape, Tokens, attention, attention_backward};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
 pub use dense::{Weight, conv2d, linear};
+pub use depthwise::depthwise;
 pub use elementwise::{
     add, add_assign, blend, convert, geglu, geglu_backward, scale, scale_add, unary, unary_backward,
 };

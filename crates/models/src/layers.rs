@@ -298,10 +298,16 @@ impl BatchNorm {
     /// `[batch, channels, height, width]` → the same
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
-        let factor = (self.running_var.val() + self.eps).sqrt().recip() * self.weight.val();
-        let shift = self.bias.val() - self.running_mean.val() * factor.clone();
+        let [factor, shift] = self.factor_and_shift();
         let tokens = ops::to_tokens(x) * factor.unsqueeze() + shift.unsqueeze();
         ops::to_picture(tokens, height, width)
+    }
+
+    /// What the running statistics make of x: x · factor + shift, `[channels]` each.
+    pub(crate) fn factor_and_shift(&self) -> [Tensor<1>; 2] {
+        let factor = (self.running_var.val() + self.eps).sqrt().recip() * self.weight.val();
+        let shift = self.bias.val() - self.running_mean.val() * factor.clone();
+        [factor, shift]
     }
 
     /// By the batch's own statistics, which come with it.

@@ -1,7 +1,7 @@
 //! Convolution.
 
 use burn::tensor::ops::{ConvOptions, PadMode};
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Tensor, TensorData, module};
 
 use crate::cpu::{self, input};
 use crate::is_cpu;
@@ -106,6 +106,37 @@ pub fn conv2d(
     }
     let options = ConvOptions::new([shape.stride; 2], inside, [1, 1], 1);
     module::conv2d(x, weight, bias, options)
+}
+
+/// A convolution of each channel by a kernel of its own. `weight` and `bias` are constants: no gradient reaches them.
+///
+/// # Shapes
+///
+/// - x `[batch, channels, height, width]`, weight `[channels, 1, kernel, kernel]`, bias `[channels]`
+/// - output as [`conv2d`]'s, with as many channels
+pub fn depthwise_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    shape: ConvShape,
+) -> Tensor<4> {
+    let [channels, _, kernel, _] = weight.dims();
+    if is_cpu(&x.device()) {
+        let numbers = |data: TensorData| data.convert::<f32>().iter::<f32>().collect();
+        let taps = weight.reshape([channels, kernel * kernel]).transpose();
+        let depthwise = cpu::Depthwise {
+            weight: numbers(taps.into_data()),
+            bias: numbers(bias.into_data()),
+            kernel,
+            shape,
+        };
+        let dtype = x.dtype();
+        return cpu::run(depthwise, [input(x, dtype)]).cast(dtype);
+    }
+    let [left, right, top, bottom] = shape.padding;
+    let x = x.pad((left, right, top, bottom), PadMode::Constant(0.0));
+    let options = ConvOptions::new([shape.stride; 2], [0, 0], [1, 1], channels);
+    module::conv2d(x, weight.detach(), Some(bias.detach()), options)
 }
 
 /// [`conv2d`] plus `residual`, which has the shape of its output.
@@ -356,6 +387,40 @@ mod tests {
                     padding,
                 }
                 .check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_kernel_for_each_channel_is_a_convolution_that_mixes_none() {
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 2)] {
+            let x: Tensor<4> = normal("x", [2, 3, 6, 7]);
+            let weight: Tensor<4> = normal("weight", [3, 1, kernel, kernel]);
+            let bias: Tensor<1> = normal("bias", [3]);
+            let shape = ConvShape {
+                stride,
+                padding: [kernel / 2, kernel / 2, kernel / 2, 1],
+            };
+            let alone = Tensor::<2>::eye(3, &x.device()).reshape([3, 3, 1, 1]);
+            let dense = weight.clone().expand([3, 3, kernel, kernel]) * alone;
+            let run = |f: &dyn Fn(Tensor<4>) -> Tensor<4>| {
+                let x = x.clone().autodiff().require_grad();
+                let y = f(x.clone());
+                let upstream =
+                    Tensor::from_data(normal::<4>("upstream", y.dims()).into_data(), &y.device());
+                let gradient = x.grad(&(y.clone() * upstream).sum().backward());
+                [y.inner(), gradient.unwrap()]
+            };
+            let up = |t: Tensor<4>, x: &Tensor<4>| Tensor::from_data(t.into_data(), &x.device());
+            let got = run(&|x| depthwise_conv2d(x, weight.clone(), bias.clone(), shape));
+            let want = run(&|x| {
+                let weight = up(dense.clone(), &x);
+                let bias = Tensor::from_data(bias.clone().into_data(), &x.device());
+                conv2d(x, weight, Some(bias), shape, Padding::Zero)
+            });
+            for (got, want) in got.into_iter().zip(want) {
+                let want_numbers: Vec<f64> = want.to_data().iter::<f32>().map(f64::from).collect();
+                assert_within(1e-5, got, want.dims(), &want_numbers);
             }
         }
     }

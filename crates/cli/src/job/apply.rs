@@ -6,6 +6,7 @@ use latent_pipeline::{
     request::{DynamicThresholding, Hires, Outpaint, Request, Tiling},
 };
 
+use super::Said;
 use crate::{
     args::{ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
     failure::Failure,
@@ -28,7 +29,7 @@ fn set_some<T>(field: &mut Option<T>, typed: Option<T>) {
 ///
 /// # Errors
 /// Values that say nothing or contradict the model.
-pub fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
+pub fn apply(args: &GenerateArgs, said: Said, request: &mut Request) -> Result<(), Failure> {
     let typed = args
         .prompt
         .words
@@ -55,7 +56,9 @@ pub fn apply(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> 
     }
     picture(&args.picture, request)?;
     condition(&args.condition, request);
-    own_size(args, request)?;
+    if !said.size {
+        own_size(request)?;
+    }
     hires(&args.hires, request);
     legacy(&args.legacy, request)
 }
@@ -181,24 +184,17 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
 ///
 /// # Errors
 /// A small picture that cannot be read.
-pub fn defaults_of(
-    args: &GenerateArgs,
-    model: &Model,
-    request: &mut Request,
-) -> Result<(), Failure> {
-    let from_file = args.source.request.is_some() || args.source.from.is_some();
-    let Some(own) = model.defaults(request)?.filter(|_| !from_file) else {
+pub fn defaults_of(said: Said, model: &Model, request: &mut Request) -> Result<(), Failure> {
+    let Some(own) = model.defaults(request)? else {
         return Ok(());
     };
-    let typed = &args.sampling;
-    let said = typed.width.is_some() || typed.height.is_some() || typed.size.is_some();
-    if !said && request.init_image.is_none() {
+    if !said.size && request.init_image.is_none() {
         (request.width, request.height) = (own.size.width, own.size.height);
     }
-    if typed.cfg_scale.is_none() {
+    if !said.guidance {
         request.cfg_scale = own.guidance;
     }
-    if let Some(steps) = own.steps.filter(|_| typed.steps.is_none()) {
+    if let Some(steps) = own.steps.filter(|_| !said.steps) {
         request.steps = steps;
     }
     Ok(request.validate()?)
@@ -209,13 +205,7 @@ pub(super) const TEST_MODEL_SIDE: usize = 128;
 
 /// Where nothing says a size, a picture keeps its own, with the edges that are added, and the test model draws small. The
 /// masked region alone is worked on at the model's size, as in A1111.
-fn own_size(args: &GenerateArgs, request: &mut Request) -> Result<(), Failure> {
-    let size = &args.sampling;
-    let said = size.width.is_some() || size.height.is_some() || size.size.is_some();
-    let from_file = args.source.request.is_some() || args.source.from.is_some();
-    if said || from_file {
-        return Ok(());
-    }
+fn own_size(request: &mut Request) -> Result<(), Failure> {
     if let Some(path) = request.init_image.as_ref().filter(|path| path.exists()) {
         if !request.inpaint_only_masked {
             let picture = Picture::read(path)?.size();

@@ -24,6 +24,39 @@ pub struct Jobs {
     pub requests: Vec<Request>,
     /// What was read and could not be taken over.
     pub notes: Vec<String>,
+    /// What a model's own wishes do not override.
+    pub said: Said,
+}
+
+/// What flags, a request file or a picture's metadata state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// A width, a height or both.
+    pub size: bool,
+    /// `cfg_scale`.
+    pub guidance: bool,
+    /// `steps`.
+    pub steps: bool,
+}
+
+impl Said {
+    fn by_flags(args: &GenerateArgs) -> Self {
+        let typed = &args.sampling;
+        Self {
+            size: typed.width.is_some() || typed.height.is_some() || typed.size.is_some(),
+            guidance: typed.cfg_scale.is_some(),
+            steps: typed.steps.is_some(),
+        }
+    }
+
+    fn or_by(self, fields: &serde_json::Value) -> Self {
+        let has = |name| fields.get(name).is_some();
+        Self {
+            size: self.size || has("width") || has("height"),
+            guidance: self.guidance || has("cfg_scale"),
+            steps: self.steps || has("steps"),
+        }
+    }
 }
 
 /// Everything `latent generate` was asked for.
@@ -32,8 +65,9 @@ pub struct Jobs {
 /// The first fault found, before any model is opened.
 pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
     let mut notes = Vec::new();
-    let mut request = base(args, &mut notes)?;
-    apply::apply(args, &mut request)?;
+    let mut said = Said::by_flags(args);
+    let mut request = base(args, &mut said, &mut notes)?;
+    apply::apply(args, said, &mut request)?;
     request.seed = Some(request.seed.unwrap_or_else(random));
     if request.subseed_strength > 0.0 {
         request.subseed = Some(request.subseed.unwrap_or_else(random));
@@ -78,7 +112,11 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
             })
             .collect::<Result<_, _>>()?,
     };
-    Ok(Jobs { requests, notes })
+    Ok(Jobs {
+        requests,
+        notes,
+        said,
+    })
 }
 
 /// A seed nobody chose, in the range that A1111 draws from.
@@ -119,21 +157,28 @@ fn read_text(file: &Path) -> Result<String, Failure> {
 }
 
 /// What the flags are laid over.
-fn base(args: &GenerateArgs, notes: &mut Vec<String>) -> Result<Request, Failure> {
+fn base(args: &GenerateArgs, said: &mut Said, notes: &mut Vec<String>) -> Result<Request, Failure> {
     if let Some(file) = &args.source.request {
         let text = read_text(file)?;
         let in_file = |e| Failure::input(format!("{}: {e}", file.display()));
         let toml = file
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        return match toml {
-            true => Request::from_toml(&text),
-            false => Request::from_json(&text),
-        }
-        .map_err(in_file);
+        let fields = match toml {
+            true => Request::values_of_toml(&text),
+            false => Request::values_of_json(&text),
+        };
+        let fields = fields.map_err(in_file)?;
+        *said = said.or_by(&fields);
+        return Request::from_value(fields).map_err(in_file);
     }
     let Some(file) = &args.source.from else {
         return Ok(Request::default());
+    };
+    *said = Said {
+        size: true,
+        guidance: true,
+        steps: true,
     };
     let name = file.display().to_string();
     let metadata = Metadata::read(&name, &read_bytes(file)?)?;

@@ -36,6 +36,18 @@ fn flags_override_the_file() {
     )
     .unwrap();
     let file = file.to_str().unwrap();
+    let said = |line: &[&str]| jobs(&args(line)).unwrap().said;
+    let by_file = Said {
+        size: false,
+        guidance: false,
+        steps: true,
+    };
+    assert_eq!(said(&["--request", file]), by_file);
+    let with_flag = Said {
+        size: true,
+        ..by_file
+    };
+    assert_eq!(said(&["--request", file, "-W", "64"]), with_flag);
     let request = one(&["--request", file, "--steps", "11", "--hires-scale", "1.5"]);
     assert_eq!(
         (request.prompt.as_str(), request.steps, request.seed),

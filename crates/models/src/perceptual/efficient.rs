@@ -1,8 +1,7 @@
 //! EfficientNet (Tan and Le, 2019) in its "lite" form: no squeeze-and-excitation, activations within 0..6.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::{ConvOptions, PadMode};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 use latent_ops::{self as ops, ConvShape, Padding};
 use serde::{Deserialize, Serialize};
 
@@ -92,8 +91,7 @@ impl EfficientNetConfig {
 /// ε of the normalisations.
 const EPS: f64 = 1e-3;
 
-/// A convolution without bias that is padded as its kernel says. With stride two the published network
-/// pads as TensorFlow does, which [`same`] does to the picture.
+/// A convolution without bias.
 fn convolution(
     device: &Device,
     input: usize,
@@ -108,18 +106,32 @@ fn convolution(
     Conv2d::with_shape(device, input, output, kernel, shape).without_bias()
 }
 
-/// The picture with zeros around it, so that a kernel of stride `stride` gives ⌈size / stride⌉ pixels;
-/// where their number is odd, one more lies right and below.
-fn same(x: Tensor<4>, kernel: usize, stride: usize) -> Tensor<4> {
+/// Zeros around a picture of this size, so that a kernel of stride `stride` gives ⌈size / stride⌉ pixels; where their
+/// number is odd, one more lies right and below: the published network pads as TensorFlow does.
+fn same(x: &Tensor<4>, kernel: usize, stride: usize) -> ConvShape {
     let [_, _, height, width] = x.dims();
     let [(top, bottom), (left, right)] = [height, width].map(|size| {
         let all = (size.div_ceil(stride).saturating_sub(1) * stride + kernel).saturating_sub(size);
         (all / 2, all - all / 2)
     });
-    if top + bottom + left + right == 0 {
-        return x;
+    ConvShape {
+        stride,
+        padding: [left, right, top, bottom],
     }
-    x.pad((left, right, top, bottom), PadMode::Constant(0.0))
+}
+
+/// A convolution and the normalisation after it, as one: what normalises is multiplied into the weights. Their running
+/// statistics stand, so both are linear.
+fn normalised(x: Tensor<4>, conv: &Conv2d, norm: &BatchNorm, shape: ConvShape) -> Tensor<4> {
+    let [factor, shift] = norm.factor_and_shift();
+    let weight = conv.weight.val();
+    let factor = factor.reshape([weight.dims()[0], 1, 1, 1]);
+    ops::conv2d(x, weight * factor, Some(shift), shape, Padding::Zero)
+}
+
+/// A 1×1 convolution and its normalisation.
+fn pointwise(x: Tensor<4>, conv: &Conv2d, norm: &BatchNorm) -> Tensor<4> {
+    normalised(x, conv, norm, ConvShape::same(1))
 }
 
 /// A convolution of each channel by a kernel of its own.
@@ -132,11 +144,14 @@ pub struct DepthwiseConv {
 }
 
 impl DepthwiseConv {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// With the normalisation after it.
+    fn normalised(&self, x: Tensor<4>, norm: &BatchNorm) -> Tensor<4> {
+        let [factor, shift] = norm.factor_and_shift();
         let weight = self.weight.val();
         let [channels, _, kernel, _] = weight.dims();
-        let options = ConvOptions::new([self.stride; 2], [0, 0], [1, 1], channels);
-        module::conv2d(same(x, kernel, self.stride), weight, None, options)
+        let weight = weight * factor.reshape([channels, 1, 1, 1]);
+        let shape = same(&x, kernel, self.stride);
+        ops::depthwise_conv2d(x, weight, shift, shape)
     }
 }
 
@@ -181,12 +196,10 @@ impl MbConv {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut h = x.clone();
         if let (Some(conv), Some(norm)) = (&self.expand, &self.expand_norm) {
-            h = ops::relu6(norm.forward(conv.forward(h, Padding::Zero)));
+            h = ops::relu6(pointwise(h, conv, norm));
         }
-        let h = ops::relu6(self.depthwise_norm.forward(self.depthwise.forward(h)));
-        let h = self
-            .project_norm
-            .forward(self.project.forward(h, Padding::Zero));
+        let h = ops::relu6(self.depthwise.normalised(h, &self.depthwise_norm));
+        let h = pointwise(h, &self.project, &self.project_norm);
         if self.residual { ops::add(h, x) } else { h }
     }
 }
@@ -212,8 +225,8 @@ impl EfficientNet {
     fn stem(&self, picture: Tensor<4>) -> Tensor<4> {
         // The published network wants (v − 127) / 128 of 0..255.
         let x = picture * (127.5 / 128.0) + 0.5 / 128.0;
-        let x = self.stem.forward(same(x, 3, 2), Padding::Zero);
-        ops::relu6(self.stem_norm.forward(x))
+        let shape = same(&x, 3, 2);
+        ops::relu6(normalised(x, &self.stem, &self.stem_norm, shape))
     }
 
     /// What the last block before each halving gives, and the last of all, for a picture in −1..1.
@@ -240,7 +253,7 @@ impl EfficientNet {
             .blocks
             .iter()
             .fold(self.stem(picture), |x, block| block.forward(x));
-        let x = ops::relu6(self.head_norm.forward(self.head.forward(x, Padding::Zero)));
+        let x = ops::relu6(pointwise(x, &self.head, &self.head_norm));
         ops::to_tokens(x).mean_dim(1).squeeze_dim(1)
     }
 

@@ -27,21 +27,28 @@ pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D:
 impl Request {
     /// Reads the JSON form. Fields that are left out keep their default; an unknown one is an error.
     pub fn from_json(text: &str) -> Result<Self, RequestError> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| RequestError::Syntax {
-                format: "JSON",
-                reason: e.to_string(),
-            })?;
-        Self::from_value(value)
+        Self::from_value(Self::values_of_json(text)?)
     }
 
     /// Reads the TOML form.
     pub fn from_toml(text: &str) -> Result<Self, RequestError> {
-        let value: serde_json::Value = toml::from_str(text).map_err(|e| RequestError::Syntax {
+        Self::from_value(Self::values_of_toml(text)?)
+    }
+
+    /// The fields that a text in JSON states, for [`from_value`](Self::from_value).
+    pub fn values_of_json(text: &str) -> Result<serde_json::Value, RequestError> {
+        serde_json::from_str(text).map_err(|e| RequestError::Syntax {
+            format: "JSON",
+            reason: e.to_string(),
+        })
+    }
+
+    /// The fields that a text in TOML states, for [`from_value`](Self::from_value).
+    pub fn values_of_toml(text: &str) -> Result<serde_json::Value, RequestError> {
+        toml::from_str(text).map_err(|e| RequestError::Syntax {
             format: "TOML",
             reason: e.to_string().trim_end().to_owned(),
-        })?;
-        Self::from_value(value)
+        })
     }
 
     /// Reads a tree of values.
