@@ -15,7 +15,7 @@ use crate::{
     args::EvalArgs,
     data,
     failure::{Failure, INTERRUPTED, OK},
-    machine, screen,
+    machine, model, screen,
 };
 
 /// Runs `latent eval`.
@@ -24,8 +24,8 @@ use crate::{
 /// A model or data that cannot be measured, a folder that cannot be written.
 pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
     let beside = || {
-        let parent = args.model.parent().unwrap_or(Path::new(""));
-        parent.join("eval")
+        let parent = args.model.as_deref().and_then(Path::parent);
+        parent.unwrap_or(Path::new("")).join("eval")
     };
     let train = args.train.as_deref().map(data::config).transpose()?;
     let options = Options {
@@ -40,7 +40,7 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
         seed: args.seed,
         encoder_steps: args.encoder_steps,
         ..Options::new(
-            args.model.clone(),
+            model::files(args.model.as_deref()),
             data::config(&args.data)?,
             args.out.clone().unwrap_or_else(beside),
         )

@@ -22,6 +22,7 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
         more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
+        side: config.side(),
     })?;
     let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep);
     let mut passed_over = |path: &std::path::Path, reason: String| {

@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Checkpoint, Dtype, Info, InfoOptions, Target, convert::ConvertOptions, convert::convert,
+    Dtype, Info, InfoOptions, Target, convert::ConvertOptions, convert::convert,
     file::write::Existing, inspect,
 };
 use latent_pipeline::{
@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{
     args::{ConvertArgs, InfoArgs},
     failure::{Failure, OK},
-    screen,
+    model, screen,
 };
 
 /// Runs `latent info`.
@@ -205,7 +205,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             ));
         }
     };
-    let checkpoint = Checkpoint::open(&args.source)?;
+    let checkpoint = model::checkpoint(&args.source)?;
     let options = ConvertOptions {
         target,
         dtype,

@@ -1,10 +1,14 @@
-//! Opening the model of a request, or the built-in test model where it names none.
+//! Opening the model of a request, or the built-in one where it names none.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
-use latent_checkpoint::file::hash::{sha256, short_hash};
+use latent_checkpoint::{
+    Checkpoint, ModelError,
+    file::hash::{sha256, short_hash},
+};
+use latent_default_model as built_in;
 use latent_models::Form;
 use latent_pipeline::{
     Model, ModelFiles,
@@ -13,14 +17,26 @@ use latent_pipeline::{
 
 use crate::{failure::Failure, screen};
 
-/// The files of a model: those at `path`, or of the built-in test model.
+/// The files of a model: those at `path`, or the built-in model's.
+pub fn files(path: Option<&Path>) -> ModelFiles {
+    match path {
+        Some(path) => path.to_owned().into(),
+        None => ModelFiles {
+            model: built_in::FOLDER.into(),
+            built_in: built_in::FILES,
+            ..ModelFiles::default()
+        },
+    }
+}
+
+/// The checkpoint at `path`; the built-in model's where it is its name and nothing there is called so.
 ///
 /// # Errors
-/// A cache folder that cannot be written.
-pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
-    match path {
-        Some(path) => Ok(path.to_owned().into()),
-        None => Ok(test_model()?.into()),
+/// As [`Checkpoint::open`]'s.
+pub fn checkpoint(path: &Path) -> Result<Checkpoint, ModelError> {
+    match path == Path::new(built_in::FOLDER) && !path.exists() {
+        true => Checkpoint::open_in(built_in::FILES, path),
+        false => Checkpoint::open(path),
     }
 }
 
@@ -31,13 +47,15 @@ pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
 pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Result<Model, Failure> {
     if request.model.is_none() && !json {
         eprintln!(
-            "no model given: drawing with the built-in test model, its pictures are patterns; give --model FILE"
+            "drawing with the built-in model: icons, emoji and clip art of {0}×{0} pixels; for other pictures give a checkpoint \
+             with --model FILE (docs/checkpoints.md)",
+            built_in::SIDE
         );
     }
     let files = ModelFiles {
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
-        ..files(request.model.as_deref())?
+        ..files(request.model.as_deref())
     };
     let asked = request.dtype.unwrap_or(Dtype::F32);
     let dtype = match asked {
@@ -71,9 +89,6 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         }
     }
     bar.finish_and_clear();
-    if request.model.is_none() {
-        "latent test model".clone_into(&mut model.name);
-    }
     Ok(model)
 }
 
@@ -98,32 +113,6 @@ fn short_sha(path: &Path, bar: &ProgressBar) -> Result<Option<String>, Failure> 
     })
     .map_err(Failure::input)?;
     Ok(Some(short_hash(&hash).to_owned()))
-}
-
-/// The checkpoint of recipe weights, written into the user's cache folder the first time.
-fn test_model() -> Result<PathBuf, Failure> {
-    let cache = cache_folder()
-        .unwrap_or_else(std::env::temp_dir)
-        .join("latent");
-    let folder = cache.join(concat!("test-model-", env!("CARGO_PKG_VERSION")));
-    let file = folder.join("model.safetensors");
-    if file.is_file() {
-        return Ok(file);
-    }
-    let failed = |e: std::io::Error| {
-        Failure::run(format!(
-            "cannot write the built-in test model into {}: {e}",
-            cache.display()
-        ))
-    };
-    std::fs::create_dir_all(&cache).map_err(failed)?;
-    // Written whole beside its place, then renamed, so that two runs at once do not meet.
-    let fresh = tempfile::tempdir_in(&cache).map_err(failed)?;
-    write_test_model(fresh.path())?;
-    match std::fs::rename(fresh.path(), &folder) {
-        Err(e) if !file.is_file() => Err(failed(e)),
-        _ => Ok(file),
-    }
 }
 
 /// The tiny checkpoint in its three forms.

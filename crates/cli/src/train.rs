@@ -32,6 +32,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
         more_devices: devices.collect(),
         learner: config.learner(),
         seed: config.seed,
+        side: config.side(),
     };
     let count = 1 + ground.more_devices.len();
     if count as u64 > config.parallel {

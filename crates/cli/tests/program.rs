@@ -303,9 +303,9 @@ fn ctrl_c_saves_what_there_is() {
     let line = [
         "generate", "-p", "x", "--size", "256x256", "--steps", "1000", "-b", "3", "-o", "a.png",
     ];
-    let preview = ["--preview", "preview.png"];
+    let watched = ["--model", TINY, "--preview", "preview.png"];
     let child = place
-        .command(&[&line[..], &preview].concat())
+        .command(&[&line[..], &watched].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -145,6 +145,10 @@ fn trained(
             unet.labels = Labels::Vector(width);
             unet.time_shift = TimeShift::ScaleShift;
         }
+        Some((Entry::CrossAttentionAndPooled, width)) => {
+            unet.context = Some(width);
+            unet.labels = Labels::Vector(width);
+        }
         _ => {}
     }
     let config = Stage2Config {
@@ -167,6 +171,7 @@ fn trained(
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
+        side: None,
     };
     let mut task = Stage2::on(&config, first, &ground).unwrap();
     let batch: Vec<_> = (0..2).map(|i| example(i, 32)).collect();
@@ -209,6 +214,7 @@ fn classes_are_drawn_by_number_however_they_enter() {
     for entry in [
         Entry::CrossAttention,
         Entry::AdaptiveNorm,
+        Entry::CrossAttentionAndPooled,
         Entry::Concatenation(2),
     ] {
         let class = ConditionerConfig::Class {

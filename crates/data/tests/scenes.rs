@@ -314,11 +314,14 @@ fn facts_are_read_back() {
         let scene = composer.scene(3 + index as u64).unwrap();
         let known = &facts[&source.id(index)];
         assert_eq!(known.groups, scene.groups);
-        assert_eq!(known.relation, scene.relation);
+        assert_eq!(known.relation, Some(scene.relation));
         assert_eq!(known.background, scene.background);
     }
     assert_eq!(Facts::read(&target.join("metadata.jsonl")).unwrap(), facts);
     assert!(Facts::read(place.path()).unwrap().is_empty());
+    let alone = r#"{"file_name": "a.png", "groups": [{"count": 1, "colour": null, "noun": "owl", "class": 0, "style": "flat"}], "background": {"plain": "white"}}"#;
+    std::fs::write(place.path().join("metadata.jsonl"), alone).unwrap();
+    assert_eq!(Facts::read(place.path()).unwrap()["a.png"].relation, None);
     let bad = r#"{"file_name": "a.png", "groups": [{"count": "many"}]}"#;
     std::fs::write(
         place.path().join("metadata.jsonl"),

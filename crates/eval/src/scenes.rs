@@ -52,7 +52,7 @@ impl Tally {
 /// What pictures of scenes show of what they should.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Scenes {
-    /// Scenes of one object that has a colour: at least half of its pixels have it.
+    /// Scenes of one object that has a colour, and drawings that have one: at least half of its pixels have it.
     pub colour: Tally,
     /// The mean share of the pixels that have it, 0..=1; `None` where nothing was judged.
     pub colour_share: Option<f64>,
@@ -79,10 +79,13 @@ pub fn check<'a>(scenes: impl Iterator<Item = (&'a RgbImage, &'a Facts)>) -> Res
         }
         let seen = Seen::of(picture)?;
         let objects: usize = facts.groups.iter().map(|group| group.count).sum();
-        let counted = seen.as_ref().map(|seen| seen.parts.len() == objects);
-        found.counts.entry(objects).or_default().add(counted);
-        if objects <= COUNTED {
-            found.count.add(counted);
+        // A drawing may be of several parts; scenes are composed of such as are one.
+        if facts.relation.is_some() {
+            let counted = seen.as_ref().map(|seen| seen.parts.len() == objects);
+            found.counts.entry(objects).or_default().add(counted);
+            if objects <= COUNTED {
+                found.count.add(counted);
+            }
         }
         if let ([group], 1) = (facts.groups.as_slice(), objects)
             && let Some(colour) = group.colour
@@ -95,7 +98,10 @@ pub fn check<'a>(scenes: impl Iterator<Item = (&'a RgbImage, &'a Facts)>) -> Res
         let Some(colours) = colours.filter(|colours| told_apart(colours)) else {
             continue;
         };
-        let (tally, axis, sign) = match facts.relation {
+        let Some(relation) = facts.relation else {
+            continue;
+        };
+        let (tally, axis, sign) = match relation {
             Relation::None => continue,
             Relation::LeftOf => (&mut found.left_right, 0, 1.0),
             Relation::RightOf => (&mut found.left_right, 0, -1.0),
@@ -198,7 +204,7 @@ mod tests {
         let facts = scenes.map(|scene| {
             let facts = Facts {
                 groups: scene.groups,
-                relation: scene.relation,
+                relation: Some(scene.relation),
                 background: scene.background,
             };
             (scene.picture, facts)
@@ -264,7 +270,7 @@ mod tests {
                 class: 1,
                 style: "flat".to_owned(),
             }],
-            relation: Relation::None,
+            relation: Some(Relation::None),
             background: Background::Plain(Colour::White),
         };
         let picture = RgbImage::from_pixel(32, 32, Rgb([250; 3]));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// crate → the crates of this workspace that it may depend on. `testkit` may stand in anybody's dev-dependencies.
 const ARROWS: &[(&str, &[&str])] = &[
     ("data", &[]),
+    ("default-model", &["checkpoint"]),
     ("kernels", &[]),
     ("ops", &["kernels"]),
     (
@@ -49,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "models",
             "checkpoint",
             "data",
+            "default-model",
             "text",
             "diffusion",
             "eval",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use latent_data::DataConfig;
+use latent_data::{DataConfig, config::Size};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -252,6 +252,15 @@ impl TrainConfig {
         self.model.validate()
     }
 
+    /// The larger side of the pictures in pixels, where the settings state one.
+    pub fn side(&self) -> Option<usize> {
+        let side = match self.data.size? {
+            Size::Square(side) => side,
+            Size::Sides([height, width]) => height.max(width),
+        };
+        Some(side as usize)
+    }
+
     /// How each network is trained.
     pub fn learner(&self) -> LearnerSettings {
         LearnerSettings {
@@ -286,6 +295,12 @@ impl TrainConfig {
             data.remove("path");
             data.insert("pictures".to_owned(), json!(pictures));
         }
+        let mut model = json!(self.model);
+        if let Some(model) = model.as_object_mut() {
+            // Where latents are kept and how sheets are drawn.
+            model.remove("cache");
+            model.remove("samples");
+        }
         let mut rate = self.rate;
         if rate.decay != crate::Decay::Constant {
             rate.over.get_or_insert(self.steps(processes));
@@ -300,7 +315,7 @@ impl TrainConfig {
             "activation_checkpointing": self.activation_checkpointing,
             "data": data,
             "held_back": self.validation.as_ref().and_then(|v| v.share),
-            "model": self.model,
+            "model": model,
             "optimiser": self.optimiser,
             "rate": rate,
             "ema": self.ema,

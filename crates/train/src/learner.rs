@@ -369,6 +369,25 @@ impl<M: Module> Learner<M> {
         self.load(prefix, from, Take::Weights)
     }
 
+    /// Begins with the weights of `module`, which are f32 and on a device with autodiff, in the place of its own.
+    ///
+    /// # Errors
+    /// Another network: the first parameter that only one of them has, or has in that shape.
+    pub fn begin_with(&mut self, module: M) -> Result<(), Error> {
+        let (own, given) = (parameters(self.module()), parameters(&module));
+        let alone = |these: &[(String, Vec<usize>)], those: &[(String, Vec<usize>)]| {
+            let alone = these.iter().find(|one| !those.contains(one));
+            alone.map(|(name, shape)| format!("{name} {shape:?}"))
+        };
+        if let Some(found) = alone(&given, &own).or_else(|| alone(&own, &given)) {
+            let expected =
+                "a model of the very network that [model] describes, with that parameter in both";
+            return Err(Error::setting("begin_from", found, expected));
+        }
+        *self = Self::new(module, self.settings);
+        Ok(())
+    }
+
     fn load(&mut self, prefix: &str, from: &mut StateReader, take: Take) -> Result<(), Error> {
         struct Loader<'a> {
             prefix: &'a str,

@@ -30,6 +30,8 @@ pub struct Ground {
     pub learner: LearnerSettings,
     /// What the first weights are drawn from.
     pub seed: u64,
+    /// The larger side of the pictures in pixels, where the settings state one.
+    pub side: Option<usize>,
 }
 
 impl ModelConfig {

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
+use latent_checkpoint::Checkpoint;
 use latent_data::Example;
 
 use crate::{Error, Peers, Random, StateReader, StateWriter};
@@ -143,6 +144,12 @@ pub trait Task {
     /// # Errors
     /// A state of another task or network.
     fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error>;
+
+    /// Takes the weights of a model's files. Called before the first step only.
+    ///
+    /// # Errors
+    /// A checkpoint without such networks, or of others.
+    fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error>;
 
     /// Losses on pictures that are not learnt from, by noise level where there is one; nothing changes.
     /// `step` is the same at every validation, so that they can be compared.

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::ImageFormat;
+use latent_checkpoint::Checkpoint;
 use latent_data::{
     Batches, Crop, DataConfig, Example, Loader, LoaderOptions, Partial, Share, Source,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::held_back::split;
 use crate::log::Log;
@@ -129,7 +130,7 @@ impl<'a> Trainer<'a> {
         let Some(saved) = latest(&self.checkpoints, observer)? else {
             return Ok(());
         };
-        let differing = differences(&saved.about.settings, &self.defining());
+        let differing = differences("", &saved.about.settings, &self.defining());
         if !differing.is_empty() {
             return Err(Error::OtherRun {
                 path: saved.path,
@@ -265,11 +266,14 @@ impl<'a> Trainer<'a> {
         Ok(Outcome::Done)
     }
 
-    /// Takes the weights of another run's latest checkpoint.
+    /// Takes the weights of another run's latest checkpoint, or of a model.
     fn begin_from(&mut self, run: &Path, observer: &mut dyn Observer) -> Result<(), Error> {
+        if run.exists() && !run.join(CHECKPOINTS).exists() {
+            return self.task.begin_with(&Checkpoint::open(run)?);
+        }
         let checkpoints = Checkpoints::new(run.join(CHECKPOINTS), 1);
         let Some(saved) = latest(&checkpoints, observer)? else {
-            let expected = "the folder of a run that has written a checkpoint";
+            let expected = "the folder of a run that has written a checkpoint, or a model";
             return Err(Error::setting("begin_from", run.display(), expected));
         };
         self.task.begin_from(&mut saved.state()?)
@@ -496,23 +500,27 @@ fn validation_loader(
     Ok(Loader::new(source, data.fit()?, options)?)
 }
 
-/// The settings that differ, as text.
-fn differences(before: &Value, now: &Value) -> Vec<String> {
+/// The settings below `name` that differ, as text.
+fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
     let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
-        return vec!["they cannot be read".to_owned()];
+        let text = |value: &Value| match value {
+            Value::Null => "nothing".to_owned(),
+            value => value.to_string(),
+        };
+        let differs = format!("{name} was {} and is {}", text(before), text(now));
+        return Some(differs)
+            .filter(|_| before != now)
+            .into_iter()
+            .collect();
     };
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    let differs = names
-        .into_iter()
-        .filter(|name| before.get(*name) != now.get(*name));
-    differs
-        .map(|name| {
-            format!(
-                "{name} was {} and is {}",
-                text(before.get(name)),
-                text(now.get(name))
-            )
-        })
-        .collect()
+    let below = |key: &String| {
+        let of = |all: &Map<String, Value>| all.get(key).cloned().unwrap_or_default();
+        let name = match name {
+            "" => key.clone(),
+            name => format!("{name}.{key}"),
+        };
+        differences(&name, &of(before), &of(now))
+    };
+    names.into_iter().flat_map(below).collect()
 }

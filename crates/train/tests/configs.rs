@@ -141,6 +141,10 @@ fn shrink(config: &mut Stage2Config, files: &Path) {
     {
         Some((Entry::CrossAttention, _)) => config.unet.context = context,
         Some((Entry::AdaptiveNorm, _)) => config.unet.labels = Labels::Vector(context.unwrap()),
+        Some((Entry::CrossAttentionAndPooled, _)) => {
+            config.unet.context = context;
+            config.unet.labels = Labels::Vector(context.unwrap());
+        }
         _ => {}
     }
     config.samples.steps = 2;
@@ -201,6 +205,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
+        side: None,
     };
     let mut all = files(&folder());
     all.extend(files(&folder().join("small")));

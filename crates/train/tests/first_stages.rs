@@ -82,6 +82,7 @@ fn every_file_takes_two_steps_and_is_written() {
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
+        side: None,
     };
     let temporary = tempfile::tempdir().unwrap();
     let mut all = files(&folder());

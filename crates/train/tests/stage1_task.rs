@@ -95,6 +95,7 @@ fn build(config: &Stage1Config, seed: u64) -> Stage1 {
         more_devices: Vec::new(),
         learner: settings(),
         seed,
+        side: None,
     };
     Stage1::new(config, &ground).unwrap()
 }

@@ -3,7 +3,8 @@
 mod models;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
+use latent_checkpoint::Checkpoint;
 use latent_diffusion::Prediction;
 use latent_models::ConditionerConfig;
 use latent_models::condition::Entry;
@@ -39,11 +40,15 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
             levels: vec![level(32), level(32)],
             middle: attention,
             context: match entry {
-                Some((Entry::CrossAttention, width)) => Some(width),
+                Some((Entry::CrossAttention | Entry::CrossAttentionAndPooled, width)) => {
+                    Some(width)
+                }
                 _ => None,
             },
             labels: match entry {
-                Some((Entry::AdaptiveNorm, width)) => Labels::Vector(width),
+                Some((Entry::AdaptiveNorm | Entry::CrossAttentionAndPooled, width)) => {
+                    Labels::Vector(width)
+                }
                 _ => Labels::None,
             },
             time_shift: match entry {
@@ -89,6 +94,7 @@ fn task_by(settings: LearnerSettings, config: &Stage2Config, first: FirstStage) 
         more_devices: vec![Device::flex().autodiff()],
         learner: settings,
         seed: 3,
+        side: None,
     };
     Stage2::on(config, first, &ground).unwrap()
 }
@@ -130,8 +136,16 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
     let one = first().encode(&named[1..2]).unwrap();
     assert_eq!(
         numbers(one.mean.clone()),
-        numbers(plain.mean.narrow(0, 1, 1))
+        numbers(plain.mean.clone().narrow(0, 1, 1))
     );
+    // In a smaller type it is nearly the same, and has its own entries.
+    let narrow = first().encoding_in(DType::BF16).cached(folder.path());
+    let narrow = narrow.encode(&named).unwrap().mean;
+    let apart = (narrow.clone() - plain.mean.clone()).square().mean();
+    let apart: f32 = (apart / plain.mean.clone().square().mean())
+        .sqrt()
+        .into_scalar();
+    assert!(apart > 0.0 && apart < 0.03, "{apart}");
     // Another autoencoder has its own entries.
     let other =
         FirstStage::new(fill("other", autoencoder(4, 4, None)), 0.3, &Device::flex()).unwrap();
@@ -145,6 +159,24 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
         error.contains("odd: 18×16") && error.contains("multiples of 4"),
         "{error}"
     );
+}
+
+#[test]
+fn a_model_that_has_seen_nothing_states_the_size_of_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let ground = Ground {
+        device: Device::flex().autodiff(),
+        more_devices: Vec::new(),
+        learner: LearnerSettings::default(),
+        seed: 3,
+        side: Some(48),
+    };
+    let task = Stage2::on(&config(class(4), 3), pixels(), &ground).unwrap();
+    let model = folder.path().join("model");
+    task.export(&model).unwrap();
+    let text = std::fs::read_to_string(model.join("scheduler/scheduler_config.json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(said["_latent"]["size"], 48);
 }
 
 #[test]
@@ -189,6 +221,7 @@ fn activation_checkpointing_learns_the_same() {
         Entry::CrossAttention,
         Entry::Concatenation(2),
         Entry::AdaptiveNorm,
+        Entry::CrossAttentionAndPooled,
     ];
     let conditioners = entries.map(|entry| class_by(entry, 4));
     for conditioner in conditioners.into_iter().chain([None]) {
@@ -255,12 +288,27 @@ fn a_run_begins_with_the_averages_of_another() {
     assert_eq!(bits(&this, false), bits(&other, true));
     assert_eq!(bits(&this, true), bits(&other, true));
     assert_ne!(bits(&other, false), bits(&other, true));
+    // So does one that begins with the model that the other wrote.
+    let model = folder.path().join("model");
+    other.export(&model).unwrap();
+    let model = Checkpoint::open(&model).unwrap();
+    let mut again = task(&config(class(4), 3), pixels());
+    again.begin_with(&model).unwrap();
+    assert_eq!(bits(&again, false), bits(&other, true));
+    assert_eq!(bits(&again, true), bits(&other, true));
+    step(&mut again, &batch, 0, 1e-2);
+    assert_ne!(bits(&again, false), bits(&other, true));
     // Its first step moves the weights and not the other's averages.
     step(&mut this, &batch, 0, 1e-2);
     assert_ne!(bits(&this, false), bits(&other, true));
     let mut wider = task(&config(class(5), 3), pixels());
     let error = wider.begin_from(&mut read()).unwrap_err().to_string();
     assert!(error.contains("conditioner"), "{error}");
+    let error = wider.begin_with(&model).unwrap_err().to_string();
+    assert!(
+        error.contains("conditioner.encoder.weight [4, 16]"),
+        "{error}"
+    );
 }
 
 /// The bits of all parameters.

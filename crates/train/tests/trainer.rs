@@ -6,7 +6,9 @@ use std::sync::{Barrier, Mutex};
 
 use common::*;
 use latent_data::{Example, Loader, LoaderOptions};
-use latent_train::{Alone, Outcome, Peers, StateWriter, Step, Task, TrainConfig, Trainer, Update};
+use latent_train::{
+    Alone, ModelConfig, Outcome, Peers, StateWriter, Step, Task, TrainConfig, Trainer, Update,
+};
 
 const RUNS: [(&str, &str); 3] = [
     (
@@ -214,8 +216,19 @@ fn other_settings_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("clip was 0.5 and is 0.25"), "{error}");
+    let mut slower = config.clone();
+    slower.rate.peak = 1e-3;
+    let error = train(&slower, &folder, &mut Watch::default())
+        .unwrap_err()
+        .to_string();
+    let only = "other settings: rate.peak was 0.002 and is 0.001";
+    assert!(error.ends_with(only), "{error}");
     // What decides no number may change.
     let mut same = config.clone();
+    let ModelConfig::Stage2(model) = &mut same.model else {
+        panic!("it is of the second stage");
+    };
+    model.samples.steps = 2;
     same.checkpoint.every = 100;
     same.sheet = None;
     train(&same, &folder, &mut Watch::default()).unwrap();

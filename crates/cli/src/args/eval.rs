@@ -5,9 +5,9 @@ use std::path::PathBuf;
 /// `latent eval`.
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// The folder of a model that draws by text: what `latent train` wrote, or any checkpoint.
+    /// The folder of a model that draws by text: what `latent train` wrote, or any checkpoint. Without it, the built-in model.
     #[arg(short, long, value_name = "FOLDER")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Captioned pictures that the model has not learnt from: a folder, a table, a shard, or a configuration (.toml).
     #[arg(long, value_name = "TEST")]
     pub data: String,

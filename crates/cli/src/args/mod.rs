@@ -98,7 +98,7 @@ pub struct InfoArgs {
 /// `latent convert`.
 #[derive(Debug, clap::Args)]
 pub struct ConvertArgs {
-    /// The checkpoint to read: a file or a diffusers folder.
+    /// The checkpoint to read: a file or a diffusers folder; `latent-default` is the built-in model.
     #[arg(value_name = "FROM")]
     pub source: PathBuf,
     /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a diffusers folder.
@@ -121,6 +121,10 @@ pub struct SelftestArgs {
     /// Also run the networks at the size of Stable Diffusion 1.5 (needs about 8 GiB of memory and some minutes).
     #[arg(long)]
     pub full: bool,
+    /// Keep the tiny checkpoint of the checks in this new folder: a model.safetensors, a model.ckpt and a diffusers folder to try
+    /// commands with. Its weights are a formula, its pictures patterns.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
     #[arg(long, default_value = "cpu")]
     pub device: String,

@@ -3,7 +3,7 @@
 use latent_pipeline::{
     Model,
     picture::Picture,
-    request::{DynamicThresholding, Hires, Outpaint, Request, Tiling},
+    request::{DynamicThresholding, Hires, Outpaint, Request, Size, Tiling},
 };
 
 use super::Said;
@@ -180,6 +180,9 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
     set_some(&mut request.near, args.near.clone());
 }
 
+/// How much of the enlarged picture the built-in model's second pass draws anew.
+const SECOND_PASS: f64 = 0.4;
+
 /// Where nothing says a size, a guidance or steps, those that a model was trained here for. A given picture keeps its size.
 ///
 /// # Errors
@@ -191,6 +194,9 @@ pub fn defaults_of(said: Said, model: &Model, request: &mut Request) -> Result<(
     if !said.size && request.init_image.is_none() {
         (request.width, request.height) = (own.size.width, own.size.height);
     }
+    if request.model.is_none() {
+        in_two_passes(own.size, request);
+    }
     if !said.guidance {
         request.cfg_scale = own.guidance;
     }
@@ -200,29 +206,40 @@ pub fn defaults_of(said: Said, model: &Model, request: &mut Request) -> Result<(
     Ok(request.validate()?)
 }
 
-/// The side of the test model's pictures: it draws patterns of any size, and small ones at once.
-pub(super) const TEST_MODEL_SIDE: usize = 128;
-
-/// Where nothing says a size, a picture keeps its own, with the edges that are added, and the test model draws small. The
-/// masked region alone is worked on at the model's size, as in A1111.
+/// Where nothing says a size, a picture keeps its own, with the edges that are added. The masked region alone is worked on at
+/// the model's size, as in A1111.
 fn own_size(request: &mut Request) -> Result<(), Failure> {
-    if let Some(path) = request.init_image.as_ref().filter(|path| path.exists()) {
-        if !request.inpaint_only_masked {
-            let picture = Picture::read(path)?.size();
-            let edges = request.outpaint.unwrap_or_default();
-            request.width = picture
-                .width
-                .saturating_add(edges.left)
-                .saturating_add(edges.right);
-            request.height = picture
-                .height
-                .saturating_add(edges.top)
-                .saturating_add(edges.bottom);
-        }
-    } else if request.model.is_none() {
-        (request.width, request.height) = (TEST_MODEL_SIDE, TEST_MODEL_SIDE);
+    let picture = request.init_image.as_ref().filter(|path| path.exists());
+    if let Some(path) = picture.filter(|_| !request.inpaint_only_masked) {
+        let picture = Picture::read(path)?.size();
+        let edges = request.outpaint.unwrap_or_default();
+        request.width = picture
+            .width
+            .saturating_add(edges.left)
+            .saturating_add(edges.right);
+        request.height = picture
+            .height
+            .saturating_add(edges.top)
+            .saturating_add(edges.bottom);
     }
     Ok(())
+}
+
+/// The built-in model knows pictures of its own size: larger ones are drawn at about that and enlarged in a second pass.
+fn in_two_passes(own: Size, request: &mut Request) {
+    let Size { width, height } = request.canvas();
+    let factor = (width as f64 / own.width as f64).max(height as f64 / own.height as f64);
+    if factor < 1.5 || request.hires.is_some() || request.init_image.is_some() {
+        return;
+    }
+    let first = |side: usize| ((side as f64 / factor / 8.0).round() as usize).max(1) * 8;
+    request.hires = Some(Hires {
+        width: Some(request.width),
+        height: Some(request.height),
+        denoising_strength: SECOND_PASS,
+        ..Hires::default()
+    });
+    (request.width, request.height) = (first(width), first(height));
 }
 
 fn hires(args: &HiresArgs, request: &mut Request) {

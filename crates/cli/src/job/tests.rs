@@ -1,6 +1,6 @@
 //! From command lines to requests.
 
-use super::{apply::TEST_MODEL_SIDE, *};
+use super::*;
 use crate::args::{Cli, Command};
 use latent_pipeline::{picture::Picture, request::Tiling};
 use std::ffi::OsString;
@@ -160,8 +160,7 @@ fn a_picture_keeps_its_size() {
     assert_eq!(size(&["-W", "64"]), (64, 512));
     let mask = ["--mask", path.to_str().unwrap(), "--only-masked"];
     assert_eq!(size(&mask), (512, 512));
-    // The test model, and a model that is given.
-    assert_eq!(one(&[]).width, TEST_MODEL_SIDE);
+    assert_eq!(one(&[]).width, 512);
     assert_eq!(one(&["-m", path.to_str().unwrap()]).width, 512);
 }
 

@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
 /// Runs the command: code 0 where everything agrees, 1 otherwise.
 ///
 /// # Errors
-/// A device this build has not.
+/// A device this build has not, a folder that is there already.
 pub fn selftest(args: &SelftestArgs, json: bool) -> Result<u8, Failure> {
     machine::set_threads(args.threads)?;
     let device = machine::device(&args.device)?;
@@ -78,7 +78,17 @@ pub fn selftest(args: &SelftestArgs, json: bool) -> Result<u8, Failure> {
             "cannot make a temporary folder for the test model: {e}"
         ))
     })?;
-    let tiny = crate::model::write_test_model(folder.path())?;
+    if let Some(path) = &args.keep {
+        let made = std::fs::create_dir_all(path.parent().unwrap_or(path));
+        made.and_then(|()| std::fs::create_dir(path)).map_err(|e| {
+            let path = path.display();
+            Failure::input(format!(
+                "--keep {path}: {e}; name a folder that is not there yet"
+            ))
+        })?;
+    }
+    let folder = args.keep.as_deref().unwrap_or(folder.path());
+    let tiny = crate::model::write_test_model(folder)?;
     let mut checks = mathematics::checks();
     checks.extend(networks::tiny(&device));
     checks.extend(pipelines::checks(&device, &tiny));

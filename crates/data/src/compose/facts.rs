@@ -18,8 +18,9 @@ use crate::Error;
 pub struct Facts {
     /// Objects of one kind each, in the order of the caption.
     pub groups: Vec<Group>,
-    /// How the groups lie.
-    pub relation: Relation,
+    /// How the groups lie; `None` for a drawing on its own, which nothing was composed of.
+    #[serde(default)]
+    pub relation: Option<Relation>,
     /// What is behind them.
     pub background: Background,
 }

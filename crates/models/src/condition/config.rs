@@ -96,6 +96,9 @@ pub enum Entry {
     /// Their mean, added to the time embedding, which scales and shifts the normalisations of a network with
     /// [`TimeShift::ScaleShift`](crate::unet::TimeShift::ScaleShift).
     AdaptiveNorm,
+    /// As tokens, and their mean added to the time embedding, as the pooled text of SDXL: what holds for the whole
+    /// picture reaches every block at once.
+    CrossAttentionAndPooled,
 }
 
 /// Text to token ids.
@@ -222,6 +225,7 @@ impl ConditionerConfig {
         let (context, vector) = match self.entry() {
             Some((Entry::CrossAttention, width)) => (Some(width), None),
             Some((Entry::AdaptiveNorm, width)) => (None, Some(width)),
+            Some((Entry::CrossAttentionAndPooled, width)) => (Some(width), Some(width)),
             _ => (None, None),
         };
         if unet.context != context {

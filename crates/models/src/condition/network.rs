@@ -32,7 +32,7 @@ impl Condition {
     }
 }
 
-/// What the denoiser is given beside the noisy latent; at most one of the three.
+/// What the denoiser is given beside the noisy latent.
 #[derive(Debug, Clone, Default)]
 pub struct Conditioned {
     /// Tokens to look at, `[batch, tokens, width]`.
@@ -154,6 +154,11 @@ impl Conditioner {
             }
             (Some((Entry::AdaptiveNorm, _)), _) => Conditioned {
                 vector: Some(mean(vectors)),
+                ..Conditioned::default()
+            },
+            (Some((Entry::CrossAttentionAndPooled, _)), _) => Conditioned {
+                vector: Some(mean(vectors.clone())),
+                context: Some(vectors),
                 ..Conditioned::default()
             },
             _ => Conditioned {

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
 use latent_checkpoint::convert::{Model, write_folder};
 use latent_checkpoint::file::write::Existing;
-use latent_checkpoint::{Part, PartConfig, SchedulerConfig, load_perceptual};
+use latent_checkpoint::{
+    Checkpoint, LoadOptions, Part, PartConfig, SchedulerConfig, load_perceptual,
+};
 use latent_metrics::{psnr, ssim};
 use latent_models::{
     Autoencoder, AutoencoderConfig, Discriminator, DiscriminatorConfig, Perceptual,
@@ -318,6 +320,12 @@ impl Task for Stage1 {
     fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error> {
         self.autoencoder.begin_from("autoencoder", from)?;
         self.discriminator.begin_from("discriminator", from)
+    }
+
+    fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
+        let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
+        let (autoencoder, _) = model.load_autoencoder(&options, &mut |_, _| {})?;
+        self.autoencoder.begin_with(autoencoder)
     }
 
     fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {

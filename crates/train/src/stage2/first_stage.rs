@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
 use latent_checkpoint::{Checkpoint, LoadOptions, Part, PartConfig};
-use latent_models::{Autoencoder, Moments};
+use latent_models::{Autoencoder, Moments, cast};
 
 use super::cache::{Cache, hash, hash_of};
 use crate::Error;
@@ -15,7 +15,9 @@ use crate::pictures::stack;
 #[derive(Debug)]
 pub struct FirstStage {
     /// `None`: pixels are the latents.
-    autoencoder: Option<(Autoencoder, String)>,
+    autoencoder: Option<Autoencoder>,
+    /// What encodes, and its hash: the autoencoder, perhaps in a smaller type.
+    encoder: Option<(Autoencoder, String)>,
     /// A latent is this many times what the encoder gives.
     scale: f64,
     cache: Option<Cache>,
@@ -27,6 +29,7 @@ impl FirstStage {
     pub fn pixels(device: &Device) -> Self {
         Self {
             autoencoder: None,
+            encoder: None,
             scale: 1.0,
             cache: None,
             device: device.clone(),
@@ -43,7 +46,8 @@ impl FirstStage {
         }
         let hash = hash_of(&autoencoder);
         Ok(Self {
-            autoencoder: Some((autoencoder, hash)),
+            encoder: Some((autoencoder.clone(), hash)),
+            autoencoder: Some(autoencoder),
             scale,
             cache: None,
             device: device.clone(),
@@ -77,9 +81,19 @@ impl FirstStage {
         }
     }
 
+    /// Encoding by weights and activations of that type: half the time in bf16, a hundredth of the latents' deviation away.
+    pub fn encoding_in(self, dtype: DType) -> Self {
+        let encoder = self.autoencoder.clone().map(|network| {
+            let network = cast(network, dtype);
+            let hash = hash_of(&network);
+            (network, hash)
+        });
+        Self { encoder, ..self }
+    }
+
     /// Its autoencoder.
     pub fn autoencoder(&self) -> Option<&Autoencoder> {
-        self.autoencoder.as_ref().map(|(network, _)| network)
+        self.autoencoder.as_ref()
     }
 
     /// The factor on what the encoder gives.
@@ -107,15 +121,21 @@ impl FirstStage {
     /// `[batch, channels, height / downsampling, width / downsampling]`
     pub fn encode(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
         self.fits(pictures)?;
-        let (Some((_, network)), Some(cache), Some((_, first))) =
-            (&self.autoencoder, &self.cache, pictures.first())
+        let (Some((_, hash_of_network)), Some(cache), Some((_, first))) =
+            (&self.encoder, &self.cache, pictures.first())
         else {
             return self.encode_once(pictures);
         };
         let [channels, height, width] = self.shape(first);
         let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
         // The picture as it is encoded: crop and flip are in its pixels.
-        let key = |p: &&RgbImage| hash(&[network.as_bytes(), &p.width().to_le_bytes(), p.as_raw()]);
+        let key = |p: &&RgbImage| {
+            hash(&[
+                hash_of_network.as_bytes(),
+                &p.width().to_le_bytes(),
+                p.as_raw(),
+            ])
+        };
         let keys: Vec<String> = pictures.iter().map(key).collect();
         let count = channels * height * width;
         let mut known: Vec<_> = keys.iter().map(|key| cache.get(key, 2 * count)).collect();
@@ -191,8 +211,8 @@ impl FirstStage {
     /// What the encoder gives.
     fn moments(&self, pictures: &[&RgbImage]) -> Moments {
         let x = stack(pictures, &self.device);
-        match &self.autoencoder {
-            Some((autoencoder, _)) => autoencoder.encode(x),
+        match &self.encoder {
+            Some((encoder, _)) => encoder.encode(x),
             None => Moments {
                 logvar: x.full_like(-30.0),
                 mean: x,

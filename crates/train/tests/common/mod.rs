@@ -70,6 +70,7 @@ pub fn task(config: &TrainConfig) -> Box<dyn Task> {
         more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
+        side: config.side(),
     };
     config.model.build(&ground).unwrap()
 }
