@@ -502,16 +502,15 @@ fn validation_loader(
 
 /// The settings below `name` that differ, as text.
 fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
+    if before == now {
+        return Vec::new();
+    }
     let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
         let text = |value: &Value| match value {
             Value::Null => "nothing".to_owned(),
             value => value.to_string(),
         };
-        let differs = format!("{name} was {} and is {}", text(before), text(now));
-        return Some(differs)
-            .filter(|_| before != now)
-            .into_iter()
-            .collect();
+        return vec![format!("{name} was {} and is {}", text(before), text(now))];
     };
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let below = |key: &String| {
