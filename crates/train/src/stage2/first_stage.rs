@@ -1,6 +1,7 @@
 //! The frozen first stage: pictures to latents and back.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
@@ -16,8 +17,8 @@ use crate::pictures::stack;
 pub struct FirstStage {
     /// `None`: pixels are the latents.
     autoencoder: Option<Autoencoder>,
-    /// What encodes, and its hash: the autoencoder, perhaps in a smaller type.
-    encoder: Option<(Autoencoder, String)>,
+    /// What encodes, the autoencoder, perhaps in a smaller type; and its hash, once a cache needs it.
+    encoder: Option<(Autoencoder, OnceLock<String>)>,
     /// A latent is this many times what the encoder gives.
     scale: f64,
     cache: Option<Cache>,
@@ -44,9 +45,8 @@ impl FirstStage {
         if !(scale > 0.0 && scale.is_finite()) {
             return Err(Error::setting("model.scale", scale, "a number above 0"));
         }
-        let hash = hash_of(&autoencoder);
         Ok(Self {
-            encoder: Some((autoencoder.clone(), hash)),
+            encoder: Some((autoencoder.clone(), OnceLock::new())),
             autoencoder: Some(autoencoder),
             scale,
             cache: None,
@@ -83,11 +83,8 @@ impl FirstStage {
 
     /// Encoding by weights and activations of that type: half the time in bf16, a hundredth of the latents' deviation away.
     pub fn encoding_in(self, dtype: DType) -> Self {
-        let encoder = self.autoencoder.clone().map(|network| {
-            let network = cast(network, dtype);
-            let hash = hash_of(&network);
-            (network, hash)
-        });
+        let network = self.autoencoder.clone();
+        let encoder = network.map(|network| (cast(network, dtype), OnceLock::new()));
         Self { encoder, ..self }
     }
 
@@ -121,7 +118,7 @@ impl FirstStage {
     /// `[batch, channels, height / downsampling, width / downsampling]`
     pub fn encode(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
         self.fits(pictures)?;
-        let (Some((_, hash_of_network)), Some(cache), Some((_, first))) =
+        let (Some((network, its_hash)), Some(cache), Some((_, first))) =
             (&self.encoder, &self.cache, pictures.first())
         else {
             return self.encode_once(pictures);
@@ -129,13 +126,8 @@ impl FirstStage {
         let [channels, height, width] = self.shape(first);
         let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
         // The picture as it is encoded: crop and flip are in its pixels.
-        let key = |p: &&RgbImage| {
-            hash(&[
-                hash_of_network.as_bytes(),
-                &p.width().to_le_bytes(),
-                p.as_raw(),
-            ])
-        };
+        let network = its_hash.get_or_init(|| hash_of(network)).as_bytes();
+        let key = |p: &&RgbImage| hash(&[network, &p.width().to_le_bytes(), p.as_raw()]);
         let keys: Vec<String> = pictures.iter().map(key).collect();
         let count = channels * height * width;
         let mut known: Vec<_> = keys.iter().map(|key| cache.get(key, 2 * count)).collect();
