@@ -17,7 +17,7 @@ use crate::pool::{self, Shared};
 use crate::simd::{self, Kernel, Simd, run};
 
 /// Inputs that are packed at a time.
-const INPUTS: usize = 64;
+const INPUTS: usize = 16;
 
 /// The weight of a linear layer or a convolution, packed for one instruction set.
 #[derive(Debug)]
@@ -32,6 +32,28 @@ pub struct Weight<T> {
     gated: bool,
 }
 
+/// Where the numbers of a weight lie: how far apart those of neighbouring outputs and inputs are.
+struct Source<'a, T> {
+    weight: &'a [T],
+    output: usize,
+    input: usize,
+    /// Whether the taps come in the opposite order.
+    turned: bool,
+}
+
+/// Writes `count` (1 or more) numbers, `stride` apart, to places that are a group apart.
+///
+/// # Safety
+///
+/// The places exist.
+unsafe fn spread<T: Number>(from: &[T], stride: usize, count: usize, to: *mut T) {
+    assert!((count - 1) * stride < from.len(), "a weight's length");
+    let from = from.as_ptr();
+    for j in 0..count {
+        *to.add(j * T::GROUP) = *from.add(j * stride);
+    }
+}
+
 impl<T: Number> Weight<T> {
     /// The weight `[output, input]` of y = x·Wᵀ.
     pub fn linear(cpu: Cpu, weight: &[T], [output, input]: [usize; 2]) -> Self {
@@ -43,16 +65,26 @@ impl<T: Number> Weight<T> {
     pub fn gated(cpu: Cpu, weight: &[T], [twice, input]: [usize; 2]) -> Self {
         assert_eq!(weight.len(), twice * input, "a weight's length");
         let output = twice / 2;
-        let at = |o: usize, i: usize, _: usize| weight[o * input + i];
-        Self::pack(cpu, [output, input], [1, 1], true, at)
+        let source = Source {
+            weight,
+            output: input,
+            input: 1,
+            turned: false,
+        };
+        Self::pack(cpu, [output, input], [1, 1], true, &source)
     }
 
     /// The weight `[output, input, rows, columns]` of a convolution.
     pub fn conv(cpu: Cpu, weight: &[T], [output, input, rows, columns]: [usize; 4]) -> Self {
         let taps = rows * columns;
         assert_eq!(weight.len(), output * input * taps, "a weight's length");
-        let at = |o: usize, i: usize, tap: usize| weight[(o * input + i) * taps + tap];
-        Self::pack(cpu, [output, input], [rows, columns], false, at)
+        let source = Source {
+            weight,
+            output: input * taps,
+            input: taps,
+            turned: false,
+        };
+        Self::pack(cpu, [output, input], [rows, columns], false, &source)
     }
 
     /// The weight of the convolution that takes the gradient of [`conv`](Self::conv)'s output to
@@ -60,8 +92,13 @@ impl<T: Number> Weight<T> {
     pub fn conv_back(cpu: Cpu, weight: &[T], [output, input, rows, columns]: [usize; 4]) -> Self {
         let taps = rows * columns;
         assert_eq!(weight.len(), output * input * taps, "a weight's length");
-        let at = |o: usize, i: usize, tap: usize| weight[(i * input + o) * taps + taps - 1 - tap];
-        Self::pack(cpu, [input, output], [rows, columns], false, at)
+        let source = Source {
+            weight,
+            output: taps,
+            input: input * taps,
+            turned: true,
+        };
+        Self::pack(cpu, [input, output], [rows, columns], false, &source)
     }
 
     fn pack(
@@ -69,7 +106,7 @@ impl<T: Number> Weight<T> {
         [output, input]: [usize; 2],
         kernel: [usize; 2],
         gated: bool,
-        at: impl Fn(usize, usize, usize) -> T + Sync,
+        source: &Source<'_, T>,
     ) -> Self {
         let taps = kernel[0] * kernel[1];
         let padded = input.next_multiple_of(T::GROUP);
@@ -90,27 +127,34 @@ impl<T: Number> Weight<T> {
             .collect();
         pool::each(panels, |p| {
             let stride = strides[p];
-            let source = |j: usize| {
-                if !gated {
-                    let o = p * width + j;
-                    return (o < output).then_some(o);
-                }
-                let side = stride / 2;
-                let o = p * half + j % side;
-                (o < output).then_some(if j < side { o } else { output + o })
+            let there = |first: usize| output.saturating_sub(first);
+            // Columns of the panel that lie side by side: (first, its row of the weight, how many).
+            let spans = if gated {
+                let (side, first) = (stride / 2, p * half);
+                let count = there(first).min(side);
+                [(0, first, count), (side, output + first, count)]
+            } else {
+                let first = p * width;
+                [(0, first, there(first).min(stride)), (0, 0, 0)]
             };
             let part = parts[p].get();
-            // In blocks of inputs, so that what is read and what is written stay in the cache.
+            // In blocks of inputs, so that what is read stays in the first cache; what is written lies side by side.
             for start in (0..input).step_by(INPUTS) {
+                let end = input.min(start + INPUTS);
                 for tap in 0..taps {
-                    for j in 0..stride {
-                        let Some(o) = source(j) else { continue };
-                        for i in start..input.min(start + INPUTS) {
-                            let k = tap * padded + i;
-                            let to = (k / T::GROUP * stride + j) * T::GROUP + k % T::GROUP;
-                            // SAFETY: k < taps·padded and j < stride, which is the panel's size;
-                            // each panel is written by one job.
-                            unsafe { *part.add(to) = at(o, i, tap) };
+                    let place = if source.turned { taps - 1 - tap } else { tap };
+                    for i in start..end {
+                        let k = tap * padded + i;
+                        let group = k / T::GROUP * stride;
+                        for (column, row, count) in spans.into_iter().filter(|span| span.2 > 0) {
+                            let from =
+                                &source.weight[row * source.output + i * source.input + place..];
+                            // SAFETY: the group is one of the panel's, and column + count ≤ stride; each panel
+                            // is written by one job.
+                            unsafe {
+                                let to = part.add((group + column) * T::GROUP + k % T::GROUP);
+                                spread(from, source.output, count, to);
+                            }
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use crate::simd::{Simd, Store};
-use crate::tile::tile;
+use crate::tile::{tile, tile_transposed};
 
 /// f32 or bf16. Sums are in f32 for either.
 pub trait Number: Store + std::fmt::Debug + Default + PartialEq {
@@ -12,6 +12,16 @@ pub trait Number: Store + std::fmt::Debug + Default + PartialEq {
     unsafe fn tile<I: Simd, const MR: usize, const NV: usize>(
         steps: usize,
         a: &[*const Self; MR],
+        b: *const Self,
+        acc: &mut [[I::F; NV]; MR],
+    );
+
+    /// [`tile_transposed`] for this type.
+    #[doc(hidden)]
+    unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
+        steps: usize,
+        a: *const Self,
+        stride: usize,
         b: *const Self,
         acc: &mut [[I::F; NV]; MR],
     );
@@ -35,6 +45,17 @@ impl Number for f32 {
     }
 
     #[inline(always)]
+    unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
+        steps: usize,
+        a: *const Self,
+        stride: usize,
+        b: *const Self,
+        acc: &mut [[I::F; NV]; MR],
+    ) {
+        tile_transposed::<I, Self, MR, NV>(steps, a, stride, b, acc)
+    }
+
+    #[inline(always)]
     fn from_f32(x: f32) -> Self {
         x
     }
@@ -54,6 +75,17 @@ impl Number for bf16 {
         acc: &mut [[I::F; NV]; MR],
     ) {
         tile::<I, Self, MR, NV>(steps, a, b, acc)
+    }
+
+    #[inline(always)]
+    unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
+        steps: usize,
+        a: *const Self,
+        stride: usize,
+        b: *const Self,
+        acc: &mut [[I::F; NV]; MR],
+    ) {
+        tile_transposed::<I, Self, MR, NV>(steps, a, stride, b, acc)
     }
 
     // As `bf16::from_f32`, without its branches: they keep a loop from being computed in vectors.

@@ -30,31 +30,30 @@ pub(crate) unsafe fn tile<I: Dot<T>, T: Element, const MR: usize, const NV: usiz
     }
 }
 
-/// acc\[i\]\[j\] += Σ a\[s·stride + i\]·b\[s\]\[j\] over `steps`: the left matrix lies transposed.
+/// acc\[i\]\[j\] += Σ a\[s·stride + i\]·b\[s\]\[j\] over `steps` groups: the left matrix lies transposed.
 ///
 /// # Safety
 ///
-/// `I`'s instructions exist; `a` holds `MR` numbers at each step and the panel
+/// `I`'s instructions exist; `a` holds `MR` groups at each step, `stride` groups apart, and the panel
 /// `steps · NV · LANES`.
 #[inline(always)]
-pub(crate) unsafe fn tile_transposed<I: Dot<f32>, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn tile_transposed<I: Dot<T>, T: Element, const MR: usize, const NV: usize>(
     steps: usize,
-    a: *const f32,
+    a: *const T,
     stride: usize,
-    b: *const f32,
+    b: *const T,
     acc: &mut [[I::F; NV]; MR],
 ) {
     let (mut a, mut b) = (a, b);
     for _ in 0..steps {
-        let panel: [<I as Dot<f32>>::B; NV] =
-            std::array::from_fn(|j| I::groups(b.add(j * I::LANES)));
+        let panel: [I::B; NV] = std::array::from_fn(|j| I::groups(b.add(j * I::LANES * T::GROUP)));
         for i in 0..MR {
-            let row = I::spread(a.add(i));
+            let row = I::spread(a.add(i * T::GROUP));
             for j in 0..NV {
                 acc[i][j] = I::mac(acc[i][j], row, panel[j]);
             }
         }
-        a = a.add(stride);
-        b = b.add(NV * I::LANES);
+        a = a.add(stride * T::GROUP);
+        b = b.add(NV * I::LANES * T::GROUP);
     }
 }

@@ -8,15 +8,15 @@ mod winograd;
 use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::geometry::{Picture, Window};
+use crate::number::Number;
 use crate::packed::panel_width;
 use crate::pool::{self, Shared};
-use crate::simd::{Isa, Kernel, Simd, run};
-use crate::tile::tile_transposed;
+use crate::simd::{Kernel, Simd, load, run};
 
 /// Outputs of a job: a multiple of every tile's rows and of every vector's lanes.
-const OUTPUTS: usize = 48;
+const OUTPUTS: usize = 96;
 
-/// Rows that are copied side by side at a time.
+/// Rows that are copied side by side at a time: a multiple of every group.
 const ROWS: usize = 128;
 
 /// The gradient of a convolution's weight, from its input and the gradient of its output.
@@ -30,10 +30,10 @@ const ROWS: usize = 128;
 /// # Panics
 ///
 /// Where a length differs from this.
-pub fn conv2d_weight_gradient(
+pub fn conv2d_weight_gradient<T: Number>(
     cpu: Cpu,
-    x: &Picture<'_, f32>,
-    grad_out: &[f32],
+    x: &Picture<'_, T>,
+    grad_out: &[T],
     window: &Window,
     output: usize,
     grad_weight: &mut [f32],
@@ -55,9 +55,9 @@ pub fn conv2d_weight_gradient(
     let target = Shared::new(grad_weight);
     pool::each(panels * blocks, |job| {
         let (p, block) = (job % panels, job / panels);
-        let inputs = taps * ROWS * width * size_of::<f32>();
+        let inputs = taps * ROWS * width * size_of::<T>();
         let sums = taps * OUTPUTS * width * size_of::<f32>();
-        let lefts = ROWS * OUTPUTS * size_of::<f32>();
+        let lefts = ROWS * OUTPUTS * size_of::<T>();
         with_scratch([inputs, sums, lefts], |[inputs, sums, lefts]| {
             let job = Block {
                 x,
@@ -86,10 +86,10 @@ pub fn conv2d_weight_gradient(
 /// # Panics
 ///
 /// Where a length differs from this.
-pub fn linear_weight_gradient(
+pub fn linear_weight_gradient<T: Number>(
     cpu: Cpu,
-    x: &[f32],
-    grad_out: &[f32],
+    x: &[T],
+    grad_out: &[T],
     [rows, input, output]: [usize; 3],
     grad_weight: &mut [f32],
 ) {
@@ -98,25 +98,25 @@ pub fn linear_weight_gradient(
     conv2d_weight_gradient(cpu, &x, grad_out, &window, output, grad_weight);
 }
 
-struct Block<'a> {
-    x: &'a Picture<'a, f32>,
-    grad_out: &'a [f32],
+struct Block<'a, T> {
+    x: &'a Picture<'a, T>,
+    grad_out: &'a [T],
     window: &'a Window,
     output: usize,
     /// The first input and the first output of the block.
     column: usize,
     first: usize,
-    /// `[taps, ROWS, width]`
-    inputs: *mut f32,
+    /// `[taps, ROWS/GROUP, width, GROUP]`
+    inputs: *mut T,
     /// `[taps, OUTPUTS, width]`
     sums: *mut f32,
-    /// `[ROWS, OUTPUTS]`
-    lefts: *mut f32,
+    /// `[ROWS/GROUP, OUTPUTS, GROUP]`
+    lefts: *mut T,
     /// The whole gradient.
     target: *mut f32,
 }
 
-impl Kernel for Block<'_> {
+impl<T: Number> Kernel for Block<'_, T> {
     type Out = ();
 
     #[inline(always)]
@@ -127,33 +127,41 @@ impl Kernel for Block<'_> {
         let outputs = (self.output - self.first).min(OUTPUTS);
         let [height, across] = self.window.output;
         let rows = self.x.batch * height * across;
-        std::ptr::write_bytes(self.sums, 0, taps * OUTPUTS * width);
         for start in (0..rows).step_by(ROWS) {
             let count = ROWS.min(rows - start);
-            for r in 0..count {
-                let row = start + r;
+            for r in (0..count).step_by(T::GROUP) {
+                let there = T::GROUP.min(count - r);
                 for tap in 0..taps {
-                    let offset = self.window.row_tap(self.x, row, tap);
+                    let mut from = [None; 2];
+                    for (e, from) in from.iter_mut().enumerate().take(there) {
+                        if let Some(offset) = self.window.row_tap(self.x, start + r + e, tap) {
+                            *from = Some(self.x.data.as_ptr().add(offset + self.column));
+                        }
+                    }
                     let to = self.inputs.add((tap * ROWS + r) * width);
-                    self.copy::<I, NV>(offset, columns, to);
+                    interleave::<I, T>(from, columns, width, to);
                 }
-                let from = self.grad_out.as_ptr().add(row * self.output + self.first);
-                let to = self.lefts.add(r * OUTPUTS);
-                std::ptr::copy_nonoverlapping(from, to, outputs);
-                std::ptr::write_bytes(to.add(outputs), 0, OUTPUTS - outputs);
+                let mut from = [None; 2];
+                for (e, from) in from.iter_mut().enumerate().take(there) {
+                    let offset = (start + r + e) * self.output + self.first;
+                    *from = Some(self.grad_out.as_ptr().add(offset));
+                }
+                interleave::<I, T>(from, outputs, OUTPUTS, self.lefts.add(r * OUTPUTS));
             }
             for tap in 0..taps {
                 let inputs = self.inputs.add(tap * ROWS * width);
                 for o in (0..outputs.next_multiple_of(MR)).step_by(MR) {
                     let sums = self.sums.add((tap * OUTPUTS + o) * width);
                     let mut acc = [[I::splat(0.0); NV]; MR];
-                    for (i, row) in acc.iter_mut().enumerate() {
-                        for (j, v) in row.iter_mut().enumerate() {
-                            *v = I::load(sums.add(i * width + j * I::LANES));
+                    if start > 0 {
+                        for (i, row) in acc.iter_mut().enumerate() {
+                            for (j, v) in row.iter_mut().enumerate() {
+                                *v = I::load(sums.add(i * width + j * I::LANES));
+                            }
                         }
                     }
-                    let lefts = self.lefts.add(o);
-                    tile_transposed::<I, MR, NV>(count, lefts, OUTPUTS, inputs, &mut acc);
+                    let (steps, lefts) = (count.div_ceil(T::GROUP), self.lefts.add(o * T::GROUP));
+                    T::tile_transposed::<I, MR, NV>(steps, lefts, OUTPUTS, inputs, &mut acc);
                     for (i, row) in acc.iter().enumerate() {
                         for (j, v) in row.iter().enumerate() {
                             I::store(sums.add(i * width + j * I::LANES), *v);
@@ -163,45 +171,41 @@ impl Kernel for Block<'_> {
             }
         }
         for o in 0..outputs {
-            for c in 0..columns {
-                let to = ((self.first + o) * self.x.channels + self.column + c) * taps;
-                for tap in 0..taps {
-                    *self.target.add(to + tap) = *self.sums.add((tap * OUTPUTS + o) * width + c);
+            let to = ((self.first + o) * self.x.channels + self.column) * taps;
+            for tap in 0..taps {
+                let from = self.sums.add((tap * OUTPUTS + o) * width);
+                for c in 0..columns {
+                    *self.target.add(to + c * taps + tap) = *from.add(c);
                 }
             }
         }
     }
 }
 
-impl Block<'_> {
-    /// The block's columns of the pixel at `offset`, filled up with zeros.
-    #[inline(always)]
-    unsafe fn copy<I: Isa, const NV: usize>(
-        &self,
-        offset: Option<usize>,
-        columns: usize,
-        to: *mut f32,
-    ) {
-        for j in 0..NV {
-            let n = columns.saturating_sub(j * I::LANES).min(I::LANES);
-            let v = match offset {
-                Some(offset) if n > 0 => {
-                    let from = self
-                        .x
-                        .data
-                        .as_ptr()
-                        .add(offset + self.column + j * I::LANES);
-                    I::load_part(from, n)
-                }
-                _ => I::splat(0.0),
-            };
-            I::store(to.add(j * I::LANES), v);
+/// The first `count` numbers of a group of rows, side by side, and zeros up to `width` groups, and for rows that are not there.
+#[inline(always)]
+unsafe fn interleave<I: Simd, T: Number>(
+    from: [Option<*const T>; 2],
+    count: usize,
+    width: usize,
+    to: *mut T,
+) {
+    for c in (0..width).step_by(I::LANES) {
+        let n = count.saturating_sub(c).min(I::LANES);
+        // No closure: it would not be compiled with `I`'s instructions.
+        let mut rows = [I::splat(0.0); 2];
+        for (to, from) in rows.iter_mut().zip(from) {
+            if let (Some(from), true) = (from, n > 0) {
+                *to = load::<I, T>(from.add(c), n);
+            }
         }
+        T::put_groups::<I>(to.add(c * T::GROUP), rows);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
     use proptest::prelude::*;
 
     use super::*;
@@ -271,6 +275,20 @@ mod tests {
                 let mut dx = vec![f32::NAN; data.len()];
                 conv2d(&g, &turned, &back, &Epilogue::default(), &mut dx);
                 prop_assert!(distance(&dx, &want_dx) < 1e-6, "{cpu:?}");
+            }
+            // Of bf16: the products are exact, and so the sums are as those of f32.
+            let narrow = |x: &[f32]| -> Vec<bf16> { x.iter().map(|&x| bf16::from_f32(x)).collect() };
+            let wide = |x: &[bf16]| -> Vec<f32> { x.iter().map(|x| x.to_f32()).collect() };
+            let (data, grad_out) = (narrow(&data), narrow(&grad_out));
+            let (rounded, rounded_out) = (wide(&data), wide(&grad_out));
+            let twin = Picture::new(&rounded, [batch, h, w, input]);
+            let (want_dw, _) = twins(&twin, &weight, &rounded_out, &window, output);
+            let x = Picture::new(&data, [batch, h, w, input]);
+            for cpu in Cpu::every() {
+                let mut dw = vec![f32::NAN; weight.len()];
+                conv2d_weight_gradient(cpu, &x, &grad_out, &window, output, &mut dw);
+                let limit = if winograd::suits(&window) { 5e-6 } else { 1e-6 };
+                prop_assert!(distance(&dw, &want_dw) < limit, "{cpu:?}");
             }
         }
     }

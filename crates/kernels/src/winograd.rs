@@ -436,7 +436,12 @@ impl<T: Number, const A: usize> Seen<T, A> {
 
     /// Bᵀ·d·B of some channels, the first at `to`, places `stride` apart.
     #[inline(always)]
-    pub unsafe fn transform<I: Simd>(&self, channels: Range<usize>, to: *mut T, stride: usize) {
+    pub unsafe fn transform<I: Simd, U: Number>(
+        &self,
+        channels: Range<usize>,
+        to: *mut U,
+        stride: usize,
+    ) {
         for c in channels.clone().step_by(I::LANES) {
             let n = (channels.end - c).min(I::LANES);
             let mut d = [[I::splat(0.0); A]; A];
@@ -450,7 +455,7 @@ impl<T: Number, const A: usize> Seen<T, A> {
                 let column = input_row::<I, A>(std::array::from_fn(|i| d[i][j]));
                 for (i, v) in column.iter().enumerate() {
                     let to = to.add((i * A + j) * stride + c - channels.start);
-                    store::<I, T>(to, *v, n);
+                    store::<I, U>(to, *v, n);
                 }
             }
         }
@@ -489,7 +494,7 @@ impl<T: Number> Block<'_, T> {
         let channels = self.x.channels;
         let to = self.inputs.add(t * channels);
         let seen = Seen::<T, A>::of(self.x, self.window, self.zeros, [b, y, x]);
-        seen.transform::<I>(0..channels, to, self.count * channels);
+        seen.transform::<I, T>(0..channels, to, self.count * channels);
     }
 
     #[inline(always)]

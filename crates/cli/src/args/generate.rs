@@ -357,7 +357,7 @@ pub struct OutputArgs {
     #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
     /// Also write all pictures of the run on one sheet. Columns and rows in place of a name, such as 4x4, draw so many
-    /// pictures and write the sheet alone, to --output.
+    /// pictures, of each prompt where there are several, and write the sheet alone, to --output.
     #[arg(long, value_name = "FILE|COLUMNSxROWS")]
     pub grid: Option<Grid>,
     /// Columns of the sheet.

@@ -73,21 +73,27 @@ impl<'a> Check<'a> {
 pub fn selftest(args: &SelftestArgs, json: bool) -> Result<u8, Failure> {
     machine::set_threads(args.threads)?;
     let device = machine::device(&args.device)?;
-    let folder = tempfile::tempdir().map_err(|e| {
-        Failure::run(format!(
-            "cannot make a temporary folder for the test model: {e}"
-        ))
-    })?;
-    if let Some(path) = &args.keep {
-        let made = std::fs::create_dir_all(path.parent().unwrap_or(path));
-        made.and_then(|()| std::fs::create_dir(path)).map_err(|e| {
-            let path = path.display();
-            Failure::input(format!(
-                "--keep {path}: {e}; name a folder that is not there yet"
-            ))
-        })?;
-    }
-    let folder = args.keep.as_deref().unwrap_or(folder.path());
+    let temporary;
+    let folder = match &args.keep {
+        Some(path) => {
+            let made = std::fs::create_dir_all(path.parent().unwrap_or(path));
+            made.and_then(|()| std::fs::create_dir(path)).map_err(|e| {
+                let path = path.display();
+                Failure::input(format!(
+                    "--keep {path}: {e}; name a folder that is not there yet"
+                ))
+            })?;
+            path
+        }
+        None => {
+            temporary = tempfile::tempdir().map_err(|e| {
+                Failure::run(format!(
+                    "cannot make a temporary folder for the test model: {e}"
+                ))
+            })?;
+            temporary.path()
+        }
+    };
     let tiny = crate::model::write_test_model(folder)?;
     let mut checks = mathematics::checks();
     checks.extend(networks::tiny(&device));

@@ -43,12 +43,19 @@ const SCENE_STYLES: &[&str] = &[
     "glossy 3d icon",
 ];
 
+/// A thing that has at least so many pictures to learn from, scenes aside, is among the common ones.
+const COMMON: usize = 18;
+
+/// How often pictures of common things are in the balanced table.
+const TIMES: usize = 6;
+
 /// Words that captions have at least so often become tokens; the others are spelt.
 const FREQUENT: usize = 4;
 
-/// Writes `train` and `test` (pictures with captions), `vocabulary.txt` for a word-piece tokenizer, `NOTICE.txt`. Test holds what is
-/// [held out](Split): drawings, that is pairs of a thing and a style, and scenes of pairs of things. Gives how many pictures both
-/// have. `progress` gets how many are done, of how many.
+/// Writes `train` and `test` (pictures with captions), `things.jsonl` and `things-test.jsonl` (their pictures of one common thing, no
+/// scenes), `balanced.jsonl` (train, with those of common things six times), `vocabulary.txt` for a word-piece tokenizer, `NOTICE.txt`. Test holds what is [held out](Split): drawings, that is
+/// pairs of a thing and a style, and scenes of pairs of things. Gives how many pictures both have. `progress` gets how many
+/// are done, of how many.
 ///
 /// # Errors
 /// Scenes that cannot be composed, a folder that exists or cannot be written.
@@ -102,6 +109,9 @@ pub fn default_set(
     }
     for (held_out, table) in [false, true].into_iter().zip(tables) {
         building.put(&format!("{}/metadata.jsonl", part(held_out)), table)?;
+    }
+    for (name, table) in more_tables(&drawings, &scenes) {
+        building.put(name, table)?;
     }
     building.put("vocabulary.txt", vocabulary(&words))?;
     building.put("NOTICE.txt", notice(notices))?;
@@ -164,6 +174,48 @@ fn composers(art: &Art, options: &DefaultOptions) -> Result<[Composer; 2], Error
         Composer::new(everyday.clone(), options)
     };
     Ok([composer(Split::Train, 4)?, composer(Split::Test, 3)?])
+}
+
+/// Tables of a part of the pictures, or of some more often than others. They name files from the root of the set.
+fn more_tables(
+    drawings: &[Vec<(bool, Value)>],
+    scenes: &[(bool, Value)],
+) -> [(&'static str, String); 3] {
+    let noun = |row: &Value| row["groups"][0]["noun"].to_string();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, row) in drawings.iter().flatten().filter(|(held_out, _)| !held_out) {
+        *counts.entry(noun(row)).or_default() += 1;
+    }
+    let line = |held_out: bool, row: &Value| {
+        let mut row = row.clone();
+        let name = row["file_name"].as_str().unwrap_or_default();
+        row["file_name"] = json!(format!("{}/{name}", part(held_out)));
+        format!("{row}\n")
+    };
+    let (mut things, mut things_test, mut balanced) = Default::default();
+    for (held_out, row) in drawings.iter().flatten() {
+        let line = line(*held_out, row);
+        let common = counts.get(&noun(row)).is_some_and(|n| *n >= COMMON);
+        let table: &mut String = if *held_out {
+            &mut things_test
+        } else {
+            &mut things
+        };
+        if common {
+            *table += &line;
+        }
+        if !held_out {
+            balanced += &line.repeat(if common { TIMES } else { 1 });
+        }
+    }
+    for (held_out, row) in scenes.iter().filter(|(held_out, _)| !held_out) {
+        balanced += &line(*held_out, row);
+    }
+    [
+        ("things.jsonl", things),
+        ("things-test.jsonl", things_test),
+        ("balanced.jsonl", balanced),
+    ]
 }
 
 fn count(text: &str, words: &mut BTreeMap<String, usize>) {
@@ -231,6 +283,18 @@ mod tests {
             let counts = default_set(&art, &[Notice::Own], &options, &target, &|_, _| {}).unwrap();
             let table = std::fs::read_to_string(target.join("train/metadata.jsonl")).unwrap();
             assert_eq!(table.lines().count(), counts[0]);
+            // Every thing has many pictures here, and the tables name files that exist.
+            let lines = ["things", "things-test", "balanced"].map(|name| {
+                let path = target.join(format!("{name}.jsonl"));
+                let text = std::fs::read_to_string(path).unwrap();
+                for line in text.lines() {
+                    let row: Value = serde_json::from_str(line).unwrap();
+                    assert!(target.join(row["file_name"].as_str().unwrap()).is_file());
+                }
+                text.lines().count()
+            });
+            assert!(lines[0] > 100, "{lines:?}");
+            assert_eq!(lines[2], counts[0] + (TIMES - 1) * lines[0]);
             let words = std::fs::read_to_string(target.join("vocabulary.txt")).unwrap();
             assert!(words.starts_with("[PAD]\n[UNK]\n"));
             assert!(words.lines().any(|word| word == "red"));

@@ -4,20 +4,22 @@
 //! of g is Gᵀ·(Σ (A·dY·Aᵀ) ∘ (Bᵀ·d·B))·G, the sum over all tiles: at each of the 36 places one
 //! product of all tiles' outputs with all tiles' inputs.
 
-use super::OUTPUTS;
 use crate::buffer::{Buffer, with_scratch};
 use crate::cpu::Cpu;
 use crate::geometry::{Picture, Window};
+use crate::number::Number;
 use crate::packed::panel_width;
 use crate::pool::{self, Shared};
 use crate::simd::{Isa, Kernel, Simd, load, run, store};
-use crate::tile::tile_transposed;
 use crate::winograd::Seen;
 
 /// Outputs and inputs of a tile, each way.
 const M: usize = 4;
 const A: usize = M + 2;
 const PLACES: usize = A * A;
+
+/// Outputs of a job: few, for there are sums at every place.
+const OUTPUTS: usize = 48;
 
 /// Tiles that are transformed at a time.
 const TILES: usize = 32;
@@ -32,17 +34,17 @@ pub(super) fn suits(window: &Window) -> bool {
 }
 
 /// As [`conv2d_weight_gradient`](super::conv2d_weight_gradient), whose checks have been made.
-pub(super) fn gradient(
+pub(super) fn gradient<T: Number>(
     cpu: Cpu,
-    x: &Picture<'_, f32>,
-    grad_out: &[f32],
+    x: &Picture<'_, T>,
+    grad_out: &[T],
     window: &Window,
     output: usize,
     grad_weight: &mut [f32],
 ) {
     let width = panel_width(cpu);
     let (panels, blocks) = (x.channels.div_ceil(width), output.div_ceil(OUTPUTS));
-    let zeros = Buffer::<f32>::zeros(x.channels.max(output));
+    let zeros = Buffer::<T>::zeros(x.channels.max(output));
     let target = Shared::new(grad_weight);
     pool::each(panels * blocks, |job| {
         let (p, block) = (job % panels, job / panels);
@@ -67,11 +69,11 @@ pub(super) fn gradient(
     });
 }
 
-struct Block<'a> {
-    x: &'a Picture<'a, f32>,
-    grad_out: &'a [f32],
+struct Block<'a, T> {
+    x: &'a Picture<'a, T>,
+    grad_out: &'a [T],
     window: &'a Window,
-    zeros: *const f32,
+    zeros: *const T,
     output: usize,
     /// The first input and the first output of the block.
     column: usize,
@@ -122,7 +124,7 @@ unsafe fn weight_row<I: Isa>(u: [I::F; A]) -> [I::F; 3] {
     ]
 }
 
-impl Kernel for Block<'_> {
+impl<T: Number> Kernel for Block<'_, T> {
     type Out = ();
 
     #[inline(always)]
@@ -141,9 +143,9 @@ impl Kernel for Block<'_> {
                     at / across % down * M,
                     at % across * M,
                 ];
-                let seen = Seen::<f32, A>::of(self.x, self.window, self.zeros, place);
+                let seen = Seen::<T, A>::of(self.x, self.window, self.zeros, place);
                 let channels = self.column..self.column + columns;
-                seen.transform::<I>(channels, self.inputs.add(t * width), TILES * width);
+                seen.transform::<I, f32>(channels, self.inputs.add(t * width), TILES * width);
                 self.transform_outputs::<I>(place, outputs, self.lefts.add(t * OUTPUTS));
             }
             for place in 0..PLACES {
@@ -159,7 +161,7 @@ impl Kernel for Block<'_> {
                             }
                         }
                     }
-                    tile_transposed::<I, MR, NV>(count, lefts, OUTPUTS, inputs, &mut acc);
+                    f32::tile_transposed::<I, MR, NV>(count, lefts, OUTPUTS, inputs, &mut acc);
                     for (i, row) in acc.iter().enumerate() {
                         for (j, v) in row.iter().enumerate() {
                             I::store(sums.add(i * width + j * I::LANES), *v);
@@ -179,7 +181,7 @@ impl Kernel for Block<'_> {
 /// More than any vector's lanes.
 const MOST_LANES: usize = 16;
 
-impl Block<'_> {
+impl<T: Number> Block<'_, T> {
     /// A·dY·Aᵀ of the block's outputs of one tile, the first at `to`.
     #[inline(always)]
     unsafe fn transform_outputs<I: Simd>(
@@ -189,7 +191,7 @@ impl Block<'_> {
         to: *mut f32,
     ) {
         let [height, width] = self.window.output;
-        let pixels: [[*const f32; M]; M] = std::array::from_fn(|i| {
+        let pixels: [[*const T; M]; M] = std::array::from_fn(|i| {
             std::array::from_fn(|j| match y + i < height && x + j < width {
                 true => {
                     let pixel = (b * height + y + i) * width + x + j;
@@ -202,8 +204,7 @@ impl Block<'_> {
             let n = I::LANES.min(outputs - c);
             let mut rows = [[I::splat(0.0); A]; M];
             for (row, pixels) in rows.iter_mut().zip(&pixels) {
-                *row =
-                    output_row::<I>(std::array::from_fn(|j| load::<I, f32>(pixels[j].add(c), n)));
+                *row = output_row::<I>(std::array::from_fn(|j| load::<I, T>(pixels[j].add(c), n)));
             }
             for j in 0..A {
                 let column = output_row::<I>(std::array::from_fn(|i| rows[i][j]));

@@ -5,7 +5,7 @@ use latent_kernels::{
     Edge, Picture, Window, column_sums, conv2d_weight_gradient, linear_weight_gradient, output,
 };
 
-use super::layout::{dims, from_f32, numbers, pixels, rows, tensor, to_f32};
+use super::layout::{dims, from_f32, numbers, pixels, rows, tensor};
 use super::operation::{Args, Operation, Saved, given};
 use super::picture::undouble;
 use super::weights::{Packing, bias, kernel_size};
@@ -46,9 +46,9 @@ impl Operation<4> for Linear {
                 wanted[0].then(|| Packing::<T>::back(given(weight)).product(gradient.clone(), None, None));
             let of_weight = wanted[1].then(|| {
                 let x = rows(given(x));
-                let (x, gradient) = (to_f32(numbers::<T>(&x)), to_f32(numbers::<T>(&gradient)));
+                let (x, gradient) = (numbers::<T>(&x), numbers::<T>(&gradient));
                 let mut sums = output(out * input);
-                linear_weight_gradient(instructions(), &x, &gradient, [count, input, out], &mut sums);
+                linear_weight_gradient(instructions(), x, gradient, [count, input, out], &mut sums);
                 tensor(from_f32::<T>(sums), [out, input])
             });
             let of_bias = wanted[2].then(|| sums_of_columns::<T>(&gradient, out));
@@ -150,11 +150,10 @@ fn weight_gradient<T: Float>(
 ) -> Vec<f32> {
     let x = pixels::<T>(x);
     let [batch, channels, height, width] = dims(&x);
-    // bf16 is widened as it lies: `numbers` keeps the order.
-    let (x, gradient) = (to_f32(numbers::<T>(&x)), to_f32(numbers::<T>(gradient)));
-    let x = Picture::new(&x, [batch, height, width, channels]);
+    let (x, gradient) = (numbers::<T>(&x), numbers::<T>(gradient));
+    let x = Picture::new(x, [batch, height, width, channels]);
     let mut sums = output(shape.iter().product());
-    conv2d_weight_gradient(instructions(), &x, &gradient, window, shape[0], &mut sums);
+    conv2d_weight_gradient(instructions(), &x, gradient, window, shape[0], &mut sums);
     sums
 }
 
