@@ -192,20 +192,18 @@ fn more_tables(
         row["file_name"] = json!(format!("{}/{name}", part(held_out)));
         format!("{row}\n")
     };
-    let (mut things, mut things_test, mut balanced) = Default::default();
+    let [mut things, mut things_test, mut balanced] = [const { String::new() }; 3];
     for (held_out, row) in drawings.iter().flatten() {
         let line = line(*held_out, row);
         let common = counts.get(&noun(row)).is_some_and(|n| *n >= COMMON);
-        let table: &mut String = if *held_out {
-            &mut things_test
-        } else {
-            &mut things
-        };
-        if common {
-            *table += &line;
-        }
-        if !held_out {
-            balanced += &line.repeat(if common { TIMES } else { 1 });
+        match held_out {
+            true if common => things_test += &line,
+            true => {}
+            false if common => {
+                things += &line;
+                balanced += &line.repeat(TIMES);
+            }
+            false => balanced += &line,
         }
     }
     for (held_out, row) in scenes.iter().filter(|(held_out, _)| !held_out) {
@@ -274,7 +272,7 @@ mod tests {
         }));
         let options = DefaultOptions {
             size: 32,
-            variants: 2,
+            variants: COMMON as u64,
             scenes: 20,
             seed: 3,
         };
@@ -283,7 +281,7 @@ mod tests {
             let counts = default_set(&art, &[Notice::Own], &options, &target, &|_, _| {}).unwrap();
             let table = std::fs::read_to_string(target.join("train/metadata.jsonl")).unwrap();
             assert_eq!(table.lines().count(), counts[0]);
-            // Every thing has many pictures here, and the tables name files that exist.
+            // Every thing is common here, and the tables name files that exist.
             let lines = ["things", "things-test", "balanced"].map(|name| {
                 let path = target.join(format!("{name}.jsonl"));
                 let text = std::fs::read_to_string(path).unwrap();
