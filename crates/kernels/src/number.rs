@@ -33,27 +33,34 @@ pub trait Number: Store + std::fmt::Debug + Default + PartialEq {
     fn to_f32(self) -> f32;
 }
 
-impl Number for f32 {
-    #[inline(always)]
-    unsafe fn tile<I: Simd, const MR: usize, const NV: usize>(
-        steps: usize,
-        a: &[*const Self; MR],
-        b: *const Self,
-        acc: &mut [[I::F; NV]; MR],
-    ) {
-        tile::<I, Self, MR, NV>(steps, a, b, acc)
-    }
+/// What a trait cannot say by itself: that `I` has products of `Self`.
+macro_rules! products {
+    () => {
+        #[inline(always)]
+        unsafe fn tile<I: Simd, const MR: usize, const NV: usize>(
+            steps: usize,
+            a: &[*const Self; MR],
+            b: *const Self,
+            acc: &mut [[I::F; NV]; MR],
+        ) {
+            tile::<I, Self, MR, NV>(steps, a, b, acc)
+        }
 
-    #[inline(always)]
-    unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
-        steps: usize,
-        a: *const Self,
-        stride: usize,
-        b: *const Self,
-        acc: &mut [[I::F; NV]; MR],
-    ) {
-        tile_transposed::<I, Self, MR, NV>(steps, a, stride, b, acc)
-    }
+        #[inline(always)]
+        unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
+            steps: usize,
+            a: *const Self,
+            stride: usize,
+            b: *const Self,
+            acc: &mut [[I::F; NV]; MR],
+        ) {
+            tile_transposed::<I, Self, MR, NV>(steps, a, stride, b, acc)
+        }
+    };
+}
+
+impl Number for f32 {
+    products!();
 
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -67,26 +74,7 @@ impl Number for f32 {
 }
 
 impl Number for bf16 {
-    #[inline(always)]
-    unsafe fn tile<I: Simd, const MR: usize, const NV: usize>(
-        steps: usize,
-        a: &[*const Self; MR],
-        b: *const Self,
-        acc: &mut [[I::F; NV]; MR],
-    ) {
-        tile::<I, Self, MR, NV>(steps, a, b, acc)
-    }
-
-    #[inline(always)]
-    unsafe fn tile_transposed<I: Simd, const MR: usize, const NV: usize>(
-        steps: usize,
-        a: *const Self,
-        stride: usize,
-        b: *const Self,
-        acc: &mut [[I::F; NV]; MR],
-    ) {
-        tile_transposed::<I, Self, MR, NV>(steps, a, stride, b, acc)
-    }
+    products!();
 
     // As `bf16::from_f32`, without its branches: they keep a loop from being computed in vectors.
     #[inline(always)]

@@ -152,21 +152,8 @@ impl<T: Number> Kernel for Block<'_, T> {
                 let inputs = self.inputs.add(tap * ROWS * width);
                 for o in (0..outputs.next_multiple_of(MR)).step_by(MR) {
                     let sums = self.sums.add((tap * OUTPUTS + o) * width);
-                    let mut acc = [[I::splat(0.0); NV]; MR];
-                    if start > 0 {
-                        for (i, row) in acc.iter_mut().enumerate() {
-                            for (j, v) in row.iter_mut().enumerate() {
-                                *v = I::load(sums.add(i * width + j * I::LANES));
-                            }
-                        }
-                    }
                     let (steps, lefts) = (count.div_ceil(T::GROUP), self.lefts.add(o * T::GROUP));
-                    T::tile_transposed::<I, MR, NV>(steps, lefts, OUTPUTS, inputs, &mut acc);
-                    for (i, row) in acc.iter().enumerate() {
-                        for (j, v) in row.iter().enumerate() {
-                            I::store(sums.add(i * width + j * I::LANES), *v);
-                        }
-                    }
+                    add_product::<I, T, MR, NV>(steps, lefts, OUTPUTS, inputs, start > 0, sums);
                 }
             }
         }
@@ -178,6 +165,33 @@ impl<T: Number> Kernel for Block<'_, T> {
                     *self.target.add(to + c * taps + tap) = *from.add(c);
                 }
             }
+        }
+    }
+}
+
+/// A tile of [`Number::tile_transposed`] in memory: `[MR, NV·LANES]` sums, added to where there are some.
+#[inline(always)]
+unsafe fn add_product<I: Simd, T: Number, const MR: usize, const NV: usize>(
+    steps: usize,
+    lefts: *const T,
+    stride: usize,
+    inputs: *const T,
+    there: bool,
+    sums: *mut f32,
+) {
+    let width = NV * I::LANES;
+    let mut acc = [[I::splat(0.0); NV]; MR];
+    if there {
+        for (i, row) in acc.iter_mut().enumerate() {
+            for (j, v) in row.iter_mut().enumerate() {
+                *v = I::load(sums.add(i * width + j * I::LANES));
+            }
+        }
+    }
+    T::tile_transposed::<I, MR, NV>(steps, lefts, stride, inputs, &mut acc);
+    for (i, row) in acc.iter().enumerate() {
+        for (j, v) in row.iter().enumerate() {
+            I::store(sums.add(i * width + j * I::LANES), *v);
         }
     }
 }

@@ -53,9 +53,9 @@ const TIMES: usize = 6;
 const FREQUENT: usize = 4;
 
 /// Writes `train` and `test` (pictures with captions), `things.jsonl` and `things-test.jsonl` (their pictures of one common thing, no
-/// scenes), `balanced.jsonl` (train, with those of common things six times), `vocabulary.txt` for a word-piece tokenizer, `NOTICE.txt`. Test holds what is [held out](Split): drawings, that is
-/// pairs of a thing and a style, and scenes of pairs of things. Gives how many pictures both have. `progress` gets how many
-/// are done, of how many.
+/// scenes), `balanced.jsonl` (train, with those of common things six times), `vocabulary.txt` for a word-piece tokenizer,
+/// `NOTICE.txt`. Test holds what is [held out](Split): drawings, that is pairs of a thing and a style, and scenes of pairs of
+/// things. Gives how many pictures both have. `progress` gets how many are done, of how many.
 ///
 /// # Errors
 /// Scenes that cannot be composed, a folder that exists or cannot be written.

@@ -4,6 +4,7 @@
 //! of g is Gᵀ·(Σ (A·dY·Aᵀ) ∘ (Bᵀ·d·B))·G, the sum over all tiles: at each of the 36 places one
 //! product of all tiles' outputs with all tiles' inputs.
 
+use super::add_product;
 use crate::buffer::{Buffer, with_scratch};
 use crate::cpu::Cpu;
 use crate::geometry::{Picture, Window};
@@ -153,20 +154,7 @@ impl<T: Number> Kernel for Block<'_, T> {
                 for o in (0..outputs.next_multiple_of(MR)).step_by(MR) {
                     let lefts = self.lefts.add(place * TILES * OUTPUTS + o);
                     let sums = self.sums.add((place * OUTPUTS + o) * width);
-                    let mut acc = [[I::splat(0.0); NV]; MR];
-                    if start > 0 {
-                        for (i, row) in acc.iter_mut().enumerate() {
-                            for (j, v) in row.iter_mut().enumerate() {
-                                *v = I::load(sums.add(i * width + j * I::LANES));
-                            }
-                        }
-                    }
-                    f32::tile_transposed::<I, MR, NV>(count, lefts, OUTPUTS, inputs, &mut acc);
-                    for (i, row) in acc.iter().enumerate() {
-                        for (j, v) in row.iter().enumerate() {
-                            I::store(sums.add(i * width + j * I::LANES), *v);
-                        }
-                    }
+                    add_product::<I, f32, MR, NV>(count, lefts, OUTPUTS, inputs, start > 0, sums);
                 }
             }
         }
