@@ -462,4 +462,19 @@ fn flows_and_models_without_condition_are_drawn_too() {
     let drawn = draw(place.path(), &[]);
     assert_eq!(drawn, draw(place.path(), &["--sampler", "Euler"]));
     assert!(refused(place.path(), &["--sampler", "Euler a"]).contains("rectified flow"));
+
+    // The levels of a flow are moved as its folder says.
+    let path = place.path().join("model/scheduler/scheduler_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |shift: &str| {
+        let text = text.replacen('{', &format!("{{\n  \"shift\": {shift},"), 1);
+        std::fs::write(&path, text).unwrap();
+    };
+    with("3.0");
+    let moved = draw(place.path(), &[]);
+    assert_ne!(moved, drawn);
+    with("1.0");
+    assert_eq!(draw(place.path(), &[]), drawn);
+    with("0.0");
+    assert!(refused(place.path(), &[]).contains("shift"));
 }

@@ -125,7 +125,8 @@ impl Drawing<'_> {
                 "a sampler without fresh noise, such as Euler: this model is a rectified flow";
             return Err(Error::field("sampler", sampler, expected));
         }
-        let trained = FlowSchedule::new(1.0, self.model.schedule.steps())?;
+        let shift = self.model.scheduler.shift.unwrap_or(1.0);
+        let trained = FlowSchedule::new(shift, self.model.schedule.steps())?;
         let whole = match asked.custom {
             Some(values) => latent_diffusion::custom_ladder(values)?,
             None => trained.ladder(asked.steps)?,

@@ -50,6 +50,8 @@ pub struct SchedulerConfig {
     pub use_exponential_sigmas: bool,
     /// Spacing by the quantiles of a beta distribution.
     pub use_beta_sigmas: bool,
+    /// How far the noise levels of a rectified flow are moved towards noise, above 0; `None`: 1, not at all.
+    pub shift: Option<f64>,
     /// What comes after the last step: `zero` or `sigma_min`.
     pub final_sigmas_type: Option<String>,
     /// Every other setting, as it stands in the file.
@@ -78,6 +80,7 @@ impl Default for SchedulerConfig {
             use_karras_sigmas: false,
             use_exponential_sigmas: false,
             use_beta_sigmas: false,
+            shift: None,
             final_sigmas_type: None,
             rest: BTreeMap::new(),
         }
@@ -155,6 +158,9 @@ impl SchedulerConfig {
         if !(0.0 < start && start <= end && end < 1.0) {
             let value = format!("{start} (beta_end {end})");
             return Err(bad("beta_start", &value, "0 < beta_start ≤ beta_end < 1"));
+        }
+        if let Some(shift) = config.shift.filter(|s| !(*s > 0.0 && s.is_finite())) {
+            return Err(bad("shift", &shift.to_string(), "a number above 0"));
         }
         if !(1..=1_000_000).contains(&config.num_train_timesteps) {
             let value = config.num_train_timesteps.to_string();
@@ -300,6 +306,7 @@ mod tests {
                 "prediction_type",
             ),
             (serde_json::json!({"beta_end": 1.5}), "beta_start"),
+            (serde_json::json!({"shift": 0.0}), "shift"),
             (
                 serde_json::json!({"num_train_timesteps": 0}),
                 "num_train_timesteps",

@@ -53,6 +53,8 @@ pub struct SamplesConfig {
     pub steps: usize,
     /// s of `e_u + s·(e_c − e_u)`; 1 for none.
     pub guidance: f64,
+    /// How far the steps of a flow are moved towards noise, where it is decided what is drawn: `s·t/(1 + (s − 1)·t)`; above 0, 1 for evenly.
+    pub shift: f64,
 }
 
 impl Default for SamplesConfig {
@@ -61,6 +63,7 @@ impl Default for SamplesConfig {
             count: 8,
             steps: 25,
             guidance: 1.0,
+            shift: 1.0,
         }
     }
 }
@@ -96,15 +99,17 @@ impl Stage2Config {
             let expected = "0 where there is no condition that could be left out";
             return Err(Error::setting("model.objective.dropout", dropout, expected));
         }
-        if self.samples.steps == 0 || !self.samples.guidance.is_finite() {
+        let samples = self.samples;
+        let shifts = samples.shift > 0.0 && samples.shift.is_finite();
+        if samples.steps == 0 || !samples.guidance.is_finite() || !shifts {
             let value = format!(
-                "{} steps, guidance {}",
-                self.samples.steps, self.samples.guidance
+                "{} steps, guidance {}, shift {}",
+                samples.steps, samples.guidance, samples.shift
             );
             return Err(Error::setting(
                 "model.samples",
                 value,
-                "1 step or more and a finite guidance",
+                "1 step or more, a finite guidance and a shift above 0",
             ));
         }
         let needed = |name: &str, file: &Option<PathBuf>, needed: bool| match (needed, file) {

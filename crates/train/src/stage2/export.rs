@@ -11,6 +11,7 @@ use latent_models::condition::Entry;
 use latent_models::{ClipText, ConditionerConfig};
 
 use super::LatentModel;
+use super::SamplesConfig;
 use super::first_stage::FirstStage;
 use crate::export::part;
 use crate::{Error, ObjectiveConfig};
@@ -23,10 +24,8 @@ pub(super) struct Export<'a> {
     pub objective: &'a ObjectiveConfig,
     /// The longer side of the pictures that were learnt from.
     pub size: Option<usize>,
-    /// The guidance that samples are drawn with.
-    pub guidance: f64,
-    /// The steps that they are drawn in.
-    pub steps: usize,
+    /// How samples are drawn.
+    pub samples: SamplesConfig,
     /// Further files, by path in the folder.
     pub files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -100,8 +99,11 @@ impl Export<'_> {
     fn scheduler(&self) -> SchedulerConfig {
         let mut scheduler = scheduler(self.objective);
         let about = serde_json::json!({
-            "size": self.size, "guidance": self.guidance, "steps": self.steps,
+            "size": self.size, "guidance": self.samples.guidance, "steps": self.samples.steps,
         });
+        let shift = self.samples.shift;
+        let flow = self.objective.prediction == Prediction::Flow;
+        scheduler.shift = (flow && shift != 1.0).then_some(shift);
         let key = SchedulerConfig::TRAINED.to_owned();
         scheduler.rest.insert(key, about);
         scheduler

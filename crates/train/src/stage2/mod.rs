@@ -402,8 +402,7 @@ impl Task for Stage2 {
             text_encoder: self.conditions.as_ref().and_then(Conditions::text_encoder),
             objective: self.objective.config(),
             size: side,
-            guidance: self.config.samples.guidance,
-            steps: self.config.samples.steps,
+            samples: self.config.samples,
             files,
         };
         export.write(folder)

@@ -11,7 +11,7 @@ use latent_diffusion::{
 };
 use latent_models::Conditioned;
 
-use super::{LatentModel, Stage2};
+use super::{LatentModel, SamplesConfig, Stage2};
 use crate::pictures::stack;
 use crate::{Error, Example, Objective, Step, grid};
 
@@ -33,7 +33,7 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
         .first()
         .map(|e| [e.picture.width(), e.picture.height()].map(|v| v as usize / by))
         .unwrap_or_default();
-    let sigmas = sigmas(&task.objective, task.config.samples.steps)?;
+    let sigmas = sigmas(&task.objective, &task.config.samples)?;
     let seeds: Vec<_> = (0..shown.len() as u64)
         .map(|i| (step.seed + i).into())
         .collect();
@@ -64,10 +64,10 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
 }
 
 /// The noise levels to walk.
-fn sigmas(objective: &Objective, steps: usize) -> Result<Sigmas, Error> {
-    let trained = objective.schedule();
+fn sigmas(objective: &Objective, samples: &SamplesConfig) -> Result<Sigmas, Error> {
+    let (trained, steps) = (objective.schedule(), samples.steps);
     Ok(match objective.config().prediction {
-        Prediction::Flow => FlowSchedule::new(1.0, trained.steps())?.ladder(steps)?,
+        Prediction::Flow => FlowSchedule::new(samples.shift, trained.steps())?.ladder(steps)?,
         _ => ladder(Scheduler::Normal, trained, steps, &LadderOptions::default())?,
     })
 }
