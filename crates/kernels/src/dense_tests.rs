@@ -150,14 +150,17 @@ proptest! {
                 let mut gates = vec![0f32; rows * output];
                 let epilogue = Epilogue { bias: Some(&bias[output..]), activation: Activation::Gelu, residual: None };
                 linear(&wide_x, rows, input, &gate, &epilogue, &mut gates);
-                let want: Vec<f64> = (0..rows * output)
-                    .map(|i| f64::from(both[i / output * 2 * output + i % output]) * f64::from(gates[i]))
-                    .collect();
+                let values = |i: usize| f64::from(both[i / output * 2 * output + i % output]);
                 let packed = Weight::gated(cpu, &weight, [2 * output, input]);
                 let mut out = vec![T::ZERO; rows * output];
                 linear(&x, rows, input, &packed, &Epilogue { bias: Some(&bias), ..Default::default() }, &mut out);
-                let error = distance(&out, &want);
-                assert!(error < tolerance::<T>(), "{cpu:?} {error:.2e}");
+                // Sums that nearly cancel, and GELU far below zero, are exact to a share of what went in.
+                for (i, got) in wide(&out).into_iter().enumerate() {
+                    let before = f64::from(both[i / output * 2 * output + output + i % output]);
+                    let error = (got - values(i) * f64::from(gates[i])).abs();
+                    let size = values(i).abs().max(1.0) * before.abs().max(1.0);
+                    assert!(error <= tolerance::<T>() * size, "{cpu:?} {error:.2e} of {size:.2e}");
+                }
             }
         }
         check::<f32>(rows, input, output);
