@@ -181,7 +181,7 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
 }
 
 /// How much of the enlarged picture the built-in model's second pass draws anew.
-const SECOND_PASS: f64 = 0.4;
+const SECOND_PASS: f64 = 0.3;
 
 /// Where nothing says a size, a guidance or steps, those that a model was trained here for. A given picture keeps its size.
 ///

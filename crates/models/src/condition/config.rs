@@ -96,8 +96,8 @@ pub enum Entry {
     /// Their mean, added to the time embedding, which scales and shifts the normalisations of a network with
     /// [`TimeShift::ScaleShift`](crate::unet::TimeShift::ScaleShift).
     AdaptiveNorm,
-    /// As tokens, and their mean added to the time embedding, as the pooled text of SDXL: what holds for the whole
-    /// picture reaches every block at once.
+    /// As tokens, and their sum over the root of their number, without those of the padding, added to the time embedding, as the pooled
+    /// text of SDXL: what holds for the whole picture reaches every block at once.
     CrossAttentionAndPooled,
 }
 

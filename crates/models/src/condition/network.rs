@@ -1,7 +1,7 @@
 //! The network of a condition.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::config::{ConditionerConfig, Entry};
 use super::spatial::SpatialRescaler;
@@ -129,6 +129,10 @@ impl Conditioner {
     /// Where the condition is of another kind than the network reads, or an id is not in its table; callers validate
     /// what comes from users.
     pub fn forward(&self, condition: Condition) -> Conditioned {
+        let shares = match (&condition, self.config.entry()) {
+            (Condition::Ids(ids), Some((Entry::CrossAttentionAndPooled, _))) => Some(shares(ids)),
+            _ => None,
+        };
         let vectors = match (&self.encoder, condition) {
             (Encoder::Class(table), Condition::Ids(ids)) => table.forward(ids).cast(DType::F32),
             (Encoder::Tokens(transformer), Condition::Ids(ids)) => transformer.forward(ids),
@@ -157,7 +161,14 @@ impl Conditioner {
                 ..Conditioned::default()
             },
             (Some((Entry::CrossAttentionAndPooled, _)), _) => Conditioned {
-                vector: Some(mean(vectors.clone())),
+                vector: Some(match shares {
+                    Some(shares) => {
+                        let [batch, _, width] = vectors.dims();
+                        let sum = (vectors.clone() * shares).sum_dim(1);
+                        sum.reshape([batch, width])
+                    }
+                    None => mean(vectors.clone()),
+                }),
                 context: Some(vectors),
                 ..Conditioned::default()
             },
@@ -169,11 +180,60 @@ impl Conditioner {
     }
 }
 
+/// What each token counts in the pooled state of its text: 1/√n for the n tokens before the padding, which is the run of equal
+/// tokens at the end, and 0 for the padding. So a short text is not drowned in padding, and a word counts as much as it can:
+/// the sum of n states that have nothing in common is as large as one of them.
+///
+/// # Shapes
+///
+/// ids `[batch, length]` → `[batch, length, 1]`
+fn shares(ids: &Tensor<2, Int>) -> Tensor<3> {
+    let [batch, length] = ids.dims();
+    let numbers: Vec<i64> = ids.to_data().iter::<i64>().collect();
+    let row = |row: &[i64]| {
+        let end = row.iter().rev().take_while(|id| Some(*id) == row.last());
+        // An end of one token may be a word, and so may a text that is nothing but one token.
+        let count = match end.count() {
+            1 => length,
+            padding if padding == length => length,
+            padding => length - padding,
+        };
+        let share = 1.0 / (count as f32).sqrt();
+        (0..length).map(move |at| if at < count { share } else { 0.0 })
+    };
+    let shares: Vec<f32> = numbers.chunks(length).flat_map(row).collect();
+    Tensor::from_data(TensorData::new(shares, [batch, length, 1]), &ids.device())
+}
+
 impl Conditioned {
     fn concat(picture: Tensor<4>) -> Self {
         Self {
             concat: Some(picture),
             ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_has_no_share() {
+        let device = Device::flex();
+        // A text with padding, one without, one that is a class alone.
+        for (ids, want) in [
+            (
+                vec![2, 7, 9, 3, 0, 0, 0],
+                vec![0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0],
+            ),
+            (vec![2, 7, 9, 3], vec![0.5; 4]),
+            (vec![5], vec![1.0]),
+        ] {
+            let shape = [1, ids.len()];
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device);
+            let found: Vec<f32> = shares(&ids).into_data().iter::<f32>().collect();
+            assert_eq!(found, want);
         }
     }
 }
