@@ -10,9 +10,8 @@ use latent_diffusion::{BetaSchedule, Prediction};
 use latent_models::condition::Entry;
 use latent_models::{ClipText, ConditionerConfig};
 
-use super::LatentModel;
-use super::SamplesConfig;
 use super::first_stage::FirstStage;
+use super::{LatentModel, SamplesConfig};
 use crate::export::part;
 use crate::{Error, ObjectiveConfig};
 
