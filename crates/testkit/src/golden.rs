@@ -10,6 +10,10 @@ use safetensors::{Dtype, SafeTensors};
 pub const TOKENS: &str = include_str!("../golden/tokens.json");
 /// ᾱ, timesteps and σ ladders: JSON, name → numbers.
 pub const SCHEDULES: &str = include_str!("../golden/schedules.json");
+/// Token ids of fifteen prompts padded in both ways, `end` (49407) and `zero` (0): JSON rows.
+pub const FAMILY_TOKENS: &str = include_str!("../golden/family_tokens.json");
+/// Published schedulers of the U-Net family, EDM preconditioning and unusual ᾱ: JSON.
+pub const FAMILY_SCHEDULES: &str = include_str!("../golden/family_schedules.json");
 /// Measures of recipe pictures and features: JSON, name → number.
 pub const METRICS: &str = include_str!("../golden/metrics.json");
 /// What VGG16 and EfficientNet-Lite0 make of a recipe picture: JSON, name → `shape`, `norm`, `strided` sample.
@@ -57,6 +61,23 @@ files! {
     training_kl = "training_kl.safetensors";
     /// The same of a tiny VQ autoencoder.
     training_vq = "training_vq.safetensors";
+    /// Tiny networks of the U-Net family: text encoders, U-Nets, autoencoders, image encoder. In these files a key that
+    /// ends in `/strided` is a sample, with `shapes` and `norms` in the metadata.
+    family_networks = "family_networks.safetensors";
+    /// Eighteen scheduler settings of the family on an analytic model.
+    family_samplers = "family_samplers.safetensors";
+    /// Pipelines of Stable Diffusion 2.x; metadata `calls` is JSON.
+    family_pipelines_sd2 = "family_pipelines_sd2.safetensors";
+    /// Pipelines of SDXL and its refiner.
+    family_pipelines_sdxl = "family_pipelines_sdxl.safetensors";
+    /// Few-step and EDM pipelines, the tiny autoencoder as decoder.
+    family_pipelines_more = "family_pipelines_more.safetensors";
+    /// Strided samples of SDXL's U-Net at full size.
+    networks_sdxl = "networks_sdxl.safetensors";
+    /// The same of Stable Diffusion 2.1's.
+    networks_sd21 = "networks_sd21.safetensors";
+    /// The same of OpenCLIP-H, OpenCLIP-bigG and CLIP-L.
+    networks_texts = "networks_texts.safetensors";
 }
 
 impl Golden {
