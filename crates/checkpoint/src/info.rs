@@ -1,15 +1,14 @@
 //! What a file is, for people and programs: the facts behind `latent info`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::detect::{Checkpoint, Form, PartConfig, SchedulerConfig};
+use crate::detect::{Checkpoint, Form, SchedulerConfig};
 use crate::file::hash::{old_hash, sha256, short_hash};
 use crate::file::{TensorInfo, Weights};
 use crate::load::plan;
-use crate::names::{EMA_PREFIX, Part, Scheme};
+use crate::names::EMA_PREFIX;
+use crate::networks::{Network, Role, Scheme};
 use crate::report::ModelError;
 
 /// What to find out beyond names and shapes.
@@ -32,6 +31,8 @@ pub struct Info {
     pub containers: Vec<String>,
     /// The family that the networks point to, in words; `None` where they point to none.
     pub family: Option<String>,
+    /// What is unusual about it, and how it would be drawn, in sentences.
+    pub notes: Vec<String>,
     /// The networks.
     pub parts: Vec<PartInfo>,
     /// Tensors that belong to no network and are known.
@@ -57,8 +58,8 @@ pub struct Info {
 /// One network.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartInfo {
-    /// Which.
-    pub part: Part,
+    /// What it is for.
+    pub role: Role,
     /// Who named its tensors.
     pub scheme: Scheme,
     /// What their names begin with.
@@ -68,7 +69,7 @@ pub struct PartInfo {
     /// How many of its tensors are stored in each type.
     pub dtypes: BTreeMap<String, usize>,
     /// Its configuration.
-    pub config: PartConfig,
+    pub config: Network,
     /// Why it would not load, if so: what is missing, unused or misshapen.
     pub problem: Option<String>,
 }
@@ -105,111 +106,19 @@ impl From<&TensorInfo> for TensorRow {
     }
 }
 
-/// What the family is told by.
-struct Signs {
-    in_channels: usize,
-    context: Option<usize>,
-    vector: bool,
-    latent: Option<usize>,
-}
-
-/// A family: its description and what its U-Net must be like. The first row that fits is the answer.
-type Family = (&'static str, fn(&Signs) -> bool);
-
-const FAMILIES: [Family; 12] = [
-    ("Stable Diffusion 1.x, inpainting", |s| {
-        s.context == Some(768) && s.in_channels == 9 && s.small()
-    }),
-    ("Stable Diffusion 1.x, instructed editing", |s| {
-        s.context == Some(768) && s.in_channels == 8 && s.small()
-    }),
-    ("Stable Diffusion 1.x", |s| {
-        s.context == Some(768) && s.in_channels == 4 && s.small()
-    }),
-    ("Stable Diffusion 2.x, inpainting", |s| {
-        s.context == Some(1024) && s.in_channels == 9
-    }),
-    ("Stable Diffusion 2.x, depth-conditioned", |s| {
-        s.context == Some(1024) && s.in_channels == 5
-    }),
-    ("Stable Diffusion 2.x, upscaler", |s| {
-        s.context == Some(1024) && s.in_channels == 7
-    }),
-    ("Stable Diffusion 2.x", |s| s.context == Some(1024)),
-    ("SDXL", |s| s.context == Some(2048) && s.vector),
-    ("SDXL refiner", |s| s.context == Some(1280) && s.vector),
-    (
-        "tiny test model in the layout of Stable Diffusion 1.x",
-        |s| s.context == Some(48),
-    ),
-    ("latent diffusion, conditioned by cross-attention", |s| {
-        s.context.is_some()
-    }),
-    ("latent diffusion, without cross-attention", |_| true),
-];
-
-impl Signs {
-    fn small(&self) -> bool {
-        !self.vector && self.latent.is_none_or(|channels| channels == 4)
-    }
-}
-
-fn family(checkpoint: &Checkpoint) -> Option<String> {
-    let config = |part: Part| {
-        checkpoint
-            .parts()
-            .iter()
-            .find(|p| p.part == part)
-            .map(|p| &p.config)
-    };
-    let latent = match config(Part::Autoencoder) {
-        Some(PartConfig::Autoencoder { network, .. }) => Some(network.latent_channels),
-        _ => None,
-    };
-    if let Some(PartConfig::Unet(unet)) = config(Part::Unet) {
-        let signs = Signs {
-            in_channels: unet.in_channels,
-            context: unet.context,
-            vector: matches!(unet.labels, latent_models::unet::Labels::Vector(_)),
-            latent,
-        };
-        let row = FAMILIES.iter().find(|(_, fits)| fits(&signs));
-        return row.map(|(name, _)| (*name).to_owned());
-    }
-    match (config(Part::Autoencoder), config(Part::TextEncoder)) {
-        (Some(PartConfig::Autoencoder { network, .. }), None) => {
-            let kind = if network.codebook.is_some() {
-                "VQ"
-            } else {
-                "KL"
-            };
-            let (f, z) = (network.downsampling(), network.latent_channels);
-            Some(format!(
-                "autoencoder alone: {kind}-f{f}, {z} latent channels"
-            ))
-        }
-        (None, Some(PartConfig::TextEncoder(text))) => {
-            let (layers, width) = (text.layers, text.width);
-            Some(format!(
-                "CLIP text encoder alone: {layers} layers of width {width}"
-            ))
-        }
-        _ => None,
-    }
-}
-
-/// Finds out what the file or folder at `path` is. `progress` is called with the bytes hashed so far and their number.
+/// Describes a checkpoint. `progress` is called with the bytes hashed so far and their number. What family it is of is for
+/// the caller to say.
 ///
 /// A network that would not load is described all the same, with the reason in [`PartInfo::problem`].
 ///
 /// # Errors
-/// When it cannot be read or holds no network that is known here.
+/// When a file cannot be read.
 pub fn inspect(
-    path: &Path,
+    checkpoint: &Checkpoint,
     options: &InfoOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Info, ModelError> {
-    let checkpoint = Checkpoint::open(path)?;
+    let path = checkpoint.path();
     let hash = match (options.hash, checkpoint.form()) {
         (true, Form::SingleFile) => {
             let sha256 = sha256(path, progress)?;
@@ -230,7 +139,7 @@ pub fn inspect(
         .map(|part| {
             let weights = checkpoint.weights_of(part);
             let mut dtypes: BTreeMap<String, usize> = BTreeMap::new();
-            let problem = match plan(&checkpoint, part, false) {
+            let problem = match plan(checkpoint, part, false) {
                 Ok(plan) => {
                     let mut names: Vec<_> = plan.assignments.iter().map(|a| &a.tensor).collect();
                     names.sort();
@@ -245,7 +154,7 @@ pub fn inspect(
             };
             let parameters = part.config.parameters();
             PartInfo {
-                part: part.part,
+                role: part.role,
                 scheme: part.scheme,
                 prefix: part.prefix.to_owned(),
                 parameters: parameters
@@ -264,7 +173,8 @@ pub fn inspect(
         path: path.display().to_string(),
         form: checkpoint.form(),
         containers,
-        family: family(&checkpoint),
+        family: None,
+        notes: Vec::new(),
         parts,
         other_tensors: tensors().count().saturating_sub(used),
         other_components: checkpoint.other_components().to_vec(),

@@ -16,12 +16,13 @@ pub mod file;
 pub mod info;
 pub mod load;
 pub mod names;
+pub mod networks;
 mod perceptual;
 pub mod report;
 pub mod tiny;
 
 pub use convert::{ConvertOptions, Converted, Target, convert};
-pub use detect::{Checkpoint, DetectedPart, Form, PartConfig, SchedulerConfig};
+pub use detect::{Checkpoint, DetectedPart, Form, SchedulerConfig};
 pub use error::Error;
 pub use file::{
     Component, Dtype, FileFormat, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights,
@@ -29,6 +30,6 @@ pub use file::{
 };
 pub use info::{Info, InfoOptions, inspect};
 pub use load::LoadOptions;
-pub use names::{Part, Scheme};
+pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
 pub use perceptual::load_perceptual;
 pub use report::{Mismatch, ModelError, Report};

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use burn::tensor::{DType, Device, TensorData};
 use half::{bf16, f16};
-use latent_models::{Autoencoder, ClipText, Conditioner, UNet};
 
-use crate::detect::{Checkpoint, DetectedPart, PartConfig};
+use crate::detect::{Checkpoint, DetectedPart};
 use crate::file::{Dtype, Weights};
-use crate::names::{EMA_PREFIX, Part, Piece, Scheme, Table, ema_name, ignored};
+use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
+use crate::networks::{Kind, Role};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
 pub(crate) use values::{check_finite, recast, stored, to_f32};
 use values::{convert, overflow};
@@ -82,8 +82,6 @@ impl Plan {
     }
 }
 
-const LAST_LAYER: &str =
-    "the last layer of an OpenCLIP encoder; these models draw from the layer before it";
 const NOT_AVERAGED: &str = "the plain weights; their moving average was asked for";
 
 /// Matches the tensors of `part` with its parameters.
@@ -98,7 +96,7 @@ pub fn plan(
     let weights = checkpoint.weights_of(part);
     let table = part.config.table(part.scheme);
     let averaged = moving_average
-        && part.part == Part::Unet
+        && part.role == Role::DENOISER
         && weights
             .tensors()
             .iter()
@@ -113,7 +111,7 @@ pub fn plan(
     };
     let mut mismatch = Mismatch {
         path: weights.path().to_owned(),
-        part: Some(part.part),
+        part: Some(part.role),
         ..Mismatch::default()
     };
     let mut used = HashSet::new();
@@ -132,7 +130,7 @@ pub fn plan(
             continue;
         };
         used.insert(info.name.clone());
-        let expected = stored_shape(&shape, place.piece);
+        let expected = place.piece.stored_shape(&shape);
         if !fits(&info.shape, &expected) {
             mismatch.misshapen.push(Misshapen {
                 tensor: info.name.clone(),
@@ -158,7 +156,8 @@ pub fn plan(
         if others.claim(&info.name) {
             continue;
         }
-        match reason(part, name, &info.name) {
+        let known = part.config.ignored(part.scheme, name);
+        match known.or_else(|| ignored(&info.name)) {
             Some(reason) => plan.ignored.push((info.name.clone(), reason.to_owned())),
             None if averaged && !table.parameters(name).is_empty() => {
                 plan.ignored
@@ -173,16 +172,6 @@ pub fn plan(
     }
 }
 
-/// Why tensor `name` (below the prefix; `full` with it) of `part` is left unread.
-fn reason(part: &DetectedPart, name: &str, full: &str) -> Option<&'static str> {
-    if let (Scheme::OpenClip, PartConfig::TextEncoder(config)) = (part.scheme, &part.config)
-        && name.starts_with(&format!("transformer.resblocks.{}.", config.layers))
-    {
-        return Some(LAST_LAYER);
-    }
-    ignored(full)
-}
-
 /// The other networks of the same file: their tensors are no business of this one.
 struct Others {
     prefixes: Vec<&'static str>,
@@ -192,7 +181,7 @@ struct Others {
 impl Others {
     fn new(checkpoint: &Checkpoint, part: &DetectedPart) -> Self {
         let others = checkpoint.parts.iter().filter(|other| {
-            other.weights == part.weights && (other.part, other.prefix) != (part.part, part.prefix)
+            other.weights == part.weights && other.index != part.index
         });
         let (mut prefixes, mut bare) = (Vec::new(), Vec::new());
         for other in others {
@@ -217,15 +206,6 @@ impl Others {
     }
 }
 
-/// The shape of the stored tensor of which a parameter of shape `shape` is `piece`.
-fn stored_shape(shape: &[usize], piece: Piece) -> Vec<usize> {
-    let mut shape = shape.to_vec();
-    if let (Piece::Third { .. }, Some(first)) = (piece, shape.first_mut()) {
-        *first = first.saturating_mul(3);
-    }
-    shape
-}
-
 /// Equal, or the same matrix with and without the ones of a 1×1 convolution.
 fn fits(found: &[usize], expected: &[usize]) -> bool {
     fn matrix(shape: &[usize]) -> &[usize] {
@@ -239,123 +219,68 @@ fn fits(found: &[usize], expected: &[usize]) -> bool {
         || (found.len() >= 2 && expected.len() >= 2 && matrix(found) == matrix(expected))
 }
 
-/// Which rows of the stored tensor make up `piece` of a parameter with `rows` rows.
-pub(crate) fn rows(piece: Piece, rows: usize) -> Vec<std::ops::Range<usize>> {
-    let whole = 0..rows;
-    match piece {
-        Piece::Whole => vec![whole],
-        Piece::Third { index, groups } => {
-            let groups = groups.max(1);
-            let width = rows / groups;
-            (0..groups)
-                .map(|group| {
-                    let start = (3 * group + index) * width;
-                    start..start + width
-                })
-                .collect()
-        }
-    }
+/// The rows of query (0), key (1) or value (2) among stacked ones, of a parameter with `rows` rows.
+fn rows(index: usize, groups: usize, rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let width = rows / groups.max(1);
+    (0..groups.max(1)).map(move |group| {
+        let start = (3 * group + index) * width;
+        start..start + width
+    })
 }
 
-/// The bytes of the rows in `piece` of a tensor whose whole bytes are `bytes`; `count` is the parameter's rows.
+/// The bytes of the parameter of shape `shape` that is `piece` of a tensor whose whole bytes are `bytes`.
 pub(crate) fn cut<'a>(
     bytes: std::borrow::Cow<'a, [u8]>,
     piece: Piece,
-    count: usize,
+    shape: &[usize],
 ) -> std::borrow::Cow<'a, [u8]> {
-    if piece == Piece::Whole || count == 0 {
-        return bytes;
+    let count = shape.first().copied().unwrap_or(1);
+    match piece {
+        Piece::Third { index, groups } if count > 0 => {
+            let row = bytes.len() / (3 * count);
+            let parts = rows(index, groups, count);
+            let cut: Vec<u8> = parts
+                .flat_map(|range| bytes[range.start * row..range.end * row].iter().copied())
+                .collect();
+            cut.into()
+        }
+        Piece::Transposed => {
+            let columns = shape.get(1).copied().unwrap_or(1);
+            transposed(&bytes, count, columns).into()
+        }
+        _ => bytes,
     }
-    let row = bytes.len() / (3 * count);
-    let parts = rows(piece, count).into_iter();
-    let cut: Vec<u8> = parts
-        .flat_map(|range| bytes[range.start * row..range.end * row].iter().copied())
-        .collect();
-    cut.into()
+}
+
+/// The bytes of a matrix that is to have `rows` × `columns` numbers and is stored with its dimensions exchanged.
+pub(crate) fn transposed(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
+    let size = bytes.len() / (rows * columns).max(1);
+    let number = |row: usize, column: usize| (column * rows + row) * size;
+    let numbers = (0..rows).flat_map(|row| (0..columns).map(move |column| number(row, column)));
+    numbers
+        .flat_map(|start| bytes[start..start + size].iter().copied())
+        .collect()
 }
 
 impl Checkpoint {
-    /// Loads the U-Net. `progress` is called with the parameters read so far and their number.
+    /// Loads the network that plays `role`, which must be of kind `K`. `progress` is called with the parameters read so
+    /// far and their number.
     ///
     /// # Errors
-    /// When there is none, when the file does not fit it exactly, or when a weight cannot be read.
-    pub fn load_unet(
+    /// When there is none or it is of another kind, when the file does not fit it exactly, or when a weight cannot be read.
+    pub fn load<K: Kind>(
         &self,
+        role: Role,
         options: &LoadOptions,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(UNet, Report), ModelError> {
-        let part = self.part(Part::Unet)?;
-        match &part.config {
-            PartConfig::Unet(config) => {
-                self.fill(part, config.init(&options.device), options, progress)
-            }
-            _ => Err(self.confused(part)),
-        }
-    }
-
-    /// Loads the autoencoder: see [`load_unet`](Self::load_unet).
-    ///
-    /// # Errors
-    /// As [`load_unet`](Self::load_unet).
-    pub fn load_autoencoder(
-        &self,
-        options: &LoadOptions,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(Autoencoder, Report), ModelError> {
-        let part = self.part(Part::Autoencoder)?;
-        match &part.config {
-            PartConfig::Autoencoder { network, .. } => {
-                self.fill(part, network.init(&options.device), options, progress)
-            }
-            _ => Err(self.confused(part)),
-        }
-    }
-
-    /// Loads the text encoder: see [`load_unet`](Self::load_unet).
-    ///
-    /// # Errors
-    /// As [`load_unet`](Self::load_unet).
-    pub fn load_text_encoder(
-        &self,
-        options: &LoadOptions,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(ClipText, Report), ModelError> {
-        let part = self.part(Part::TextEncoder)?;
-        match &part.config {
-            PartConfig::TextEncoder(config) => {
-                self.fill(part, config.init(&options.device), options, progress)
-            }
-            _ => Err(self.confused(part)),
-        }
-    }
-
-    /// Loads the conditioner: see [`load_unet`](Self::load_unet).
-    ///
-    /// # Errors
-    /// As [`load_unet`](Self::load_unet).
-    pub fn load_conditioner(
-        &self,
-        options: &LoadOptions,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(Conditioner, Report), ModelError> {
-        let part = self.part(Part::Conditioner)?;
-        match &part.config {
-            PartConfig::Conditioner(config) => {
-                self.fill(part, config.init(&options.device), options, progress)
-            }
-            _ => Err(self.confused(part)),
-        }
-    }
-
-    /// A caller has put one network's configuration on another.
-    fn confused(&self, part: &DetectedPart) -> ModelError {
-        ModelError::Request {
+    ) -> Result<(K::Net, Report), ModelError> {
+        let part = self.part(role)?;
+        let config = K::of(&part.config).ok_or_else(|| ModelError::Request {
             path: self.path.clone(),
-            problem: format!(
-                "the configuration set for the {} is another network's",
-                part.part
-            ),
-        }
+            problem: format!("its {role} is a {}, not a {}", part.config.kind(), K::OWN),
+        })?;
+        let net = Kind::init(config, &options.device);
+        self.fill(part, net, options, progress)
     }
 
     fn fill<M: burn::module::Module>(
@@ -398,9 +323,8 @@ fn read(
 ) -> Result<TensorData, ModelError> {
     let name = &assignment.tensor;
     let info = stored(weights, name)?;
-    let rows = assignment.shape.first().copied().unwrap_or(1);
     let data = {
-        let bytes = cut(weights.bytes(name)?, assignment.piece, rows);
+        let bytes = cut(weights.bytes(name)?, assignment.piece, &assignment.shape);
         if options.check_finite {
             check_finite(&bytes, info, weights)?;
         }

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::Error;
-use crate::detect::DetectError;
-use crate::names::Part;
+use crate::networks::{DetectError, Role};
 
 /// How many names of each kind a message lists.
 const LISTED: usize = 10;
@@ -43,7 +42,7 @@ pub struct Mismatch {
     /// The file.
     pub path: PathBuf,
     /// The network, or `None` where a whole file was looked at.
-    pub part: Option<Part>,
+    pub part: Option<Role>,
     /// Tensors that the network needs and the file has not.
     pub missing: Vec<String>,
     /// Tensors that the file has and nothing uses.
@@ -130,7 +129,7 @@ pub enum ModelError {
         /// The file or folder.
         path: PathBuf,
         /// What was asked for.
-        wanted: Part,
+        wanted: Role,
         /// What it has.
         found: Vec<String>,
     },
@@ -194,7 +193,7 @@ mod tests {
     fn a_mismatch_lists_ten_names_of_each_kind() {
         let mismatch = Mismatch {
             path: "a.safetensors".into(),
-            part: Some(Part::Unet),
+            part: Some(Role::DENOISER),
             missing: (0..12).map(|i| format!("m{i}")).collect(),
             unused: vec!["extra".into()],
             misshapen: vec![Misshapen {

@@ -13,10 +13,10 @@ use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample,
 use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 
 use crate::convert::{Model, NamedPart, Target, write_file, write_folder};
-use crate::detect::{PartConfig, SchedulerConfig};
+use crate::detect::SchedulerConfig;
 use crate::file::Dtype;
 use crate::file::write::Existing;
-use crate::names::Part;
+use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.
@@ -122,16 +122,16 @@ pub fn write_tiny(
         ckpt: dir.join("model.ckpt"),
     };
     let model = tiny_model(in_channels);
-    let mut shapes: HashMap<(Part, String), Vec<usize>> = HashMap::new();
+    let mut shapes: HashMap<(Role, String), Vec<usize>> = HashMap::new();
     for part in &model.parts {
         for (name, shape) in part.config.parameters() {
-            shapes.insert((part.part, name), shape);
+            shapes.insert((part.role, name), shape);
         }
     }
-    let mut values = |part: Part, name: &str| {
-        let shape = shapes.get(&(part, name.to_owned()));
+    let mut values = |role: Role, name: &str| {
+        let shape = shapes.get(&(role, name.to_owned()));
         let shape = shape.map_or(&[] as &[usize], Vec::as_slice);
-        let drawn = weights(part.folder(), name, shape);
+        let drawn = weights(role.folder(), name, shape);
         Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
     };
     let existing = Existing::Replace;
@@ -146,31 +146,25 @@ pub fn write_tiny(
 }
 
 fn tiny_model(in_channels: usize) -> Model {
-    let part = |part: Part, config: PartConfig| {
+    let part = |role: Role, config: Network| {
         let parameters = config.parameters().into_iter();
         let dtypes = parameters.map(|(name, _)| (name, Dtype::F16)).collect();
         NamedPart {
-            part,
+            role,
             config,
             dtypes,
         }
     };
-    let autoencoder = PartConfig::Autoencoder {
-        network: tiny_autoencoder(),
-        scale: None,
-        shift: None,
-    };
+    let autoencoder = StoredAutoencoder::from(tiny_autoencoder());
     Model {
         parts: vec![
-            part(Part::Unet, PartConfig::Unet(tiny_unet(in_channels))),
-            part(Part::Autoencoder, autoencoder),
-            part(
-                Part::TextEncoder,
-                PartConfig::TextEncoder(tiny_text_encoder()),
-            ),
+            part(Role::DENOISER, tiny_unet(in_channels).into()),
+            part(Role::AUTOENCODER, autoencoder.into()),
+            part(Role::TEXT_ENCODER, tiny_text_encoder().into()),
         ],
         scheduler: SchedulerConfig::stable_diffusion(),
         sample_size: Some(TINY_LATENT),
         metadata: BTreeMap::new(),
+        attachments: Vec::new(),
     }
 }

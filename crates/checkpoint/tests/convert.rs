@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use latent_checkpoint::convert::{Model, NamedPart, write_file, write_folder};
-use latent_checkpoint::detect::PartConfig;
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::{tiny_text_encoder, tiny_unet};
 use latent_checkpoint::{
-    Checkpoint, ConvertOptions, Converted, Dtype, Files, ModelError, Part, SchedulerConfig, Scheme,
+    Checkpoint, ConvertOptions, Converted, Dtype, Files, ModelError, Network, Role, SchedulerConfig, Scheme,
+    StoredAutoencoder,
     Target, TensorFile, convert,
 };
 use latent_models::clip::Activation;
@@ -276,14 +276,14 @@ fn an_autoencoder_alone_becomes_a_component_folder_and_comes_back() {
     assert!(contents(&back) == contents(&bare));
     let checkpoint = Checkpoint::open(&folder).unwrap();
     checkpoint
-        .load_autoencoder(&options(), &mut |_, _| {})
+        .load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut |_, _| {})
         .unwrap();
 }
 
 /// Recipe values in f16 for any model.
-fn model(parts: Vec<(Part, PartConfig)>, scheduler: SchedulerConfig) -> Model {
-    let parts = parts.into_iter().map(|(part, config)| NamedPart {
-        part,
+fn model(parts: Vec<(Role, Network)>, scheduler: SchedulerConfig) -> Model {
+    let parts = parts.into_iter().map(|(role, config)| NamedPart {
+        role,
         dtypes: config
             .parameters()
             .into_iter()
@@ -296,10 +296,11 @@ fn model(parts: Vec<(Part, PartConfig)>, scheduler: SchedulerConfig) -> Model {
         scheduler,
         sample_size: None,
         metadata: BTreeMap::new(),
+        attachments: Vec::new(),
     }
 }
 
-fn draw(model: &Model) -> impl FnMut(Part, &str) -> Result<Vec<u8>, ModelError> + use<> {
+fn draw(model: &Model) -> impl FnMut(Role, &str) -> Result<Vec<u8>, ModelError> + use<> {
     let shapes: HashMap<String, Vec<usize>> = model
         .parts
         .iter()
@@ -333,7 +334,7 @@ fn fused_attention_is_stacked_per_head_and_comes_apart_again() {
     let dir = tempfile::tempdir().unwrap();
     let config = unconditional(Heads::Count(8));
     let model = model(
-        vec![(Part::Unet, PartConfig::Unet(config.clone()))],
+        vec![(Role::DENOISER, Network::Unet(config.clone()))],
         SchedulerConfig::stable_diffusion(),
     );
     let path = dir.path().join("unet.safetensors");
@@ -358,10 +359,10 @@ fn fused_attention_is_stacked_per_head_and_comes_apart_again() {
     assert_eq!(row(24 + 8), expected);
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(
-        checkpoint.part(Part::Unet).unwrap().config,
-        PartConfig::Unet(config)
+        checkpoint.part(Role::DENOISER).unwrap().config,
+        Network::Unet(config)
     );
-    let (unet, _) = checkpoint.load_unet(&options(), &mut |_, _| {}).unwrap();
+    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut |_, _| {}).unwrap();
     for (name, found) in values(&unet) {
         let shape = vec![found.len()];
         if name == "mid_block.attentions.0.to_k.weight" {
@@ -376,18 +377,18 @@ fn fused_attention_is_stacked_per_head_and_comes_apart_again() {
 #[test]
 fn a_folder_of_an_unconditional_unet_reads_back() {
     let dir = tempfile::tempdir().unwrap();
-    let config = PartConfig::Unet(unconditional(Heads::Width(32)));
+    let config = Network::Unet(unconditional(Heads::Width(32)));
     let scheduler = SchedulerConfig::stable_diffusion();
-    let model = model(vec![(Part::Unet, config.clone())], scheduler);
+    let model = model(vec![(Role::DENOISER, config.clone())], scheduler);
     let folder = dir.path().join("unet");
     write_folder(&folder, &model, Existing::Refuse, &mut draw(&model)).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    assert_eq!(checkpoint.part(Part::Unet).unwrap().config, config);
+    assert_eq!(checkpoint.part(Role::DENOISER).unwrap().config, config);
     // The guess for such a file would be eight heads; the single file must say 32 wide.
     let single = dir.path().join("unet.ckpt");
     converted(&folder, &single, None);
     let checkpoint = Checkpoint::open(&single).unwrap();
-    assert_eq!(checkpoint.part(Part::Unet).unwrap().config, config);
+    assert_eq!(checkpoint.part(Role::DENOISER).unwrap().config, config);
     let back = dir.path().join("back");
     converted(&single, &back, None);
     let file = |folder: &Path| contents(&folder.join("diffusion_pytorch_model.safetensors"));
@@ -407,9 +408,9 @@ fn open_clip_encoders_keep_their_layout_in_single_files() {
         positions: 4,
         projection: None,
     };
-    let config = PartConfig::TextEncoder(text);
+    let config = Network::TextEncoder(text);
     let scheduler = SchedulerConfig::stable_diffusion();
-    let model = model(vec![(Part::TextEncoder, config.clone())], scheduler);
+    let model = model(vec![(Role::TEXT_ENCODER, config.clone())], scheduler);
     let folder = dir.path().join("text_encoder");
     write_folder(&folder, &model, Existing::Refuse, &mut draw(&model)).unwrap();
     let single = dir.path().join("text.safetensors");
@@ -420,7 +421,7 @@ fn open_clip_encoders_keep_their_layout_in_single_files() {
         [3072, 1024]
     );
     let checkpoint = Checkpoint::open(&single).unwrap();
-    let part = checkpoint.part(Part::TextEncoder).unwrap();
+    let part = checkpoint.part(Role::TEXT_ENCODER).unwrap();
     assert_eq!((part.scheme, &part.config), (Scheme::OpenClip, &config));
     let back = dir.path().join("back");
     converted(&single, &back, None);
@@ -448,18 +449,17 @@ fn prediction_schedule_and_heads_survive_a_single_file() {
     scheduler.rescale_betas_zero_snr = true;
     scheduler.timestep_spacing = Some("trailing".into());
     let parts = vec![
-        (Part::Unet, PartConfig::Unet(unet.clone())),
+        (Role::DENOISER, Network::Unet(unet.clone())),
         (
-            Part::Autoencoder,
-            PartConfig::Autoencoder {
-                network: latent_checkpoint::tiny::tiny_autoencoder(),
+            Role::AUTOENCODER,
+            Network::Autoencoder(StoredAutoencoder {
                 scale: Some(0.5),
-                shift: None,
-            },
+                ..latent_checkpoint::tiny::tiny_autoencoder().into()
+            }),
         ),
         (
-            Part::TextEncoder,
-            PartConfig::TextEncoder(tiny_text_encoder()),
+            Role::TEXT_ENCODER,
+            Network::TextEncoder(tiny_text_encoder()),
         ),
     ];
     let model = model(parts.clone(), scheduler.clone());

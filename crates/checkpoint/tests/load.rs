@@ -2,14 +2,14 @@
 
 mod support;
 
-use latent_checkpoint::detect::{autoencoder_from_json, clip_from_json, unet_from_json};
 use latent_checkpoint::file::write::{Existing, TorchLayout, torch_zip};
 use latent_checkpoint::names::ema_name;
 use latent_checkpoint::tiny::{tiny_autoencoder, tiny_text_encoder, tiny_unet};
 use latent_checkpoint::{
-    Checkpoint, Dtype, Mismatch, ModelError, Part, PartConfig, SchedulerConfig, Scheme, inspect,
+    Checkpoint, Dtype, Mismatch, Kind, ModelError, Network, Role, SchedulerConfig, Scheme,
+    StoredAutoencoder, inspect,
 };
-use latent_models::named;
+use latent_models::{ClipTextConfig, UNetConfig, named};
 use latent_models::unet::Heads;
 use latent_testkit::recipe;
 use serde_json::json;
@@ -23,10 +23,10 @@ fn the_three_forms_load_to_the_recipe_bit_for_bit() {
     let forms = [&paths.folder, &paths.safetensors, &paths.ckpt];
     let loaded: Vec<_> = forms.iter().map(|path| all_values(path)).collect();
     let shapes = [
-        ("unet", PartConfig::Unet(tiny_unet(4)).parameters()),
+        ("unet", Network::Unet(tiny_unet(4)).parameters()),
         (
             "text_encoder",
-            PartConfig::TextEncoder(tiny_text_encoder()).parameters(),
+            Network::TextEncoder(tiny_text_encoder()).parameters(),
         ),
     ];
     for (component, parameters) in shapes {
@@ -47,14 +47,14 @@ fn every_form_is_recognised() {
         assert_eq!(checkpoint.parts().len(), 3);
         for part in checkpoint.parts() {
             match &part.config {
-                PartConfig::Unet(config) => assert_eq!(config, &tiny_unet(4)),
-                PartConfig::Autoencoder { network, scale, .. } => {
+                Network::Unet(config) => assert_eq!(config, &tiny_unet(4)),
+                Network::Autoencoder(StoredAutoencoder { network, scale, .. }) => {
                     assert_eq!(network, &tiny_autoencoder());
                     let folder = path == &paths.folder;
                     assert_eq!(*scale, folder.then_some(0.18215));
                 }
-                PartConfig::TextEncoder(config) => assert_eq!(config, &tiny_text_encoder()),
-                PartConfig::Conditioner(config) => panic!("{config:?}"),
+                Network::TextEncoder(config) => assert_eq!(config, &tiny_text_encoder()),
+                Network::Conditioner(config) => panic!("{config:?}"),
             }
         }
         let mut scheduler = checkpoint.scheduler().clone();
@@ -69,8 +69,8 @@ fn nine_channels_are_seen() {
     let paths = support::write(dir.path(), 9);
     for path in [&paths.folder, &paths.safetensors] {
         let checkpoint = Checkpoint::open(path).unwrap();
-        let part = checkpoint.part(Part::Unet).unwrap();
-        assert_eq!(part.config, PartConfig::Unet(tiny_unet(9)));
+        let part = checkpoint.part(Role::DENOISER).unwrap();
+        assert_eq!(part.config, Network::Unet(tiny_unet(9)));
     }
     let index = std::fs::read_to_string(paths.folder.join("model_index.json")).unwrap();
     assert!(index.contains("StableDiffusionInpaintPipeline"));
@@ -102,7 +102,7 @@ fn missing_unused_and_misshapen_are_one_error_with_names() {
     });
     let path = tensors.write(&dir.path().join("bad.safetensors"), &[]);
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let error = checkpoint.load_unet(&options(), &mut quiet).unwrap_err();
+    let error = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet).unwrap_err();
     let text = error.to_string();
     let found = mismatch(error);
     assert_eq!(
@@ -121,9 +121,9 @@ fn missing_unused_and_misshapen_are_one_error_with_names() {
         assert!(text.contains(name), "{text}");
     }
     // The other networks of the file are unharmed.
-    checkpoint.load_autoencoder(&options(), &mut quiet).unwrap();
+    checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet).unwrap();
     checkpoint
-        .load_text_encoder(&options(), &mut quiet)
+        .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();
     let info = inspect(&path, &Default::default(), &mut |_, _| {}).unwrap();
     let problems = info.parts.iter().filter(|part| part.problem.is_some());
@@ -143,7 +143,7 @@ fn weights_that_are_not_numbers_are_refused_by_name() {
         let path = tensors.write(&dir.path().join("nan.safetensors"), &[]);
         let checkpoint = Checkpoint::open(&path).unwrap();
         let error = checkpoint
-            .load_autoencoder(&options(), &mut quiet)
+            .load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet)
             .unwrap_err()
             .to_string();
         assert!(
@@ -156,7 +156,7 @@ fn weights_that_are_not_numbers_are_refused_by_name() {
         );
         let mut careless = options();
         careless.check_finite = false;
-        checkpoint.load_autoencoder(&careless, &mut quiet).unwrap();
+        checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &careless, &mut quiet).unwrap();
     }
 }
 
@@ -191,11 +191,11 @@ fn historical_single_files_load_to_the_same_weights() {
     assert!(all_values(&path) == all_values(&tiny().folder));
     let checkpoint = Checkpoint::open(&path).unwrap();
     let (_, report) = checkpoint
-        .load_text_encoder(&options(), &mut quiet)
+        .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();
     assert_eq!(report.ignored.len(), 1);
     assert!(report.ignored[0].0.ends_with("position_ids"));
-    let text = PartConfig::TextEncoder(tiny_text_encoder());
+    let text = Network::TextEncoder(tiny_text_encoder());
     assert_eq!(report.applied.len(), text.parameters().len());
 }
 
@@ -203,14 +203,14 @@ fn historical_single_files_load_to_the_same_weights() {
 fn autoencoders_of_2022_and_bare_files_load_to_the_same_weights() {
     let dir = tempfile::tempdir().unwrap();
     let whole = Checkpoint::open(&tiny().folder).unwrap();
-    let (vae, _) = whole.load_autoencoder(&options(), &mut quiet).unwrap();
+    let (vae, _) = whole.load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet).unwrap();
     let expected = values(&vae);
     let check = |tensors: &Tensors, scheme: Scheme| {
         let path = tensors.write(&dir.path().join("vae.safetensors"), &[]);
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let part = checkpoint.part(Part::Autoencoder).unwrap();
+        let part = checkpoint.part(Role::AUTOENCODER).unwrap();
         assert_eq!((part.scheme, checkpoint.parts().len()), (scheme, 1));
-        let (vae, _) = checkpoint.load_autoencoder(&options(), &mut quiet).unwrap();
+        let (vae, _) = checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet).unwrap();
         assert!(values(&vae) == expected);
     };
     let diffusers = tiny()
@@ -264,7 +264,7 @@ fn autoencoders_of_2022_and_bare_files_load_to_the_same_weights() {
 fn text_encoders_load_alone_and_in_open_clips_layout() {
     let dir = tempfile::tempdir().unwrap();
     let whole = Checkpoint::open(&tiny().folder).unwrap();
-    let (text, _) = whole.load_text_encoder(&options(), &mut quiet).unwrap();
+    let (text, _) = whole.load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet).unwrap();
     let expected = values(&text);
     let alone = tiny().folder.join("text_encoder/model.safetensors");
     let mut tensors = Tensors::read(&alone);
@@ -273,12 +273,12 @@ fn text_encoders_load_alone_and_in_open_clips_layout() {
         let path = tensors.write(&dir.path().join("text.safetensors"), &[]);
         let checkpoint = Checkpoint::open(&path).unwrap();
         let (text, _) = checkpoint
-            .load_text_encoder(&options(), &mut quiet)
+            .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
             .unwrap();
         assert!(values(&text) == expected);
     }
     // The same weights stacked as OpenCLIP stacks them.
-    let table = PartConfig::TextEncoder(tiny_text_encoder()).table(Scheme::OpenClip);
+    let table = Network::TextEncoder(tiny_text_encoder()).table(Scheme::OpenClip);
     let mut stacked = Tensors(Vec::new());
     for layer in 0..3 {
         for kind in ["weight", "bias"] {
@@ -327,7 +327,7 @@ fn text_encoders_load_alone_and_in_open_clips_layout() {
     let path = stacked.write(&dir.path().join("stacked.safetensors"), &[]);
     let checkpoint = Checkpoint::open(&path).unwrap();
     let (text, report) = checkpoint
-        .load_text_encoder(&options(), &mut quiet)
+        .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();
     assert!(values(&text) == expected);
     assert_eq!(report.ignored.len(), 2);
@@ -349,11 +349,11 @@ fn the_moving_average_is_loaded_when_asked_for() {
     tensors.0.extend(averages);
     let path = tensors.write(&dir.path().join("ema.safetensors"), &[]);
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let (unet, report) = checkpoint.load_unet(&options(), &mut quiet).unwrap();
+    let (unet, report) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet).unwrap();
     assert!(!report.moving_average && values(&unet)["conv_in.weight"][0] != 0.0);
     let mut average = options();
     average.moving_average = true;
-    let (unet, report) = checkpoint.load_unet(&average, &mut quiet).unwrap();
+    let (unet, report) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &average, &mut quiet).unwrap();
     assert!(report.moving_average);
     assert!(values(&unet).values().flatten().all(|&v| v == 0.0));
     let names: Vec<_> = report
@@ -424,8 +424,8 @@ fn trained_betas_are_read() {
     let path = tensors.write(&dir.path().join("betas.safetensors"), &[]);
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(checkpoint.scheduler().beta_end, 0.0195);
-    match &checkpoint.part(Part::Autoencoder).unwrap().config {
-        PartConfig::Autoencoder { scale, .. } => assert_eq!(*scale, Some(0.25)),
+    match &checkpoint.part(Role::AUTOENCODER).unwrap().config {
+        Network::Autoencoder(StoredAutoencoder { scale, .. }) => assert_eq!(*scale, Some(0.25)),
         other => panic!("{other:?}"),
     }
 }
@@ -440,12 +440,12 @@ fn published_settings_are_read() {
         "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
         "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
     });
-    assert_eq!(unet_from_json(&sd15).unwrap(), named::unet_sd1());
+    assert_eq!(<UNetConfig as Kind>::from_json(&sd15).unwrap(), named::unet_sd1());
     let mut sd2 = sd15.clone();
     sd2["attention_head_dim"] = json!([5, 10, 20, 20]);
     sd2["cross_attention_dim"] = json!(1024);
     sd2["use_linear_projection"] = json!(true);
-    let found = unet_from_json(&sd2).unwrap();
+    let found = <UNetConfig as Kind>::from_json(&sd2).unwrap();
     let heads = found
         .levels
         .iter()
@@ -462,7 +462,7 @@ fn published_settings_are_read() {
         "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"], "in_channels": 3,
         "out_channels": 3, "sample_size": 64
     });
-    assert_eq!(unet_from_json(&faces).unwrap(), named::unet_celebahq());
+    assert_eq!(<UNetConfig as Kind>::from_json(&faces).unwrap(), named::unet_celebahq());
     let vae = json!({
         "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
         "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
@@ -471,8 +471,8 @@ fn published_settings_are_read() {
         "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"]
     });
     assert_eq!(
-        autoencoder_from_json(&vae).unwrap(),
-        named::autoencoder_kl_f8()
+        StoredAutoencoder::from_json(&vae).unwrap(),
+        named::autoencoder_kl_f8().into()
     );
     let text = json!({
         "architectures": ["CLIPTextModel"], "hidden_act": "quick_gelu", "hidden_size": 768, "intermediate_size": 3072,
@@ -480,7 +480,7 @@ fn published_settings_are_read() {
         "num_attention_heads": 12, "num_hidden_layers": 12, "projection_dim": 768, "torch_dtype": "float32",
         "transformers_version": "4.22.0.dev0", "vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2
     });
-    assert_eq!(clip_from_json(&text).unwrap(), named::clip_l());
+    assert_eq!(<ClipTextConfig as Kind>::from_json(&text).unwrap(), named::clip_l());
 }
 
 #[test]
@@ -507,19 +507,19 @@ fn settings_that_would_change_the_picture_are_not_passed_over() {
         ("act_fn", json!(null)),
     ] {
         let config = json!({"_class_name": "UNet2DConditionModel", key: value.clone()});
-        let error = unet_from_json(&config).unwrap_err().to_string();
+        let error = <UNetConfig as Kind>::from_json(&config).unwrap_err().to_string();
         // What the network's own check refuses is named by the network's field.
         let key = if value == 7 { "heads" } else { key };
         assert!(error.contains(key), "{key}: {error}");
     }
-    let error = clip_from_json(&json!({"hidden_act": "relu"}))
+    let error = <ClipTextConfig as Kind>::from_json(&json!({"hidden_act": "relu"}))
         .unwrap_err()
         .to_string();
     assert!(
         error.contains("hidden_act") && error.contains("relu"),
         "{error}"
     );
-    let error = autoencoder_from_json(&json!({"latents_mean": [0.1]}))
+    let error = StoredAutoencoder::from_json(&json!({"latents_mean": [0.1]}))
         .unwrap_err()
         .to_string();
     assert!(error.contains("latents_mean"), "{error}");
@@ -541,7 +541,7 @@ fn a_file_without_networks_says_what_it_has() {
     let path = only_vae.write(&path, &[]);
     let checkpoint = Checkpoint::open(&path).unwrap();
     let error = checkpoint
-        .load_unet(&options(), &mut quiet)
+        .load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet)
         .unwrap_err()
         .to_string();
     assert!(

@@ -8,7 +8,7 @@ use latent_checkpoint::convert::{Model, NamedPart, write_file};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::tiny_unet;
 use latent_checkpoint::{
-    Checkpoint, Dtype, LoadOptions, Part, PartConfig, SchedulerConfig, Target,
+    Checkpoint, Dtype, LoadOptions, Network, Role, SchedulerConfig, Target,
 };
 use latent_models::UNetConfig;
 
@@ -36,7 +36,7 @@ fn config() -> UNetConfig {
 fn peak(before: usize, from: Dtype, to: DType, size: usize, target: Target) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model");
-    let part = PartConfig::Unet(config());
+    let part = Network::Unet(config());
     let parameters = part.parameters();
     let count: usize = parameters
         .iter()
@@ -48,7 +48,7 @@ fn peak(before: usize, from: Dtype, to: DType, size: usize, target: Target) {
         .collect();
     let model = Model {
         parts: vec![NamedPart {
-            part: Part::Unet,
+            role: Role::DENOISER,
             dtypes: parameters
                 .iter()
                 .map(|(name, _)| (name.clone(), from))
@@ -58,15 +58,16 @@ fn peak(before: usize, from: Dtype, to: DType, size: usize, target: Target) {
         scheduler: SchedulerConfig::stable_diffusion(),
         sample_size: None,
         metadata: BTreeMap::new(),
+        attachments: Vec::new(),
     };
-    let mut values = |_: Part, name: &str| Ok(vec![0x11; shapes[name] * from.size()]);
+    let mut values = |_: Role, name: &str| Ok(vec![0x11; shapes[name] * from.size()]);
     write_file(&path, target, &model, Existing::Refuse, &mut values).unwrap();
 
     let checkpoint = Checkpoint::open(&path).unwrap();
     // Writing 5 sets the high-water mark back to what is resident now.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let options = LoadOptions::new(Device::flex(), to);
-    let (unet, _) = checkpoint.load_unet(&options, &mut |_, _| {}).unwrap();
+    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options, &mut |_, _| {}).unwrap();
     let (peak, in_memory) = (status("VmHWM") - before, count * size);
     let ratio = peak as f64 / in_memory as f64;
     println!(

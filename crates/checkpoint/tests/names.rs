@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use latent_checkpoint::PartConfig;
-use latent_checkpoint::detect::{Shapes, autoencoder_config, unet_config};
-use latent_checkpoint::names::{Piece, Scheme, Table, ema_name, ignored};
+use latent_checkpoint::networks::Shapes;
+use latent_checkpoint::{Kind, Network, Scheme, StoredAutoencoder};
+use latent_checkpoint::names::{Piece, Table, ema_name, ignored};
 use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
-use latent_models::{AutoencoderConfig, UNetConfig, named};
+use latent_models::{UNetConfig, named};
 use proptest::prelude::*;
 
 /// Every parameter has a place, no two share one (unless each is a third), and every place leads back.
-fn check_round_trip(config: &PartConfig, scheme: Scheme) -> BTreeMap<String, Vec<usize>> {
+fn check_round_trip(config: &Network, scheme: Scheme) -> BTreeMap<String, Vec<usize>> {
     let table = config.table(scheme);
     let mut taken: HashMap<String, HashSet<usize>> = HashMap::new();
     let mut file = BTreeMap::new();
@@ -73,10 +73,10 @@ fn unets() -> Vec<(&'static str, UNetConfig)> {
 #[test]
 fn every_published_unet_has_names_and_is_recognised_by_them() {
     for (name, config) in unets() {
-        let part = PartConfig::Unet(config.clone());
+        let part = Network::Unet(config.clone());
         for scheme in [Scheme::Ldm, Scheme::Diffusers] {
             let file = check_round_trip(&part, scheme);
-            let found = unet_config(&shapes(&file), scheme)
+            let found = <UNetConfig as Kind>::from_shapes(&shapes(&file), scheme)
                 .unwrap_or_else(|e| panic!("{name} in {scheme:?}: {e}"));
             assert_eq!(found, config, "{name} in {scheme:?}");
         }
@@ -97,14 +97,10 @@ fn every_published_autoencoder_has_names_and_is_recognised_by_them() {
         ("vq-f16", named::autoencoder_vq_f16()),
     ];
     for (name, config) in autoencoders {
-        let part = PartConfig::Autoencoder {
-            network: config.clone(),
-            scale: None,
-            shift: None,
-        };
+        let part = Network::Autoencoder(config.clone().into());
         for scheme in [Scheme::Ldm, Scheme::Diffusers] {
             let file = check_round_trip(&part, scheme);
-            let found: AutoencoderConfig = autoencoder_config(&shapes(&file), scheme).unwrap();
+            let found = StoredAutoencoder::from_shapes(&shapes(&file), scheme).unwrap().network;
             assert_eq!(found, config, "{name} in {scheme:?}");
         }
     }
@@ -113,7 +109,7 @@ fn every_published_autoencoder_has_names_and_is_recognised_by_them() {
 #[test]
 fn moving_averages_keep_their_names_apart() {
     for (name, config) in unets() {
-        let part = PartConfig::Unet(config);
+        let part = Network::Unet(config);
         let table = part.table(Scheme::Ldm);
         let places: BTreeSet<String> = part
             .parameters()
@@ -128,7 +124,7 @@ fn moving_averages_keep_their_names_apart() {
 
 #[test]
 fn stable_diffusion_1_has_the_names_that_are_published() {
-    let config = PartConfig::Unet(named::unet_sd1());
+    let config = Network::Unet(named::unet_sd1());
     let table = config.table(Scheme::Ldm);
     let place = |name: &str| table.place(name).unwrap().name;
     for (ours, theirs) in [
@@ -179,11 +175,7 @@ fn stable_diffusion_1_has_the_names_that_are_published() {
 
 #[test]
 fn the_first_stage_has_the_names_that_are_published() {
-    let config = PartConfig::Autoencoder {
-        network: named::autoencoder_kl_f8(),
-        scale: None,
-        shift: None,
-    };
+    let config = Network::Autoencoder(named::autoencoder_kl_f8().into());
     let table: Table = config.table(Scheme::Ldm);
     let place = |name: &str| table.place(name).unwrap();
     for (ours, theirs) in [
@@ -275,10 +267,10 @@ proptest! {
 
     #[test]
     fn any_unet_survives_its_names(config in any_unet()) {
-        let part = PartConfig::Unet(config.clone());
+        let part = Network::Unet(config.clone());
         for scheme in [Scheme::Ldm, Scheme::Diffusers] {
             let file = check_round_trip(&part, scheme);
-            let found = unet_config(&shapes(&file), scheme).unwrap();
+            let found = <UNetConfig as Kind>::from_shapes(&shapes(&file), scheme).unwrap();
             prop_assert_eq!(&found, &config, "{:?}", scheme);
         }
     }

@@ -4,9 +4,10 @@ use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
     Dtype, Info, InfoOptions, Target, convert::ConvertOptions, convert::convert,
-    file::write::Existing, inspect,
+    file::write::Existing,
 };
 use latent_pipeline::{
+    family,
     picture::{
         Picture,
         files::{Format, read_bytes},
@@ -36,7 +37,8 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     };
     let bar = screen::bar();
     bar.set_prefix("hashing the file");
-    let info = inspect(&args.file, &options, &mut |done, all| {
+    let built_in = model::built_in(&args.file);
+    let info = family::inspect(&args.file, built_in, &options, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     })?;
@@ -98,6 +100,9 @@ fn describe(info: &Info) -> String {
     line("container", info.containers.join(", "));
     line("size", bytes(info.size));
     line("predicts", info.prediction.clone());
+    for note in &info.notes {
+        line("note", note.clone());
+    }
     if info.moving_average {
         line(
             "moving average",
@@ -111,7 +116,7 @@ fn describe(info: &Info) -> String {
             .map(|(dtype, count)| format!("{count} × {dtype}"));
         let types = types.collect::<Vec<_>>().join(", ");
         line(
-            &part.part.to_string(),
+            &part.role.to_string(),
             format!(
                 "{} parameters; {types}; names of {}",
                 thousands(part.parameters),
@@ -205,7 +210,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             ));
         }
     };
-    let checkpoint = model::checkpoint(&args.source)?;
+    let (checkpoint, _) = family::open(&args.source, model::built_in(&args.source))?;
     let options = ConvertOptions {
         target,
         dtype,

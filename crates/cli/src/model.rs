@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device};
 use indicatif::ProgressBar;
 use latent_checkpoint::{
-    Checkpoint, ModelError,
+    Files,
     file::hash::{sha256, short_hash},
 };
 use latent_default_model as built_in;
@@ -20,7 +20,10 @@ use crate::{failure::Failure, screen};
 /// The files of a model: those at `path`, or the built-in model's.
 pub fn files(path: Option<&Path>) -> ModelFiles {
     match path {
-        Some(path) => path.to_owned().into(),
+        Some(path) => ModelFiles {
+            built_in: built_in(path),
+            ..path.to_owned().into()
+        },
         None => ModelFiles {
             model: built_in::FOLDER.into(),
             built_in: built_in::FILES,
@@ -29,14 +32,11 @@ pub fn files(path: Option<&Path>) -> ModelFiles {
     }
 }
 
-/// The checkpoint at `path`; the built-in model's where it is its name and nothing there is called so.
-///
-/// # Errors
-/// As [`Checkpoint::open`]'s.
-pub fn checkpoint(path: &Path) -> Result<Checkpoint, ModelError> {
+/// Where the model at `path` is: in the program where it is the built-in model's name and nothing there is called so.
+pub fn built_in(path: &Path) -> Files {
     match path == Path::new(built_in::FOLDER) && !path.exists() {
-        true => Checkpoint::open_in(built_in::FILES, path),
-        false => Checkpoint::open(path),
+        true => built_in::FILES,
+        false => Files::Disk,
     }
 }
 
@@ -98,7 +98,7 @@ pub fn packed(model: Model, request: &Request) -> Model {
         Some(Dtype::Int8) => Form::Int8,
         _ => Form::Plain,
     };
-    model.packed(form, request.canvas())
+    model.packed(form)
 }
 
 /// The hash by which A1111 names a checkpoint; a folder has none.

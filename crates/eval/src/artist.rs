@@ -6,7 +6,6 @@ use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 use latent_diffusion::Step;
 use latent_models::{ConditionerConfig, Form};
-use latent_pipeline::request::Size;
 use latent_pipeline::{Hooks, Model, ModelFiles, Request, run};
 
 use crate::{Error, Observer, observe};
@@ -46,7 +45,7 @@ impl Artist {
                 condition,
                 ConditionerConfig::Text { .. } | ConditionerConfig::FrozenText { .. }
             ),
-            None => model.text.is_some(),
+            None => !model.texts.is_empty(),
         };
         if !reads {
             return Err(Error::option(
@@ -56,12 +55,8 @@ impl Artist {
             ));
         }
         let size = size.unwrap_or(model.family.size as u32);
-        let square = Size {
-            width: size as usize,
-            height: size as usize,
-        };
         Ok(Self {
-            model: model.packed(Form::Plain, square),
+            model: model.packed(Form::Plain),
             device: device.clone(),
             size,
         })

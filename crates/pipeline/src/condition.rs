@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use latent_checkpoint::Files;
+use latent_checkpoint::{Checkpoint, Files};
 use latent_models::condition::{LayoutBox, Tokenizer};
 use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig};
 use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
@@ -33,28 +33,23 @@ struct Vectors {
 }
 
 impl Reader {
-    /// Of a conditioner whose files lie in `folder` among `files`.
+    /// Of a conditioner that `checkpoint` holds, with the files beside it.
     ///
     /// # Errors
     /// A file that is missing or does not fit.
-    pub fn open(
-        network: Conditioner,
-        files: Files,
-        folder: &Path,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn open(network: Conditioner, checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
         let (mut words, mut vectors) = (None, None);
         match network.config() {
             ConditionerConfig::Text {
                 tokenizer: Tokenizer::WordPiece,
                 ..
             } => {
-                let path = folder.join("vocab.txt");
+                let name = "conditioner/vocab.txt";
                 let failed = |reason: String| Error::Model {
-                    path: path.clone(),
+                    path: checkpoint.path().join(name),
                     reason,
                 };
-                let text = files.read(&path, MAX_VOCABULARY, "the vocabulary");
+                let text = checkpoint.attachment(name, MAX_VOCABULARY);
                 let text = text.map_err(|e| failed(e.to_string()))?;
                 let text = std::str::from_utf8(&text).map_err(|e| failed(e.to_string()))?;
                 let pieces = WordPiece::new(text).map_err(|e| failed(e.to_string()))?;
@@ -64,8 +59,8 @@ impl Reader {
                 words = Some(TextTokenizer::Clip(ClipTokenizer::new()))
             }
             ConditionerConfig::Neighbours { width, count, .. } => {
-                let path = folder.join("neighbours.safetensors");
-                vectors = Some(Vectors::open(files, &path, *width, *count)?);
+                let path = checkpoint.path().join("conditioner/neighbours.safetensors");
+                vectors = Some(Vectors::open(checkpoint.files(), &path, *width, *count)?);
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use latent_diffusion::{
     self as diffusion, Denoise, FlowSchedule, Noise, NoiseSchedule, NoiseStreams, PictureSeed,
     Prediction, Sampler, Scheduler, Sigmas, Step,
 };
-use latent_models::{ConditionerConfig, Padding};
+use latent_models::Padding;
 
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
@@ -290,25 +290,7 @@ impl Drawing<'_> {
             _ => None,
         };
         let noise = streams.initial(shape, device);
-        let extra = model
-            .conditioner()
-            .map_or(0, ConditionerConfig::concatenated);
-        let concat = if inpaints {
-            Some(self.inpaint_channels(start, streams, shape, device))
-        } else if model.unet.config().in_channels != model.latent.channels + extra {
-            return Err(Error::field(
-                "model",
-                &model.name,
-                format!(
-                    "its U-Net takes {} channels; {} (a latent) or {} (and a mask) can be run",
-                    model.unet.config().in_channels,
-                    model.latent.channels,
-                    model.latent.channels + model.family.inpaint_channels()
-                ),
-            ));
-        } else {
-            None
-        };
+        let concat = inpaints.then(|| self.inpaint_channels(start, streams, shape, device));
         let flow = model.prediction == Prediction::Flow;
         let scale = match flow {
             true => sigma,

@@ -81,9 +81,10 @@ impl MemoryPlan {
             weights: weights(&model.unet, model.unet.dtype())
                 + decoder.map_or(0, |decoder| weights(decoder, decoder.dtype()))
                 + model
-                    .text
-                    .as_ref()
-                    .map_or(0, |text| weights(text, text.dtype()))
+                    .texts
+                    .iter()
+                    .map(|text| weights(&text.network, text.network.dtype()))
+                    .sum::<u64>()
                 + model
                     .condition
                     .as_ref()

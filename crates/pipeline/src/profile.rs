@@ -12,7 +12,9 @@ use latent_diffusion::{
 };
 use latent_text::{Dialect, WeightRule};
 
+use crate::conditioning::Skip;
 use crate::error::Result;
+use crate::family::{Family, Layer};
 use crate::guided::{MaskRule, Outside};
 use crate::request::{Compat, Request, Rng};
 
@@ -415,6 +417,37 @@ impl Profile {
         } else {
             sigma
         }
+    }
+
+    /// The layer of the text encoders that a request's `clip_skip` asks for; of the negative prompt's for `negative`.
+    ///
+    /// A1111 does not skip layers of OpenCLIP's encoders, ComfyUI counts from the last layer in all, diffusers counts
+    /// from the layer that the model reads, and for the prompt alone.
+    pub fn skip(&self, request: &Request, family: &Family, negative: bool) -> Option<Skip> {
+        let layers = request.layers_skipped()?;
+        let open_clip = family.texts.iter().any(|text| text.open_clip);
+        let read_before_end = family
+            .texts
+            .iter()
+            .any(|text| matches!(text.layer, Layer::Number(_)));
+        match self.compat {
+            Compat::A1111 if open_clip => None,
+            // Its last layer was left out at loading, so the one before it is the first that can be counted.
+            Compat::ComfyUi if read_before_end => Some(Skip::BeforeLast(layers.saturating_sub(1))),
+            Compat::A1111 | Compat::ComfyUi => Some(Skip::BeforeLast(layers)),
+            Compat::Diffusers if negative => None,
+            Compat::Diffusers => Some(Skip::Further(layers)),
+        }
+    }
+
+    /// Whether an empty negative prompt is zeros to the denoiser, not the states of an empty text.
+    pub fn zeros_for_empty(&self, request: &Request, family: &Family) -> bool {
+        let sizes = family.vector.sinusoids() > 0;
+        request.zero_empty_negative.unwrap_or(match self.compat {
+            Compat::A1111 => sizes,
+            Compat::ComfyUi => false,
+            Compat::Diffusers => family.zeros_for_empty,
+        })
     }
 
     /// What the request and the program leave to the sampler.

@@ -146,7 +146,7 @@ pub fn run_once(
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
     let ready = Ready::of(request, &model, available, hooks)?;
-    model.drop_text_encoder();
+    model.drop_text_encoders();
     Job::new(request, Held::Own(Box::new(model)), &ready)?.run(hooks)
 }
 
@@ -243,8 +243,8 @@ impl Ready {
         let resolved = resolve(&request.sampler, &request.scheduler)?;
         let decoding = MemoryPlan::of(request, model).settle(request, available)?;
         hooks.stage("encoding the prompt", 0, 0);
-        let mut encode = |prompt: &str, negative: &str, pass| {
-            let prompts = Prompts::encode(model, &profile, request, prompt, negative, pass)?;
+        let mut encode = |prompt: &str, negative: &str, size, pass| {
+            let prompts = Prompts::encode(model, &profile, request, prompt, negative, size, pass)?;
             if let Some(cut) = &prompts.truncated {
                 hooks.note(format!(
                     "the prompt is longer than the model reads; this end of it has no effect: {cut}"
@@ -254,7 +254,7 @@ impl Ready {
         };
         let first = request.steps * calls_per_step(resolved.sampler);
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
-        let prompts = encode(prompt, negative, Pass::Only(first))?;
+        let prompts = encode(prompt, negative, request.canvas(), Pass::Only(first))?;
         let second = request.hires.clone().map(|hires| {
             let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
             let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
@@ -266,7 +266,11 @@ impl Ready {
             };
             let prompt = hires.prompt.as_ref().unwrap_or(prompt);
             let negative = hires.negative_prompt.as_ref().unwrap_or(negative);
-            let prompts = encode(prompt, negative, pass)?;
+            let (_, size) = hires.target(Size {
+                width: request.width,
+                height: request.height,
+            });
+            let prompts = encode(prompt, negative, size, pass)?;
             Ok::<_, Error>(Second {
                 hires,
                 resolved,

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use latent_diffusion::PictureSeed;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
-use latent_pipeline::request::Compat;
+use latent_pipeline::request::{Compat, Size};
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
 use latent_testkit::{Golden, max_abs_difference, recipe};
 use latent_text::Pass;
@@ -64,6 +64,10 @@ fn draw(
         request,
         &request.prompt,
         &request.negative_prompt,
+        Size {
+            width: 8 * size[1],
+            height: 8 * size[0],
+        },
         pass,
     )
     .expect("prompts");

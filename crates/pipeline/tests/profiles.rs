@@ -87,8 +87,11 @@ fn draw(case: &Value) -> Vec<f32> {
     };
     let texts = (&request.prompt, &request.negative_prompt);
     let pass = Pass::Only(request.steps);
-    let prompts =
-        Prompts::encode(&model, &profile, &request, texts.0, texts.1, pass).expect("prompts");
+    let square = request.canvas();
+    let prompts = Prompts::encode(
+        &model, &profile, &request, texts.0, texts.1, square, pass,
+    );
+    let prompts = prompts.expect("prompts");
     let canvas = image.then(|| canvas(mask.as_ref().and_then(Value::as_str)));
     let start = Start {
         size: [8, 8],

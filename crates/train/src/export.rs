@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use latent_checkpoint::convert::NamedPart;
-use latent_checkpoint::{Dtype, Part, PartConfig};
+use latent_checkpoint::{Dtype, Network, Role};
 use latent_models::parameters;
 
 /// One network to write, in f32, and the bytes of its parameters by name.
 pub(crate) fn part<M: Module>(
-    part: Part,
-    config: PartConfig,
+    role: Role,
+    config: Network,
     module: &M,
 ) -> (NamedPart, HashMap<String, Vec<u8>>) {
     struct Reader {
@@ -34,7 +34,7 @@ pub(crate) fn part<M: Module>(
     module.visit(&mut reader);
     let dtypes = reader.found.keys().map(|name| (name.clone(), Dtype::F32));
     let named = NamedPart {
-        part,
+        role,
         config,
         dtypes: dtypes.collect(),
     };

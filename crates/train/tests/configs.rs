@@ -256,7 +256,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         let options = latent_checkpoint::LoadOptions::new(Device::flex(), burn::tensor::DType::F32);
         let progress = &mut |_, _| {};
         let (unet, _) = checkpoint
-            .load_unet(&options, progress)
+            .load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let wanted = config.unet.init(&Device::flex());
         assert_eq!(parameters(&unet), parameters(&wanted), "{name}");
@@ -265,7 +265,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
             assert_eq!(heads(found), heads(wanted), "{name}");
         }
         checkpoint
-            .load_autoencoder(&options, progress)
+            .load::<StoredAutoencoder>(Role::AUTOENCODER, &options, progress)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let frozen = matches!(
             config.conditioner,
@@ -273,7 +273,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         );
         if let Some(conditioner) = config.conditioner.as_ref().filter(|_| !frozen) {
             let (found, _) = checkpoint
-                .load_conditioner(&options, progress)
+                .load::<latent_models::ConditionerConfig>(Role::CONDITIONER, &options, progress)
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(found.config(), conditioner, "{name}");
         }

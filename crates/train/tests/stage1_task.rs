@@ -191,7 +191,7 @@ fn the_export_opens_and_draws_the_same() {
         let to = folder.path().join(format!("{double_z}"));
         task.export(&to).unwrap();
         let checkpoint = Checkpoint::open(&to).unwrap();
-        let PartConfig::Autoencoder { network, scale, .. } = &checkpoint.parts()[0].config else {
+        let StoredAutoencoder { network, scale, .. } = &checkpoint.parts()[0].config else {
             panic!("{:?}", checkpoint.parts()[0].config);
         };
         assert_eq!(*network, config(double_z).autoencoder);
@@ -202,7 +202,7 @@ fn the_export_opens_and_draws_the_same() {
         );
         let options = LoadOptions::new(Device::flex(), DType::F32);
         let (loaded, _) = checkpoint
-            .load_autoencoder(&options, &mut |_, _| {})
+            .load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})
             .unwrap();
         let z: Tensor<4> = Tensor::ones([1, 4, 8, 8], &Device::flex()) * 0.3;
         let mut out = StateWriter::new();

@@ -8,7 +8,6 @@ mod configs;
 mod tokenizer;
 mod write;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -16,11 +15,12 @@ use serde::Serialize;
 
 pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 
-use crate::detect::{Checkpoint, Form, PartConfig, SchedulerConfig};
+use crate::detect::{Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
 use crate::load::{Assignment, Plan, check_finite, cut, plan, recast, stored};
-use crate::names::{Part, ignored};
+use crate::names::ignored;
+use crate::networks::Role;
 use crate::report::{Mismatch, ModelError};
 
 /// The form to convert to.
@@ -81,16 +81,6 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Converted, ModelError> {
-    if let Some(part) = checkpoint
-        .parts
-        .iter()
-        .find(|p| p.part == Part::TextEncoder2)
-    {
-        return Err(request(
-            &checkpoint.path,
-            format!("a model with a {} cannot be converted", part.part),
-        ));
-    }
     let plans: Vec<Plan> = checkpoint
         .parts
         .iter()
@@ -102,7 +92,7 @@ pub fn convert(
         moving_average: plans.iter().any(|plan| plan.moving_average),
     };
     for other in &checkpoint.others {
-        if !other.starts_with("tokenizer ") {
+        if !other.starts_with("tokenizer") {
             converted
                 .dropped
                 .push((other.clone(), "not one of the model's networks".into()));
@@ -114,8 +104,8 @@ pub fn convert(
         .zip(&plans)
         .map(Source::from)
         .collect();
-    let find = |part: Part, parameter: &str| {
-        let source = sources.iter().find(|source| source.part == part);
+    let find = |role: Role, parameter: &str| {
+        let source = sources.iter().find(|source| source.role == role);
         let found = source.and_then(|source| source.find(parameter));
         found.ok_or_else(|| {
             request(
@@ -136,7 +126,7 @@ pub fn convert(
                 ))
             });
             Ok(NamedPart {
-                part: part.part,
+                role: part.role,
                 config: part.config.clone(),
                 dtypes: dtypes.collect::<Result<_, ModelError>>()?,
             })
@@ -151,15 +141,16 @@ pub fn convert(
         scheduler: checkpoint.scheduler.clone(),
         sample_size: None,
         metadata,
+        attachments: checkpoint.attachments()?,
     };
     let (mut done, total) = (0, converted.parameters);
-    let mut bytes = |part: Part, parameter: &str| {
-        let (index, assignment) = find(part, parameter)?;
+    let mut bytes = |role: Role, parameter: &str| {
+        let (index, assignment) = find(role, parameter)?;
         let weights = &checkpoint.weights[checkpoint.parts[index].weights];
         let info = stored(weights, &assignment.tensor)?;
-        let rows = assignment.shape.first().copied().unwrap_or(1);
         let values = {
-            let values = cut(weights.bytes(&assignment.tensor)?, assignment.piece, rows);
+            let stored = weights.bytes(&assignment.tensor)?;
+            let values = cut(stored, assignment.piece, &assignment.shape);
             check_finite(&values, info, weights)?;
             match options.dtype.filter(|&dtype| dtype != info.dtype) {
                 None => values.into_owned(),
@@ -173,9 +164,7 @@ pub fn convert(
     };
     match options.target {
         Target::Folder if checkpoint.scheduler.trained_here().is_some() => {
-            let files = conditioner_files(checkpoint)?;
-            let files: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (&**n, &**b)).collect();
-            write_trained(output, &model, &files, options.existing, &mut bytes)?;
+            write_trained(output, &model, options.existing, &mut bytes)?;
         }
         Target::Folder => write_folder(output, &model, options.existing, &mut bytes)?,
         target => write_file(output, target, &model, options.existing, &mut bytes)?,
@@ -183,26 +172,9 @@ pub fn convert(
     Ok(converted)
 }
 
-/// A file's path in its folder, and what is in it.
-type NamedBytes = (String, Cow<'static, [u8]>);
-
-/// What lies in a trained model's folder beside the weights of its conditioner: the words that it knows, the neighbours.
-fn conditioner_files(checkpoint: &Checkpoint) -> Result<Vec<NamedBytes>, ModelError> {
-    let (files, folder) = (checkpoint.files(), checkpoint.path.join("conditioner"));
-    let names = files.list(&folder).unwrap_or_default().into_iter();
-    let written = ["config.json", "diffusion_pytorch_model.safetensors"];
-    names
-        .filter(|name| !written.contains(&name.as_str()))
-        .map(|name| {
-            let bytes = files.read(&folder.join(&name), u64::MAX, "the file")?;
-            Ok((format!("conditioner/{name}"), bytes))
-        })
-        .collect()
-}
-
 /// A network being converted: its parameters by name.
 struct Source<'a> {
-    part: Part,
+    role: Role,
     index: usize,
     assignments: std::collections::HashMap<&'a str, &'a Assignment>,
 }
@@ -211,7 +183,7 @@ impl<'a> From<(&'a crate::detect::DetectedPart, &'a Plan)> for Source<'a> {
     fn from((part, plan): (&'a crate::detect::DetectedPart, &'a Plan)) -> Self {
         let assignments = plan.assignments.iter();
         Self {
-            part: part.part,
+            role: part.role,
             index: part.index,
             assignments: assignments.map(|a| (a.parameter.as_str(), a)).collect(),
         }
@@ -272,55 +244,6 @@ pub(crate) fn request(path: &Path, problem: impl Into<String>) -> ModelError {
         path: path.to_owned(),
         problem: problem.into(),
     }
-}
-
-/// The latent scale to write where the input does not say one: Stable Diffusion's for its kind of autoencoder.
-fn default_scale(network: &latent_models::AutoencoderConfig) -> f64 {
-    match (network.codebook, network.z_channels) {
-        (None, 4) => 0.18215,
-        _ => 1.0,
-    }
-}
-
-/// Whether a single file's names and shapes lead back to this configuration.
-fn same_config(found: &PartConfig, wanted: &PartConfig) -> bool {
-    match (found, wanted) {
-        (
-            PartConfig::Autoencoder { network: a, .. },
-            PartConfig::Autoencoder {
-                network: b,
-                scale,
-                shift,
-            },
-        ) => {
-            let usual = |scale: f64| (scale - default_scale(b)).abs() < 1e-9;
-            a == b && scale.is_none_or(usual) && shift.is_none_or(|shift| shift == 0.0)
-        }
-        (PartConfig::Unet(a), PartConfig::Unet(b)) => same_unet(a, b),
-        _ => found == wanted,
-    }
-}
-
-/// Equal, where a number of heads and a width of heads may say the same.
-fn same_unet(a: &latent_models::UNetConfig, b: &latent_models::UNetConfig) -> bool {
-    fn counted(config: &latent_models::UNetConfig) -> latent_models::UNetConfig {
-        let mut config = config.clone();
-        let count = |attention: &mut latent_models::unet::Attention, channels: usize| {
-            let heads = attention.heads.count(channels);
-            attention.heads = latent_models::unet::Heads::Count(heads);
-        };
-        for level in &mut config.levels {
-            if let Some(attention) = &mut level.attention {
-                count(attention, level.channels);
-            }
-        }
-        let last = config.levels.last().map_or(0, |level| level.channels);
-        if let Some(attention) = &mut config.middle {
-            count(attention, last);
-        }
-        config
-    }
-    counted(a) == counted(b)
 }
 
 /// Whether `scheduler` describes the same training as what is assumed of a file that says nothing but its prediction

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use instant_clip_tokenizer::{Token, Tokenizer};
+use crate::networks::Role;
 use serde_json::{Map, Value, json};
 
 /// Ids below this are single bytes, then single bytes that end a word.
@@ -51,15 +52,23 @@ pub(super) fn vocabulary() -> Option<Vocabulary> {
     })
 }
 
-/// Settings of the tokenizer: `special_tokens_map.json` and `tokenizer_config.json`.
-pub(super) fn settings() -> [(&'static str, Value); 2] {
+/// The folder of a text encoder's tokenizer.
+pub(super) fn folder(role: Role) -> String {
+    role.folder().replace("text_encoder", "tokenizer")
+}
+
+/// Settings of the tokenizer: `special_tokens_map.json` and `tokenizer_config.json`. OpenCLIP's encoders are padded with
+/// "!", number 0; OpenAI's with the end of the text.
+pub(super) fn settings(open_clip: bool) -> [(&'static str, Value); 2] {
+    let pad = if open_clip { "!" } else { "<|endoftext|>" };
     let special = json!({
         "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"
+        "pad_token": pad, "unk_token": "<|endoftext|>"
     });
     let config = json!({
         "model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": true,
-        "errors": "replace", "add_prefix_space": false
+        "errors": "replace", "add_prefix_space": false,
+        "pad_token": pad
     });
     [
         ("special_tokens_map.json", special),

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
+use latent_models::clip::Activation;
 use serde_json::Value;
 
-use super::{Target, configs, request, same_config, tokenizer, usual_training};
-use crate::detect::{PartConfig, SchedulerConfig, Shapes, config_metadata_key, detect_part};
+use super::{Target, configs, request, tokenizer, usual_training};
+use crate::detect::SchedulerConfig;
 use crate::file::write::{Existing, FolderWriter, TorchLayout, json, safetensors, torch_zip};
 use crate::file::{Dtype, TensorInfo};
-use crate::names::scope::single_file_prefix;
-use crate::names::{Found, Part, Piece, Scheme, Table};
+use crate::load::transposed;
+use crate::names::{Piece, Table};
+use crate::networks::{Network, Role, Shapes, attachment_key};
 use crate::report::ModelError;
 
 /// A model to write: everything but the values of its parameters.
@@ -26,29 +28,41 @@ pub struct Model {
     pub sample_size: Option<usize>,
     /// Text to store in a single file.
     pub metadata: BTreeMap<String, String>,
+    /// Further files that networks need, by path in the folder (`conditioner/vocab.txt`), with what is in them.
+    pub attachments: Vec<(String, Vec<u8>)>,
+}
+
+impl Model {
+    /// How many text encoders it has.
+    pub(super) fn texts(&self) -> usize {
+        let texts = self.parts.iter();
+        texts
+            .filter(|part| matches!(part.config, Network::TextEncoder(_)))
+            .count()
+    }
 }
 
 /// One network to write.
 #[derive(Clone, Debug)]
 pub struct NamedPart {
-    /// Which network.
-    pub part: Part,
+    /// What it is for.
+    pub role: Role,
     /// How it is built.
-    pub config: PartConfig,
+    pub config: Network,
     /// The type in which each parameter is stored, by published name.
     pub dtypes: HashMap<String, Dtype>,
 }
 
 /// Gives the values of a parameter, row-major and little-endian, in the type that [`NamedPart::dtypes`] says.
-pub type Values<'a> = dyn FnMut(Part, &str) -> Result<Vec<u8>, ModelError> + 'a;
+pub type Values<'a> = dyn FnMut(Role, &str) -> Result<Vec<u8>, ModelError> + 'a;
 
 /// A tensor of the output and the parameters it is made of, in order.
 struct Output {
     info: TensorInfo,
-    part: Part,
+    role: Role,
     parameters: Vec<String>,
-    /// How often query, key and value alternate; 0 for a tensor that is one parameter.
-    groups: usize,
+    /// What part of the tensor each parameter is.
+    piece: Piece,
 }
 
 /// The tensors of one network under `prefix` as `table` writes them.
@@ -68,28 +82,22 @@ fn outputs(
             shape.resize(dims.max(shape.len()), 1);
         }
         let name = format!("{prefix}{}", place.name);
-        let Piece::Third { index, groups } = place.piece else {
-            outputs.push(Output {
-                info: TensorInfo { name, dtype, shape },
-                part: part.part,
-                parameters: vec![parameter],
-                groups: 0,
-            });
+        let output = |name: String, parameters| Output {
+            info: TensorInfo {
+                name,
+                dtype,
+                shape: place.piece.stored_shape(&shape),
+            },
+            role: part.role,
+            parameters,
+            piece: place.piece,
+        };
+        let Piece::Third { index, .. } = place.piece else {
+            outputs.push(output(name, vec![parameter]));
             continue;
         };
         let at = *thirds.entry(name.clone()).or_insert_with(|| {
-            let mut shape = shape.clone();
-            shape[0] *= 3;
-            outputs.push(Output {
-                info: TensorInfo {
-                    name: name.clone(),
-                    dtype,
-                    shape,
-                },
-                part: part.part,
-                parameters: vec![String::new(); 3],
-                groups,
-            });
+            outputs.push(output(name.clone(), vec![String::new(); 3]));
             outputs.len() - 1
         });
         if outputs[at].info.dtype != dtype {
@@ -104,17 +112,24 @@ fn outputs(
 
 /// The bytes of an output tensor.
 fn assemble(output: &Output, values: &mut Values<'_>) -> Result<Vec<u8>, ModelError> {
-    if output.groups == 0 {
-        return values(output.part, &output.parameters[0]);
-    }
+    let groups = match output.piece {
+        Piece::Third { groups, .. } => groups,
+        Piece::Whole => return values(output.role, &output.parameters[0]),
+        Piece::Transposed => {
+            let bytes = values(output.role, &output.parameters[0])?;
+            // The stored shape is the parameter's with its dimensions exchanged.
+            let [rows, columns] = [output.info.shape[0], output.info.shape[1]];
+            return Ok(transposed(&bytes, rows, columns));
+        }
+    };
     let parts: Vec<Vec<u8>> = output
         .parameters
         .iter()
-        .map(|parameter| values(output.part, parameter))
+        .map(|parameter| values(output.role, parameter))
         .collect::<Result<_, _>>()?;
-    let length = parts[0].len() / output.groups;
+    let length = parts[0].len() / groups;
     let mut bytes = Vec::with_capacity(output.info.byte_len());
-    for group in 0..output.groups {
+    for group in 0..groups {
         for part in &parts {
             bytes.extend_from_slice(&part[group * length..(group + 1) * length]);
         }
@@ -138,32 +153,35 @@ pub fn write_file(
 ) -> Result<(), ModelError> {
     let mut metadata = model.metadata.clone();
     metadata.retain(|key, _| !key.starts_with("latent."));
+    for (name, bytes) in &model.attachments {
+        let text = std::str::from_utf8(bytes).map_err(|_| {
+            let problem = format!("a single file has no place for `{name}`, which is not text");
+            request(path, problem)
+        })?;
+        metadata.insert(attachment_key(name), text.to_owned());
+    }
     let mut all: Vec<Output> = Vec::new();
     for part in &model.parts {
-        let scheme = configs::single_file_scheme(part.part, &part.config);
-        let alone = model.parts.len() == 1 && part.part != Part::Unet;
-        let prefix = match (alone, part.part, scheme) {
-            (true, Part::TextEncoder, Scheme::Diffusers) => "text_model.",
-            (true, ..) => "",
-            (false, part, scheme) => single_file_prefix(part, scheme).ok_or_else(|| {
-                request(path, format!("a single file has no place for the {part}"))
-            })?,
+        let scheme = part.config.file_scheme();
+        let alone = model.parts.len() == 1 && part.role != Role::DENOISER;
+        let prefix = match alone {
+            true => part.config.stands_alone().then_some(""),
+            false => part.config.prefix_in_file(part.role, model.texts()),
         };
+        let prefix = prefix.ok_or_else(|| {
+            let problem = format!("a single file has no place for the {}", part.role);
+            request(path, problem)
+        })?;
         let table = part.config.table(scheme);
         let outputs = outputs(path, part, &table, prefix)?;
         let pairs = outputs
             .iter()
             .map(|output| (output.info.name.as_str(), output.info.shape.as_slice()));
-        let found = Found {
-            component: part.part,
-            scheme,
-            prefix,
-        };
-        let again = detect_part(&Shapes::new(pairs, prefix), &found);
-        if !again.is_ok_and(|config| same_config(&config, &part.config)) {
+        let again = part.config.detect_again(&Shapes::new(pairs, prefix));
+        if !again.is_ok_and(|found| part.config.is_found_as(&found)) {
             let text = serde_json::to_string(&part.config)
                 .map_err(|e| request(path, format!("its settings cannot be written: {e}")))?;
-            metadata.insert(config_metadata_key(part.part).into(), text);
+            metadata.insert(part.role.metadata_key(), text);
         }
         all.extend(outputs);
     }
@@ -225,55 +243,61 @@ pub fn write_folder(
     existing: Existing,
     values: &mut Values<'_>,
 ) -> Result<(), ModelError> {
-    let alone = model.parts.len() == 1;
-    let index = match alone {
-        true => None,
-        false => Some(configs::model_index(path, model)?),
-    };
-    let writer = FolderWriter::create(path, existing)?;
-    for part in &model.parts {
-        let folder = match alone {
-            true => String::new(),
-            false => format!("{}/", configs::folder(part)),
-        };
+    let configs = model.parts.iter().map(|part| {
         let config = configs::part_json(path, part, model)?;
-        write_part(path, &writer, &folder, part, &config, values)?;
+        Ok((configs::folder(part).to_owned(), config))
+    });
+    let configs: Vec<_> = configs.collect::<Result<_, ModelError>>()?;
+    if let [(_, config)] = configs.as_slice() {
+        let writer = FolderWriter::create(path, existing)?;
+        write_part(path, &writer, "", &model.parts[0], config, values)?;
+        return Ok(writer.finish()?);
     }
-    if let Some(index) = index {
-        write_rest(path, &writer, model, &index)?;
-    }
-    Ok(writer.finish()?)
+    let index = configs::model_index(path, model, &configs)?;
+    write_whole(path, model, &configs, &index, existing, values)
 }
 
 /// Writes a model that was trained here as a folder that [`Checkpoint::open`](crate::Checkpoint::open) opens: as
 /// diffusers has it where diffusers has a class for a network and a pipeline for them all, in classes of this project's own
-/// where it has none. `files` are further files, by path in the folder.
+/// where it has none.
 ///
 /// # Errors
 /// When the folder cannot be written; and the errors of `values`.
 pub fn write_trained(
     path: &Path,
     model: &Model,
-    files: &[(&str, &[u8])],
+    existing: Existing,
+    values: &mut Values<'_>,
+) -> Result<(), ModelError> {
+    let configs = model.parts.iter().map(|part| {
+        let config = configs::part_json(path, part, model);
+        let config = config.unwrap_or_else(|_| part.config.own_json());
+        (configs::folder(part).to_owned(), config)
+    });
+    let configs: Vec<_> = configs.collect();
+    let index = configs::model_index(path, model, &configs);
+    let index = index.unwrap_or_else(|_| configs::own_index(model, &configs));
+    write_whole(path, model, &configs, &index, existing, values)
+}
+
+/// Every network with its folder and settings, the files beside them, and what stands for the whole.
+fn write_whole(
+    path: &Path,
+    model: &Model,
+    configs: &[(String, Value)],
+    index: &Value,
     existing: Existing,
     values: &mut Values<'_>,
 ) -> Result<(), ModelError> {
     let writer = FolderWriter::create(path, existing)?;
-    let mut parts = Vec::with_capacity(model.parts.len());
-    for part in &model.parts {
-        let config = configs::part_json(path, part, model);
-        let config = config.unwrap_or_else(|_| configs::own_json(part));
-        let folder = configs::folder(part);
-        write_part(path, &writer, &format!("{folder}/"), part, &config, values)?;
-        parts.push((folder.to_owned(), config));
+    for (part, (folder, config)) in model.parts.iter().zip(configs) {
+        write_part(path, &writer, &format!("{folder}/"), part, config, values)?;
     }
-    for (name, bytes) in files {
+    for (name, bytes) in &model.attachments {
         let file = writer.file(name)?;
         fs::write(&file, bytes).map_err(crate::Error::io(&file, "write"))?;
     }
-    let index = configs::model_index(path, model);
-    let index = index.unwrap_or_else(|_| configs::own_index(model, &parts));
-    write_rest(path, &writer, model, &index)?;
+    write_rest(path, &writer, model, index)?;
     Ok(writer.finish()?)
 }
 
@@ -290,10 +314,7 @@ fn write_part(
     json(&file, config, Existing::Refuse)?;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let outputs = outputs(path, part, &Table::identity(), "")?;
-    let stem = match part.part {
-        Part::TextEncoder | Part::TextEncoder2 => "model",
-        _ => "diffusion_pytorch_model",
-    };
+    let stem = part.config.weights_stem();
     let file = writer.file(format!("{folder}{stem}.safetensors"))?;
     let existing = Existing::Refuse;
     write_tensors(
@@ -316,28 +337,33 @@ fn write_rest(
     let scheduler = configs::scheduler_json(&model.scheduler);
     let file = writer.file("scheduler/scheduler_config.json")?;
     json(&file, &scheduler, Existing::Refuse)?;
-    if model
-        .parts
-        .iter()
-        .any(|part| part.part == Part::TextEncoder)
-    {
-        write_tokenizer(path, writer)?;
+    for part in &model.parts {
+        if let Network::TextEncoder(text) = &part.config {
+            let open_clip = text.activation == Activation::Gelu;
+            write_tokenizer(path, writer, part.role, open_clip)?;
+        }
     }
     json(&writer.file("model_index.json")?, index, Existing::Refuse)?;
     Ok(())
 }
 
-fn write_tokenizer(path: &Path, writer: &FolderWriter) -> Result<(), ModelError> {
+fn write_tokenizer(
+    path: &Path,
+    writer: &FolderWriter,
+    role: Role,
+    open_clip: bool,
+) -> Result<(), ModelError> {
+    let folder = tokenizer::folder(role);
     let files = tokenizer::vocabulary()
         .ok_or_else(|| request(path, "the tokenizer's vocabulary is not the published one"))?;
     for (name, text) in [("vocab.json", files.vocab), ("merges.txt", files.merges)] {
-        let file = writer.file(format!("tokenizer/{name}"))?;
+        let file = writer.file(format!("{folder}/{name}"))?;
         fs::write(&file, text).map_err(crate::Error::io(&file, "write"))?;
     }
-    for (name, value) in tokenizer::settings() {
+    for (name, value) in tokenizer::settings(open_clip) {
         let value: Value = value;
         json(
-            &writer.file(format!("tokenizer/{name}"))?,
+            &writer.file(format!("{folder}/{name}"))?,
             &value,
             Existing::Refuse,
         )?;

@@ -5,15 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 
-use super::size::check_size;
-use super::{
-    DetectError, PartConfig, SchedulerConfig, Shapes, autoencoder_config, autoencoder_from_json,
-    clip_config, clip_from_json, latent_scale_from_json, unet_config, unet_from_json,
-};
-use crate::file::{Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
-use crate::names::{Found, Part, Scheme, find};
+use super::SchedulerConfig;
+use super::scheduler::{Edm, Marks};
+use crate::file::{Component, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
+use crate::networks::{DetectError, Entry, Found, KINDS, Network, Role, Scheme, Shapes, attachment_key, find, find_stated};
 use crate::report::ModelError;
 
 /// A training configuration beside a `.ckpt` is read up to this many bytes.
@@ -32,14 +28,14 @@ pub enum Form {
 /// One network of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct DetectedPart {
-    /// Which network.
-    pub part: Part,
+    /// What it is for.
+    pub role: Role,
     /// Who named its tensors.
     pub scheme: Scheme,
     /// What their names begin with.
     pub prefix: &'static str,
     /// How it is built.
-    pub config: PartConfig,
+    pub config: Network,
     /// Which of [`Checkpoint::weights`] holds it.
     pub(crate) weights: usize,
     /// Its place among [`Checkpoint::parts`].
@@ -62,6 +58,9 @@ pub struct Checkpoint {
     pub(crate) weights: Vec<Weights>,
     pub(crate) parts: Vec<DetectedPart>,
     pub(crate) scheduler: SchedulerConfig,
+    /// The scheduler's settings stand in the files.
+    stated: bool,
+    marks: Marks,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) others: Vec<String>,
 }
@@ -110,45 +109,67 @@ impl Checkpoint {
         let path = file.path().to_owned();
         let metadata = file.metadata().clone();
         let weights = Weights::from(file);
-        let mut scheduler = match metadata.get("latent.scheduler") {
-            None => SchedulerConfig::stable_diffusion(),
-            Some(text) => SchedulerConfig::from_text(text).map_err(at(&path))?,
+        let stated = match metadata.get("latent.scheduler") {
+            None => None,
+            Some(text) => Some(SchedulerConfig::from_text(text).map_err(at(&path))?),
         };
-        if let Some(betas) = numbers(&weights, "betas")? {
-            scheduler.trained_with(&betas);
-        }
         let yaml = sidecar(&path);
         let has = |name: &str| weights.get(name).is_some();
-        scheduler.marked(&metadata, has, yaml.as_deref());
+        let mut marks = Marks::of(&metadata, has, yaml.as_deref());
+        marks.betas = numbers(&weights, "betas")?;
+        let moments = moments(&weights)?;
+        if !moments.is_empty() {
+            marks.edm = Some(Edm::playground());
+        }
+        let one = |name: &str| Ok::<_, ModelError>(numbers(&weights, name)?.and_then(|v| v.first().copied()));
+        if let Some(highest) = one("edm_vpred.sigma_max")? {
+            let lowest = one("edm_vpred.sigma_min")?.unwrap_or(0.002);
+            marks.edm = Some(Edm::cosine([lowest, highest]));
+        }
         let scale = numbers(&weights, "scale_factor")?;
         let scale = scale.and_then(|values| values.first().copied());
-        let found = find(has);
+        let mut found = find(has);
+        found.extend(find_stated(|key| metadata.contains_key(key)));
         if found.is_empty() {
             return Err(nothing_known(&path, &weights));
         }
         let mut parts = Vec::with_capacity(found.len());
         for found in found {
             let mut config = config_of(&weights, &metadata, &found).map_err(at(&path))?;
-            if let PartConfig::Autoencoder {
-                scale: slot @ None, ..
-            } = &mut config
-            {
-                *slot = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
+            if let Network::Autoencoder(stored) = &mut config {
+                let stated = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
+                stored.scale = stored.scale.or(stated);
+                if stored.moments.is_empty() && !moments.is_empty() {
+                    // Latents of unit deviation, halved: what goes with such moments.
+                    (stored.scale, stored.moments) = (Some(0.5), moments.clone());
+                }
             }
-            check_size(&config).map_err(at(&path))?;
-            let index = parts.len();
-            parts.push(detected(&found, config, (0, index)));
+            parts.push(DetectedPart {
+                role: found.role,
+                scheme: found.scheme,
+                prefix: found.prefix,
+                config,
+                weights: 0,
+                index: parts.len(),
+            });
         }
-        Ok(Self {
+        let mut checkpoint = Self {
             path,
             files: Files::Disk,
             form: Form::SingleFile,
             weights: vec![weights],
             parts,
-            scheduler,
+            scheduler: SchedulerConfig::stable_diffusion(),
+            stated: stated.is_some(),
+            marks,
             metadata,
             others: Vec::new(),
-        })
+        };
+        match stated {
+            Some(stated) => checkpoint.scheduler = stated,
+            None => checkpoint.assume(SchedulerConfig::stable_diffusion()),
+        }
+        Ok(checkpoint)
     }
 
     fn from_folder(folder: &Folder, variant: &Variant) -> Result<Self, ModelError> {
@@ -160,67 +181,25 @@ impl Checkpoint {
             weights: Vec::new(),
             parts: Vec::new(),
             scheduler: SchedulerConfig::stable_diffusion(),
+            stated: false,
+            marks: Marks::default(),
             metadata: BTreeMap::new(),
             others: Vec::new(),
         };
         for component in folder.components() {
-            let part = match component.class.as_str() {
-                "UNet2DConditionModel" | "UNet2DModel" | "LatentUNet" => Part::Unet,
-                "AutoencoderKL" | "VQModel" | "LatentAutoencoder" => Part::Autoencoder,
-                "LatentConditioner" => Part::Conditioner,
-                "CLIPTextModel" | "CLIPTextModelWithProjection" => match component.name.as_str() {
-                    "text_encoder_2" => Part::TextEncoder2,
-                    _ => Part::TextEncoder,
-                },
-                class => {
-                    match &component.config {
-                        Some(config) if component.name == "scheduler" => {
-                            let path = component.path.join("scheduler_config.json");
-                            checkpoint.scheduler =
-                                SchedulerConfig::from_json(config).map_err(at(&path))?;
-                        }
-                        _ => checkpoint
-                            .others
-                            .push(format!("{} ({class})", component.name)),
-                    }
-                    continue;
+            let class = component.class.as_str();
+            match (Entry::of_class(class), &component.config) {
+                (Some(kind), _) => checkpoint.add_component(component, kind, variant)?,
+                (None, Some(config)) if component.name == "scheduler" => {
+                    let path = component.path.join("scheduler_config.json");
+                    checkpoint.scheduler = SchedulerConfig::from_json(config).map_err(at(&path))?;
+                    checkpoint.stated = true;
                 }
-            };
-            let Some(json) = &component.config else {
-                let problem = "config.json is missing, so the network's size is unknown";
-                return Err(ModelError::Request {
-                    path: component.path.clone(),
-                    problem: problem.into(),
-                });
-            };
-            let config = config_from(part, json).map_err(at(&component.path))?;
-            check_size(&config).map_err(at(&component.path))?;
-            let weights = component.weights(variant)?;
-            let has = |name: &str| weights.get(name).is_some();
-            let known = match part {
-                // Its parameters have their own names whatever it is made of.
-                Part::Conditioner => Some(Found {
-                    component: part,
-                    scheme: Scheme::Diffusers,
-                    prefix: "",
-                }),
-                _ => find(has)
-                    .into_iter()
-                    .find(|found| same_kind(found.component, part)),
-            };
-            let Some(found) = known else {
-                return Err(nothing_known(weights.path(), &weights));
-            };
-            let found = Found {
-                component: part,
-                ..found
-            };
-            let at = (checkpoint.weights.len(), checkpoint.parts.len());
-            checkpoint.parts.push(detected(&found, config, at));
-            for file in weights.files() {
-                checkpoint.metadata.extend(file.metadata().clone());
+                _ => {
+                    let other = format!("{} ({class})", component.name);
+                    checkpoint.others.push(other);
+                }
             }
-            checkpoint.weights.push(weights);
         }
         match checkpoint.parts.is_empty() {
             false => Ok(checkpoint),
@@ -229,6 +208,47 @@ impl Checkpoint {
                 names: checkpoint.others,
             }),
         }
+    }
+
+    /// Takes the network of a folder's component, which is of `kind`.
+    fn add_component(
+        &mut self,
+        component: &Component,
+        kind: &Entry,
+        variant: &Variant,
+    ) -> Result<(), ModelError> {
+        let Some(json) = &component.config else {
+            let problem = "config.json is missing, so the network's size is unknown";
+            return Err(ModelError::Request {
+                path: component.path.clone(),
+                problem: problem.into(),
+            });
+        };
+        let role = kind.role(&component.name);
+        let config = kind.read(json).map_err(at(&component.path))?;
+        let weights = component.weights(variant)?;
+        let (scheme, prefix) = if kind.spots.iter().all(|spot| spot.anchor.is_empty()) {
+            // Its parameters have their own names whatever it is made of.
+            (Scheme::Diffusers, "")
+        } else {
+            let mut found = find(|name| weights.get(name).is_some()).into_iter();
+            let found = found.find(|found| KINDS[found.kind] == config);
+            let found = found.ok_or_else(|| nothing_known(weights.path(), &weights))?;
+            (found.scheme, found.prefix)
+        };
+        self.parts.push(DetectedPart {
+            role,
+            scheme,
+            prefix,
+            config,
+            weights: self.weights.len(),
+            index: self.parts.len(),
+        });
+        for file in weights.files() {
+            self.metadata.extend(file.metadata().clone());
+        }
+        self.weights.push(weights);
+        Ok(())
     }
 
     /// The file or folder.
@@ -256,26 +276,93 @@ impl Checkpoint {
         &mut self.parts
     }
 
-    /// Network `part`.
+    /// Further files that networks need, by path in the folder (`conditioner/vocab.txt`): those beside the conditioner of a
+    /// model that was trained here, or what a single file keeps of them.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn attachments(&self) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+        let folder = Role::CONDITIONER.folder();
+        if self.form == Form::SingleFile {
+            let start = attachment_key("");
+            let texts = self.metadata.iter().filter_map(|(key, text)| {
+                let name = key.strip_prefix(&start)?;
+                Some((name.to_owned(), text.clone().into_bytes()))
+            });
+            return Ok(texts.collect());
+        }
+        let Some(part) = self.find(Role::CONDITIONER) else {
+            return Ok(Vec::new());
+        };
+        let path = self.path.join(folder);
+        let weights = format!("{}.safetensors", part.config.weights_stem());
+        let written = ["config.json", weights.as_str()];
+        let names = self.files.list(&path).unwrap_or_default().into_iter();
+        names
+            .filter(|name| !written.contains(&name.as_str()))
+            .map(|name| {
+                let bytes = self.files.read(&path.join(&name), u64::MAX, "the file")?;
+                Ok((format!("{folder}/{name}"), bytes.into_owned()))
+            })
+            .collect()
+    }
+
+    /// One of the [`attachments`](Self::attachments), of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it is not there or too large.
+    pub fn attachment(&self, name: &str, limit: u64) -> Result<Vec<u8>, ModelError> {
+        if self.form == Form::Folder {
+            let bytes = self.files.read(&self.path.join(name), limit, "the file")?;
+            return Ok(bytes.into_owned());
+        }
+        let text = self.metadata.get(&attachment_key(name));
+        let text = text.filter(|text| text.len() as u64 <= limit);
+        text.map(|text| text.clone().into_bytes())
+            .ok_or_else(|| ModelError::Request {
+                path: self.path.clone(),
+                problem: format!("its metadata does not hold `{name}`, which its networks need"),
+            })
+    }
+
+    /// The network that plays `role`, if there is one.
+    pub fn find(&self, role: Role) -> Option<&DetectedPart> {
+        self.parts.iter().find(|found| found.role == role)
+    }
+
+    /// The network that plays `role`.
     ///
     /// # Errors
     /// When there is none; the message lists what there is.
-    pub fn part(&self, part: Part) -> Result<&DetectedPart, ModelError> {
-        let found = self.parts.iter().find(|found| found.part == part);
-        found.ok_or_else(|| ModelError::NoPart {
+    pub fn part(&self, role: Role) -> Result<&DetectedPart, ModelError> {
+        self.find(role).ok_or_else(|| ModelError::NoPart {
             path: self.path.clone(),
-            wanted: part,
-            found: self
-                .parts
-                .iter()
-                .map(|found| found.part.to_string())
-                .collect(),
+            wanted: role,
+            found: self.parts.iter().map(|p| p.role.to_string()).collect(),
         })
     }
 
     /// Noise schedule and prediction type, as the folder states them or the file lets them be told.
     pub fn scheduler(&self) -> &SchedulerConfig {
         &self.scheduler
+    }
+
+    /// Takes `usual` for the settings that the files do not state, and what marks the files bear above it.
+    pub fn assume(&mut self, usual: SchedulerConfig) {
+        if !self.stated {
+            self.scheduler = usual;
+            self.scheduler.marked(&self.marks);
+        }
+    }
+
+    /// Whether the files say what the denoiser predicts, by settings or by a mark.
+    pub fn states_prediction(&self) -> bool {
+        self.stated || self.marks.prediction.is_some() || self.marks.edm.is_some()
+    }
+
+    /// Takes another prediction than the files', `epsilon`, `v_prediction`, `sample` or `flow_prediction`.
+    pub fn set_prediction(&mut self, prediction: &str) {
+        self.scheduler.prediction_type = prediction.to_owned();
     }
 
     /// Text stored in the weight files.
@@ -295,23 +382,6 @@ impl Checkpoint {
 
     pub(crate) fn weights_of(&self, part: &DetectedPart) -> &Weights {
         &self.weights[part.weights]
-    }
-}
-
-/// A folder may keep a text encoder of either number under either class.
-fn same_kind(a: Part, b: Part) -> bool {
-    let text = |part| matches!(part, Part::TextEncoder | Part::TextEncoder2);
-    a == b || (text(a) && text(b))
-}
-
-fn detected(found: &Found, config: PartConfig, (weights, index): (usize, usize)) -> DetectedPart {
-    DetectedPart {
-        part: found.component,
-        scheme: found.scheme,
-        prefix: found.prefix,
-        config,
-        weights,
-        index,
     }
 }
 
@@ -343,103 +413,28 @@ fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
         .map(|info| (info.name.as_str(), info.shape.as_slice()))
 }
 
-/// The metadata key under which a file states the configuration of `part`, where its tensors do not.
-pub(crate) fn config_metadata_key(part: Part) -> &'static str {
-    match part {
-        Part::Unet => "latent.unet",
-        Part::Autoencoder => "latent.autoencoder",
-        Part::TextEncoder => "latent.text_encoder",
-        Part::TextEncoder2 => "latent.text_encoder_2",
-        Part::Conditioner => "latent.conditioner",
-    }
-}
-
 /// The configuration of one network of a single file: as stated in the metadata, else from its tensors.
 fn config_of(
     weights: &Weights,
     metadata: &BTreeMap<String, String>,
     found: &Found,
-) -> Result<PartConfig, DetectError> {
-    let key = config_metadata_key(found.component);
-    let Some(text) = metadata.get(key) else {
-        return detect_part(&Shapes::new(pairs(weights.tensors()), found.prefix), found);
+) -> Result<Network, DetectError> {
+    let kind = &KINDS[found.kind];
+    let key = found.role.metadata_key();
+    let Some(text) = metadata.get(&key) else {
+        let shapes = Shapes::new(pairs(weights.tensors()), found.prefix);
+        return kind.detect(&shapes, found.scheme);
     };
-    let settings = |problem: String| DetectError::Settings { what: key, problem };
-    let config: PartConfig = serde_json::from_str(text).map_err(|e| settings(e.to_string()))?;
-    match (&config, found.component) {
-        (PartConfig::Unet(config), Part::Unet) => config.validate()?,
-        (PartConfig::Autoencoder { network, .. }, Part::Autoencoder) => network.validate()?,
-        (PartConfig::TextEncoder(config), Part::TextEncoder | Part::TextEncoder2) => {
-            config.validate()?;
-        }
-        _ => return Err(settings("it describes another network".into())),
+    let settings = |problem: String| DetectError::Settings {
+        what: "the metadata",
+        problem: format!("`{key}`: {problem}"),
+    };
+    let config: Network = serde_json::from_str(text).map_err(|e| settings(e.to_string()))?;
+    if *kind != config {
+        return Err(settings("it describes another network".into()));
     }
+    config.check()?;
     Ok(config)
-}
-
-/// What the classes in `config.json` begin with where a network's settings are this project's own and stand under
-/// `network`: `LatentUNet`, `LatentAutoencoder`, `LatentConditioner`.
-pub(crate) const OWN_CLASS: &str = "Latent";
-
-/// The configuration of the network `found` from its tensors.
-pub(crate) fn detect_part(shapes: &Shapes<'_>, found: &Found) -> Result<PartConfig, DetectError> {
-    match found.component {
-        Part::Unet => unet_config(shapes, found.scheme).map(PartConfig::Unet),
-        Part::Autoencoder => Ok(PartConfig::Autoencoder {
-            network: autoencoder_config(shapes, found.scheme)?,
-            scale: None,
-            shift: None,
-        }),
-        Part::TextEncoder | Part::TextEncoder2 => {
-            clip_config(shapes, found.scheme).map(PartConfig::TextEncoder)
-        }
-        Part::Conditioner => Err(DetectError::Settings {
-            what: "a conditioner",
-            problem: "its tensors do not say how it is built".into(),
-        }),
-    }
-}
-
-/// The settings of a network that diffusers has no class for.
-fn own_config<T: serde::de::DeserializeOwned>(json: &Value) -> Result<T, DetectError> {
-    let network = json.get("network").cloned().unwrap_or_default();
-    serde_json::from_value(network).map_err(|e| DetectError::Settings {
-        what: "config.json",
-        problem: format!("`network`: {e}"),
-    })
-}
-
-fn config_from(part: Part, json: &Value) -> Result<PartConfig, DetectError> {
-    let class = json.get("_class_name").and_then(Value::as_str);
-    let own = class.is_some_and(|class| class.starts_with(OWN_CLASS));
-    match part {
-        Part::Unet if own => {
-            let config: latent_models::UNetConfig = own_config(json)?;
-            config.validate()?;
-            Ok(PartConfig::Unet(config))
-        }
-        Part::Autoencoder if own => {
-            let (scale, shift) = latent_scale_from_json(json)?;
-            let network: latent_models::AutoencoderConfig = own_config(json)?;
-            network.validate()?;
-            Ok(PartConfig::Autoencoder {
-                network,
-                scale,
-                shift,
-            })
-        }
-        Part::Conditioner => own_config(json).map(PartConfig::Conditioner),
-        Part::Unet => unet_from_json(json).map(PartConfig::Unet),
-        Part::Autoencoder => {
-            let (scale, shift) = latent_scale_from_json(json)?;
-            Ok(PartConfig::Autoencoder {
-                network: autoencoder_from_json(json)?,
-                scale,
-                shift,
-            })
-        }
-        Part::TextEncoder | Part::TextEncoder2 => clip_from_json(json).map(PartConfig::TextEncoder),
-    }
 }
 
 /// The values of a small tensor of numbers, if it is there.
@@ -453,6 +448,13 @@ fn numbers(weights: &Weights, name: &str) -> Result<Option<Vec<f64>>, ModelError
     let bytes = weights.bytes(name)?;
     Ok(crate::load::to_f32(&bytes, info.dtype)
         .map(|values| values.into_iter().map(f64::from).collect()))
+}
+
+/// Mean and deviation of each channel of the latents, where a file carries them.
+fn moments(weights: &Weights) -> Result<Vec<(f64, f64)>, ModelError> {
+    let (means, deviations) = (numbers(weights, "edm_mean")?, numbers(weights, "edm_std")?);
+    let pairs = means.into_iter().flatten().zip(deviations.into_iter().flatten());
+    Ok(pairs.collect())
 }
 
 /// The text of `name.yaml` beside `name.ckpt`.

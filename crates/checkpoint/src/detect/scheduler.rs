@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::DetectError;
+use crate::networks::{DetectError, keys::short};
 
 /// The settings of a diffusers `scheduler_config.json`, with diffusers' names; also what a single file is taken to
 /// have been trained with.
@@ -224,14 +224,90 @@ impl SchedulerConfig {
         self.beta_schedule = if linear { "linear" } else { "scaled_linear" }.into();
     }
 
-    /// Applies what a single file says of itself: safetensors metadata, marks among the tensors' names, the text of
-    /// a `.yaml` beside the file.
-    pub(super) fn marked(
-        &mut self,
+    /// Applies what a file says of its training beside a scheduler's settings.
+    pub(super) fn marked(&mut self, marks: &Marks) {
+        if let Some(betas) = &marks.betas {
+            self.trained_with(betas);
+        }
+        if let Some(prediction) = marks.prediction {
+            self.prediction_type = prediction.into();
+        }
+        if marks.zero_snr {
+            self.rescale_betas_zero_snr = true;
+            self.timestep_spacing = Some("trailing".into());
+        }
+        if let Some(edm) = &marks.edm {
+            self.class_name = edm.class.into();
+            self.prediction_type = edm.prediction.into();
+            self.timestep_spacing = None;
+            let settings = [
+                ("sigma_data", edm.sigma_data.into()),
+                ("sigma_min", edm.sigma_range[0].into()),
+                ("sigma_max", edm.sigma_range[1].into()),
+                ("sigma_schedule", edm.sigma_schedule.into()),
+            ];
+            let settings = settings.map(|(key, value): (&str, Value)| (key.to_owned(), value));
+            self.rest.extend(settings);
+        }
+    }
+}
+
+/// What a file without a scheduler's settings says of its training: safetensors metadata, marks among the tensors'
+/// names, the text of a `.yaml` beside the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks {
+    /// β of every step.
+    pub betas: Option<Vec<f64>>,
+    /// What the network predicts.
+    pub prediction: Option<&'static str>,
+    /// The last step was pure noise.
+    pub zero_snr: bool,
+    /// It was trained on levels of noise (Karras et al., 2206.00364).
+    pub edm: Option<Edm>,
+}
+
+/// A training on levels of noise.
+#[derive(Clone, Debug)]
+pub(super) struct Edm {
+    /// diffusers' scheduler for it.
+    class: &'static str,
+    prediction: &'static str,
+    sigma_data: f64,
+    sigma_range: [f64; 2],
+    sigma_schedule: &'static str,
+}
+
+impl Edm {
+    /// Playground v2.5's, which the tensors `edm_mean` and `edm_std` mark.
+    pub fn playground() -> Self {
+        Self {
+            class: "EDMDPMSolverMultistepScheduler",
+            prediction: "epsilon",
+            sigma_data: 0.5,
+            sigma_range: [0.002, 80.0],
+            sigma_schedule: "karras",
+        }
+    }
+
+    /// CosXL's, which `edm_vpred.sigma_max` marks.
+    pub fn cosine(sigma_range: [f64; 2]) -> Self {
+        Self {
+            class: "EDMEulerScheduler",
+            prediction: "v_prediction",
+            sigma_data: 1.0,
+            sigma_range,
+            sigma_schedule: "exponential",
+        }
+    }
+}
+
+impl Marks {
+    /// Those of a file with that metadata, of which `has` says which tensors it holds.
+    pub fn of(
         metadata: &BTreeMap<String, String>,
         has: impl Fn(&str) -> bool,
         yaml: Option<&str>,
-    ) {
+    ) -> Self {
         let says = |key: &str, value: &str| {
             metadata
                 .get(key)
@@ -239,15 +315,22 @@ impl SchedulerConfig {
         };
         let v = says("modelspec.prediction_type", "v")
             || says("modelspec.prediction_type", "v_prediction")
+            || says("modelspec.predict_key", "v")
             || says("ss_v_parameterization", "true")
             || has("v_pred")
             || yaml.is_some_and(yaml_says_v);
-        if v {
-            self.prediction_type = "v_prediction".into();
-        }
-        if has("ztsnr") || says("ss_zero_terminal_snr", "true") {
-            self.rescale_betas_zero_snr = true;
-            self.timestep_spacing = Some("trailing".into());
+        let epsilon = says("modelspec.prediction_type", "epsilon")
+            || says("modelspec.prediction_type", "eps")
+            || says("modelspec.predict_key", "epsilon");
+        Self {
+            betas: None,
+            prediction: match (v, epsilon) {
+                (true, _) => Some("v_prediction"),
+                (false, true) => Some("epsilon"),
+                (false, false) => None,
+            },
+            zero_snr: has("ztsnr") || says("ss_zero_terminal_snr", "true"),
+            edm: None,
         }
     }
 }
@@ -260,15 +343,6 @@ fn yaml_says_v(text: &str) -> bool {
             key.trim() == "parameterization" && value.trim().trim_matches(['"', '\'']) == "v"
         })
     })
-}
-
-/// A value for a message, at most 60 characters.
-pub(super) fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ const CONTRASTIVE: &str = "compares texts with pictures; pictures are not drawn 
 const MARK: &str = "a mark that says how the model was trained; honoured, holds no weights";
 
 /// Name patterns (`*` stands for any run of characters) with the reason.
-pub const IGNORED: [(&str, &str); 41] = [
+pub const IGNORED: [(&str, &str); 43] = [
     ("*position_ids", POSITIONS),
     ("betas", SCHEDULE),
     ("alphas_cumprod", SCHEDULE),
@@ -47,10 +47,6 @@ pub const IGNORED: [(&str, &str); 41] = [
     ),
     ("colorize", "a picture of the training log"),
     ("*logit_scale", CONTRASTIVE),
-    ("text_projection", CONTRASTIVE),
-    ("text_projection.weight", CONTRASTIVE),
-    ("cond_stage_model.*text_projection", CONTRASTIVE),
-    ("cond_stage_model.*text_projection.weight", CONTRASTIVE),
     ("vision_model.*", CONTRASTIVE),
     ("visual_projection.weight", CONTRASTIVE),
     ("cond_stage_model.transformer.vision_model.*", CONTRASTIVE),
@@ -61,6 +57,12 @@ pub const IGNORED: [(&str, &str); 41] = [
     ("*attn_mask", "the causal mask, computed by the program"),
     ("v_pred", MARK),
     ("ztsnr", MARK),
+    ("edm_mean", MARK),
+    ("edm_std", MARK),
+    ("edm_vpred.sigma_max", MARK),
+    ("edm_vpred.sigma_min", MARK),
+    ("low_scale_model.*", SCHEDULE),
+    ("depth_model.*", "a depth estimator; the depth map is given as a picture"),
 ];
 
 /// Why the tensor `name` (with its prefix) is left unread; `None` when it must be used.
@@ -113,7 +115,6 @@ mod tests {
             "loss.discriminator.main.0.weight",
             "log_one_minus_alphas_cumprod",
             "cond_stage_model.logit_scale",
-            "cond_stage_model.model.text_projection",
         ] {
             assert!(ignored(name).is_some(), "{name}");
         }

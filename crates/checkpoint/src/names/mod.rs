@@ -11,19 +11,11 @@
 //! regular expressions (the inverse must be written a second time) and chains of substring replacement (no inverse, and
 //! every new layout breaks an old one).
 
-pub mod autoencoder;
-pub mod clip;
 pub mod ignored;
-pub mod scope;
-pub mod unet;
 
 use std::collections::HashMap;
 
-pub use autoencoder::AutoencoderLayout;
-pub use clip::ClipLayout;
 pub use ignored::{ignored, matches};
-pub use scope::{Found, Part, Scheme, find};
-pub use unet::{Attention, UnetLayout};
 
 /// What part of a stored tensor a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +30,25 @@ pub enum Piece {
         /// How often the triple is repeated; divides the parameter's first dimension.
         groups: usize,
     },
+    /// All of it, a matrix stored with its dimensions exchanged.
+    Transposed,
+}
+
+impl Piece {
+    /// The shape of the stored tensor of which a parameter of shape `shape` is this piece.
+    pub fn stored_shape(self, shape: &[usize]) -> Vec<usize> {
+        let mut shape = shape.to_vec();
+        match self {
+            Self::Whole => {}
+            Self::Third { .. } => {
+                if let Some(first) = shape.first_mut() {
+                    *first = first.saturating_mul(3);
+                }
+            }
+            Self::Transposed => shape.reverse(),
+        }
+        shape
+    }
 }
 
 /// Where a parameter is found.
@@ -105,6 +116,11 @@ impl Table {
     ) {
         let piece = Piece::Third { index, groups };
         self.add(ours.into(), theirs.into(), piece, dims, true);
+    }
+
+    /// Adds the rule that matrix `ours` is stored as `theirs` with its dimensions exchanged.
+    pub fn transposed(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
+        self.add(ours.into(), theirs.into(), Piece::Transposed, None, true);
     }
 
     /// Adds another name under which `ours` is accepted; it is never written.

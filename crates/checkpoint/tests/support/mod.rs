@@ -10,7 +10,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyPaths, write_tiny};
-use latent_checkpoint::{Checkpoint, Dtype, Error, LoadOptions, TensorFile, TensorInfo};
+use latent_checkpoint::{
+    Checkpoint, Dtype, Error, LoadOptions, Role, StoredAutoencoder, TensorFile, TensorInfo,
+};
 use latent_testkit::recipe;
 
 /// The tiny checkpoint with the recipe's weights, written once per test program.
@@ -58,10 +60,10 @@ pub fn values<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
 pub fn all_values(path: &Path) -> BTreeMap<String, Vec<f32>> {
     let checkpoint = Checkpoint::open(path).unwrap();
     let mut quiet = |_, _| {};
-    let (unet, _) = checkpoint.load_unet(&options(), &mut quiet).unwrap();
-    let (vae, _) = checkpoint.load_autoencoder(&options(), &mut quiet).unwrap();
+    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet).unwrap();
+    let (vae, _) = checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet).unwrap();
     let (text, _) = checkpoint
-        .load_text_encoder(&options(), &mut quiet)
+        .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();
     let parts = [
         ("unet", values(&unet)),

@@ -9,7 +9,7 @@ use latent_pipeline::{
     Decoding, Model, ModelFiles, Profile, Quiet, Request, Resolved,
     conditioning::Prompts,
     draw::{Canvas, Drawing, Mask, Start},
-    request::Compat,
+    request::{Compat, Size},
     run,
 };
 use latent_testkit::{Golden, max_abs_difference, recipe};
@@ -160,6 +160,10 @@ fn draw(
         request,
         &request.prompt,
         &request.negative_prompt,
+        Size {
+            width: 8 * size[1],
+            height: 8 * size[0],
+        },
         pass,
     )?;
     let start = Start {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, ResizeMode, Rng,
-    Size, Switch, Tiling, Upscaler, WeightRule,
+    Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
 };
 pub use validate::RequestError;
 
@@ -130,6 +130,11 @@ pub struct Request {
     pub upscale: Option<PathBuf>,
     /// The name of a known picture, for a model that was trained with pictures near to each other.
     pub near: Option<String>,
+    /// Sizes that the model is told beside the picture's own (SDXL).
+    pub sizes: SizeConditions,
+    /// An empty negative prompt is zeros to the network (true) or an empty text (false). `None`: as the profile's program
+    /// does with this model.
+    pub zero_empty_negative: Option<bool>,
     /// The second pass at a larger size.
     pub hires: Option<Hires>,
     /// Pictures whose opposite edges meet. Default `none`.
@@ -188,6 +193,8 @@ impl Default for Request {
             layout: None,
             upscale: None,
             near: None,
+            sizes: SizeConditions::default(),
+            zero_empty_negative: None,
             hires: None,
             tiling: Tiling::default(),
             vae_tiling: Switch::default(),

@@ -307,6 +307,37 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// Sizes that the model is told, each `None` for the picture's own: the original's, where the crop began, the one aimed
+/// at (Podell et al., "SDXL", 2307.01952, §2.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sizes {
+    /// Pixels before any resizing.
+    pub original: Option<Size>,
+    /// Pixels cut off at the top and at the left. `None`: 0, 0.
+    pub crop: Option<[usize; 2]>,
+    /// Pixels.
+    pub target: Option<Size>,
+}
+
+/// Everything beside the text that a model may be told of the picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SizeConditions {
+    /// Pixels before any resizing. `None`: the picture's own.
+    pub original: Option<Size>,
+    /// Pixels cut off at the top and at the left. `None`: 0, 0.
+    pub crop: Option<[usize; 2]>,
+    /// Pixels. `None`: the picture's own.
+    pub target: Option<Size>,
+    /// The same for the negative prompt's half, where it differs.
+    pub negative: Option<Sizes>,
+    /// How beautiful the picture shall be, for a model that takes it (SDXL's refiner), 0 to 10. `None`: 6.
+    pub score: Option<f64>,
+    /// The same for the negative prompt's half. `None`: 2.5.
+    pub negative_score: Option<f64>,
+}
+
 /// Bound the guided prediction as at a smaller scale (Imagen, §2.3; the "mimic" form of the A1111 extension).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

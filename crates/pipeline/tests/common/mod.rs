@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use burn::tensor::{DType, Device, TensorData};
-use latent_checkpoint::SchedulerConfig;
+use latent_checkpoint::{Role, SchedulerConfig};
 use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
@@ -61,7 +61,10 @@ pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
     Model::new(
         fill("unet", unet.init(&device)),
         fill("vae", vae.init(&device)),
-        fill("text_encoder", text.init(&device)),
+        vec![(
+            Role::TEXT_ENCODER,
+            fill("text_encoder", text.init(&device)),
+        )],
         scheduler,
     )
     .expect("the tiny model is of a known family")

@@ -459,6 +459,7 @@ fn from_noise(
         request,
         "an apple",
         "",
+        request.canvas(),
         Pass::Only(request.steps),
     )
     .expect("prompts");

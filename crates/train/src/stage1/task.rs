@@ -8,7 +8,7 @@ use image::RgbImage;
 use latent_checkpoint::convert::{Model, write_folder};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::{
-    Checkpoint, LoadOptions, Part, PartConfig, SchedulerConfig, load_perceptual,
+    Checkpoint, LoadOptions, Role, SchedulerConfig, StoredAutoencoder, load_perceptual,
 };
 use latent_metrics::{psnr, ssim};
 use latent_models::{
@@ -324,7 +324,7 @@ impl Task for Stage1 {
 
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
         let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
-        let (autoencoder, _) = model.load_autoencoder(&options, &mut |_, _| {})?;
+        let (autoencoder, _) = model.load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})?;
         self.autoencoder.begin_with(autoencoder)
     }
 
@@ -386,12 +386,11 @@ impl Task for Stage1 {
     /// The folder of a diffusers autoencoder, with the scale that was measured.
     fn export(&self, folder: &Path) -> Result<(), Error> {
         let net = self.autoencoder.averaged();
-        let config = PartConfig::Autoencoder {
-            network: net.config().clone(),
+        let config = StoredAutoencoder {
             scale: self.latents.scale_factor(),
-            shift: None,
+            ..net.config().clone().into()
         };
-        let (part, mut values) = export::part(Part::Autoencoder, config, &net);
+        let (part, mut values) = export::part(Role::AUTOENCODER, config.into(), &net);
         let model = Model {
             parts: vec![part],
             scheduler: SchedulerConfig::default(),
@@ -400,8 +399,9 @@ impl Task for Stage1 {
                 .first()
                 .map(|x| x.dims()[2] / self.config.multiple()),
             metadata: Default::default(),
+            attachments: Vec::new(),
         };
-        let take = &mut |_: Part, name: &str| Ok(values.remove(name).unwrap_or_default());
+        let take = &mut |_: Role, name: &str| Ok(values.remove(name).unwrap_or_default());
         Ok(write_folder(folder, &model, Existing::Refuse, take)?)
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use image::imageops::{FilterType, resize};
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use latent_checkpoint::{Checkpoint, LoadOptions, TensorFile};
+use latent_checkpoint::{Checkpoint, LoadOptions, Role, TensorFile};
 use latent_models::condition::{LayoutBox, Tokenizer};
 use latent_models::{ClipText, Condition, ConditionerConfig};
 use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
@@ -356,7 +356,7 @@ impl Frozen {
     ) -> Result<Self, Error> {
         let options = LoadOptions::new(device.clone(), DType::F32);
         let checkpoint = Checkpoint::open(path)?;
-        let (encoder, _) = checkpoint.load_text_encoder(&options, &mut |_, _| {})?;
+        let (encoder, _) = checkpoint.load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options, &mut |_, _| {})?;
         let made = [encoder.config().positions, encoder.config().width];
         if made != size {
             let value = format!("{size:?}");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use latent_checkpoint::convert::{Model, write_trained};
 use latent_checkpoint::file::write::Existing;
-use latent_checkpoint::{ModelError, Part, PartConfig, SchedulerConfig};
+use latent_checkpoint::{ModelError, Role, SchedulerConfig, StoredAutoencoder};
 use latent_diffusion::{BetaSchedule, Prediction};
 use latent_models::condition::Entry;
 use latent_models::{ClipText, ConditionerConfig};
@@ -26,15 +26,15 @@ pub(super) struct Export<'a> {
     /// How samples are drawn.
     pub samples: SamplesConfig,
     /// Further files, by path in the folder.
-    pub files: Vec<(&'static str, Vec<u8>)>,
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 impl Export<'_> {
-    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+    pub fn write(self, folder: &Path) -> Result<(), Error> {
         let net = &self.model.unet;
         let mut parts = vec![part(
-            Part::Unet,
-            PartConfig::Unet(net.config().clone()),
+            Role::DENOISER,
+            net.config().clone().into(),
             net,
         )];
         // Text states that go to the denoiser as they are need no network: the model is an ordinary one.
@@ -44,26 +44,25 @@ impl Export<'_> {
             !(plain && matches!(config, ConditionerConfig::FrozenText { .. }))
         });
         if let Some(net) = conditioner {
-            let config = PartConfig::Conditioner(net.config().clone());
-            parts.push(part(Part::Conditioner, config, net));
+            let config = net.config().clone().into();
+            parts.push(part(Role::CONDITIONER, config, net));
         }
         if let Some(net) = self.first.autoencoder() {
-            let config = PartConfig::Autoencoder {
-                network: net.config().clone(),
-                scale: Some(self.first.scale()),
-                shift: None,
-            };
-            parts.push(part(Part::Autoencoder, config, net));
+            let config = StoredAutoencoder {
+            scale: Some(self.first.scale()),
+            ..net.config().clone().into()
+        };
+            parts.push(part(Role::AUTOENCODER, config.into(), net));
         }
         if let Some(net) = self.text_encoder {
-            let config = PartConfig::TextEncoder(net.config().clone());
-            parts.push(part(Part::TextEncoder, config, net));
+            let config = net.config().clone().into();
+            parts.push(part(Role::TEXT_ENCODER, config, net));
         }
         let (parts, mut numbers): (Vec<_>, HashMap<_, _>) = parts
             .into_iter()
             .map(|(named, values)| {
-                let part = named.part;
-                (named, (part, values))
+                let role = named.role;
+                (named, (role, values))
             })
             .unzip();
         let model = Model {
@@ -71,26 +70,16 @@ impl Export<'_> {
             scheduler: self.scheduler(),
             sample_size: self.size.map(|size| size / self.first.downsampling()),
             metadata: Default::default(),
+            attachments: self.files,
         };
-        let files: Vec<(&str, &[u8])> = self
-            .files
-            .iter()
-            .map(|(name, b)| (*name, b.as_slice()))
-            .collect();
-        let values = &mut |part: Part, name: &str| {
-            let bytes = numbers.get_mut(&part).and_then(|part| part.remove(name));
+        let values = &mut |role: Role, name: &str| {
+            let bytes = numbers.get_mut(&role).and_then(|part| part.remove(name));
             bytes.ok_or_else(|| ModelError::Request {
                 path: folder.to_owned(),
-                problem: format!("the {part} has no `{name}`"),
+                problem: format!("the {role} has no `{name}`"),
             })
         };
-        Ok(write_trained(
-            folder,
-            &model,
-            &files,
-            Existing::Refuse,
-            values,
-        )?)
+        Ok(write_trained(folder, &model, Existing::Refuse, values)?)
     }
 }
 

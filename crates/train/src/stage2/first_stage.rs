@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
-use latent_checkpoint::{Checkpoint, LoadOptions, Part, PartConfig};
+use latent_checkpoint::{Checkpoint, Kind, LoadOptions, Role, StoredAutoencoder};
 use latent_models::{Autoencoder, Moments, cast};
 
 use super::cache::{Cache, hash, hash_of};
@@ -60,16 +60,15 @@ impl FirstStage {
     /// A checkpoint without autoencoder, or no scale at all.
     pub fn open(path: &Path, scale: Option<f64>, device: &Device) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(path)?;
-        let stated = match &checkpoint.part(Part::Autoencoder)?.config {
-            PartConfig::Autoencoder { scale, .. } => *scale,
-            _ => None,
-        };
+        let stored = StoredAutoencoder::of(&checkpoint.part(Role::AUTOENCODER)?.config);
+        let stated = stored.and_then(|stored| stored.scale);
         let Some(scale) = scale.or(stated) else {
             let expected = "the factor that brings latents to unit variance: the autoencoder does not state it";
             return Err(Error::setting("model.scale", "nothing", expected));
         };
         let options = LoadOptions::new(device.clone(), DType::F32);
-        let (autoencoder, _) = checkpoint.load_autoencoder(&options, &mut |_, _| {})?;
+        let (autoencoder, _) =
+            checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})?;
         Self::new(autoencoder, scale, device)
     }
 

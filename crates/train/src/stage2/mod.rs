@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
-use latent_checkpoint::{Checkpoint, LoadOptions};
+use latent_checkpoint::{Checkpoint, LoadOptions, Role};
 use latent_models::condition::Encoder;
 use latent_models::{Condition, Conditioned, Conditioner, Outline, UNet};
 
@@ -333,11 +333,11 @@ impl Task for Stage2 {
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
         let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
         let progress = &mut |_, _| {};
-        let (unet, _) = model.load_unet(&options, progress)?;
+        let (unet, _) = model.load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)?;
         let conditioner = match &self.learner.module().conditioner {
             // Text states that go to the denoiser as they are: nothing is learnt, and files have no such part.
             Some(own) if latent_models::parameter_count(own) == 0 => Some(own.clone()),
-            Some(_) => Some(model.load_conditioner(&options, progress)?.0),
+            Some(_) => Some(model.load::<latent_models::ConditionerConfig>(Role::CONDITIONER, &options, progress)?.0),
             None => None,
         };
         self.learner.begin_with(LatentModel { unet, conditioner })
@@ -390,11 +390,11 @@ impl Task for Stage2 {
         let mut files = Vec::new();
         if let Some(path) = &self.config.vocabulary {
             let text = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/vocab.txt", text));
+            files.push(("conditioner/vocab.txt".to_owned(), text));
         }
         if let Some(path) = &self.config.neighbours {
             let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/neighbours.safetensors", bytes));
+            files.push(("conditioner/neighbours.safetensors".to_owned(), bytes));
         }
         let export = Export {
             model: &self.learner.averaged(),

@@ -4,7 +4,8 @@
 //! them in the order in which they run. Source: `Encoder` and `Decoder` in CompVis/latent-diffusion
 //! `ldm/modules/diffusionmodules/model.py`.
 
-use super::{Scheme, Table};
+use crate::names::Table;
+use crate::networks::Scheme;
 
 /// What decides the names of an autoencoder's parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]

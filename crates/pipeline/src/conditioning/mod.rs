@@ -1,13 +1,20 @@
 //! Prompts as the network sees them.
 
+mod texts;
+mod vector;
+
+use burn::tensor::Tensor;
+use latent_models::clip::TextStates;
 use latent_models::{Condition, Conditioned, ConditionerConfig};
 use latent_text::{Pad, Pass, Scheduled, WeightRule};
+
+pub use texts::{Encoding, Skip};
 
 use crate::error::{Error, Result};
 use crate::guided::{Context, Track};
 use crate::model::Model;
 use crate::profile::Profile;
-use crate::request::{self, Request};
+use crate::request::{self, Request, Size};
 
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]
@@ -31,7 +38,7 @@ pub(crate) fn weight_rule(request: &Request, profile: &Profile) -> WeightRule {
 }
 
 impl Prompts {
-    /// Encodes both prompts for a pass.
+    /// Encodes both prompts for a pass over pictures of `size`.
     ///
     /// # Errors
     /// A prompt that cannot be read.
@@ -41,37 +48,47 @@ impl Prompts {
         request: &Request,
         prompt: &str,
         negative: &str,
+        size: Size,
         pass: Pass,
     ) -> Result<Self> {
         let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
-        if model.text.is_none() || model.conditioner().is_some_and(|c| !frozen(c)) {
+        if model.texts.is_empty() || model.conditioner().is_some_and(|c| !frozen(c)) {
             return Self::trained(model, request, prompt, negative);
         }
-        let encoder = Encoder {
+        let dialect = profile.dialect;
+        let encoder = |negative: bool| Encoder {
             model,
-            profile,
-            rule: weight_rule(request, profile),
-            skip: request.layers_skipped().unwrap_or(model.family.text_skip),
+            request,
+            size,
+            negative,
+            encoding: Encoding {
+                dialect,
+                rule: weight_rule(request, profile),
+                skip: profile.skip(request, &model.family, negative),
+            },
         };
         let at = |which| move |source| Error::Prompt { which, source };
-        let dialect = profile.dialect;
         let parts = latent_text::parse(prompt, pass, dialect)
             .map_err(at("prompt"))?
             .parts;
         let positive = parts
             .iter()
-            .map(|part| encoder.track(part.weight, &part.schedule));
+            .map(|part| encoder(false).track(part.weight, &part.schedule));
         let positive = positive.collect::<Result<_, _>>().map_err(at("prompt"))?;
         let against =
             latent_text::parse_negative(negative, pass, dialect).map_err(at("negative_prompt"))?;
-        let negative = encoder
+        let mut against = encoder(true)
             .track(1.0, &against)
             .map_err(at("negative_prompt"))?;
-        let cut = latent_text::chunks(&model.tokenizer, prompt, dialect, Pad::End)
-            .map_err(at("prompt"))?;
+        if negative.is_empty() && profile.zeros_for_empty(request, &model.family) {
+            encoder(true).zero(&mut against);
+        }
+        let pad = model.texts.first().map_or(Pad::End, |text| text.input.pad);
+        let cut =
+            latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at("prompt"))?;
         Ok(Self {
             positive,
-            negative,
+            negative: against,
             truncated: cut.truncated,
         })
     }
@@ -106,9 +123,10 @@ impl Prompts {
 
 struct Encoder<'a> {
     model: &'a Model,
-    profile: &'a Profile,
-    rule: WeightRule,
-    skip: usize,
+    request: &'a Request,
+    encoding: Encoding,
+    size: Size,
+    negative: bool,
 }
 
 impl Encoder<'_> {
@@ -118,24 +136,48 @@ impl Encoder<'_> {
         schedule: &[Scheduled],
     ) -> Result<Track, latent_text::PromptError> {
         let texts: Vec<&str> = schedule.iter().map(|s| s.text.as_str()).collect();
-        let dialect = self.profile.dialect;
-        let encoded = self
-            .model
-            .encode_texts(&texts, dialect, self.rule, self.skip)?;
-        let given = |tokens| match &self.model.condition {
-            Some(reader) => reader.network().forward(Condition::Vectors(tokens)),
-            None => Conditioned {
-                context: Some(tokens),
-                ..Conditioned::default()
-            },
-        };
-        let contexts = schedule.iter().zip(encoded).map(|(s, tokens)| Context {
+        let encoded = self.model.encode_texts(&texts, self.encoding)?;
+        let contexts = schedule.iter().zip(encoded).map(|(s, text)| Context {
             until: s.until,
-            given: given(tokens),
+            given: self.given(text),
         });
         Ok(Track {
             weight,
             contexts: contexts.collect(),
         })
+    }
+
+    /// What the denoiser is given for a text.
+    fn given(&self, text: TextStates) -> Conditioned {
+        if let Some(reader) = &self.model.condition {
+            return reader.network().forward(Condition::Vectors(text.states));
+        }
+        Conditioned {
+            vector: text.pooled.map(|pooled| self.vector(pooled)),
+            context: Some(text.states),
+            ..Conditioned::default()
+        }
+    }
+
+    fn vector(&self, pooled: Tensor<2>) -> Tensor<2> {
+        let input = self.model.family.vector;
+        vector::sizes_vector(input, pooled, &self.request.sizes, self.size, self.negative)
+    }
+
+    /// Zeros in the place of states and pooled text; sizes stay.
+    fn zero(&self, track: &mut Track) {
+        let pooled = self.model.texts.iter().rev().find(|text| text.input.pooled);
+        for context in &mut track.contexts {
+            let given = &mut context.given;
+            given.context = given.context.take().map(|states| states.zeros_like());
+            given.vector = given.vector.take().map(|vector| match pooled {
+                Some(text) => {
+                    let config = text.network.config();
+                    let width = config.projection.unwrap_or(config.width);
+                    self.vector(Tensor::zeros([1, width], &vector.device()))
+                }
+                None => vector,
+            });
+        }
     }
 }

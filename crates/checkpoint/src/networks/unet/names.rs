@@ -5,7 +5,8 @@
 //! modules by level. Source of the original order: `UNetModel.__init__` in CompVis/latent-diffusion
 //! `ldm/modules/diffusionmodules/openaimodel.py`.
 
-use super::{Scheme, Table};
+use crate::names::Table;
+use crate::networks::Scheme;
 
 /// The attention of one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use latent_models::AutoencoderConfig;
 use latent_models::autoencoder::AutoencoderLevel;
 
-use super::{DetectError, Shapes};
-use crate::names::{AutoencoderLayout, Scheme};
+use super::names::AutoencoderLayout;
+use crate::networks::{DetectError, Scheme, Shapes};
 
 /// The configuration of the autoencoder whose tensors `shapes` lists.
 ///

@@ -3,8 +3,9 @@
 use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
 use latent_models::{UNetConfig, unet};
 
-use super::{DetectError, Shapes};
-use crate::names::{Scheme, Table, UnetLayout, unet::Attention as Layout};
+use super::names::{Attention as Layout, UnetLayout};
+use crate::names::Table;
+use crate::networks::{DetectError, Scheme, Shapes};
 
 /// One row per family of heads that shapes cannot tell apart. The first row that fits decides; the last fits all.
 /// Source of the values: the published training configurations of CompVis/latent-diffusion and of SGM.

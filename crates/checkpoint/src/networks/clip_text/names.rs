@@ -3,7 +3,8 @@
 //! Two schemes: transformers' (also in single files of the first generation, where only a prefix differs) and
 //! OpenCLIP's, which stacks query, key and value into one `in_proj_weight`.
 
-use super::{Scheme, Table};
+use crate::names::Table;
+use crate::networks::Scheme;
 
 /// What decides the names of a text encoder's parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +32,24 @@ const LAYER: [(&str, &str); 5] = [
     ("self_attn.out_proj", "attn.out_proj"),
 ];
 
-/// The module that holds a text encoder's parameters in transformers' files; some files leave it out.
+/// The module that holds a text encoder's parameters in transformers' files.
 pub const TEXT_MODEL: &str = "text_model";
 
+/// The projection of the pooled state.
+const PROJECTION: &str = "text_projection";
+
 impl ClipLayout {
-    /// The table of this layout in `scheme`. Names on the file's side are those below [`TEXT_MODEL`]: whether the
-    /// file has that module is a matter of the prefix (see [`super::scope`]).
+    /// The table of this layout in `scheme`.
     pub fn table(&self, scheme: Scheme) -> Table {
         let mut table = Table::default();
         if scheme != Scheme::OpenClip {
-            table.pair(TEXT_MODEL, "");
+            table.pair("", "");
+            // Some files leave the module out.
+            table.also(TEXT_MODEL, "");
             return table;
         }
+        // The same matrix, but multiplied from the other side.
+        table.transposed(format!("{PROJECTION}.weight"), PROJECTION);
         for (ours, theirs) in TOP {
             table.pair(format!("{TEXT_MODEL}.{ours}"), theirs);
         }

@@ -1,168 +1,11 @@
-//! Networks' settings as diffusers and transformers write them.
-//!
-//! Every key is either read, known not to change what the network computes, or required to have the one value that is
-//! built here. A key outside these lists is an error unless it is null or false, so that a new setting is never passed over.
+//! A U-Net's settings as diffusers writes them, read and written.
 
 use latent_models::UNetConfig;
 use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
 use serde_json::{Value, json};
 
-use super::DetectError;
-use super::scheduler::short;
-
-/// A `config.json` being read.
-pub(super) struct Keys<'a> {
-    pub(super) what: &'static str,
-    pub(super) value: &'a Value,
-}
-
-/// A key with the only value accepted.
-type Only = (&'static str, Value);
-
-impl<'a> Keys<'a> {
-    /// Checks every key of `value` against the three lists.
-    pub(super) fn check(
-        what: &'static str,
-        value: &'a Value,
-        read: &[&str],
-        free: &[&str],
-        only: &[Only],
-    ) -> Result<Self, DetectError> {
-        let keys = Self { what, value };
-        for (key, found) in value.as_object().into_iter().flatten() {
-            let listed = |list: &[&str]| list.contains(&key.as_str());
-            if key.starts_with('_') || listed(free) {
-                continue;
-            }
-            let expected = only.iter().find(|(name, _)| name == key);
-            if found.is_null() {
-                // For most settings null is not "the default" but a network without that part.
-                if expected.is_some() || (listed(read) && !NULLABLE.contains(&key.as_str())) {
-                    return Err(keys.bad(key, "a value"));
-                }
-                continue;
-            }
-            if listed(read) {
-                continue;
-            }
-            match expected {
-                Some((_, expected)) if same(found, expected) => {}
-                Some((_, expected)) => return Err(keys.bad(key, &expected.to_string())),
-                None if found == &Value::Bool(false) => {}
-                None => return Err(keys.bad(key, "absent: this setting is not known here")),
-            }
-        }
-        Ok(keys)
-    }
-
-    pub(super) fn bad(&self, key: &str, expected: &str) -> DetectError {
-        let value = self.value.get(key).map_or("absent".into(), short);
-        DetectError::Key {
-            what: self.what,
-            key: key.to_owned(),
-            value,
-            expected: expected.to_owned(),
-        }
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
-        self.value.get(key).filter(|value| !value.is_null())
-    }
-
-    pub(super) fn size(&self, key: &str, default: usize) -> Result<usize, DetectError> {
-        self.optional_size(key).map(|n| n.unwrap_or(default))
-    }
-
-    pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, DetectError> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        let number = value.as_u64().filter(|&n| n <= u64::from(u32::MAX));
-        match number {
-            Some(n) => Ok(Some(n as usize)),
-            None => Err(self.bad(key, "a whole number")),
-        }
-    }
-
-    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, DetectError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(number) => Ok(Some(number)),
-                None => Err(self.bad(key, "a number")),
-            },
-        }
-    }
-
-    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, DetectError> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| self.bad(key, "true or false")),
-        }
-    }
-
-    pub(super) fn text(&self, key: &str, default: &'a str) -> Result<&'a str, DetectError> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => value.as_str().ok_or_else(|| self.bad(key, "text")),
-        }
-    }
-
-    /// A list of whole numbers, or one number for all `count` entries.
-    pub(super) fn sizes(
-        &self,
-        key: &str,
-        count: usize,
-        default: usize,
-    ) -> Result<Vec<usize>, DetectError> {
-        let Some(Value::Array(list)) = self.get(key) else {
-            return Ok(vec![self.size(key, default)?; count]);
-        };
-        let expected = format!("a whole number, or a list of {count}");
-        let numbers = list.iter().map(|v| v.as_u64().map(|n| n as usize));
-        match numbers.collect::<Option<Vec<usize>>>() {
-            Some(numbers) if numbers.len() == count => Ok(numbers),
-            _ => Err(self.bad(key, &expected)),
-        }
-    }
-
-    pub(super) fn texts(
-        &self,
-        key: &str,
-        default: &[&'a str],
-    ) -> Result<Vec<&'a str>, DetectError> {
-        let Some(value) = self.get(key) else {
-            return Ok(default.to_vec());
-        };
-        let texts = value.as_array().map(|list| list.iter().map(Value::as_str));
-        let texts = texts.and_then(|list| list.collect::<Option<Vec<_>>>());
-        texts.ok_or_else(|| self.bad(key, "a list of texts"))
-    }
-}
-
-/// Settings that are null in an ordinary network.
-const NULLABLE: [&str; 10] = [
-    "num_attention_heads",
-    "attention_head_dim",
-    "class_embed_type",
-    "num_class_embeds",
-    "addition_embed_type",
-    "projection_class_embeddings_input_dim",
-    "mid_block_only_cross_attention",
-    "vq_embed_dim",
-    "scaling_factor",
-    "shift_factor",
-];
-
-/// Equal, with 1 and 1.0 the same number.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
-    }
-}
+use crate::networks::keys::{Keys, Only};
+use crate::networks::{DIFFUSERS, DetectError, extend, one_or_list};
 
 const UNET_READ: [&str; 23] = [
     "in_channels",
@@ -390,3 +233,125 @@ fn labels(keys: &Keys<'_>) -> Result<Labels, DetectError> {
         (Some(_), _) => Err(keys.bad("class_embed_type", "null")),
     }
 }
+
+/// The `config.json` of a U-Net; `side` is that of the latent square it draws by default.
+///
+/// # Errors
+/// Why diffusers' classes cannot say it.
+pub(super) fn unet_json(config: &UNetConfig, side: usize) -> Result<Value, String> {
+    let conditional = config.context.is_some();
+    let names = |plain: &str, attentive: &str| -> Vec<String> {
+        let name = |level: &Level| {
+            if level.attention.is_some() {
+                attentive
+            } else {
+                plain
+            }
+        };
+        config
+            .levels
+            .iter()
+            .map(|level| name(level).to_owned())
+            .collect()
+    };
+    let attentive = if conditional { "CrossAttn" } else { "Attn" };
+    let down = names("DownBlock2D", &format!("{attentive}DownBlock2D"));
+    let mut up = names("UpBlock2D", &format!("{attentive}UpBlock2D"));
+    up.reverse();
+    let channels: Vec<usize> = config.levels.iter().map(|level| level.channels).collect();
+    let resblocks: Vec<usize> = config.levels.iter().map(|level| level.resblocks).collect();
+    if channels.first() != Some(&config.model_channels) {
+        return Err("diffusers cannot say that the first level is wider than the entrance".into());
+    }
+    let mut value = json!({
+        "_diffusers_version": DIFFUSERS,
+        "act_fn": "silu", "block_out_channels": channels, "center_input_sample": false,
+        "down_block_types": down, "downsample_padding": 1, "dropout": 0.0, "flip_sin_to_cos": true, "freq_shift": 0,
+        "in_channels": config.in_channels, "layers_per_block": one_or_list(&resblocks), "mid_block_scale_factor": 1,
+        "norm_eps": 1e-5, "norm_num_groups": config.norm_groups, "out_channels": config.out_channels,
+        "resnet_time_scale_shift": match config.time_shift { TimeShift::Additive => "default", TimeShift::ScaleShift => "scale_shift" },
+        "sample_size": side, "time_embedding_type": "positional", "up_block_types": up,
+        "class_embed_type": null,
+        "num_class_embeds": match config.labels { Labels::Table(rows) => Some(rows), _ => None },
+    });
+    let more = match conditional {
+        true => conditional_json(config)?,
+        false => unconditional_json(config)?,
+    };
+    extend(&mut value, more);
+    Ok(value)
+}
+
+fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
+    if config.resample == Resample::Resnet {
+        return Err("diffusers has no context U-Net that resamples by residual blocks".into());
+    }
+    let Some(middle) = config.middle else {
+        return Err("diffusers has no context U-Net without attention in the middle".into());
+    };
+    // A level without attention has an entry all the same; the middle uses the last level's.
+    let attention = |level: &Level| level.attention.unwrap_or(middle);
+    let heads = config
+        .levels
+        .iter()
+        .map(|level| attention(level).heads.count(level.channels));
+    let heads: Vec<usize> = heads.collect();
+    let depth: Vec<usize> = config
+        .levels
+        .iter()
+        .map(|level| attention(level).depth)
+        .collect();
+    let last = config.levels.len().saturating_sub(1);
+    let channels = config.levels[last].channels;
+    if (heads[last], depth[last]) != (middle.heads.count(channels), middle.depth) {
+        return Err("diffusers cannot say that the middle's attention differs from the last level's".into());
+    }
+    let vector = match config.labels {
+        Labels::Vector(width) => Some(width),
+        _ => None,
+    };
+    Ok(json!({
+        "_class_name": "UNet2DConditionModel",
+        "addition_embed_type": vector.map(|_| "text_time"), "addition_embed_type_num_heads": 64,
+        "addition_time_embed_dim": vector.map(|_| 256), "attention_head_dim": one_or_list(&heads),
+        "attention_type": "default", "class_embeddings_concat": false, "conv_in_kernel": 3, "conv_out_kernel": 3,
+        "cross_attention_dim": config.context, "cross_attention_norm": null, "dual_cross_attention": false,
+        "encoder_hid_dim": null, "encoder_hid_dim_type": null, "mid_block_only_cross_attention": null,
+        "mid_block_type": "UNetMidBlock2DCrossAttn", "num_attention_heads": null, "only_cross_attention": false,
+        "projection_class_embeddings_input_dim": vector, "resnet_out_scale_factor": 1.0,
+        "resnet_skip_time_act": false, "reverse_transformer_layers_per_block": null, "time_cond_proj_dim": null,
+        "time_embedding_act_fn": null, "time_embedding_dim": null, "timestep_post_act": null,
+        "transformer_layers_per_block": one_or_list(&depth), "upcast_attention": false,
+        "use_linear_projection": config.projection == Projection::Linear,
+    }))
+}
+
+fn unconditional_json(config: &UNetConfig) -> Result<Value, String> {
+    let attentions = config
+        .levels
+        .iter()
+        .filter_map(|level| level.attention)
+        .chain(config.middle);
+    let mut widths = attentions.map(|attention| match attention.heads {
+        Heads::Width(width) => Some(Some(width)),
+        Heads::Count(1) => Some(None),
+        Heads::Count(_) => None,
+    });
+    let width = widths.next().unwrap_or(Some(Some(8)));
+    let Some(width) = width.filter(|first| widths.all(|other| other == Some(*first))) else {
+        return Err("diffusers cannot say a number of heads for a U-Net without context".into());
+    };
+    if matches!(config.labels, Labels::Vector(_)) {
+        return Err("diffusers has no U-Net that takes a vector and no context".into());
+    }
+    let sampling = match config.resample {
+        Resample::Conv => "conv",
+        Resample::Resnet => "resnet",
+    };
+    Ok(json!({
+        "_class_name": "UNet2DModel", "add_attention": config.middle.is_some(), "attention_head_dim": width,
+        "attn_norm_num_groups": null, "downsample_type": sampling, "upsample_type": sampling,
+        "mid_block_type": "UNetMidBlock2D", "num_train_timesteps": null, "time_embedding_dim": null,
+    }))
+}
+

@@ -1,0 +1,203 @@
+//! Texts to states: chunks of tokens through each text encoder, the rule for weights, the states joined.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use latent_models::clip::{Take, TextStates};
+use latent_text::{Chunk, Dialect, PromptError, WeightRule};
+
+use crate::family::Layer;
+use crate::model::{Model, TextEncoder};
+
+/// How texts are encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoding {
+    /// The prompt language.
+    pub dialect: Dialect,
+    /// How weights act.
+    pub rule: WeightRule,
+    /// Layers left out at the end beyond those that the family leaves out, or in its place; `None`: the family's.
+    pub skip: Option<Skip>,
+}
+
+/// Which layer of a text encoder a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// So many before the one that the family reads.
+    Further(usize),
+    /// So many before the last.
+    BeforeLast(usize),
+}
+
+impl TextEncoder {
+    /// What is taken of the network, with `skip` in the place of the family's layer.
+    fn take(&self, skip: Option<Skip>) -> Take {
+        let own = match self.input.layer {
+            Layer::BeforeLast(layers) => layers,
+            // Later layers were never loaded.
+            Layer::Number(number) => self.network.config().layers.saturating_sub(number),
+        };
+        Take {
+            skip: match skip {
+                None => own,
+                Some(Skip::Further(layers)) => own + layers,
+                Some(Skip::BeforeLast(layers)) => layers,
+            },
+            normed: self.input.normed,
+            pooled: self.input.pooled,
+        }
+    }
+}
+
+impl Model {
+    /// What the model's text encoders make of texts that one prompt goes through: states `[1, 77 · chunks, width]`, the
+    /// widths of all encoders joined, and the pooled state of the first chunk, `[1, width]`, where the family takes it.
+    ///
+    /// A1111 encodes such texts as one batch, which shows: the shorter are filled up with empty chunks, and the mean
+    /// that weights must keep is that of the whole batch. Each encoder is by itself in this.
+    ///
+    /// # Errors
+    /// Texts beyond the limits of `latent-text`.
+    pub fn encode_texts(
+        &self,
+        texts: &[&str],
+        encoding: Encoding,
+    ) -> Result<Vec<TextStates>, PromptError> {
+        let mut joined: Vec<TextStates> = Vec::new();
+        for encoder in &self.texts {
+            let encoded = self.encode_by(encoder, texts, encoding)?;
+            joined = match joined.is_empty() {
+                true => encoded,
+                false => joined.into_iter().zip(encoded).map(join).collect(),
+            };
+        }
+        Ok(joined)
+    }
+
+    /// The states by one encoder.
+    fn encode_by(
+        &self,
+        encoder: &TextEncoder,
+        texts: &[&str],
+        encoding: Encoding,
+    ) -> Result<Vec<TextStates>, PromptError> {
+        let pad = encoder.input.pad;
+        let chunks = |text: &str| {
+            Ok(latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad)?.chunks)
+        };
+        let empty = chunks("")?;
+        let mut rows = Vec::with_capacity(texts.len());
+        for text in texts {
+            rows.push(chunks(text)?);
+        }
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        for row in &mut rows {
+            while row.len() < longest {
+                row.extend(empty.first().cloned());
+            }
+        }
+        let states = Chunks {
+            model: self,
+            encoder,
+            take: encoder.take(encoding.skip),
+        };
+        let mut encoded: Vec<Vec<TextStates>> = vec![Vec::with_capacity(longest); rows.len()];
+        for at in 0..longest {
+            let column: Vec<&Chunk> = rows.iter().map(|row| &row[at]).collect();
+            let states = states.weighted(&column, empty.first(), encoding.rule);
+            for (text, states) in encoded.iter_mut().zip(states) {
+                text.push(states);
+            }
+        }
+        let whole = |chunks: Vec<TextStates>| TextStates {
+            pooled: chunks.first().and_then(|chunk| chunk.pooled.clone()),
+            states: Tensor::cat(chunks.into_iter().map(|chunk| chunk.states).collect(), 1),
+        };
+        Ok(encoded.into_iter().map(whole).collect())
+    }
+}
+
+/// The states of two encoders side by side, and the pooled state of the one that gives one.
+fn join((first, second): (TextStates, TextStates)) -> TextStates {
+    TextStates {
+        states: Tensor::cat(vec![first.states, second.states], 2),
+        pooled: second.pooled.or(first.pooled),
+    }
+}
+
+/// The encoding of chunks by one encoder.
+struct Chunks<'a> {
+    model: &'a Model,
+    encoder: &'a TextEncoder,
+    take: Take,
+}
+
+impl Chunks<'_> {
+    /// The states of one chunk of each text, weights applied.
+    fn weighted(
+        &self,
+        chunks: &[&Chunk],
+        empty: Option<&Chunk>,
+        rule: WeightRule,
+    ) -> Vec<TextStates> {
+        let mut states: Vec<TextStates> = Vec::with_capacity(chunks.len());
+        for (i, chunk) in chunks.iter().enumerate() {
+            let known = chunks[..i].iter().position(|c| c.ids == chunk.ids);
+            states.push(known.map_or_else(|| self.states(chunk), |k| states[k].clone()));
+        }
+        let plain = |chunk: &&&Chunk| chunk.weights.iter().all(|w| *w == 1.0);
+        if rule == WeightRule::None || chunks.iter().all(|c| plain(&c)) {
+            return states;
+        }
+        let weights = |chunk: &Chunk| {
+            let tokens = chunk.weights.len();
+            let weights = TensorData::new(chunk.weights.clone(), [1, tokens, 1]);
+            Tensor::<3>::from_data(weights, &self.model.device)
+        };
+        let changed = |text: TextStates, change: &dyn Fn(Tensor<3>) -> Tensor<3>| TextStates {
+            states: change(text.states),
+            ..text
+        };
+        match (rule, empty) {
+            (WeightRule::InterpolateFromEmpty, Some(empty)) => {
+                let empty = self.states(empty).states;
+                let pairs = states.into_iter().zip(chunks);
+                pairs
+                    .map(|(text, chunk)| {
+                        changed(text, &|s| {
+                            (s - empty.clone()) * weights(chunk) + empty.clone()
+                        })
+                    })
+                    .collect()
+            }
+            (WeightRule::MeanRestoring, _) => {
+                let before: f64 = states.iter().map(mean).sum();
+                let pairs = states.into_iter().zip(chunks);
+                let states: Vec<_> = pairs
+                    .map(|(text, chunk)| changed(text, &|s| s * weights(chunk)))
+                    .collect();
+                let after: f64 = states.iter().map(mean).sum();
+                if after == 0.0 {
+                    return states;
+                }
+                let restored = states.into_iter();
+                restored
+                    .map(|text| changed(text, &|s| s * (before / after)))
+                    .collect()
+            }
+            _ => states,
+        }
+    }
+
+    fn states(&self, chunk: &Chunk) -> TextStates {
+        let ids: Vec<i64> = chunk.ids.iter().map(|id| i64::from(*id)).collect();
+        let ids = TensorData::new(ids, [1, chunk.ids.len()]);
+        let ids = Tensor::<2, Int>::from_data(ids, &self.model.device);
+        self.encoder.network.encode(ids, self.take)
+    }
+}
+
+/// The mean of all values, summed in one order whatever the number of threads.
+fn mean(text: &TextStates) -> f64 {
+    let data = text.states.to_data().convert::<f32>();
+    let sum: f64 = data.iter::<f32>().map(f64::from).sum();
+    sum / data.num_elements().max(1) as f64
+}

@@ -1,0 +1,333 @@
+//! A loaded model: the networks of one checkpoint with everything needed to run them.
+
+mod open;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use latent_checkpoint::{Role, SchedulerConfig};
+use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
+use latent_models::{
+    Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
+};
+use latent_text::ClipTokenizer;
+
+use crate::condition::Reader;
+use crate::error::Result;
+use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, TextInput};
+use crate::picture::Picture;
+use crate::request::{Request, Size};
+
+pub use open::{ModelFiles, autoencoder_dtype};
+
+/// What a model that was trained here is drawn with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// Of the picture.
+    pub size: Size,
+    /// 1 is none.
+    pub guidance: f64,
+    /// Sampling steps.
+    pub steps: Option<usize>,
+}
+
+/// How far opening has come: which part, parameters read, parameters in all.
+pub type Progress<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
+
+/// The networks of one checkpoint, ready to run.
+#[derive(Debug)]
+pub struct Model {
+    /// What is written into pictures as the model's name: the file name without its ending.
+    pub name: String,
+    /// The first ten hexadecimal digits of the file's SHA-256, where the caller has computed it.
+    pub hash: Option<String>,
+    /// The same two of a VAE that was opened on its own.
+    pub vae: Option<(String, Option<String>)>,
+    /// The family it belongs to.
+    pub family: Family,
+    /// Its latent: the family's, with the scale that the autoencoder's own configuration states.
+    pub latent: LatentFormat,
+    /// Mean and deviation of each latent channel, which are taken out before the scale; empty in most models.
+    pub moments: Vec<(f64, f64)>,
+    /// The denoiser.
+    pub unet: UNet,
+    /// Pictures ↔ latents; `None` where the denoiser draws pixels.
+    pub autoencoder: Option<Autoencoder>,
+    /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
+    /// [`condition`](Self::condition).
+    pub texts: Vec<TextEncoder>,
+    /// What reads the condition of a model that was trained here.
+    pub condition: Option<Reader>,
+    /// The guidance that the model's maker draws with.
+    pub guidance: Option<f64>,
+    /// The sampling steps that the model's maker draws with.
+    pub steps: Option<usize>,
+    /// Text → tokens.
+    pub tokenizer: ClipTokenizer,
+    /// The noise it was trained with.
+    pub schedule: NoiseSchedule,
+    /// How its publisher says it is sampled.
+    pub scheduler: SchedulerConfig,
+    /// What its output means.
+    pub prediction: Prediction,
+    /// Where it runs.
+    pub device: Device,
+}
+
+/// A text encoder, and what the model takes of it.
+#[derive(Debug)]
+pub struct TextEncoder {
+    /// What is taken.
+    pub input: TextInput,
+    /// The network.
+    pub network: ClipText,
+}
+
+impl Model {
+    /// A model of networks that are already loaded.
+    ///
+    /// # Errors
+    /// A sentence that says why these networks and settings cannot be run together.
+    pub fn new(
+        unet: UNet,
+        autoencoder: Autoencoder,
+        texts: Vec<(Role, ClipText)>,
+        scheduler: SchedulerConfig,
+    ) -> Result<Self, String> {
+        let networks = Parts {
+            unet,
+            autoencoder: Some(autoencoder),
+            texts,
+            condition: None,
+        };
+        Self::of(networks, scheduler)
+    }
+
+    fn of(parts: Parts, scheduler: SchedulerConfig) -> Result<Self, String> {
+        let Parts {
+            unet,
+            autoencoder,
+            texts,
+            condition,
+        } = parts;
+        let settings = scheduler.trained_here();
+        let vae = autoencoder.as_ref().map(Autoencoder::config);
+        let family = match settings {
+            None => {
+                let networks = Networks {
+                    unet: Some(unet.config()),
+                    autoencoder: vae,
+                    texts: texts.iter().map(|(_, text)| text.config()).collect(),
+                };
+                let family = networks.family().map_err(|unknown| unknown.to_string())?;
+                if let Some(reason) = family.undrawn {
+                    return Err(format!("it is of the family {}: {reason}", family.name));
+                }
+                *family
+            }
+            Some(settings) => {
+                let size = settings.get("size").and_then(serde_json::Value::as_u64);
+                let size = size.map_or(64, |size| {
+                    (size as usize).clamp(8, crate::request::MAX_SIDE)
+                });
+                let text = texts.first().map(|(_, text)| text);
+                check_trained(unet.config(), text, condition.as_ref())?;
+                Family::trained(unet.config(), vae, size)?
+            }
+        };
+        let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
+        let steps = settings.and_then(|s| s.get("steps")?.as_u64());
+        let device = unet.conv_norm_out.weight.val().device();
+        let texts = texts.into_iter().map(|(role, network)| {
+            let inputs = family.texts.iter();
+            let input = inputs.clone().find(|input| input.role == role);
+            let input = input.or(inputs.clone().next());
+            TextEncoder {
+                input: *input.unwrap_or(&STABLE_DIFFUSION_1.texts[0]),
+                network,
+            }
+        });
+        Ok(Self {
+            name: String::new(),
+            hash: None,
+            vae: None,
+            latent: family.latent,
+            moments: Vec::new(),
+            schedule: noise_schedule(&scheduler)?,
+            prediction: scheduler
+                .prediction_type
+                .parse()
+                .map_err(|e| format!("{e}"))?,
+            unet,
+            autoencoder,
+            texts: texts.collect(),
+            family,
+            condition,
+            guidance: guidance.filter(|g| g.is_finite() && *g >= 0.0),
+            steps: steps.map(|steps| steps.clamp(1, 1000) as usize),
+            tokenizer: ClipTokenizer::new(),
+            scheduler,
+            device,
+        })
+    }
+
+    /// What the model's maker would choose where a request leaves it open. `None` in models that were not trained here,
+    /// for which the documented defaults hold.
+    ///
+    /// # Errors
+    /// A small picture (`upscale`) that cannot be read.
+    pub fn defaults(&self, request: &Request) -> Result<Option<Defaults>> {
+        if self.scheduler.trained_here().is_none() {
+            return Ok(None);
+        }
+        let size = match (self.conditioner(), &request.upscale) {
+            (Some(ConditionerConfig::LowResolution { factor }), Some(path)) => {
+                let small = Picture::read(path)?.size();
+                Size {
+                    width: small.width.saturating_mul(*factor),
+                    height: small.height.saturating_mul(*factor),
+                }
+            }
+            _ => Size {
+                width: self.family.size,
+                height: self.family.size,
+            },
+        };
+        Ok(Some(Defaults {
+            size,
+            guidance: self.guidance.unwrap_or(1.0),
+            steps: self.steps,
+        }))
+    }
+
+    /// The condition of a model that was trained here.
+    pub fn conditioner(&self) -> Option<&ConditionerConfig> {
+        self.condition.as_ref().map(Reader::config)
+    }
+
+    /// The distribution of a picture's latent, not scaled: `[batch, 3, height, width]` → `[batch, channels, …]`.
+    pub(crate) fn encode(&self, image: Tensor<4>, padding: Padding) -> Moments {
+        match &self.autoencoder {
+            Some(autoencoder) => autoencoder.clone().with_padding(padding).encode(image),
+            None => Moments {
+                logvar: image.full_like(-30.0),
+                mean: image,
+            },
+        }
+    }
+
+    /// The model with its networks packed for this machine's kernels: faster, and no longer to be trained, saved or
+    /// cast. They are packed for the size that its family draws best at, so that a picture does not depend on what the
+    /// process draws besides; others run too. On a GPU nothing changes.
+    pub fn packed(mut self, form: Form) -> Self {
+        let side = self.family.size.div_ceil(self.latent.downsample.max(1));
+        let latent = [side, side];
+        let texts = self.texts.into_iter().map(|text| TextEncoder {
+            network: text.network.packed(),
+            ..text
+        });
+        self.texts = texts.collect();
+        self.unet = self.unet.packed(form, latent);
+        self.autoencoder = self.autoencoder.map(|a| a.packed(Form::Plain, latent));
+        self
+    }
+
+    /// Frees the text encoders' weights, for a model that will encode no more.
+    pub(crate) fn drop_text_encoders(&mut self) {
+        self.texts.clear();
+    }
+
+    /// Frees the denoiser's weights, for a model that will only decode.
+    pub(crate) fn drop_denoiser(&mut self) {
+        // Parameters that are only declared take no memory.
+        self.unet = self.unet.config().init(&self.device);
+    }
+
+    /// Whether the denoiser takes a mask and a masked picture beside the latent.
+    pub fn inpaints(&self) -> bool {
+        match self.conditioner() {
+            Some(conditioner) => matches!(conditioner, ConditionerConfig::Inpainting { .. }),
+            None => self.family.beside == Beside::Masked,
+        }
+    }
+
+    /// The scaled latent of an encoded picture.
+    pub(crate) fn scale_in(&self, encoded: Tensor<4>) -> Tensor<4> {
+        let LatentFormat { scale, shift, .. } = self.latent;
+        match self.spread_moments(&encoded) {
+            Some([means, deviations]) => (encoded - means) * scale / deviations,
+            None => (encoded - shift) * scale,
+        }
+    }
+
+    /// What the decoder takes for a latent.
+    pub(crate) fn scale_out(&self, latent: Tensor<4>) -> Tensor<4> {
+        let LatentFormat { scale, shift, .. } = self.latent;
+        match self.spread_moments(&latent) {
+            Some([means, deviations]) => latent * deviations / scale + means,
+            None => latent / scale + shift,
+        }
+    }
+
+    /// Means and deviations of the channels in the shape of `like`, where the latent has them.
+    fn spread_moments(&self, like: &Tensor<4>) -> Option<[Tensor<4>; 2]> {
+        let moments = &self.moments;
+        let spread = |value: fn(&(f64, f64)) -> f64| {
+            let values: Vec<f32> = moments.iter().map(|m| value(m) as f32).collect();
+            let data = TensorData::new(values, [1, moments.len(), 1, 1]);
+            Tensor::<4>::from_data(data, &like.device()).expand(like.shape())
+        };
+        (!moments.is_empty()).then(|| [spread(|m| m.0), spread(|m| m.1)])
+    }
+}
+
+/// Networks of one model, loaded.
+struct Parts {
+    unet: UNet,
+    autoencoder: Option<Autoencoder>,
+    texts: Vec<(Role, ClipText)>,
+    condition: Option<Reader>,
+}
+
+/// Whether the denoiser of a model that was trained here takes what the others give.
+fn check_trained(
+    unet: &UNetConfig,
+    text: Option<&ClipText>,
+    condition: Option<&Reader>,
+) -> Result<(), String> {
+    if let Some(reader) = condition {
+        let text = text.map(|text| text.config().width);
+        return match reader.config() {
+            ConditionerConfig::FrozenText { width, .. } if text != Some(*width) => Err(format!(
+                "its condition is text states of width {width}, and its text encoder gives {text:?}"
+            )),
+            config => config.validate(unet).map_err(|e| e.to_string()),
+        };
+    }
+    match text.map(|text| text.config().width) {
+        width if width != unet.context => Err(format!(
+            "its U-Net looks at tokens of width {:?}, and its text encoder gives {width:?}",
+            unet.context
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn noise_schedule(config: &SchedulerConfig) -> Result<NoiseSchedule, String> {
+    let beta = match config.beta_schedule.as_str() {
+        "linear" => BetaSchedule::Linear,
+        "scaled_linear" => BetaSchedule::ScaledLinear,
+        "squaredcos_cap_v2" => BetaSchedule::Cosine,
+        other => {
+            return Err(format!(
+                "the β schedule `{other}` is not supported; linear, scaled_linear and squaredcos_cap_v2 are"
+            ));
+        }
+    };
+    NoiseSchedule::new(
+        beta,
+        config.beta_start,
+        config.beta_end,
+        config.num_train_timesteps,
+        config.rescale_betas_zero_snr,
+    )
+    .map_err(|e| format!("the noise schedule of scheduler_config.json: {e}"))
+}
