@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use latent_text::{ClipTokenizer, Dialect, chunks, parse, parse_negative};
+use latent_text::{ClipTokenizer, Dialect, Pad, chunks, parse, parse_negative};
 use libfuzzer_sys::fuzz_target;
 
 static TOKENIZER: OnceLock<ClipTokenizer> = OnceLock::new();
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(prompt) = parse(&text, steps, dialect) else { return };
     let tokenizer = TOKENIZER.get_or_init(ClipTokenizer::new);
     for scheduled in prompt.parts.iter().flat_map(|part| &part.schedule) {
-        if let Ok(encoded) = chunks(tokenizer, &scheduled.text, dialect) {
+        if let Ok(encoded) = chunks(tokenizer, &scheduled.text, dialect, Pad::Zero) {
             assert!(encoded.chunks.iter().all(|c| c.ids.len() == 77 && c.weights.len() == 77));
         }
     }

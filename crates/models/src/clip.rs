@@ -113,6 +113,29 @@ pub struct ClipText {
     config: ClipTextConfig,
 }
 
+/// Which states of a text a model uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Take {
+    /// Layers left out at the end; as many as there are, or more, give the embeddings. A1111 counts
+    /// "Clip skip" from one: its n is n − 1 here.
+    pub skip: usize,
+    /// Through the final norm.
+    pub normed: bool,
+    /// The pooled state too, which takes all layers.
+    pub pooled: bool,
+}
+
+/// What a text encoder makes of texts, f32.
+#[derive(Debug, Clone)]
+pub struct TextStates {
+    /// Of every token: `[batch, length, width]`.
+    pub states: Tensor<3>,
+    /// Of each text, where it was [taken](Take::pooled): after all layers and the final norm, at the
+    /// end of the text, through `text_projection` where there is one; `[batch, projection or width]`.
+    pub pooled: Option<Tensor<2>>,
+}
+
 /// Embeddings, layers, last norm.
 #[derive(Module, Debug)]
 pub struct TextModel {
@@ -208,26 +231,68 @@ impl ClipText {
         self.text_model.final_layer_norm.weight.val().dtype()
     }
 
-    /// The tokens' hidden states `skip` layers before the last, through the final norm; 0 gives
-    /// `last_hidden_state`.
+    /// [`encode`](Self::encode)'s states `skip` layers before the last, through the final norm; 0
+    /// gives `last_hidden_state`.
+    pub fn forward(&self, ids: Tensor<2, Int>, skip: usize) -> Tensor<3> {
+        let take = Take {
+            skip,
+            normed: true,
+            pooled: false,
+        };
+        self.encode(ids, take).states
+    }
+
+    /// The states of a text that a model uses. No layer is run twice, and none after the last that
+    /// is needed.
     ///
-    /// A1111 counts "Clip skip" from one: its n is `skip` = n − 1. `skip` beyond the first layer
-    /// gives the embeddings.
+    /// The pooled state stands where the largest id does, the first of them: in CLIP's vocabulary
+    /// the end of the text. Ids of embeddings that were put in must not be larger.
     ///
     /// # Shapes
     ///
-    /// ids `[batch, length]` with length ≤ `positions` → `[batch, length, width]`, f32
+    /// ids `[batch, length]` with length ≤ `positions`
     ///
     /// # Panics
     ///
     /// Where an id is not in the vocabulary or the sequence is too long; callers validate what
     /// comes from users.
-    pub fn forward(&self, ids: Tensor<2, Int>, skip: usize) -> Tensor<3> {
-        let states = self.hidden_states(self.embed(ids), skip);
-        self.text_model
-            .final_layer_norm
-            .forward(states)
+    pub fn encode(&self, ids: Tensor<2, Int>, take: Take) -> TextStates {
+        let ends = if take.pooled { ends(&ids) } else { Vec::new() };
+        self.encode_embedded(self.embed(ids), &ends, take)
+    }
+
+    /// [`encode`](Self::encode) of embeddings. `ends` gives the position of each text's pooled
+    /// state; it is read only where that is [taken](Take::pooled).
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, length, width]`, in the network's type
+    pub fn encode_embedded(&self, embeddings: Tensor<3>, ends: &[usize], take: Take) -> TextStates {
+        let layers = &self.text_model.encoder.layers;
+        let used = layers.len().saturating_sub(take.skip);
+        let through =
+            |x, layers: &[Layer]| layers.iter().fold(x, |x, layer: &Layer| layer.forward(x));
+        let norm = &self.text_model.final_layer_norm;
+        let states = through(embeddings, &layers[..used]);
+        let pooled = take.pooled.then(|| {
+            let last = through(states.clone(), &layers[used..]);
+            let row = |(text, &end)| last.clone().narrow(0, text, 1).narrow(1, end, 1);
+            let rows = Tensor::cat(ends.iter().enumerate().map(row).collect(), 0);
+            let pooled: Tensor<2> = norm.forward(rows).squeeze_dim(1);
+            match &self.text_projection {
+                Some(projection) => projection.forward(pooled),
+                None => pooled,
+            }
             .cast(DType::F32)
+        });
+        let states = match take.normed {
+            true => norm.forward(states),
+            false => states,
+        };
+        TextStates {
+            states: states.cast(DType::F32),
+            pooled,
+        }
     }
 
     /// The embeddings that the first layer takes, positions added: where textual inversions are put
@@ -247,17 +312,15 @@ impl ClipText {
             .narrow(0, 0, length);
         tokens + positions.unsqueeze()
     }
+}
 
-    /// Embeddings through all layers but the last `skip`, without the final norm.
-    ///
-    /// # Shapes
-    ///
-    /// `[batch, length, width]` → the same, in the network's type
-    pub fn hidden_states(&self, embeddings: Tensor<3>, skip: usize) -> Tensor<3> {
-        let layers = &self.text_model.encoder.layers;
-        let used = layers.len().saturating_sub(skip);
-        layers[..used]
-            .iter()
-            .fold(embeddings, |x, layer| layer.forward(x))
-    }
+/// Where the largest id of each text stands, the first of them.
+fn ends(ids: &Tensor<2, Int>) -> Vec<usize> {
+    let [_, length] = ids.dims();
+    let numbers: Vec<i64> = ids.to_data().iter::<i64>().collect();
+    let end = |row: &[i64]| {
+        let largest = row.iter().max();
+        row.iter().position(|id| Some(id) == largest).unwrap_or(0)
+    };
+    numbers.chunks(length.max(1)).map(end).collect()
 }

@@ -29,7 +29,7 @@ pub mod perceptual;
 pub mod unet;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
-pub use clip::{ClipText, ClipTextConfig};
+pub use clip::{ClipText, ClipTextConfig, Take, TextStates};
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};

@@ -1,7 +1,7 @@
 //! Prompts as the network sees them.
 
 use latent_models::{Condition, Conditioned, ConditionerConfig};
-use latent_text::{Pass, Scheduled, WeightRule};
+use latent_text::{Pad, Pass, Scheduled, WeightRule};
 
 use crate::error::{Error, Result};
 use crate::guided::{Context, Track};
@@ -67,7 +67,8 @@ impl Prompts {
         let negative = encoder
             .track(1.0, &against)
             .map_err(at("negative_prompt"))?;
-        let cut = latent_text::chunks(&model.tokenizer, prompt, dialect).map_err(at("prompt"))?;
+        let cut = latent_text::chunks(&model.tokenizer, prompt, dialect, Pad::End)
+            .map_err(at("prompt"))?;
         Ok(Self {
             positive,
             negative,

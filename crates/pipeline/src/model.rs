@@ -10,7 +10,7 @@ use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
 use latent_models::{
     Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
 };
-use latent_text::{Chunk, ClipTokenizer, Dialect, WeightRule};
+use latent_text::{Chunk, ClipTokenizer, Dialect, Pad, WeightRule};
 
 use crate::condition::Reader;
 use crate::error::{Error, Result};
@@ -346,7 +346,8 @@ impl Model {
         rule: WeightRule,
         skip: usize,
     ) -> Result<Vec<Tensor<3>>, latent_text::PromptError> {
-        let chunks = |text: &str| Ok(latent_text::chunks(&self.tokenizer, text, dialect)?.chunks);
+        let chunks =
+            |text: &str| Ok(latent_text::chunks(&self.tokenizer, text, dialect, Pad::End)?.chunks);
         let empty = chunks("")?;
         let mut rows = Vec::with_capacity(texts.len());
         for text in texts {

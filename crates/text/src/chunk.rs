@@ -1,5 +1,7 @@
 //! From a text to what the encoder reads: chunks of 77 ids with their weights.
 
+use serde::{Deserialize, Serialize};
+
 use crate::attention::{self, Weighted};
 use crate::tokenizer::{BOS, COMMA, EOS, LENGTH, TEXT_LENGTH};
 use crate::{ClipTokenizer, Dialect, PromptError, comfy, limits};
@@ -9,10 +11,31 @@ const COMMA_BACKTRACK: usize = 20;
 /// ComfyUI moves a stretch of fewer ids than this to the next chunk rather than split it.
 const COMFY_WHOLE: usize = 8;
 
+/// What fills a chunk after its first [`EOS`]. It belongs to the text encoder, which was trained with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pad {
+    /// More [`EOS`]: OpenAI's CLIP.
+    #[default]
+    End,
+    /// Id 0, which is "!": OpenCLIP's encoders.
+    Zero,
+}
+
+impl Pad {
+    /// The id.
+    pub fn id(self) -> u32 {
+        match self {
+            Self::End => EOS,
+            Self::Zero => 0,
+        }
+    }
+}
+
 /// What the text encoder reads at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
-    /// [`LENGTH`] ids: [`BOS`], the text's, and [`EOS`] up to the end, at least one.
+    /// [`LENGTH`] ids: [`BOS`], the text's, one [`EOS`], and the encoder's [`Pad`] up to the end.
     pub ids: Vec<u32>,
     /// The weight of each id: finite, as typed (0 and negative ones too), and 1 on what is not the text's.
     pub weights: Vec<f32>,
@@ -28,9 +51,10 @@ pub struct Encoded {
 }
 
 impl Chunk {
-    fn of(mut ids: Vec<u32>, mut weights: Vec<f32>) -> Self {
+    fn of(mut ids: Vec<u32>, mut weights: Vec<f32>, pad: Pad) -> Self {
         ids.insert(0, BOS);
-        ids.resize(LENGTH, EOS);
+        ids.push(EOS);
+        ids.resize(LENGTH, pad.id());
         weights.insert(0, 1.0);
         weights.resize(LENGTH, 1.0);
         Self { ids, weights }
@@ -42,7 +66,11 @@ impl Chunk {
     }
 }
 
-/// Tokenizes `text`, the text of one [`Scheduled`](crate::Scheduled), into chunks.
+/// Tokenizes `text`, the text of one [`Scheduled`](crate::Scheduled), into chunks for an encoder that is padded with
+/// `pad`.
+///
+/// For [`Pad::Zero`], [`Dialect::Diffusers`] takes every "!" for the padding it is named by: it is id 0 and ends the word
+/// before it. The other dialects give it its own id, 256 at the end of a word.
 ///
 /// # Errors
 /// [`TooLong`](PromptError::TooLong) and [`TooDeep`](PromptError::TooDeep) beyond the limits;
@@ -52,17 +80,22 @@ pub fn chunks(
     tokenizer: &ClipTokenizer,
     text: &str,
     dialect: Dialect,
+    pad: Pad,
 ) -> Result<Encoded, PromptError> {
     limits::check_length(text)?;
+    let filler = Filler::new(pad);
     let chunks = match dialect {
-        Dialect::A1111 => a1111(tokenizer, &attention::parse(text)?)?,
-        Dialect::ComfyUi => comfyui(tokenizer, &comfy::parse(text)?)?,
+        Dialect::A1111 => a1111(tokenizer, &attention::parse(text)?, filler)?,
+        Dialect::ComfyUi => comfyui(tokenizer, &comfy::parse(text)?, filler)?,
         Dialect::Diffusers => {
-            let mut ids = tokenizer.encode(text);
+            let mut ids = match pad {
+                Pad::End => tokenizer.encode(text),
+                Pad::Zero => tokenizer.encode_with_bangs_special(text),
+            };
             let cut = ids.split_off(ids.len().min(TEXT_LENGTH));
             let weights = vec![1.0; ids.len()];
             return Ok(Encoded {
-                chunks: vec![Chunk::of(ids, weights)],
+                chunks: vec![Chunk::of(ids, weights, pad)],
                 truncated: (!cut.is_empty()).then(|| tokenizer.decode(&cut)),
             });
         }
@@ -86,14 +119,23 @@ fn narrow(stretch: &Weighted) -> Result<f32, PromptError> {
 }
 
 /// The chunk being filled, and those that are full.
-#[derive(Default)]
 struct Filler {
+    pad: Pad,
     done: Vec<Chunk>,
     ids: Vec<u32>,
     weights: Vec<f32>,
 }
 
 impl Filler {
+    fn new(pad: Pad) -> Self {
+        Self {
+            pad,
+            done: Vec::new(),
+            ids: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
     fn push(&mut self, id: u32, weight: f32) {
         self.ids.push(id);
         self.weights.push(weight);
@@ -106,6 +148,7 @@ impl Filler {
         let full = Chunk::of(
             std::mem::replace(&mut self.ids, ids),
             std::mem::replace(&mut self.weights, weights),
+            self.pad,
         );
         self.done.push(full);
     }
@@ -116,8 +159,11 @@ impl Filler {
 }
 
 /// A1111: fill chunks id by id; a full one is cut back to its last comma when that is at most 20 ids away.
-fn a1111(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>, PromptError> {
-    let mut filler = Filler::default();
+fn a1111(
+    tokenizer: &ClipTokenizer,
+    stretches: &[Weighted],
+    mut filler: Filler,
+) -> Result<Vec<Chunk>, PromptError> {
     // Where the chunk's latest comma stands; one that begins a chunk is not remembered, as there.
     let mut comma: Option<usize> = None;
     for stretch in stretches {
@@ -127,7 +173,7 @@ fn a1111(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>
             continue;
         }
         let weight = narrow(stretch)?;
-        for id in tokenizer.encode(&stretch.text) {
+        for id in tokenizer.encode_cleaned(&stretch.text) {
             let filled = filler.ids.len();
             if id == COMMA {
                 comma = Some(filled);
@@ -152,8 +198,11 @@ fn a1111(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>
 }
 
 /// ComfyUI: a short stretch that does not fit goes to the next chunk whole, a long one is split where the chunk ends.
-fn comfyui(tokenizer: &ClipTokenizer, stretches: &[Weighted]) -> Result<Vec<Chunk>, PromptError> {
-    let mut filler = Filler::default();
+fn comfyui(
+    tokenizer: &ClipTokenizer,
+    stretches: &[Weighted],
+    mut filler: Filler,
+) -> Result<Vec<Chunk>, PromptError> {
     for stretch in stretches {
         let weight = narrow(stretch)?;
         let ids = tokenizer.encode(&stretch.text);

@@ -9,7 +9,7 @@ const DOG: u32 = 1929;
 
 /// The text's ids of every chunk, with their weights; the rest is checked on the way.
 fn encoded(text: &str, dialect: Dialect) -> Vec<(Vec<u32>, Vec<f32>)> {
-    let encoded = chunks(&TOKENIZER, text, dialect).unwrap();
+    let encoded = chunks(&TOKENIZER, text, dialect, Pad::End).unwrap();
     let inner = encoded.chunks.into_iter().map(|chunk| {
         assert_eq!((chunk.ids.len(), chunk.weights.len()), (LENGTH, LENGTH));
         assert_eq!((chunk.ids[0], chunk.weights[0]), (BOS, 1.0));
@@ -57,7 +57,11 @@ fn long_texts() {
 
 #[test]
 fn diffusers_says_what_it_cut() {
-    let truncated = |text: &str, dialect| chunks(&TOKENIZER, text, dialect).unwrap().truncated;
+    let truncated = |text: &str, dialect| {
+        chunks(&TOKENIZER, text, dialect, Pad::End)
+            .unwrap()
+            .truncated
+    };
     let text = format!("{}, A (Dog:1.2)", cats(73));
     let cut = truncated(&text, Dialect::Diffusers);
     assert_eq!(cut.as_deref(), Some("( dog : 1 . 2 )"));
@@ -113,16 +117,45 @@ fn comfyui_keeps_short_stretches_whole() {
 fn weights_beyond_numbers() {
     let huge = format!("(cat:{})", "9".repeat(39));
     for dialect in [Dialect::A1111, Dialect::ComfyUi] {
-        let got = chunks(&TOKENIZER, &huge, dialect);
+        let got = chunks(&TOKENIZER, &huge, dialect, Pad::End);
         assert!(
             matches!(got, Err(PromptError::WeightRange { .. })),
             "{dialect}"
         );
     }
     let product = format!("((cat:{nines}):{nines})", nines = "9".repeat(200));
-    let got = chunks(&TOKENIZER, &product, Dialect::A1111);
+    let got = chunks(&TOKENIZER, &product, Dialect::A1111, Pad::End);
     assert!(matches!(got, Err(PromptError::WeightRange { .. })));
-    assert!(chunks(&TOKENIZER, &huge, Dialect::Diffusers).is_ok());
-    assert!(Chunk::of(vec![CAT], vec![0.5]).is_weighted());
-    assert!(!Chunk::of(vec![CAT], vec![1.0]).is_weighted());
+    assert!(chunks(&TOKENIZER, &huge, Dialect::Diffusers, Pad::End).is_ok());
+    assert!(Chunk::of(vec![CAT], vec![0.5], Pad::End).is_weighted());
+    assert!(!Chunk::of(vec![CAT], vec![1.0], Pad::End).is_weighted());
+}
+
+#[test]
+fn a1111_cleans_text_after_its_brackets() {
+    let ids = |text| encoded(text, Dialect::A1111);
+    for (text, plain) in [
+        ("a cat’s “hat”", "a cat's \"hat\""),
+        ("1girl，solo", "1girl,solo"),
+        ("ﬁre", "fire"),
+        ("rock &amp; roll", "rock & roll"),
+        ("ＡＢＣ", "ABC"),
+        ("\u{feff}(a:1.3) ﬁre", "(a:1.3) fire"),
+        ("（cat：1.5）", "\\(cat:1.5\\)"),
+    ] {
+        assert_eq!(ids(text), ids(plain), "{text}");
+        let other = |text, dialect| encoded(text, dialect);
+        for dialect in [Dialect::ComfyUi, Dialect::Diffusers] {
+            assert_ne!(
+                other(text, dialect),
+                other(plain, dialect),
+                "{dialect} {text}"
+            );
+        }
+    }
+    // A comma of any width is one to go back to.
+    assert_eq!(
+        lengths(&format!("{}， {}", cats(60), cats(20)), Dialect::A1111),
+        [61, 20]
+    );
 }

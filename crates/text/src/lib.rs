@@ -6,14 +6,14 @@
 //! is a [`WeightRule`], described here and computed where there are tensors.
 //!
 //! ```
-//! use latent_text::{ClipTokenizer, Dialect, chunks, parse};
+//! use latent_text::{ClipTokenizer, Dialect, Pad, chunks, parse};
 //!
 //! let tokenizer = ClipTokenizer::new();
 //! let prompt = parse("a [cat:dog:3], (asleep:1.2)", 20, Dialect::A1111)?;
 //! let first = &prompt.parts[0].schedule[0];
 //! assert_eq!((first.text.as_str(), first.until), ("a cat, (asleep:1.2)", 4));
 //!
-//! let encoded = chunks(&tokenizer, &first.text, Dialect::A1111)?;
+//! let encoded = chunks(&tokenizer, &first.text, Dialect::A1111, Pad::End)?;
 //! assert_eq!(encoded.chunks[0].ids[..6], [49406, 320, 2368, 267, 10749, 49407]);
 //! assert_eq!(encoded.chunks[0].weights[..6], [1.0, 1.0, 1.0, 1.0, 1.2, 1.0]);
 //! # Ok::<(), latent_text::PromptError>(())
@@ -85,6 +85,10 @@
 //! - `BREAK` as a whole word ends the chunk, but in brackets it is the word "BREAK" with a weight of −1 times theirs:
 //!   unless that comes to −1, as in `(a BREAK b:1)`.
 //!
+//! **Cleaning** of each stretch of text before it becomes ids, as the package `ftfy` does it: HTML entities, ligatures,
+//! full-width and half-width forms, curly quotes, line breaks, control characters and byte order marks become plain.
+//! Weights and schedules were read before that, so a full-width bracket is text.
+//!
 //! **Chunks** hold 75 ids. When one is full and its last comma is at most 20 ids back, what follows the comma moves to the
 //! next chunk.
 //!
@@ -110,9 +114,10 @@
 //! # What is not here
 //!
 //! `<lora:…>` and other extra networks, styles, wildcards, textual-inversion names (`embedding:…`), A1111's digits
-//! beyond ASCII in weights, padding ids other than [`EOS`] (Stable Diffusion 2 pads with 0).
+//! beyond ASCII in weights, `ftfy`'s repair of text that was decoded in the wrong encoding, the second reading of HTML
+//! entities (also without their semicolon) that A1111 does for OpenCLIP's encoders.
 
-pub use chunk::{Chunk, Encoded, chunks};
+pub use chunk::{Chunk, Encoded, Pad, chunks};
 pub use error::{PromptError, UnknownName};
 pub use names::{Dialect, WeightRule};
 pub use prompt::{Part, Pass, Prompt, Scheduled, parse, parse_negative, text_at};
@@ -122,6 +127,7 @@ pub use words::strip_comments;
 
 mod attention;
 mod chunk;
+mod clean;
 mod comfy;
 mod error;
 pub mod limits;

@@ -3,6 +3,8 @@
 use instant_clip_tokenizer::{Token, Tokenizer};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::clean::clean;
+
 /// The id that starts every chunk, `<|startoftext|>`.
 pub const BOS: u32 = 49406;
 /// The id that ends every chunk and pads it, `<|endoftext|>`.
@@ -16,6 +18,8 @@ pub(crate) const COMMA: u32 = 267;
 
 const BOS_TEXT: &str = "<|startoftext|>";
 const EOS_TEXT: &str = "<|endoftext|>";
+/// The tokens that are special wherever they are written out.
+const SPECIAL: [(&str, u32); 2] = [(BOS_TEXT, BOS), (EOS_TEXT, EOS)];
 
 /// Longer runs without white space are encoded in pieces, because merging a word takes time in the square of its
 /// length. In bytes.
@@ -58,14 +62,35 @@ impl ClipTokenizer {
     /// A run of more than 2,048 bytes without white space is encoded in pieces of at most that size, cut between words
     /// where it can be seen; ids beside such a cut may differ from the reference.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode_between(text, &SPECIAL, &str::to_owned)
+    }
+
+    /// The same where the padding token "!" is special as well: each "!" is id 0 and ends the word before it, as in
+    /// `transformers` for encoders that are padded with it.
+    pub(crate) fn encode_with_bangs_special(&self, text: &str) -> Vec<u32> {
+        self.encode_between(text, &[SPECIAL[0], SPECIAL[1], ("!", 0)], &str::to_owned)
+    }
+
+    /// The same of text that is [cleaned](clean) between special tokens.
+    pub(crate) fn encode_cleaned(&self, text: &str) -> Vec<u32> {
+        self.encode_between(text, &SPECIAL, &clean)
+    }
+
+    /// The ids of `text`: of the `special` tokens written out in it, and of what `read` makes of the text between them.
+    fn encode_between(
+        &self,
+        text: &str,
+        special: &[(&str, u32)],
+        read: &dyn Fn(&str) -> String,
+    ) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut rest = text;
-        while let Some((at, id, length)) = next_special(rest) {
-            self.encode_plain(&rest[..at], &mut ids);
+        while let Some((at, id, length)) = next_special(rest, special) {
+            self.encode_plain(&read(&rest[..at]), &mut ids);
             ids.push(id);
             rest = &rest[at + length..];
         }
-        self.encode_plain(rest, &mut ids);
+        self.encode_plain(&read(rest), &mut ids);
         ids
     }
 
@@ -109,14 +134,12 @@ fn is_special(id: u32) -> bool {
     id == BOS || id == EOS
 }
 
-/// The first special token written out in `text`: where, its id and its length in bytes.
-fn next_special(text: &str) -> Option<(usize, u32, usize)> {
-    text.match_indices("<|").find_map(|(at, _)| {
-        [(BOS_TEXT, BOS), (EOS_TEXT, EOS)]
-            .into_iter()
-            .find(|(name, _)| text[at..].starts_with(name))
-            .map(|(name, id)| (at, id, name.len()))
-    })
+/// The first of the `special` tokens written out in `text`: where, its id and its length in bytes.
+fn next_special(text: &str, special: &[(&str, u32)]) -> Option<(usize, u32, usize)> {
+    let found = special
+        .iter()
+        .filter_map(|(name, id)| Some((text.find(name)?, *id, name.len())));
+    found.min_by_key(|(at, ..)| *at)
 }
 
 /// The number of bytes of `run` (not empty, no white space) to hand over at once.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use latent_text::{
-    BOS, ClipTokenizer, Dialect, EOS, LENGTH, Pass, Prompt, TEXT_LENGTH, chunks, parse,
+    BOS, ClipTokenizer, Dialect, EOS, LENGTH, Pad, Pass, Prompt, TEXT_LENGTH, chunks, parse,
     parse_negative, strip_comments,
 };
 use proptest::prelude::*;
@@ -62,7 +62,14 @@ fn check_prompt(prompt: &Prompt, pass: Pass) -> Result<(), TestCaseError> {
 }
 
 fn check_chunks(text: &str, dialect: Dialect) -> Result<(), TestCaseError> {
-    let Ok(encoded) = chunks(&TOKENIZER, text, dialect) else {
+    for pad in [Pad::End, Pad::Zero] {
+        check_padded(text, dialect, pad)?;
+    }
+    Ok(())
+}
+
+fn check_padded(text: &str, dialect: Dialect, pad: Pad) -> Result<(), TestCaseError> {
+    let Ok(encoded) = chunks(&TOKENIZER, text, dialect, pad) else {
         return Ok(());
     };
     prop_assert!(!encoded.chunks.is_empty());
@@ -70,7 +77,11 @@ fn check_chunks(text: &str, dialect: Dialect) -> Result<(), TestCaseError> {
         prop_assert_eq!(chunk.ids.len(), LENGTH);
         prop_assert_eq!(chunk.weights.len(), LENGTH);
         prop_assert_eq!(chunk.ids[0], BOS);
-        prop_assert_eq!(chunk.ids[LENGTH - 1], EOS);
+        let end = chunk.ids.iter().rposition(|id| *id == EOS);
+        match pad {
+            Pad::End => prop_assert_eq!(end, Some(LENGTH - 1)),
+            Pad::Zero => prop_assert!(chunk.ids[end.unwrap() + 1..].iter().all(|id| *id == 0)),
+        }
         prop_assert_eq!((chunk.weights[0], chunk.weights[LENGTH - 1]), (1.0, 1.0));
         prop_assert!(chunk.ids.iter().all(|id| *id <= EOS));
         prop_assert!(chunk.weights.iter().all(|w| w.is_finite()));
@@ -80,7 +91,7 @@ fn check_chunks(text: &str, dialect: Dialect) -> Result<(), TestCaseError> {
 
 /// The ids between the specials of all chunks, and their weights, for text that holds no special itself.
 fn joined(text: &str, dialect: Dialect) -> (Vec<u32>, Vec<f32>) {
-    let encoded = chunks(&TOKENIZER, text, dialect).unwrap();
+    let encoded = chunks(&TOKENIZER, text, dialect, Pad::End).unwrap();
     let pairs = encoded
         .chunks
         .iter()
