@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use latent_pipeline::Error;
+use latent_checkpoint::ModelError;
+use latent_pipeline::{Code, Error, RequestError, picture::files::PictureError};
 
 /// The whole run was done.
 pub const OK: u8 = 0;
@@ -20,6 +21,8 @@ pub const INTERRUPTED: u8 = 130;
 pub struct Failure {
     /// The exit code.
     pub code: u8,
+    /// The error's stable name, for programs: `docs/errors.md` lists them.
+    pub name: &'static str,
     /// What went wrong, and what to do, in one text.
     pub message: String,
 }
@@ -29,6 +32,7 @@ impl Failure {
     pub fn input(message: impl Display) -> Self {
         Self {
             code: INPUT,
+            name: "invalid_input",
             message: message.to_string(),
         }
     }
@@ -37,7 +41,33 @@ impl Failure {
     pub fn run(message: impl Display) -> Self {
         Self {
             code: RUN,
+            name: "run_failed",
             message: message.to_string(),
+        }
+    }
+
+    /// What `println!` panics with where standard output takes no more.
+    ///
+    /// A pipe that nobody reads is no failure: it ends the program as SIGPIPE would.
+    pub fn of_panic(panic: &str) -> Self {
+        let output = panic.split_once("failed printing to stdout: ");
+        match output {
+            Some((_, reason)) if reason.starts_with("Broken pipe") => Self {
+                code: PIPE,
+                name: "output_closed",
+                message: String::new(),
+            },
+            Some((_, reason)) => Self {
+                name: "output_failed",
+                ..Self::run(format!("cannot write to standard output: {reason}"))
+            },
+            None => Self {
+                name: "defect",
+                ..Self::run(format!(
+                    "a defect in latent stopped the run: {panic}\nPlease report it with the command line at {}/issues",
+                    env!("CARGO_PKG_REPOSITORY")
+                ))
+            },
         }
     }
 
@@ -47,35 +77,44 @@ impl Failure {
     }
 }
 
+/// A picture that cannot be read is bad input; one that cannot be written is a failure of the run.
+fn happened_while_running(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Memory { .. }
+            | Error::NotFinite { .. }
+            | Error::Diffusion(latent_diffusion::Error::Network { .. })
+            | Error::Picture(PictureError::Write { .. } | PictureError::Encode { .. })
+    )
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Memory { .. } | Error::NotFinite { .. } => Self::run(error),
-            Error::Diffusion(latent_diffusion::Error::Network { .. }) => Self::run(error),
-            _ => Self::input(error),
+        let failure = match happened_while_running(&error) {
+            true => Self::run(&error),
+            false => Self::input(&error),
+        };
+        Self {
+            name: error.code(),
+            ..failure
         }
     }
 }
 
-impl From<latent_pipeline::RequestError> for Failure {
-    fn from(error: latent_pipeline::RequestError) -> Self {
-        Self::input(error)
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Error::from(error).into()
     }
 }
 
-impl From<latent_checkpoint::ModelError> for Failure {
-    fn from(error: latent_checkpoint::ModelError) -> Self {
-        Self::input(error)
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Error::from(error).into()
     }
 }
 
-/// A picture that cannot be read is bad input; one that cannot be written is a failure of the run.
-impl From<latent_pipeline::picture::files::PictureError> for Failure {
-    fn from(error: latent_pipeline::picture::files::PictureError) -> Self {
-        use latent_pipeline::picture::files::PictureError;
-        match error {
-            PictureError::Write { .. } | PictureError::Encode { .. } => Self::run(error),
-            _ => Self::input(error),
-        }
+impl From<PictureError> for Failure {
+    fn from(error: PictureError) -> Self {
+        Error::from(error).into()
     }
 }

@@ -7,15 +7,17 @@ use latent_checkpoint::{
     file::write::Existing,
 };
 use latent_pipeline::{
+    RequestError,
     family,
+    infotext::{Infotext, STOPPED},
     picture::{
         Picture,
         files::{Format, read_bytes},
         metadata::Metadata,
     },
-    request,
+    request::{self, Request, Size, paths},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     args::{ConvertArgs, InfoArgs},
@@ -64,30 +66,74 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
     let bytes = read_bytes(path)?;
     let picture = Picture::decode(&name, &bytes)?;
     let metadata = Metadata::read(&name, &bytes)?;
-    let request = metadata
-        .request
-        .as_deref()
-        .map(serde_json::from_str::<serde_json::Value>);
-    let request = request
-        .transpose()
-        .map_err(|e| Failure::input(format!("{name}: its request is damaged: {e}")))?;
+    let request = metadata.request.as_deref().map(Request::values_of_json);
     let size = picture.size();
     if json {
+        let request = request
+            .transpose()
+            .map_err(|e| Failure::input(format!("{name}: its request is damaged: {e}")))?;
         println!(
             "{}",
-            json!({"path": name, "width": size.width, "height": size.height, "parameters": metadata.parameters,
-                   "request": request})
+            json!({"path": paths::to_value(path), "width": size.width, "height": size.height,
+                   "parameters": metadata.parameters, "request": request, "program": metadata.program(),
+                   "others": Map::from_iter(metadata.others.into_iter().map(|(key, text)| (key, text.into())))})
         );
         return Ok(OK);
     }
-    println!("{name}: picture, {size}");
-    if let Some(text) = metadata.parameters {
-        println!("\n{text}");
-    }
-    if request.is_some() {
-        println!("\nIt holds its whole request: `latent generate --from {name}` repeats it.");
-    }
+    print!("{}", describe_picture(&name, size, &metadata, request));
     Ok(OK)
+}
+
+/// The most characters of another program's text that are shown; `--json` has all.
+const SHOWN: usize = 2000;
+
+fn describe_picture(
+    name: &str,
+    size: Size,
+    metadata: &Metadata,
+    request: Option<Result<Value, RequestError>>,
+) -> String {
+    let mut text = format!("{name}: picture, {size}\n");
+    let info = metadata.parameters.as_deref().map(Infotext::parse);
+    if let Some(parameters) = &metadata.parameters {
+        text += &format!("\n{}\n", plain(parameters));
+    }
+    if let Some(program) = metadata.program() {
+        text += &format!("\nIts text is of {program}.\n");
+    }
+    for (key, other) in &metadata.others {
+        let shown: String = other.chars().take(SHOWN).collect();
+        let more = match other.chars().count().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("… and {more} characters more (--json prints all)"),
+        };
+        text += &format!("\n{}: {}{more}\n", plain(key), plain(&shown));
+    }
+    let stopped = info.as_ref().and_then(|info| info.get(STOPPED));
+    text += &match (request, stopped) {
+        (None, _) => String::new(),
+        (Some(Err(e)), _) => format!("\nThe request it holds is damaged: {e}\n"),
+        (Some(Ok(_)), Some(at)) => format!(
+            "\nIt was stopped at {at}: `latent generate --from {name}` goes on to the end and draws another picture.\n"
+        ),
+        (Some(Ok(_)), None) => {
+            format!("\nIt holds its whole request: `latent generate --from {name}` repeats it.\n")
+        }
+    };
+    text
+}
+
+/// A text out of a file, made fit for a terminal: control characters escaped, but for ends of lines.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn describe(info: &Info) -> String {
@@ -231,7 +277,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
     if json {
         println!(
             "{}",
-            json!({"event": "done", "path": args.target, "converted": converted})
+            json!({"event": "done", "path": paths::to_value(&args.target), "converted": converted})
         );
         return Ok(OK);
     }
@@ -249,6 +295,39 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_of_other_programs_are_described() {
+        let size = Size {
+            width: 8,
+            height: 8,
+        };
+        let metadata = Metadata {
+            others: vec![(
+                "prompt".to_owned(),
+                format!("{{\x1b[2J{}", "x".repeat(3000)),
+            )],
+            ..Metadata::default()
+        };
+        let text = describe_picture("a.png", size, &metadata, None);
+        assert!(
+            text.contains("ComfyUI") && text.contains("prompt: {\\u{1b}[2Jxxx"),
+            "{text}"
+        );
+        assert!(text.contains("1005 characters more"), "{text}");
+        let stopped = Metadata {
+            parameters: Some("a\nSteps: 9, Seed: 1, Stopped: step 2 of 9".to_owned()),
+            ..Metadata::default()
+        };
+        let text = describe_picture("a.png", size, &stopped, Some(Ok(Value::Null)));
+        assert!(
+            text.contains("stopped at step 2 of 9") && !text.contains("repeats it"),
+            "{text}"
+        );
+        let damaged = Request::values_of_json("{");
+        let text = describe_picture("a.png", size, &Metadata::default(), Some(damaged));
+        assert!(text.contains("damaged"), "{text}");
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -1,7 +1,7 @@
 //! `latent generate`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::Instant,
@@ -11,9 +11,10 @@ use latent_pipeline::{
     MemoryPlan, Model,
     picture::{
         Picture,
-        files::{Format, numbered, write_atomic},
+        files::{Format, check_free, check_writable, numbered, with_number, write_atomic},
         grid::{columns_for, grid},
         metadata::Metadata,
+        preview::PREVIEWED,
     },
     request::Request,
 };
@@ -34,9 +35,7 @@ use crate::{
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let mut jobs = job::jobs(args)?;
-    for note in &jobs.notes {
-        eprintln!("note: {note}");
-    }
+    tell_all(&jobs.notes);
     let total = jobs.requests.iter().map(Request::pictures).sum();
     let output = &args.output;
     let (paths, sheet_path) = match &output.grid {
@@ -50,8 +49,13 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
             (single, sheet.cloned())
         }
     };
-    prepare(output, &paths, sheet_path.as_ref())?;
     let preview = preview(output)?;
+    prepare(output, &paths, sheet_path.as_ref(), &preview)?;
+    tell_all(&idle_outputs(
+        output,
+        paths.iter().chain(&sheet_path),
+        &preview,
+    )?);
     machine::set_threads(args.model.threads)?;
     let device = machine::device(&args.model.device)?;
     let presses = screen::on_ctrl_c()?;
@@ -61,6 +65,8 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     for request in &mut jobs.requests {
         job::defaults_of(jobs.said, &model, request)?;
     }
+    tell_all(&job::remarks_on(&jobs, &model)?);
+    check_preview(&preview, &model)?;
     let model = model::packed(model, &jobs.requests[0]);
     // The plan is about the machine's memory; a GPU has its own.
     let available = args
@@ -115,25 +121,29 @@ fn paths(args: &GenerateArgs, total: usize) -> Result<Vec<PathBuf>, Failure> {
         }
         (None, None) => PathBuf::from("."),
     };
-    if !target.as_os_str().to_string_lossy().ends_with('/') && !target.is_dir() {
+    if !ends_in_slash(&target) && !target.is_dir() {
         Format::of_path(&target)?;
     }
     let Some(first) = args.output.output_begin_idx else {
         return Ok(numbered(&target, total, overwrite));
     };
     // Numbers from the first one asked for, whatever is there already.
-    let numbered = numbered(&target, total.max(2), true);
-    let stem = numbered[0].with_extension("");
-    let stem = stem.to_string_lossy();
-    let stem = stem.trim_end_matches("-00001");
-    let ending = numbered[0]
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok((first..first.saturating_add(total))
-        .map(|i| format!("{stem}-{i:05}.{ending}").into())
-        .collect())
+    let base = match target.is_dir() || ends_in_slash(&target) {
+        true => target.join("latent.png"),
+        false => target,
+    };
+    let numbers = first..first.saturating_add(total);
+    Ok(numbers.map(|i| with_number(&base, i)).collect())
+}
+
+fn ends_in_slash(path: &Path) -> bool {
+    path.as_os_str().to_string_lossy().ends_with('/')
+}
+
+fn tell_all(notes: &[String]) {
+    for note in notes {
+        screen::tell(format_args!("note: {note}"));
+    }
 }
 
 fn create_folder(folder: &Path) -> Result<(), Failure> {
@@ -146,6 +156,7 @@ fn prepare(
     output: &OutputArgs,
     pictures: &[PathBuf],
     sheet: Option<&PathBuf>,
+    preview: &Preview,
 ) -> Result<(), Failure> {
     if let Some(path) = sheet {
         Format::of_path(path)?;
@@ -159,28 +170,73 @@ fn prepare(
         }
     }
     let files = pictures.iter().chain(sheet).chain(&output.save_latents);
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut folders = HashSet::new();
     for file in files {
-        if !output.overwrite && file.symlink_metadata().is_ok() {
-            return Err(Failure::input(format!(
-                "{} exists already: give another name, or --overwrite to replace it",
-                file.display()
-            )));
-        }
-        if seen.insert(file, ()).is_some() {
+        if !seen.insert(file) {
             return Err(Failure::input(format!(
                 "{} is to be written twice",
                 file.display()
             )));
         }
-        if let Some(folder) = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        if !folder.as_os_str().is_empty() {
             create_folder(folder)?;
         }
+        match folders.insert(folder) {
+            true => check_writable(file, output.overwrite)?,
+            false => check_free(file, output.overwrite)?,
+        }
     }
-    Ok(())
+    match preview {
+        Preview::File(file) => Ok(check_writable(file, true)?),
+        _ => Ok(()),
+    }
+}
+
+/// Flags for files that are not written.
+///
+/// # Errors
+/// A file whose name says no format.
+fn idle_outputs<'a>(
+    output: &OutputArgs,
+    mut files: impl Iterator<Item = &'a PathBuf>,
+    preview: &Preview,
+) -> Result<Vec<String>, Failure> {
+    let is_jpeg = |file: &PathBuf| Format::of_path(file).is_ok_and(|f| f == Format::Jpeg);
+    let shaped = matches!(output.grid, Some(Grid::Shape(_)));
+    let jpeg = files.any(is_jpeg) || matches!(preview, Preview::File(file) if is_jpeg(file));
+    let rules = [
+        (
+            output.quality.is_some() && !jpeg,
+            "--quality has no effect: no file of this run is a JPEG",
+        ),
+        (
+            output.preview_interval.is_some() && matches!(preview, Preview::None),
+            "--preview-interval has no effect: there is no preview (--preview)",
+        ),
+        (
+            output.output_begin_idx.is_some() && shaped,
+            "--output-begin-idx has no effect: one sheet is written",
+        ),
+    ];
+    if let Some(columns) = output.grid_columns.filter(|_| shaped) {
+        return Err(Failure::input(format!(
+            "--grid-columns {columns}: --grid says how many columns there are, leave it out"
+        )));
+    }
+    let rules = rules.into_iter().filter(|(idle, _)| *idle);
+    Ok(rules.map(|(_, text)| text.to_owned()).collect())
+}
+
+/// Whether a latent of this model can be shown while it forms.
+fn check_preview(preview: &Preview, model: &Model) -> Result<(), Failure> {
+    match (preview, model.latent.channels) {
+        (Preview::None, _) | (_, PREVIEWED) => Ok(()),
+        (_, channels) => Err(Failure::input(format!(
+            "there is no preview for a latent of {channels} channels: leave --preview out"
+        ))),
+    }
 }
 
 fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
@@ -224,9 +280,12 @@ fn sheet(output: &OutputArgs, path: &Path, pictures: &[Picture]) -> Result<(), F
     };
     let columns = shape.unwrap_or_else(|| columns_for(pictures.len()));
     match grid(pictures, columns) {
-        Some(sheet) => {
-            Ok(sheet.write(path, output.quality, &Metadata::default(), output.overwrite)?)
-        }
+        Some(sheet) => Ok(sheet.write(
+            path,
+            output.jpeg_quality(),
+            &Metadata::default(),
+            output.overwrite,
+        )?),
         None => Ok(()),
     }
 }

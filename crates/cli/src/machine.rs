@@ -1,8 +1,10 @@
 //! What the machine has: devices, threads, free memory.
 
+use std::io::Write;
+
 use burn::tensor::Device;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, RUN};
 
 /// Every device this program knows, and whether this build has it.
 const DEVICES: &[(&str, bool)] = &[
@@ -132,7 +134,19 @@ pub fn set_instructions() -> Result<(), Failure> {
         .map_err(|_| Failure::run("LATENT_CPU: the instruction set is in use already"))
 }
 
-/// Bytes of memory that can still be had on this machine, where it can be told: Linux, control groups included.
+/// Ends the program where the system has no memory for `size` bytes, before the standard library would abort it.
+pub fn exhausted(size: usize) {
+    let mut stderr = std::io::stderr();
+    let _ = writeln!(
+        stderr,
+        "Error: there is no memory for {size} bytes more: make the picture or the batch smaller, use --dtype bf16, or raise the \
+         limit (ulimit -v)"
+    );
+    std::process::exit(RUN.into());
+}
+
+/// Bytes of memory that can still be had on this machine, where it can be told: Linux, control groups and the limit of
+/// the process (`ulimit -v`) included.
 pub fn free_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let meminfo = read("/proc/meminfo")?;
@@ -150,12 +164,40 @@ pub fn free_memory() -> Option<u64> {
     let group = number("/sys/fs/cgroup/memory.max")
         .zip(number("/sys/fs/cgroup/memory.current"))
         .map(|(limit, used)| limit.saturating_sub(used));
-    Some(group.map_or(free, |group| group.min(free)))
+    let limit = read("/proc/self/limits").and_then(|text| address_space(&text));
+    let used =
+        read("/proc/self/statm").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    // Counted in pages of 4 KiB at least: larger ones make it a little too hopeful.
+    let own = limit
+        .zip(used)
+        .map(|(limit, pages)| limit.saturating_sub(pages.saturating_mul(4096)));
+    [group, own].into_iter().flatten().chain([free]).min()
+}
+
+/// The soft limit of the address space in the text of `/proc/self/limits`, in bytes.
+fn address_space(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_the_process_is_read() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                 Max address space         {soft:<20} unlimited            bytes     \n"
+            )
+        };
+        assert_eq!(address_space(&limits("307200000")), Some(307_200_000));
+        assert_eq!(address_space(&limits("unlimited")), None);
+        assert_eq!(address_space(""), None);
+    }
 
     #[test]
     fn devices_are_known_or_explained() {

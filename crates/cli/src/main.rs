@@ -26,7 +26,7 @@ mod train;
 mod watch;
 
 use std::{
-    io::IsTerminal,
+    io::{ErrorKind, IsTerminal, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::LazyLock,
@@ -36,10 +36,11 @@ use std::{
 
 use args::{Cli, Command};
 use failure::{Failure, INPUT, RUN};
+use serde_json::json;
 
 /// Networks allocate and free the same large tensors at every step.
 #[global_allocator]
-static ALLOCATOR: latent_kernels::Recycler = latent_kernels::Recycler::new();
+static ALLOCATOR: latent_kernels::Recycler = latent_kernels::Recycler::with(machine::exhausted);
 
 /// When the program started, for what `-v` tells.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -49,11 +50,12 @@ fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                INPUT.into()
-            } else {
-                ExitCode::SUCCESS
+            let printed = error.print();
+            return match (error.use_stderr(), printed) {
+                (true, _) => INPUT.into(),
+                (false, Ok(())) => ExitCode::SUCCESS,
+                (false, Err(e)) if e.kind() == ErrorKind::BrokenPipe => failure::PIPE.into(),
+                (false, Err(_)) => RUN.into(),
             };
         }
     };
@@ -73,12 +75,14 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(failure) => {
             if cli.json {
-                println!(
-                    "{}",
-                    serde_json::json!({"event": "error", "code": failure.code, "message": failure.message})
-                );
+                let event = json!({"event": "error", "code": failure.code, "error": failure.name,
+                                   "message": failure.message});
+                // The exit code and standard error say it too.
+                let _ = writeln!(std::io::stdout(), "{event}");
             }
-            eprintln!("{:?}", failure.report());
+            if failure.code != failure::PIPE {
+                screen::tell(format_args!("{:?}", failure.report()));
+            }
             failure.code.into()
         }
     }
@@ -98,17 +102,7 @@ fn guarded(cli: &Cli) -> Result<u8, Failure> {
     }));
     catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or_else(|_| {
         let what = seen.lock().map(|text| text.clone()).unwrap_or_default();
-        // `latent … | head`: nobody reads on, which is no defect.
-        if what.contains("Broken pipe") || what.contains("BrokenPipe") {
-            return Ok(failure::PIPE);
-        }
-        Err(Failure {
-            code: RUN,
-            message: format!(
-                "a defect in latent stopped the run: {what}\nPlease report it with the command line at {}/issues",
-                env!("CARGO_PKG_REPOSITORY")
-            ),
-        })
+        Err(Failure::of_panic(&what))
     })
 }
 

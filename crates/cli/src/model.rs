@@ -46,11 +46,11 @@ pub fn built_in(path: &Path) -> Files {
 /// Whatever is wrong with the files.
 pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Result<Model, Failure> {
     if request.model.is_none() && !json {
-        eprintln!(
+        screen::tell(format_args!(
             "drawing with the built-in model: icons, emoji and clip art of {0}×{0} pixels; for other pictures give a checkpoint \
              with --model FILE (docs/checkpoints.md)",
             built_in::SIDE
-        );
+        ));
     }
     let files = ModelFiles {
         vae: request.vae.clone(),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     args::Cli,
-    failure::{Failure, OK, PIPE},
+    failure::{Failure, OK},
 };
 
 /// Prints every name of every sampler and scheduler.
@@ -49,7 +49,9 @@ pub fn list(json: bool) -> u8 {
 
 /// Prints a completion script.
 pub fn completions(shell: clap_complete::Shell) -> u8 {
-    clap_complete::generate(shell, &mut Cli::command(), "latent", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "latent", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
     OK
 }
 
@@ -59,15 +61,14 @@ pub fn completions(shell: clap_complete::Shell) -> u8 {
 /// A folder that cannot be written to.
 pub fn man(folder: Option<&Path>) -> Result<u8, Failure> {
     let command = Cli::command();
+    let mut page = Vec::new();
     let written = match folder {
-        None => clap_mangen::Man::new(command).render(&mut std::io::stdout()),
+        None => clap_mangen::Man::new(command).render(&mut page),
         Some(folder) => {
             std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder))
         }
     };
-    match written {
-        Ok(()) => Ok(OK),
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(PIPE),
-        Err(e) => Err(Failure::run(format!("cannot write the manual: {e}"))),
-    }
+    written.map_err(|e| Failure::run(format!("cannot write the manual: {e}")))?;
+    print!("{}", String::from_utf8_lossy(&page));
+    Ok(OK)
 }

@@ -1,8 +1,8 @@
 //! What a person sees while the program works: bars on standard error, never on standard output.
 
 use std::{
-    fmt::Write,
-    io::IsTerminal,
+    fmt::{self, Display},
+    io::{IsTerminal, Write},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +13,11 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use latent_pipeline::picture::{Picture, preview};
 
 use crate::failure::{Failure, INTERRUPTED};
+
+/// A line for the person, on standard error. Where that takes no more, the work goes on.
+pub fn tell(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// A bar with rate and time left; invisible where standard error is no terminal.
 pub fn bar() -> ProgressBar {
@@ -32,7 +37,7 @@ pub fn spinner(text: &'static str) -> ProgressBar {
 }
 
 /// Steps a second, or seconds a step where that is the larger number.
-fn rate(state: &ProgressState, to: &mut dyn Write) {
+fn rate(state: &ProgressState, to: &mut dyn fmt::Write) {
     let rate = state.per_sec();
     let _ = match rate {
         r if !r.is_finite() || r <= 0.0 => write!(to, "–"),
@@ -61,7 +66,7 @@ impl TerminalPreview {
             0 => String::new(),
             lines => format!("\x1b[{lines}A\r"),
         };
-        bar.suspend(|| eprint!("{up}{text}"));
+        bar.suspend(|| tell(format_args!("{up}{}", text.trim_end_matches('\n'))));
         self.lines = text.lines().count();
     }
 
@@ -82,8 +87,8 @@ pub fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
         if counter.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(i32::from(INTERRUPTED));
         }
-        eprintln!(
-            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)"
+        tell(
+            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)",
         );
     })
     .map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;

@@ -15,8 +15,8 @@ use indicatif::ProgressBar;
 use latent_diffusion::Step;
 use latent_pipeline::{
     Hooks, Output,
-    picture::{Picture, metadata::Metadata, preview},
-    request::Request,
+    picture::{Picture, files::Format, metadata::Metadata, preview},
+    request::{Request, paths},
 };
 use serde_json::json;
 
@@ -115,12 +115,8 @@ impl<'a> Watch<'a> {
 
     fn show(&mut self, step: &Step<'_>) -> Result<(), Failure> {
         let last = step.index + 1 == step.total;
-        if matches!(self.preview, Preview::None)
-            || !(last
-                || step
-                    .index
-                    .is_multiple_of(self.args.preview_interval as usize))
-        {
+        let every = self.args.preview_interval.unwrap_or(1) as usize;
+        if matches!(self.preview, Preview::None) || !(last || step.index.is_multiple_of(every)) {
             return Ok(());
         }
         let [_, channels, height, width] = step.denoised.dims();
@@ -140,7 +136,7 @@ impl<'a> Watch<'a> {
             Preview::None => {}
             Preview::Terminal(terminal) => terminal.show(&self.bar, &picture),
             Preview::File(path) => {
-                picture.write(path, self.args.quality, &Metadata::default(), true)?
+                picture.write(path, self.args.jpeg_quality(), &Metadata::default(), true)?
             }
         }
         Ok(())
@@ -159,14 +155,13 @@ impl<'a> Watch<'a> {
             }
         }
         if let Some(path) = &path {
-            let metadata = match self.args.no_metadata {
-                true => Metadata::default(),
-                false => Metadata {
-                    parameters: Some(output.infotext.clone()),
-                    request: Some(output.request.to_json()),
-                },
-            };
-            picture.write(path, self.args.quality, &metadata, self.args.overwrite)?;
+            let metadata = self.metadata(&output.request, &output.infotext);
+            picture.write(
+                path,
+                self.args.jpeg_quality(),
+                &metadata,
+                self.args.overwrite,
+            )?;
         }
         self.announce(output, path.as_ref());
         self.kept.count += 1;
@@ -184,6 +179,17 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    fn metadata(&self, request: &Request, infotext: &str) -> Metadata {
+        match self.args.no_metadata {
+            true => Metadata::default(),
+            false => Metadata {
+                parameters: Some(infotext.to_owned()),
+                request: Some(request.to_json()),
+                ..Metadata::default()
+            },
+        }
+    }
+
     fn announce(&mut self, output: &Output, path: Option<&PathBuf>) {
         let seconds = self.begun.elapsed().as_secs_f64();
         let seed = output.request.seed.unwrap_or_default();
@@ -191,12 +197,12 @@ impl<'a> Watch<'a> {
             json!({
                 "event": "picture",
                 "index": output.index,
-                "path": path,
+                "path": path.map(|path| paths::to_value(path)),
                 "seed": seed,
                 "width": output.picture.width(),
                 "height": output.picture.height(),
                 "seconds": seconds,
-                "stopped": output.stopped,
+                "stopped": output.stopped.is_some(),
                 "parameters": output.infotext,
                 "request": output.request,
             })
@@ -206,10 +212,9 @@ impl<'a> Watch<'a> {
                 || format!("picture {}", output.index + 1),
                 |p| p.display().to_string(),
             );
-            let stopped = if output.stopped {
-                ", stopped early"
-            } else {
-                ""
+            let stopped = match &output.stopped {
+                Some(at) => format!(", stopped at {at}"),
+                None => String::new(),
             };
             format!("{what}  (seed {seed}, {seconds:.1} s{stopped})")
         };
@@ -246,6 +251,14 @@ impl Hooks for Watch<'_> {
         self.replace_bar(bar);
     }
 
+    fn begin(&mut self, request: &Request, infotext: &str) -> latent_pipeline::Result<()> {
+        if let Some(path) = self.paths.front() {
+            let metadata = self.metadata(request, infotext);
+            metadata.check(Format::of_path(path)?)?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
         self.bar.inc(1);
         let shown = self.show(step);
@@ -264,6 +277,7 @@ impl Hooks for Watch<'_> {
     }
 
     fn note(&mut self, text: String) {
-        self.bar.suspend(|| eprintln!("note: {text}"));
+        self.bar
+            .suspend(|| screen::tell(format_args!("note: {text}")));
     }
 }

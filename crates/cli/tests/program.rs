@@ -1,94 +1,12 @@
 //! The program as a person runs it: files in, files out, exit codes.
 
-use std::{
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+mod common;
 
-use latent_checkpoint::tiny::write_tiny;
+use std::process::{Command, Stdio};
+
+use common::{Place, TINY};
 use latent_pipeline::picture::{Picture, metadata::Metadata};
-use latent_testkit::recipe::tensor_f16;
 use serde_json::Value;
-
-/// A folder of one's own, with a cache and a tiny checkpoint in it, where `latent` runs.
-struct Place(tempfile::TempDir);
-
-/// The checkpoint: its networks are those of Stable Diffusion in all but size, its weights a formula.
-const TINY: &str = "tiny/model.safetensors";
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let tiny = folder.path().join("tiny");
-        std::fs::create_dir(&tiny).unwrap();
-        write_tiny(&tiny, 4, &mut |component, name, shape| {
-            tensor_f16(&format!("{component}/{name}"), shape, 0)
-        })
-        .unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_latent"));
-        command
-            .args(line)
-            .current_dir(self.path())
-            .stdin(Stdio::null());
-        for variable in ["XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"] {
-            command.env(variable, self.path().join("cache"));
-        }
-        command
-    }
-
-    fn run(&self, line: &[&str]) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// Runs a line that must succeed; standard output.
-    fn ok(&self, line: &[&str]) -> String {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a line that must end with `code`; standard error, unwrapped.
-    fn fails(&self, line: &[&str], code: i32) -> String {
-        let output = self.run(line);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{line:?}: {errors}");
-        assert!(!errors.contains("a defect in latent"), "{line:?}: {errors}");
-        // miette wraps lines behind a bar.
-        errors
-            .split_whitespace()
-            .filter(|word| *word != "│")
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    fn draw(&self, more: &[&str]) -> String {
-        self.draw_with(TINY, more)
-    }
-
-    fn draw_with(&self, model: &str, more: &[&str]) -> String {
-        let base = [
-            "generate", "-p", "a cat", "--size", "64x48", "--steps", "2", "-s", "3", "-m", model,
-        ];
-        self.ok(&[&base[..], more].concat())
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path().join(name)).unwrap()
-    }
-
-    fn picture(&self, name: &str) -> Picture {
-        Picture::read(&self.path().join(name)).unwrap()
-    }
-}
 
 #[test]
 fn a_picture_repeats_to_the_bit() {
@@ -323,10 +241,31 @@ fn ctrl_c_saves_what_there_is() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("stopped early"), "{text}");
+    assert!(text.contains("stopped at step"), "{text}");
     assert!(
         place.path().join("a-00001.png").exists() && !place.path().join("a-00002.png").exists()
     );
+    // The picture says that it is no repeat of its settings, and so does whoever repeats it.
+    let info = place.ok(&["info", "a-00001.png"]);
+    assert!(
+        info.contains("Stopped: step") && !info.contains("repeats it"),
+        "{info}"
+    );
+    let again = place.run(&[
+        "generate",
+        "--from",
+        "a-00001.png",
+        "--steps",
+        "1",
+        "-o",
+        "b.png",
+    ]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        again.status.success() && said.contains("was stopped at step"),
+        "{said}"
+    );
+    assert!(!place.ok(&["info", "b.png"]).contains("Stopped"));
 }
 
 #[test]

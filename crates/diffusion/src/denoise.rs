@@ -28,7 +28,7 @@ pub enum Error {
         reason: String,
     },
     /// A setting outside its range.
-    #[error("{name} = {value} is out of range: {expected}")]
+    #[error("`{name}` is {value}, which is out of range: expected {expected}")]
     Setting {
         /// The setting.
         name: &'static str,

@@ -114,7 +114,7 @@ impl Artist {
                 ..Request::default()
             };
             let outputs = run(&request, &self.model, None, &mut Stopper(observer))?;
-            let finished = outputs.into_iter().find(|output| !output.stopped);
+            let finished = outputs.into_iter().find(|output| output.stopped.is_none());
             let picture = finished.ok_or(Error::Stopped)?.picture;
             let (width, height) = (picture.width() as u32, picture.height() as u32);
             let pixels = Vec::from(picture.rgb());

@@ -20,10 +20,14 @@ const KEPT: usize = 384 << 20;
 /// Blocks that are kept at most.
 const COUNT: usize = 96;
 
+/// Larger requests come from numbers in damaged files, not from work: they are refused like any other allocator's.
+const ABSURD: usize = 1 << 44;
+
 /// To be named as a program's `#[global_allocator]`.
 #[derive(Debug)]
 pub struct Recycler {
     free: Mutex<Free>,
+    exhausted: fn(usize),
 }
 
 #[derive(Debug)]
@@ -43,7 +47,15 @@ impl Default for Recycler {
 impl Recycler {
     /// With nothing kept.
     pub const fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same. Where the system has no memory for that many bytes, after everything that is kept was given back,
+    /// `exhausted` is called: a program may say so and end, which the standard library only does by an abort. It must not
+    /// allocate.
+    pub const fn with(exhausted: fn(usize)) -> Self {
         Self {
+            exhausted,
             free: Mutex::new(Free {
                 blocks: [(0, 0); COUNT],
                 count: 0,
@@ -61,6 +73,20 @@ impl Recycler {
             // SAFETY: the block came from `System` with this layout and is nobody's.
             unsafe { System.dealloc(address as *mut u8, block_layout(size)) }
         }
+    }
+
+    /// What `ask` gets from the system: at the first try, or with the memory that is kept here. `size` is how much it asks for.
+    fn ask(&self, size: usize, ask: impl Fn() -> *mut u8) -> *mut u8 {
+        let block = ask();
+        if !block.is_null() || size > ABSURD {
+            return block;
+        }
+        self.release();
+        let block = ask();
+        if block.is_null() {
+            (self.exhausted)(size);
+        }
+        block
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {
@@ -122,20 +148,20 @@ impl Free {
 unsafe impl GlobalAlloc for Recycler {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !large(&layout) {
-            return System.alloc(layout);
+            return self.ask(layout.size(), || System.alloc(layout));
         }
         let size = block_size(layout.size());
         if let Some(address) = self.free().take(size) {
             return address as *mut u8;
         }
-        let block = System.alloc(block_layout(size));
+        let block = self.ask(size, || System.alloc(block_layout(size)));
         advise(block, size);
         block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !large(&layout) {
-            return System.alloc_zeroed(layout);
+            return self.ask(layout.size(), || System.alloc_zeroed(layout));
         }
         let block = self.alloc(layout);
         if !block.is_null() {
@@ -170,7 +196,7 @@ unsafe impl GlobalAlloc for Recycler {
         // SAFETY: the caller promises that the new size with this alignment is a layout.
         let new = Layout::from_size_align_unchecked(size, layout.align());
         if !large(&layout) && !large(&new) {
-            return System.realloc(block, layout, size);
+            return self.ask(size, || System.realloc(block, layout, size));
         }
         if large(&layout) && large(&new) && block_size(layout.size()) == block_size(size) {
             return block;
@@ -220,6 +246,30 @@ mod tests {
         assert_eq!(recycler.free().count, 1);
         recycler.release();
         assert_eq!(recycler.free().count, 0);
+    }
+
+    /// What no system has is asked for; those that promise memory they have not are passed over.
+    #[test]
+    fn the_program_hears_of_exhausted_memory() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let recycler = Recycler::with(|size| ASKED.store(size, Ordering::SeqCst));
+        let much = layout(1 << 43);
+        // SAFETY: a block is not touched, and freed with its layout.
+        unsafe {
+            let kept = recycler.alloc(layout(LARGE));
+            recycler.dealloc(kept, layout(LARGE));
+            let block = recycler.alloc(much);
+            if !block.is_null() {
+                return recycler.dealloc(block, much);
+            }
+        }
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1 << 43);
+        assert_eq!(recycler.free().count, 0);
+        let absurd = layout(1 << 50);
+        // SAFETY: nothing is done with it.
+        assert!(unsafe { recycler.alloc(absurd) }.is_null());
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1 << 43);
     }
 
     #[test]

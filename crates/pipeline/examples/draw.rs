@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let metadata = Metadata {
             parameters: Some(output.infotext),
             request: Some(output.request.to_json()),
+            ..Metadata::default()
         };
         output.picture.write(&out, 95, &metadata, false)?;
     }

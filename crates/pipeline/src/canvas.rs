@@ -37,7 +37,11 @@ impl Prepared {
         let Some(path) = &request.init_image else {
             return Ok(None);
         };
-        let mut picture = Picture::read(path)?.flatten([255; 3]);
+        let picture = Picture::read(path)?;
+        let mut picture = match profile.background {
+            Some(background) => picture.flatten(background),
+            None => picture.opaque(),
+        };
         let mut selected = match &request.mask {
             Some(path) => Some(read_mask(path, picture.size(), request)?),
             None => None,
@@ -78,7 +82,7 @@ impl Prepared {
             Error::field(
                 "mask",
                 which,
-                "a mask with white in it: white is repainted (invert it with mask_invert)",
+                "a mask with white in it, since white is repainted; `mask_invert` repaints the black instead",
             )
         };
         let bounds = mask::bounds(&sharp, 0).ok_or_else(nothing)?;

@@ -11,7 +11,7 @@ use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
 use crate::error::{Error, Result};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
-use crate::request::{Request, Size};
+use crate::request::{Request, Size, text_of};
 
 /// The longest vocabulary accepted, in bytes.
 const MAX_VOCABULARY: u64 = 64 << 20;
@@ -239,7 +239,7 @@ pub fn check_fields(request: &Request, conditioner: Option<&ConditionerConfig>) 
         Some((name, _)) => Err(Error::field(
             name,
             "set",
-            "left out: this model was not trained with it",
+            "no such condition, since this model was not trained with it: leave it out",
         )),
         None => Ok(()),
     }
@@ -252,7 +252,8 @@ fn read_layout(path: Option<&Path>) -> Result<Vec<LayoutBox>> {
     let path = path.ok_or_else(|| Error::field("layout", "not set", expected))?;
     let failed =
         |reason: String| Error::field("layout", path.display(), format!("{expected}; {reason}"));
-    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
+    let text = text_of(&bytes).map_err(|e| failed(e.to_string()))?;
     let boxes: Vec<LayoutBox> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     let sound = |b: &LayoutBox| {
         let [left, top, right, bottom] = b.edges;

@@ -74,8 +74,8 @@ pub struct Start<'a> {
 pub struct Drawn {
     /// `[batch, channels, h, w]`.
     pub latent: Tensor<4>,
-    /// It was stopped before its last step: `latent` is the best guess so far.
-    pub stopped: bool,
+    /// It was stopped before its last step, and `latent` is the best guess so far: after how many steps, and of how many.
+    pub stopped: Option<(usize, usize)>,
 }
 
 /// The padding that makes a picture's edges meet.
@@ -115,6 +115,33 @@ impl Drawing<'_> {
                 .profile
                 .ladder(&asked, &self.schedule()?, &self.model.scheduler),
         }
+    }
+
+    /// Whether there is a ladder, in words of the request where the steps are too few for it. `field` holds them.
+    ///
+    /// # Errors
+    /// As [`Self::ladder`]'s.
+    pub fn check_ladder(&self, from_picture: bool, field: &'static str) -> Result<()> {
+        let Err(error) = self.ladder(from_picture) else {
+            return Ok(());
+        };
+        let steps = |steps| Drawing { steps, ..*self };
+        let mut more = self.steps + 1..=self.steps + 8;
+        let by_hand = self.request.sigmas.is_some();
+        let enough = more.find(|n| !by_hand && steps(*n).ladder(from_picture).is_ok());
+        Err(match (error, enough) {
+            (Error::Diffusion(diffusion::Error::Ladder { .. }), Some(enough)) => {
+                let sampler = diffusion::names::sampler_info(self.sampler).label;
+                Error::field(
+                    field,
+                    self.steps,
+                    format!(
+                        "{enough} or more, the fewest steps that {sampler} can take with this scheduler"
+                    ),
+                )
+            }
+            (error, _) => error,
+        })
     }
 
     /// The levels of a flow, which no profile decides: programs differ in their ladders of noise-preserving models only.
@@ -195,10 +222,11 @@ impl Drawing<'_> {
             unconditional: None,
             prepared: Vec::new(),
         };
-        let mut stopped = false;
+        let mut stopped = None;
         let mut on_step = |step: Step<'_>| {
+            let (done, all) = (step.index + 1, step.total);
             let flow = on_step(step);
-            stopped = flow.is_break();
+            stopped = flow.is_break().then_some((done, all));
             flow
         };
         let shape = [self.model.latent.channels, start.size[0], start.size[1]];

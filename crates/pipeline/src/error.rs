@@ -7,13 +7,13 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A field of the request is out of range or does not go with another.
-    #[error("{field} = {value}: {expected}")]
+    #[error("`{field}` is {value}: expected {expected}")]
     Field {
         /// The request's field, by its name in a request file.
         field: &'static str,
         /// What was given.
         value: String,
-        /// What is allowed, and what to do.
+        /// What is allowed, as a noun phrase that may go on with what to do.
         expected: String,
     },
     /// A model that this program can read but not run.

@@ -11,26 +11,33 @@
 //! flags that are looked at in the depths (a request is validated and settled once, at the top).
 
 pub mod canvas;
+mod code;
 pub mod condition;
 pub mod conditioning;
 pub mod decode;
 pub mod draw;
+pub mod effect;
 mod error;
 pub mod family;
 pub mod guided;
 pub mod infotext;
+mod level;
+mod marks;
 pub mod memory;
 pub mod model;
 pub mod picture;
 pub mod profile;
+mod ready;
 pub mod request;
 pub mod run;
 
+pub use code::Code;
 pub use decode::Decoding;
 pub use error::{Error, Result};
 pub use family::{FAMILIES, Family, LatentFormat};
 pub use memory::MemoryPlan;
 pub use model::{Defaults, Model, ModelFiles};
 pub use profile::Profile;
+pub use ready::Resolved;
 pub use request::{Request, RequestError};
-pub use run::{Hooks, Output, Quiet, Resolved, run, run_once};
+pub use run::{Hooks, Output, Quiet, run, run_once};

@@ -117,6 +117,9 @@ pub struct Profile {
     pub masks_inpainting_networks: bool,
     /// The original's pixels are pasted over the result outside the mask.
     pub paste: bool,
+    /// What a transparent picture to start from is laid on; `None`: transparency is dropped, and the colours show that
+    /// lie hidden below it.
+    pub background: Option<[u8; 3]>,
     /// Decoded values are rounded to the nearest of 256 levels, not down.
     pub nearest_bytes: bool,
     ladders: Ladders,
@@ -140,6 +143,7 @@ impl Profile {
                 hires_strength: StrengthRule::EncodeExactly,
                 masks_inpainting_networks: true,
                 paste: true,
+                background: Some([255; 3]),
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: true,
@@ -162,6 +166,7 @@ impl Profile {
                 hires_strength: StrengthRule::Extend,
                 masks_inpainting_networks: true,
                 paste: false,
+                background: None,
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: false,
@@ -189,6 +194,7 @@ impl Profile {
                 hires_strength: StrengthRule::Share,
                 masks_inpainting_networks: false,
                 paste: false,
+                background: None,
                 nearest_bytes: true,
                 ladders: Ladders::Spaced,
             },
@@ -337,6 +343,12 @@ impl Profile {
         // A1111 hands its ancestral η to every function that takes one.
         let takes = matches!(sampler, Sampler::DpmFast | Sampler::DpmAdaptive);
         (self.compat == Compat::A1111 && takes).then_some(1.0)
+    }
+
+    /// The η that a sampler runs with.
+    pub(crate) fn eta_of(&self, request: &Request, sampler: Sampler) -> f64 {
+        let given = request.eta.or_else(|| self.eta(sampler));
+        given.unwrap_or_else(|| sampler.default_eta())
     }
 
     /// Whether ancestral steps draw from the picture's stream, so that re-seeding it (ENSD) changes the picture.

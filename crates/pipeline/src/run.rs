@@ -3,26 +3,20 @@
 use std::ops::{ControlFlow, Deref, Range};
 
 use burn::tensor::Tensor;
-use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{PictureSeed, Prediction, Sampler, Scheduler, Step, names};
+use latent_diffusion::{PictureSeed, Step, names};
 use latent_models::Padding;
-use latent_models::unet::Resample;
 use latent_ops as ops;
-use latent_text::Pass;
 
 use crate::canvas::Prepared;
-use crate::condition::check_fields;
 use crate::conditioning::Prompts;
-use crate::decode::Decoding;
-use crate::draw::{Canvas, Drawing, Drawn, Start, calls_per_step};
+use crate::draw::{Canvas, Drawing, Drawn, Start};
 use crate::error::{Error, Result};
 use crate::infotext::{self, Infotext};
-use crate::memory::MemoryPlan;
 use crate::model::Model;
 use crate::picture::resize::Filter;
 use crate::picture::{Picture, Region};
-use crate::profile::Profile;
-use crate::request::{self, Hires, Request, Rng, Size, Upscaler};
+use crate::ready::{Ready, Resolved, Second};
+use crate::request::{self, Request, Rng, Size, Upscaler};
 
 /// One finished picture.
 #[derive(Debug)]
@@ -37,8 +31,8 @@ pub struct Output {
     pub request: Request,
     /// A1111's `parameters` text.
     pub infotext: String,
-    /// Sampling was stopped early: this is the best guess so far.
-    pub stopped: bool,
+    /// Where sampling was stopped early, such as `step 12 of 300`: this is the best guess so far.
+    pub stopped: Option<String>,
 }
 
 /// What happens while a job runs. Every method has a default that does nothing.
@@ -47,6 +41,15 @@ pub trait Hooks {
     /// they are not counted) and the first picture of the batch.
     fn stage(&mut self, name: &'static str, steps: usize, picture: usize) {
         let _ = (name, steps, picture);
+    }
+
+    /// Sampling is about to begin. What the last picture of the job will carry if all goes well: its request, and A1111's text.
+    ///
+    /// # Errors
+    /// Whatever keeps the pictures from being saved; it ends the job.
+    fn begin(&mut self, request: &Request, infotext: &str) -> Result<()> {
+        let _ = (request, infotext);
+        Ok(())
     }
 
     /// A sampling step is done. `Break` stops the job: what there is is decoded and returned.
@@ -71,52 +74,6 @@ pub trait Hooks {
 pub struct Quiet;
 
 impl Hooks for Quiet {}
-
-/// Names that a request leaves open, settled.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Resolved {
-    /// The sampler.
-    pub sampler: Sampler,
-    /// Its ladder: never [`Scheduler::Automatic`] where the sampler has an own default.
-    pub scheduler: Scheduler,
-    /// The scheduler was left to the sampler, so metadata says "Automatic".
-    pub automatic: bool,
-}
-
-impl Resolved {
-    /// Settles a sampler's and a scheduler's name. A combined old name ("DPM++ 2M Karras") brings its scheduler, which
-    /// an explicit one overrides. [`request::AUTOMATIC`] is what the profile draws with when nothing is chosen.
-    ///
-    /// # Errors
-    /// An unknown name, with the nearest known ones.
-    pub fn of(
-        sampler: &str,
-        scheduler: &str,
-        profile: &Profile,
-        config: &SchedulerConfig,
-    ) -> Result<Self> {
-        let (sampler, named) = if sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC) {
-            profile.default_sampler(config)?
-        } else {
-            names::parse_sampler(sampler)?
-        };
-        let sampler = profile.sampler(sampler);
-        let asked = match names::parse_scheduler(scheduler)? {
-            Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
-            explicit => explicit,
-        };
-        let own = profile.default_scheduler(sampler);
-        Ok(Self {
-            sampler,
-            scheduler: if asked == Scheduler::Automatic {
-                own
-            } else {
-                asked
-            },
-            automatic: asked == Scheduler::Automatic || asked == own,
-        })
-    }
-}
 
 /// Draws every picture of a request.
 ///
@@ -167,127 +124,6 @@ impl Deref for Held<'_> {
     }
 }
 
-/// The seeds must be there already: this crate draws none.
-fn check_seeds(request: &Request) -> Result<()> {
-    let missing = |field| {
-        Error::field(
-            field,
-            "not set",
-            "a number: the program draws one before it calls the library",
-        )
-    };
-    request.seed.ok_or_else(|| missing("seed"))?;
-    if request.subseed_strength > 0.0 {
-        request.subseed.ok_or_else(|| missing("subseed"))?;
-    }
-    Ok(())
-}
-
-/// The sides must be multiples of the latent's, and of what the network halves by where it cannot round.
-fn check_size(request: &Request, model: &Model) -> Result<()> {
-    let unet = model.unet.config();
-    let halved = match unet.resample {
-        Resample::Resnet => unet.downsampling(),
-        Resample::Conv => 1,
-    };
-    let by = model.latent.downsample * halved;
-    let Size { width, height } = request.canvas();
-    match width.is_multiple_of(by) && height.is_multiple_of(by) {
-        true => Ok(()),
-        false => Err(Error::field(
-            "width and height",
-            format!("{width}×{height}"),
-            format!("multiples of {by}, which this model needs"),
-        )),
-    }
-}
-
-/// What is settled before the first picture: names, memory and prompts.
-struct Ready {
-    profile: Profile,
-    decoding: Decoding,
-    resolved: Resolved,
-    prompts: Prompts,
-    second: Option<Second>,
-}
-
-/// The same of the second pass.
-struct Second {
-    hires: Hires,
-    resolved: Resolved,
-    steps: usize,
-    prompts: Prompts,
-}
-
-impl Ready {
-    fn of(
-        request: &Request,
-        model: &Model,
-        available: Option<u64>,
-        hooks: &mut dyn Hooks,
-    ) -> Result<Self> {
-        request.validate().map_err(Error::Request)?;
-        check_seeds(request)?;
-        let profile = Profile::of(request.compat);
-        check_fields(request, model.conditioner())?;
-        check_size(request, model)?;
-        let resolve = |sampler: &str, scheduler: &str| {
-            let mut resolved = Resolved::of(sampler, scheduler, &profile, &model.scheduler)?;
-            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
-            if model.prediction == Prediction::Flow && automatic {
-                // What programs draw with when nothing is chosen was chosen for models that are no flows.
-                resolved.sampler = Sampler::Euler;
-            }
-            Ok::<_, Error>(resolved)
-        };
-        let resolved = resolve(&request.sampler, &request.scheduler)?;
-        let decoding = MemoryPlan::of(request, model).settle(request, available)?;
-        hooks.stage("encoding the prompt", 0, 0);
-        let mut encode = |prompt: &str, negative: &str, size, pass| {
-            let prompts = Prompts::encode(model, &profile, request, prompt, negative, size, pass)?;
-            if let Some(cut) = &prompts.truncated {
-                hooks.note(format!(
-                    "the prompt is longer than the model reads; this end of it has no effect: {cut}"
-                ));
-            }
-            Ok::<_, Error>(prompts)
-        };
-        let first = request.steps * calls_per_step(resolved.sampler);
-        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
-        let prompts = encode(prompt, negative, request.canvas(), Pass::Only(first))?;
-        let second = request.hires.clone().map(|hires| {
-            let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
-            let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
-            let resolved = resolve(sampler, scheduler)?;
-            let steps = hires.steps.filter(|s| *s > 0).unwrap_or(request.steps);
-            let pass = Pass::Second {
-                first,
-                steps: steps * calls_per_step(resolved.sampler),
-            };
-            let prompt = hires.prompt.as_ref().unwrap_or(prompt);
-            let negative = hires.negative_prompt.as_ref().unwrap_or(negative);
-            let (_, size) = hires.target(Size {
-                width: request.width,
-                height: request.height,
-            });
-            let prompts = encode(prompt, negative, size, pass)?;
-            Ok::<_, Error>(Second {
-                hires,
-                resolved,
-                steps,
-                prompts,
-            })
-        });
-        Ok(Self {
-            second: second.transpose()?,
-            profile,
-            decoding,
-            resolved,
-            prompts,
-        })
-    }
-}
-
 /// A request with everything that its batches share.
 struct Job<'a> {
     request: &'a Request,
@@ -315,6 +151,8 @@ impl<'a> Job<'a> {
     /// Draws every picture.
     fn run(mut self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
         let request = self.request;
+        let last = self.request_of(request.pictures().saturating_sub(1));
+        hooks.begin(&last, &self.infotext(&last, None))?;
         let mut outputs = Vec::new();
         let together = self.together();
         'job: for batch in 0..request.batch_count {
@@ -351,22 +189,25 @@ impl<'a> Job<'a> {
         hooks: &mut dyn Hooks,
     ) -> Result<bool> {
         let first = numbers.start;
-        let (drawn, size) = self.draw(numbers.clone(), hooks)?;
+        let (drawn, pass) = self.draw(numbers.clone(), hooks)?;
+        let stopped = drawn
+            .stopped
+            .map(|(done, all)| format!("step {done} of {all}{pass}"));
         if let (Held::Own(model), true) = (&mut self.model, numbers.end == self.request.pictures())
         {
             model.drop_denoiser();
         }
         hooks.stage("decoding", 0, first);
         for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
-            let output = self.finish(number, latent, size, drawn.stopped)?;
+            let output = self.finish(number, latent, stopped.clone())?;
             hooks.picture(&output);
             outputs.push(output);
         }
-        Ok(drawn.stopped)
+        Ok(stopped.is_some())
     }
 
-    /// The latents of the pictures of these numbers, and how large they are in pixels.
-    fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, Size)> {
+    /// The latents of the pictures of these numbers, and which of two passes they are of.
+    fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, &'static str)> {
         let (request, model) = (self.request, &*self.model);
         let first = numbers.start;
         let seeds: Vec<_> = numbers.map(|i| self.seed(i)).collect();
@@ -397,10 +238,12 @@ impl<'a> Job<'a> {
             hooks,
         )?;
         match &ready.second {
-            Some(second) if !drawn.stopped => {
-                self.second_pass(&drawing, second, drawn, &seeds, first, hooks)
+            Some(second) if drawn.stopped.is_none() => {
+                let drawn = self.second_pass(&drawing, second, drawn, &seeds, first, hooks)?;
+                Ok((drawn, " of the second pass"))
             }
-            _ => Ok((drawn, size)),
+            Some(_) => Ok((drawn, " of the first pass")),
+            None => Ok((drawn, "")),
         }
     }
 
@@ -439,7 +282,7 @@ impl<'a> Job<'a> {
         seeds: &[PictureSeed],
         first: usize,
         hooks: &mut dyn Hooks,
-    ) -> Result<(Drawn, Size)> {
+    ) -> Result<Drawn> {
         let hires = &second.hires;
         let request = self.request;
         let (enlarged, cut) = hires.target(Size {
@@ -478,7 +321,7 @@ impl<'a> Job<'a> {
             canvas: None,
             latent: Some(latent),
         };
-        let drawn = self.pass(
+        self.pass(
             &drawing,
             &start,
             &second.prompts,
@@ -486,8 +329,7 @@ impl<'a> Job<'a> {
             "second pass",
             first,
             hooks,
-        )?;
-        Ok((drawn, target))
+        )
     }
 
     fn enlarge_pixels(&self, latent: Tensor<4>, size: Size, filter: Filter) -> Result<Tensor<4>> {
@@ -508,7 +350,7 @@ impl<'a> Job<'a> {
         Ok(Tensor::cat(enlarged.collect::<Result<_>>()?, 0))
     }
 
-    fn finish(&self, index: usize, latent: Tensor<4>, size: Size, stopped: bool) -> Result<Output> {
+    fn finish(&self, index: usize, latent: Tensor<4>, stopped: Option<String>) -> Result<Output> {
         let drawn = self.ready.decoding.picture(
             &self.model,
             self.request,
@@ -541,7 +383,7 @@ impl<'a> Job<'a> {
             None => centre(drawn, asked),
         };
         let request = self.request_of(index);
-        let infotext = self.infotext(&request, size);
+        let infotext = self.infotext(&request, stopped.as_deref());
         Ok(Output {
             index,
             picture,
@@ -606,9 +448,8 @@ impl<'a> Job<'a> {
         request
     }
 
-    fn infotext(&self, request: &Request, size: Size) -> String {
+    fn infotext(&self, request: &Request, stopped: Option<&str>) -> String {
         let vae = self.model.vae.as_ref();
-        let first = request.canvas();
         let text = Infotext::of(&infotext::Drawn {
             request,
             sampler: names::sampler_info(self.ready.resolved.sampler).label,
@@ -617,11 +458,7 @@ impl<'a> Job<'a> {
             } else {
                 names::scheduler_info(self.ready.resolved.scheduler).label
             },
-            size: if self.ready.second.is_some() {
-                first
-            } else {
-                size
-            },
+            size: request.canvas(),
             model_hash: self.model.hash.as_deref(),
             model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
@@ -631,6 +468,7 @@ impl<'a> Job<'a> {
                 .ready
                 .profile
                 .ancestral(request, self.ready.resolved.sampler),
+            stopped,
             version: concat!("latent ", env!("CARGO_PKG_VERSION")),
         });
         text.to_string()

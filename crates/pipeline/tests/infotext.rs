@@ -1,6 +1,6 @@
 //! The `parameters` text: round trips, and the way to a request and back.
 
-use latent_pipeline::infotext::{Drawn, Infotext};
+use latent_pipeline::infotext::{Drawn, Infotext, Reading};
 use latent_pipeline::request::{Compat, Hires, InpaintFill, Request, Rng, Size, Tiling, Upscaler};
 use proptest::prelude::*;
 
@@ -19,6 +19,7 @@ fn drawn(request: &Request) -> Drawn<'_> {
         vae: None,
         inpainting_model: false,
         stochastic: true,
+        stopped: None,
         version: "latent 0.1.0",
     }
 }
@@ -69,12 +70,17 @@ fn extras_come_in_order() {
 
 #[test]
 fn old_texts_are_understood() {
-    let (request, unknown) = Infotext::parse(
+    let reading = Infotext::parse(
         "x\nSteps: 28, Sampler: DPM++ 2M Karras, CFG scale: 7.000000, Seed: 5, Size: 1024x1536, \
          Denoising strength: 0.6, First pass size: 0x0, Wildcard: y, Clip skip: 2",
     )
-    .to_request()
-    .unwrap();
+    .to_request();
+    let Reading {
+        request,
+        remarks,
+        unknown,
+    } = reading;
+    assert_eq!(remarks, []);
     assert_eq!((request.width, request.height), (448, 640));
     let hires = request.hires.unwrap();
     assert_eq!((hires.width, hires.height), (Some(1024), Some(1536)));
@@ -82,8 +88,63 @@ fn old_texts_are_understood() {
     assert_eq!(request.sampler, "DPM++ 2M Karras");
     assert_eq!(request.rng, Some(Rng::Cuda));
     assert_eq!(unknown, ["Wildcard"]);
-    let broken = Infotext::parse("x\nSteps: many, Sampler: Euler, Seed: 5").to_request();
-    assert!(broken.unwrap_err().to_string().contains("Steps"));
+}
+
+/// What cannot be read is left out and named, and the rest is read.
+#[test]
+fn each_pair_is_read_for_itself() {
+    let read = |settings: &str| Infotext::parse(&format!("x\n{settings}")).to_request();
+    let good = "Sampler: Euler, CFG scale: 4.5, Size: 64x48";
+    for (pair, field, words) in [
+        ("Steps: many", "steps", "not a value"),
+        ("Seed: -1", "seed", "random"),
+        ("Seed: ", "seed", "empty"),
+        ("Variation seed: -1", "subseed", "random"),
+        ("Clip skip: two", "clip_skip", "not a value"),
+        ("RNG: dice", "rng", "not"),
+        ("Compat: invoke", "compat", "not"),
+        ("Tiling: maybe", "tiling", "not"),
+        ("Mask mode: other", "mask_invert", "not"),
+        ("Masked content: hole", "inpaint_fill", "not"),
+        ("Emphasis: No norm", "weight_rule", "not"),
+        ("Hires upscale: big", "hires.scale", "not a value"),
+        ("Hires upscaler: 4x-UltraSharp", "hires.upscaler", "Lanczos"),
+        ("First pass size: x", "hires", "not a value"),
+    ] {
+        let Reading {
+            request,
+            remarks,
+            unknown,
+        } = read(&format!("{good}, {pair}"));
+        assert_eq!(
+            (request.sampler.as_str(), request.cfg_scale),
+            ("Euler", 4.5)
+        );
+        assert_eq!((request.width, request.height), (64, 48));
+        assert_eq!(
+            (remarks.len(), remarks[0].field.as_str()),
+            (1, field),
+            "{remarks:?}"
+        );
+        let text = remarks[0].to_string();
+        assert!(text.starts_with(pair) && text.contains(words), "{text}");
+        assert_eq!(unknown, Vec::<String>::new());
+    }
+    let enlarged = read(&format!(
+        "{good}, Denoising strength: 0.4, Hires upscaler: R-ESRGAN 4x+"
+    ));
+    let hires = enlarged.request.hires.unwrap();
+    assert_eq!(
+        (hires.upscaler, hires.denoising_strength),
+        (Upscaler::Lanczos, 0.4)
+    );
+    // Whole numbers with a point, as some programs write them.
+    let request = read("Steps: 20.0, Seed: 5.00, Clip skip: 2.0, Size: 64x64").request;
+    assert_eq!(
+        (request.steps, request.seed, request.clip_skip),
+        (20, Some(5), Some(2))
+    );
+    assert_eq!(read("Steps: 2.5, Seed: 5, Size: 64x64").remarks.len(), 1);
 }
 
 /// What A1111's reader does to a prompt: lines are stripped, empty ones at the beginning vanish.
@@ -116,7 +177,7 @@ proptest! {
         negative in prompt(),
         values in prop::collection::vec("[ -~\\n\\t日\"]{1,20}", 0..5),
     ) {
-        let mut info = Infotext { prompt, negative_prompt: negative, entries: Vec::new() };
+        let mut info = Infotext { prompt, negative_prompt: negative, ..Infotext::default() };
         for key in ["Steps", "CFG scale", "Last-key/x"] {
             info.push(key, 1);
         }
@@ -191,8 +252,8 @@ proptest! {
             _ => {}
         }
         let text = Infotext::of(&drawn(&request)).to_string();
-        let (mut read, unknown) = Infotext::parse(&text).to_request().unwrap();
-        prop_assert_eq!(unknown, Vec::<String>::new());
+        let Reading { request: mut read, remarks, unknown } = Infotext::parse(&text).to_request();
+        prop_assert_eq!((remarks, unknown), (Vec::new(), Vec::<String>::new()));
         // The text names no files.
         read.init_image = request.init_image.clone();
         read.mask = request.mask.clone();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
 use image::{Rgb, RgbImage};
-use latent_checkpoint::{Checkpoint, LoadOptions, PartConfig};
+use latent_checkpoint::{Checkpoint, LoadOptions, Network, Role, StoredAutoencoder};
 use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::{AutoencoderConfig, DiscriminatorConfig, named};
 use latent_train::stage1::{LossConfig, Revival, Stage1, Stage1Config};
@@ -191,7 +191,8 @@ fn the_export_opens_and_draws_the_same() {
         let to = folder.path().join(format!("{double_z}"));
         task.export(&to).unwrap();
         let checkpoint = Checkpoint::open(&to).unwrap();
-        let StoredAutoencoder { network, scale, .. } = &checkpoint.parts()[0].config else {
+        let Network::Autoencoder(StoredAutoencoder { network, scale, .. }) = &checkpoint.parts()[0].config
+    else {
             panic!("{:?}", checkpoint.parts()[0].config);
         };
         assert_eq!(*network, config(double_z).autoencoder);

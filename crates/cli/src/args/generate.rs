@@ -353,9 +353,9 @@ pub struct OutputArgs {
     /// Write no prompt and no settings into the pictures.
     #[arg(long, alias = "disable-image-metadata")]
     pub no_metadata: bool,
-    /// Quality of JPEG files, 1 to 100.
-    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub quality: u8,
+    /// Quality of JPEG files, 1 to 100 [default: 95].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: Option<u8>,
     /// Also write all pictures of the run on one sheet. Columns and rows in place of a name, such as 4x4, draw so many
     /// pictures, of each prompt where there are several, and write the sheet alone, to --output.
     #[arg(long, value_name = "FILE|COLUMNSxROWS")]
@@ -378,9 +378,16 @@ pub struct OutputArgs {
     /// Where `--preview proj` writes.
     #[arg(long, value_name = "FILE")]
     pub preview_path: Option<PathBuf>,
-    /// Steps from one preview to the next.
-    #[arg(long, value_name = "STEPS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub preview_interval: u32,
+    /// Steps from one preview to the next [default: 1].
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub preview_interval: Option<u32>,
+}
+
+impl OutputArgs {
+    /// Of JPEG files.
+    pub fn jpeg_quality(&self) -> u8 {
+        self.quality.unwrap_or(95)
+    }
 }
 
 /// Where settings come from before the flags.

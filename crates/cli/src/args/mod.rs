@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use eval::EvalArgs;
 pub use generate::{
     ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
-    SamplingArgs,
+    SamplingArgs, SourceArgs,
 };
 pub use train::{ExportArgs, TrainArgs};
 

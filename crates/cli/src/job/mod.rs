@@ -1,7 +1,11 @@
 //! From what was typed to requests: defaults, then a request file or a picture's metadata, then flags.
 
 mod apply;
+mod source;
+pub mod typed;
 pub use apply::defaults_of;
+use source::Base;
+pub use source::DrawnWith;
 #[cfg(test)]
 mod tests;
 
@@ -9,10 +13,9 @@ use std::{hash::BuildHasher, io::Read, path::Path};
 
 use latent_checkpoint::SchedulerConfig;
 use latent_pipeline::{
-    Profile, Resolved,
-    infotext::Infotext,
-    picture::{files::read_bytes, metadata::Metadata},
-    request::{Compat, Request},
+    Model, Profile, Resolved,
+    effect::without_effect,
+    request::{Compat, Request, text_of},
 };
 
 use crate::{args::GenerateArgs, failure::Failure};
@@ -26,6 +29,10 @@ pub struct Jobs {
     pub notes: Vec<String>,
     /// What a model's own wishes do not override.
     pub said: Said,
+    /// The fields that were typed.
+    pub typed: Vec<&'static str>,
+    /// The model of the picture that is repeated.
+    pub drawn_with: Option<DrawnWith>,
 }
 
 /// What flags, a request file or a picture's metadata state.
@@ -40,6 +47,13 @@ pub struct Said {
 }
 
 impl Said {
+    /// A picture states everything.
+    const ALL: Self = Self {
+        size: true,
+        guidance: true,
+        steps: true,
+    };
+
     fn by_flags(args: &GenerateArgs) -> Self {
         let typed = &args.sampling;
         Self {
@@ -64,15 +78,28 @@ impl Said {
 /// # Errors
 /// The first fault found, before any model is opened.
 pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
-    let mut notes = Vec::new();
     let mut said = Said::by_flags(args);
-    let mut request = base(args, &mut said, &mut notes)?;
+    let typed = typed::typed(args);
+    let Base {
+        mut request,
+        remarks,
+        mut notes,
+        drawn_with,
+    } = Base::read(&args.source, &mut said)?;
+    let replaced = |field: &str| typed.iter().any(|typed| *typed == field);
+    let left = remarks.iter().filter(|remark| !replaced(&remark.field));
+    notes.extend(
+        left.map(|remark| format!("not taken over from the picture as it stands: {remark}")),
+    );
     apply::apply(args, said, &mut request)?;
     request.seed = Some(request.seed.unwrap_or_else(random));
     if request.subseed_strength > 0.0 {
         request.subseed = Some(request.subseed.unwrap_or_else(random));
     }
     request.validate()?;
+    if let Some(drawn_with) = drawn_with.as_ref().filter(|_| request.model.is_none()) {
+        check_named(drawn_with)?;
+    }
     let profile = Profile::of(request.compat);
     // The model is not open yet: its own scheduler cannot be wrong by what was typed.
     let published = SchedulerConfig::stable_diffusion();
@@ -116,7 +143,55 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         requests,
         notes,
         said,
+        typed,
+        drawn_with,
     })
+}
+
+/// Whether the built-in model, which is drawn with where no other is given, is the one that a picture names.
+fn check_named(drawn_with: &DrawnWith) -> Result<(), Failure> {
+    let own = latent_default_model::FOLDER;
+    let named = drawn_with.name.is_some() || drawn_with.hash.is_some();
+    match drawn_with.nameless && named && drawn_with.name.as_deref() != Some(own) {
+        true => Err(Failure::input(format!(
+            "the picture was drawn with {}: give that checkpoint with --model FILE",
+            drawn_with.describe()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// What is to be said once the model is open: that it is another than the picture's, and which settings do nothing with it.
+///
+/// # Errors
+/// Names of samplers that the model's own settings do not resolve.
+pub fn remarks_on(jobs: &Jobs, model: &Model) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    if let Some(drawn_with) = &jobs.drawn_with
+        && drawn_with.differs(&model.name, model.hash.as_deref())
+    {
+        let hash = model.hash.as_ref();
+        notes.push(format!(
+            "the picture was drawn with {}, this is {}{}: it will be another picture",
+            drawn_with.describe(),
+            model.name,
+            hash.map(|h| format!(" (hash {h})")).unwrap_or_default()
+        ));
+    }
+    let request = &jobs.requests[0];
+    for idle in without_effect(request, model)? {
+        let typed = jobs.typed.contains(&idle.field);
+        // These may be the model's own.
+        let own = idle.field == "steps" && !jobs.said.steps;
+        if typed || (idle.is_set(request) && !own) {
+            let name = match typed {
+                true => typed::flag_of(idle.field),
+                false => format!("`{}`", idle.field),
+            };
+            notes.push(format!("{name} has no effect: {}", idle.reason));
+        }
+    }
+    Ok(notes)
 }
 
 /// A seed nobody chose, in the range that A1111 draws from.
@@ -127,15 +202,7 @@ fn random() -> u64 {
 }
 
 fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|e| Failure::input(format!("standard input cannot be read as text: {e}")))?;
-        text
-    } else {
-        read_text(file)?
-    };
+    let text = read_text(file)?;
     let lines: Vec<String> = text
         .lines()
         .map(str::trim)
@@ -151,68 +218,17 @@ fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// The text of a file, or of standard input where it is called `-`.
 fn read_text(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|e| Failure::input(format!("cannot read {} as text: {e}", file.display())))
-}
-
-/// What the flags are laid over.
-fn base(args: &GenerateArgs, said: &mut Said, notes: &mut Vec<String>) -> Result<Request, Failure> {
-    if let Some(file) = &args.source.request {
-        let text = read_text(file)?;
-        let in_file = |e| Failure::input(format!("{}: {e}", file.display()));
-        let toml = file
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        let fields = match toml {
-            true => Request::values_of_toml(&text),
-            false => Request::values_of_json(&text),
-        };
-        let fields = fields.map_err(in_file)?;
-        *said = said.or_by(&fields);
-        return Request::from_value(fields).map_err(in_file);
-    }
-    let Some(file) = &args.source.from else {
-        return Ok(Request::default());
+    let mut bytes = Vec::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().read_to_end(&mut bytes).map(|_| bytes),
+        false => std::fs::read(file),
     };
-    *said = Said {
-        size: true,
-        guidance: true,
-        steps: true,
+    let failed = |e: &dyn std::fmt::Display| {
+        Failure::input(format!("cannot read {} as text: {e}", file.display()))
     };
-    let name = file.display().to_string();
-    let metadata = Metadata::read(&name, &read_bytes(file)?)?;
-    let in_file = |e| Failure::input(format!("the metadata of {name}: {e}"));
-    if let Some(json) = metadata.request {
-        return Request::from_json(&json).map_err(in_file);
-    }
-    let Some(text) = metadata.parameters else {
-        return Err(Failure::input(format!(
-            "{name} holds no settings: neither this program's request nor A1111's `parameters` text"
-        )));
-    };
-    let info = Infotext::parse(&text);
-    if info.entries.is_empty() {
-        return Err(Failure::input(format!(
-            "{name} holds text without settings: {text}"
-        )));
-    }
-    let (request, unknown) = info.to_request().map_err(in_file)?;
-    if !unknown.is_empty() {
-        notes.push(format!(
-            "settings of the picture that have no meaning here: {}",
-            unknown.join(", ")
-        ));
-    }
-    if args.model.model.is_none() {
-        let named = |key| info.get(key).map(|v| format!(" {v}")).unwrap_or_default();
-        notes.push(format!(
-            "the picture names its model{} (hash{}) but not where it is: give it with --model",
-            named("Model"),
-            named("Model hash"),
-        ));
-    }
-    Ok(request)
+    text_of(&read.map_err(|e| failed(&e))?).map_err(|e| failed(&e))
 }
 
 /// A line for each setting that differs from its default, for `-v`.

@@ -11,10 +11,12 @@
 //! [layout]: https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/infotext_utils.py
 
 mod map;
+mod read;
 
 use std::fmt;
 
 pub use map::Drawn;
+pub use read::Reading;
 
 /// The three parts of the text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,22 +27,22 @@ pub struct Infotext {
     pub negative_prompt: String,
     /// Key and value as meant (not quoted), in order.
     pub entries: Vec<(String, String)>,
+    /// The pairs stood on several lines, which no program that can read the text writes on purpose.
+    pub broken: bool,
 }
 
 impl Infotext {
-    /// Reads a text as A1111 does. Never fails: a text without a settings line is all prompt.
+    /// Reads a text as A1111 does. Never fails: a text without a settings line is all prompt. A settings line that was broken
+    /// into several is read as one, where A1111 would take its beginning for prompt.
     pub fn parse(text: &str) -> Self {
-        let mut lines: Vec<&str> = strip(text).split('\n').collect();
-        let mut entries = lines.last().map(|line| pairs(line)).unwrap_or_default();
-        if entries.len() < 3 {
-            entries.clear();
-        } else {
-            lines.pop();
-        }
+        let mut lines: Vec<&str> = strip(text).split('\n').map(strip).collect();
+        let settings = lines.split_off(settings(&lines));
+        let broken = settings.len() > 1;
+        let entries = pairs(&joined(&settings));
         let mut prompts = [String::new(), String::new()];
         let mut part = 0;
         for line in lines {
-            let mut line = strip(line);
+            let mut line = line;
             if let Some(rest) = line.strip_prefix(NEGATIVE) {
                 part = 1;
                 line = strip(rest);
@@ -55,6 +57,7 @@ impl Infotext {
             prompt,
             negative_prompt,
             entries,
+            broken,
         }
     }
 
@@ -74,6 +77,9 @@ impl Infotext {
 }
 
 const NEGATIVE: &str = "Negative prompt:";
+
+/// The key of a picture that was stopped before its last step, and so is no repeat of its settings.
+pub const STOPPED: &str = "Stopped";
 
 impl fmt::Display for Infotext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,6 +134,39 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Fewer pairs than this make no settings.
+const FEWEST: usize = 3;
+
+/// The first of the lines that hold pairs: the last line, or the one with the steps where that comes before; the number of
+/// lines where there is none.
+fn settings(lines: &[&str]) -> usize {
+    let has_pairs = |line: &&str| pairs(line).len() >= FEWEST;
+    let begins = |line: &&str| {
+        let steps = line.strip_prefix("Steps:").map(strip);
+        steps.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) && has_pairs(line)
+    };
+    let last = lines.last().filter(|line| has_pairs(line));
+    let broken = lines.iter().rposition(begins);
+    match (last, broken) {
+        (_, Some(at)) => at,
+        (Some(_), None) => lines.len() - 1,
+        (None, None) => lines.len(),
+    }
+}
+
+/// Broken lines as one. Where a new line begins with a key, the comma before it went with the break.
+fn joined(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if !text.is_empty() {
+            let between = text.ends_with([',', ':']) || pair(line).is_none();
+            text += if between { " " } else { ", " };
+        }
+        text += line;
+    }
+    text
+}
+
 /// Every match of the pattern in one line.
 fn pairs(line: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -135,7 +174,7 @@ fn pairs(line: &str) -> Vec<(String, String)> {
     while at < line.len() {
         match pair(&line[at..]) {
             Some((key, value, length)) => {
-                // A1111 skips an empty value but counts it as a match; no writer makes one.
+                // A1111 skips an empty value but counts it as a match.
                 found.push((key.to_owned(), unquote(value)));
                 at += length;
             }
@@ -218,6 +257,49 @@ mod tests {
         assert_eq!(Infotext::parse(""), Infotext::default());
     }
 
+    /// A line break inside of a value, before a key, and lines that an extension adds.
+    #[test]
+    fn broken_settings_are_read_as_one_line() {
+        let prompt = "a cat\nNegative prompt: bad";
+        let read = |settings: &str| Infotext::parse(&format!("{prompt}\n{settings}"));
+        for (settings, key, value) in [
+            (
+                "Steps: 10, Seed: 7, Sampler: DDIM, Parser:\r\nFull parser, Model: m",
+                "Parser",
+                "Full parser",
+            ),
+            (
+                "Steps: 10, Seed: 7, Sampler: DDIM,\nModel: m",
+                "Sampler",
+                "DDIM",
+            ),
+            (
+                "Steps: 10, Seed: 7, Sampler: DDIM\nModel: m",
+                "Sampler",
+                "DDIM",
+            ),
+            (
+                "Steps: 10, Seed: 7, Sampler: DDIM, Model: m\nTemplate: a cat, Other: 1",
+                "Model",
+                "m",
+            ),
+        ] {
+            let info = read(settings);
+            assert!(info.broken, "{settings}");
+            assert_eq!(
+                (info.prompt.as_str(), info.negative_prompt.as_str()),
+                ("a cat", "bad")
+            );
+            assert_eq!(
+                (info.get("Seed"), info.get(key)),
+                (Some("7"), Some(value)),
+                "{info:?}"
+            );
+            assert_eq!(info.get("Model"), Some("m"));
+        }
+        assert!(!read("Steps: 10, Seed: 7, Sampler: DDIM").broken);
+    }
+
     #[test]
     fn a_settings_line_inside_the_prompt_stays_there() {
         let written = Infotext {
@@ -226,6 +308,7 @@ mod tests {
             entries: [("Steps", "20"), ("Sampler", "DDIM"), ("Seed", "5")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .into(),
+            broken: false,
         };
         assert_eq!(Infotext::parse(&written.to_string()), written);
     }

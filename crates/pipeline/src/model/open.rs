@@ -60,7 +60,7 @@ impl Model {
             return Err(Error::field(
                 "dtype",
                 dtype.name(),
-                "this device cannot compute in it; take another, f32 is always there",
+                "a number type that this device can compute in; f32 is always there",
             ));
         }
         let (main, recognised) = family::open(&files.model, files.built_in)?;

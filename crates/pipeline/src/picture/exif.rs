@@ -50,26 +50,50 @@ pub(super) fn build(parameters: &str, request: Option<&str>) -> Vec<u8> {
     out
 }
 
-/// What a block holds of the two fields. Anything malformed reads as absent: other programs' blocks are none of ours.
-pub(super) fn read(block: &[u8]) -> (Option<String>, Option<String>) {
-    let tiff = Tiff::open(block.strip_prefix(b"Exif\0\0").unwrap_or(block));
-    let Some(tiff) = tiff else {
-        return (None, None);
+/// The texts of a block.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Texts {
+    /// `UserComment`.
+    pub comment: Option<String>,
+    /// This program's request.
+    pub request: Option<String>,
+    /// The fields of [`OTHERS`] by name.
+    pub others: Vec<(String, String)>,
+}
+
+/// Fields of the main directory in which programs leave text: ComfyUI writes its graph where cameras write their maker.
+const OTHERS: [(u16, &str); 4] = [
+    (0x010E, "ImageDescription"),
+    (0x010F, "Make"),
+    (0x0110, "Model"),
+    (0x0131, "Software"),
+];
+
+/// What a block holds. Anything malformed reads as absent: other programs' blocks are none of ours.
+pub(super) fn read(block: &[u8]) -> Texts {
+    let mut texts = Texts::default();
+    let Some(tiff) = Tiff::open(block.strip_prefix(b"Exif\0\0").unwrap_or(block)) else {
+        return texts;
     };
-    let exif = tiff
-        .u32(4)
-        .and_then(|main| tiff.entry(main as usize, EXIF_IFD));
+    let Some(main) = tiff.u32(4).map(|at| at as usize) else {
+        return texts;
+    };
+    let others = OTHERS.iter().filter_map(|(tag, name)| {
+        let text = String::from_utf8_lossy(tiff.bytes(tiff.entry(main, *tag)?)?);
+        let text = text.trim_end_matches('\0');
+        (!text.is_empty()).then(|| ((*name).to_owned(), text.to_owned()))
+    });
+    texts.others = others.collect();
+    let exif = tiff.entry(main, EXIF_IFD);
     let Some(directory) = exif.and_then(|entry| tiff.u32(entry + 8)) else {
-        return (None, None);
+        return texts;
     };
     let field = |tag| tiff.bytes(tiff.entry(directory as usize, tag)?);
-    let request = field(MAKER_NOTE)
+    texts.request = field(MAKER_NOTE)
         .and_then(|note| note.strip_prefix(MAKER))
         .and_then(|json| String::from_utf8(json.to_vec()).ok());
-    (
-        field(USER_COMMENT).and_then(|c| comment(c, tiff.little)),
-        request,
-    )
+    texts.comment = field(USER_COMMENT).and_then(|c| comment(c, tiff.little));
+    texts
 }
 
 struct Tiff<'a> {
@@ -122,15 +146,16 @@ impl<'a> Tiff<'a> {
     }
 }
 
-/// The text of a `UserComment`. Its UTF-16 has no fixed byte order: piexif writes big-endian, others the block's.
+/// The text of a `UserComment`: behind a code of eight bytes that says its form, or, against the rules, without one. UTF-16
+/// has no fixed byte order here: piexif writes big-endian, others the block's.
 fn comment(bytes: &[u8], little: bool) -> Option<String> {
-    let (code, text) = bytes.split_at_checked(8)?;
-    match code {
-        b"ASCII\0\0\0" | b"\0\0\0\0\0\0\0\0" => Some(
-            String::from_utf8_lossy(text)
-                .trim_end_matches('\0')
-                .to_owned(),
-        ),
+    let plain = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.trim_end_matches('\0').to_owned()
+    };
+    let (code, text) = bytes.split_at_checked(8).unwrap_or((&[], bytes));
+    match code.to_ascii_uppercase().as_slice() {
+        b"ASCII\0\0\0" | b"\0\0\0\0\0\0\0\0" => Some(plain(text)),
         UNICODE => {
             let (text, marked) = match text {
                 [0xFE, 0xFF, rest @ ..] => (rest, Some(false)),
@@ -156,7 +181,8 @@ fn comment(bytes: &[u8], little: bool) -> Option<String> {
             });
             Some(String::from_utf16_lossy(&units.collect::<Vec<_>>()))
         }
-        _ => None,
+        b"JIS\0\0\0\0\0" => None,
+        _ => std::str::from_utf8(bytes).is_ok().then(|| plain(bytes)),
     }
 }
 
@@ -167,9 +193,13 @@ mod tests {
     #[test]
     fn round_trip() {
         for text in ["a cat\nSteps: 20", "猫と犬", "𝄞 x", ""] {
-            let both = read(&build(text, Some("{\"a\": 1}")));
-            assert_eq!(both, (Some(text.to_owned()), Some("{\"a\": 1}".to_owned())));
-            assert_eq!(read(&build(text, None)).1, None);
+            let both = Texts {
+                comment: Some(text.to_owned()),
+                request: Some("{\"a\": 1}".to_owned()),
+                others: Vec::new(),
+            };
+            assert_eq!(read(&build(text, Some("{\"a\": 1}"))), both);
+            assert_eq!(read(&build(text, None)).request, None);
         }
     }
 
@@ -180,6 +210,17 @@ mod tests {
         assert_eq!(comment(&bytes, false).as_deref(), Some("hello"));
         assert_eq!(comment(b"ASCII\0\0\0hi\0", true).as_deref(), Some("hi"));
         assert_eq!(comment(b"JIS\0\0\0\0\0x", true), None);
+    }
+
+    /// As A1111 reads them: what is no known code is the beginning of the text.
+    #[test]
+    fn comments_without_a_code() {
+        for text in ["a (red:1.2) apple\nSteps: 5", "猫, 4k", "short"] {
+            assert_eq!(comment(text.as_bytes(), true).as_deref(), Some(text));
+        }
+        assert_eq!(comment(b"caf\xE9 with a broken letter", true), None);
+        let unicode = [&b"Unicode\0"[..], b"\0h\0i"].concat();
+        assert_eq!(comment(&unicode, true).as_deref(), Some("hi"));
     }
 
     #[test]

@@ -8,13 +8,14 @@
 
 use std::{
     fmt,
-    io::{Cursor, Write},
+    io::Cursor,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageReader, Limits};
 
+pub use super::target::{check_free, check_writable, numbered, with_number, write_atomic};
 use super::{Picture, metadata::Metadata};
 use crate::request::MAX_SIDE;
 
@@ -80,7 +81,7 @@ pub enum PictureError {
     },
     /// JPEG cannot hold this much metadata.
     #[error(
-        "{bytes} bytes of metadata do not fit into a JPEG, which holds {limit}: write PNG or WebP, or leave the metadata out"
+        "{bytes} bytes of metadata do not fit into a JPEG, which holds {limit}: write PNG or WebP, or leave the metadata out (--no-metadata)"
     )]
     TooMuchText {
         /// How many.
@@ -211,13 +212,13 @@ impl Picture {
 
     /// Decodes the bytes of a file; `name` is what errors call it.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, PictureError> {
-        match Format::of_bytes(bytes) {
+        let bytes = match Format::of_bytes(bytes) {
             None => return Err(PictureError::unknown(name)),
-            Some(Format::Jpeg) if !jpeg_is_whole(bytes) => {
-                return Err(PictureError::damaged(name, "the file breaks off"));
-            }
-            Some(_) => {}
-        }
+            Some(Format::Jpeg) => jpeg_end(bytes)
+                .and_then(|end| bytes.get(..end))
+                .ok_or_else(|| PictureError::damaged(name, "the file breaks off"))?,
+            Some(_) => bytes,
+        };
         let wrong = |e: image::ImageError| match e {
             image::ImageError::Limits(e) => PictureError::TooLarge {
                 name: name.to_owned(),
@@ -320,116 +321,35 @@ impl Picture {
     }
 }
 
-/// Whether the end marker follows the last scan. The decoder paints what is missing grey and says nothing.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
-    last(0xD9) > last(0xDA)
-}
-
-/// Writes a file under a temporary name in the same folder, then renames it. An existing file is an error unless
-/// `overwrite`; the folder must exist.
-pub fn write_atomic(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), PictureError> {
-    let error = |source| PictureError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    let exists = || PictureError::Exists {
-        path: path.to_owned(),
-    };
-    if !overwrite && path.symlink_metadata().is_ok() {
-        return Err(exists());
+/// Where the picture ends within the bytes of a JPEG: after the end marker of its own segments, whatever follows (phones
+/// append a film, cameras a second picture). `None` where it breaks off; the decoder would paint what is missing grey and
+/// say nothing.
+fn jpeg_end(bytes: &[u8]) -> Option<usize> {
+    /// Start of a scan, whose packed pixels follow its header without a length.
+    const SCAN: u8 = 0xDA;
+    let mut at = 2;
+    loop {
+        let &[first, marker] = bytes.get(at..at + 2)? else {
+            return None;
+        };
+        match (first, marker) {
+            (0xFF, 0xD9) => return Some(at + 2),
+            // Padding, and what stands between segments by mistake.
+            (0xFF, 0xFF) | (..0xFF, _) => at += 1,
+            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
+            (0xFF, _) => {
+                let &[high, low] = bytes.get(at + 2..at + 4)? else {
+                    return None;
+                };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+            }
+        }
+        if (first, marker) == (0xFF, SCAN) {
+            // Within packed pixels 0xFF 0x00 is a number, and 0xD0..=0xD7 are pauses.
+            let mut scan = bytes.get(at..)?.windows(2);
+            at += scan.position(|pair| {
+                pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)
+            })?;
+        }
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".latent-")
-        .permissions_like_a_new_file()
-        .tempfile_in(folder)
-        .map_err(error)?;
-    file.write_all(bytes).map_err(error)?;
-    file.as_file().sync_all().map_err(error)?;
-    let kept = match overwrite {
-        true => file.persist(path),
-        false => file.persist_noclobber(path),
-    };
-    match kept {
-        Ok(_) => Ok(()),
-        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists()),
-        Err(e) => Err(error(e.error)),
-    }
-}
-
-/// `tempfile` makes files only their owner can read; a picture gets the rights any new file has.
-trait Permissions {
-    fn permissions_like_a_new_file(&mut self) -> &mut Self;
-}
-
-impl Permissions for tempfile::Builder<'_, '_> {
-    #[cfg(unix)]
-    fn permissions_like_a_new_file(&mut self) -> &mut Self {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask is applied by the system.
-        self.permissions(std::fs::Permissions::from_mode(0o666))
-    }
-
-    #[cfg(not(unix))]
-    fn permissions_like_a_new_file(&mut self) -> &mut Self {
-        self
-    }
-}
-
-/// The files of a job of `count` pictures.
-///
-/// One picture takes the name as given. Several are numbered before the ending, `name-00001.png` on: the first number
-/// follows the highest that the folder has for this name, so that a job run again writes beside the last one; with
-/// `overwrite` it is 1. A name that is a folder (it exists as one, or ends in `/`) stands for `latent.png` in it, and is
-/// numbered for one picture too.
-pub fn numbered(path: &Path, count: usize, overwrite: bool) -> Vec<PathBuf> {
-    let ends_in_slash = path.as_os_str().to_string_lossy().ends_with(['/', '\\']);
-    let is_folder = path.is_dir() || ends_in_slash;
-    let base = if is_folder {
-        path.join("latent.png")
-    } else {
-        path.to_owned()
-    };
-    if count <= 1 && !is_folder {
-        return vec![base];
-    }
-    let stem = base
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let ending = base
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let folder = match base.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let number = |name: &str| -> Option<usize> {
-        let digits = Path::new(name)
-            .file_stem()?
-            .to_str()?
-            .strip_prefix(&stem)?
-            .strip_prefix('-')?;
-        let plain = digits.len() >= 5 && digits.bytes().all(|b| b.is_ascii_digit());
-        plain.then(|| digits.parse().ok()).flatten()
-    };
-    let highest = match overwrite {
-        true => 0,
-        false => std::fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| number(entry.ok()?.file_name().to_str()?))
-            .max()
-            .unwrap_or(0),
-    };
-    (1..=count.max(1))
-        .map(|i| base.with_file_name(format!("{stem}-{:05}.{ending}", highest.saturating_add(i))))
-        .collect()
 }

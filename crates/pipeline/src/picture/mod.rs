@@ -15,6 +15,7 @@ pub mod mask;
 pub mod metadata;
 pub mod preview;
 pub mod resize;
+mod target;
 
 use crate::request::Size;
 
@@ -169,6 +170,14 @@ impl Picture {
             rgb,
             alpha: None,
             ..*self
+        }
+    }
+
+    /// Without its alpha channel: the colours as the file has them, hidden ones too (Pillow's `convert("RGB")`).
+    pub fn opaque(self) -> Self {
+        Self {
+            alpha: None,
+            ..self
         }
     }
 

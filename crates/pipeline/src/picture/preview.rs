@@ -12,6 +12,9 @@ const SD1: [[f32; 3]; 4] = [
     [-0.184, -0.271, -0.473],
 ];
 
+/// The channels of the latents that can be shown.
+pub const PREVIEWED: usize = SD1.len();
+
 /// The picture of a latent `[4, height, width]` in the U-Net's scale (standard deviation near 1), one pixel a cell.
 /// `None` for another number of values.
 pub fn sd1(latent: &[f32], width: usize, height: usize) -> Option<Picture> {

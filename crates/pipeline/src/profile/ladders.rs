@@ -38,7 +38,7 @@ pub(super) fn too_little() -> Error {
     Error::field(
         "strength",
         "too low",
-        "high enough to leave two steps or more to this sampler",
+        "a value high enough to leave two steps or more to this sampler, or more steps",
     )
 }
 

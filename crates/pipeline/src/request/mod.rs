@@ -9,6 +9,7 @@
 //! model.
 
 mod parts;
+pub mod paths;
 mod read;
 mod validate;
 
@@ -22,6 +23,7 @@ pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, ResizeMode, Rng,
     Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
 };
+pub use read::{Remark, text_of};
 pub use validate::RequestError;
 
 /// The name of a choice that is left to the profile: of a sampler or of a scheduler.
@@ -95,18 +97,23 @@ pub struct Request {
     /// The number type the networks run in. `None`: f32.
     pub dtype: Option<Dtype>,
     /// A checkpoint file or a diffusers folder.
+    #[serde(with = "paths")]
     pub model: Option<PathBuf>,
     /// A VAE to use instead of the model's own.
+    #[serde(with = "paths")]
     pub vae: Option<PathBuf>,
     /// A text encoder to use instead of the model's own.
+    #[serde(with = "paths")]
     pub text_encoder: Option<PathBuf>,
     /// Start from this picture (img2img, inpainting, outpainting).
+    #[serde(with = "paths")]
     pub init_image: Option<PathBuf>,
     /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
     pub resize_mode: ResizeMode,
     /// Share of the ladder that is walked from `init_image`, 0 to 1. Default 0.75.
     pub strength: f64,
     /// White is repainted. A picture with an alpha channel is read by its alpha.
+    #[serde(with = "paths")]
     pub mask: Option<PathBuf>,
     /// Standard deviation of the blur on the mask's edge, in pixels, 0 to 64. Default 4.
     pub mask_blur: u32,
@@ -123,10 +130,13 @@ pub struct Request {
     /// The class, for a model that was trained with classes.
     pub class: Option<u32>,
     /// A grey picture of class numbers, for a model that was trained with such maps.
+    #[serde(with = "paths")]
     pub semantic_map: Option<PathBuf>,
     /// A JSON file of classes and boxes, for a model that was trained with layouts.
+    #[serde(with = "paths")]
     pub layout: Option<PathBuf>,
     /// The small picture, for a model that makes pictures larger.
+    #[serde(with = "paths")]
     pub upscale: Option<PathBuf>,
     /// The name of a known picture, for a model that was trained with pictures near to each other.
     pub near: Option<String>,
@@ -250,6 +260,27 @@ mod tests {
             ..Request::default()
         };
         assert_eq!(Request::from_json(&request.to_json()).unwrap(), request);
+    }
+
+    /// A file's name need not be Unicode.
+    #[cfg(unix)]
+    #[test]
+    fn any_path_goes_into_json_and_back() {
+        use std::os::unix::ffi::OsStringExt;
+        let name = |bytes: &[u8]| Some(std::ffi::OsString::from_vec(bytes.to_vec()).into());
+        let request = Request {
+            model: name(b"/m\xFF.safetensors"),
+            mask: name("/Bär.png".as_bytes()),
+            ..Request::default()
+        };
+        let json = request.to_json();
+        assert_eq!(Request::from_json(&json).unwrap(), request);
+        assert!(
+            json.contains("\"/Bär.png\"") && json.contains("[47,109,255,46"),
+            "{json}"
+        );
+        assert!(Request::from_json("{\"model\": [300]}").is_err());
+        assert!(Request::from_json("{\"model\": 7}").is_err());
     }
 
     #[test]

@@ -415,6 +415,11 @@ impl Default for Hires {
 }
 
 impl Hires {
+    /// Its steps, where the first pass has `first`.
+    pub fn steps_after(&self, first: usize) -> usize {
+        self.steps.filter(|steps| *steps > 0).unwrap_or(first)
+    }
+
     /// The size the first pass is enlarged to, and the size that is left after cutting to the asked aspect: A1111's
     /// rule. Both are equal unless `width` and `height` are given with another aspect than the first pass.
     pub fn target(&self, first: Size) -> (Size, Size) {

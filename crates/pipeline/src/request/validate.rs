@@ -54,6 +54,9 @@ pub enum RequestError {
         /// Why.
         reason: &'static str,
     },
+    /// Bytes that are no text.
+    #[error("expected text in UTF-8, or in UTF-16 with a byte order mark")]
+    NotText,
     /// Not JSON or TOML.
     #[error("this is not a {format} request: {reason}")]
     Syntax {

@@ -2,16 +2,18 @@
 //!
 //! Every sampler and profile gives a picture (`samplers`); a picture does not depend on its batch, on threads or on what
 //! was drawn before it (`repeatable`); pictures, masks, sizes and second passes (`pictures`); the prompt language and
-//! guidance act (`prompts`); what cannot be done is refused in words (`refusals`).
+//! guidance act (`prompts`); settings that are said to do nothing do nothing, the others something (`effect`); what cannot be done is refused in words (`refusals`).
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod effect;
 mod pictures;
 mod prompts;
 mod refusals;
 mod repeatable;
 mod samplers;
+mod transparent;
 
 use std::path::PathBuf;
 

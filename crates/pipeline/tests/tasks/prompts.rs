@@ -43,6 +43,7 @@ fn and_some_do_not() {
         ("an [apple:pear:0.0] here", "an pear here"),
         ("an apple", "an (apple:1.0)"),
         ("an apple # not this", "an apple"),
+        ("an <lora:foo:0.8>apple <lyco:b:1>", "an apple "),
     ] {
         let (first, second) = (one(&model, &prompt(a)), one(&model, &prompt(b)));
         assert!(!differ(&first, &second), "`{a}` and `{b}`");

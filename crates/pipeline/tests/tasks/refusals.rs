@@ -58,6 +58,19 @@ fn fields() {
         ),
         (
             Request {
+                steps: 1,
+                sampler: "DPM++ 2M".into(),
+                scheduler: "DDIM".into(),
+                hires: Some(Hires {
+                    denoising_strength: 0.0,
+                    ..Hires::default()
+                }),
+                ..request()
+            },
+            &["strength"],
+        ),
+        (
+            Request {
                 steps: 1000,
                 sampler: "LCM".into(),
                 compat: Compat::Diffusers,
@@ -197,6 +210,44 @@ fn channels() {
         .expect_err("7 channels")
         .to_string();
     assert!(error.contains('7') && error.contains('9'), "{error}");
+}
+
+/// Where a sampler cannot walk so few steps, the error names the steps and how many it can: in every combination.
+#[test]
+fn few_steps() {
+    let model = model();
+    for sampler in latent_diffusion::Sampler::ALL
+        .into_iter()
+        .filter(|s| !s.flow())
+    {
+        for compat in super::PROFILES {
+            for steps in 1..=3 {
+                let request = Request {
+                    sampler: latent_diffusion::names::sampler_info(sampler).label.into(),
+                    steps,
+                    width: 32,
+                    height: 32,
+                    compat,
+                    ..request()
+                };
+                let Err(error) = run(&request, &model, None, &mut Quiet) else {
+                    continue;
+                };
+                let text = error.to_string();
+                let case = format!("{compat} {} {steps}: {text}", request.sampler);
+                assert!(
+                    text.starts_with(&format!("`steps` is {steps}: expected ")),
+                    "{case}"
+                );
+                let enough = text
+                    .split(' ')
+                    .filter_map(|word| word.parse().ok())
+                    .find(|n| *n > steps);
+                let steps = enough.expect(&case);
+                one(&model, &Request { steps, ..request });
+            }
+        }
+    }
 }
 
 #[test]

@@ -297,7 +297,14 @@ fn stopping_returns_what_there_is() {
         assert_eq!(outputs.len(), expected, "{sampler}");
         let all = outputs
             .iter()
-            .all(|o: &Output| o.stopped && o.picture.width() == 64);
+            .all(|o: &Output| o.stopped.is_some() && o.picture.width() == 64);
         assert!(all, "{sampler}");
+        let text = &outputs[0].infotext;
+        assert!(text.contains("Stopped: step "), "{sampler}: {text}");
+        assert_eq!(
+            text.contains("of the first pass"),
+            hires,
+            "{sampler}: {text}"
+        );
     }
 }

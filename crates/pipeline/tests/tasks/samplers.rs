@@ -35,7 +35,7 @@ fn each_gives_a_picture_in_each_profile() {
                 assert!(values(&output).iter().all(|v| v.is_finite()), "{case}");
                 let rgb = output.picture.rgb();
                 assert!(rgb.iter().any(|v| *v != rgb[0]), "{case}: one colour");
-                assert!(!output.stopped, "{case}");
+                assert!(output.stopped.is_none(), "{case}");
             }
         }
     }

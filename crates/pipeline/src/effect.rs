@@ -1,0 +1,199 @@
+//! Which settings of a request cannot change its pictures.
+//!
+//! Settings that contradict each other are refused by `Request::validate`. Others are sound and do nothing: churn for a sampler
+//! without churn, a strength without a picture. Whoever typed one should hear of it.
+
+use latent_diffusion::Sampler;
+use latent_models::ConditionerConfig;
+use latent_text::Dialect;
+
+use crate::error::Result;
+use crate::model::Model;
+use crate::profile::{Profile, StepNoise};
+use crate::ready::{Resolved, reads_prompt_language};
+use crate::request::Request;
+
+/// A setting without effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// The request's field; those of a table behind a dot.
+    pub field: &'static str,
+    /// Why it does nothing, and what would make it act.
+    pub reason: &'static str,
+}
+
+impl Idle {
+    /// Whether `request` has another value there than a request has by default.
+    pub fn is_set(&self, request: &Request) -> bool {
+        let value = |request: &Request| {
+            let tree = serde_json::to_value(request).unwrap_or_default();
+            let mut names = self.field.split('.');
+            names.try_fold(tree, |tree, name| tree.get(name).cloned())
+        };
+        value(request) != value(&Request::default())
+    }
+}
+
+/// Samplers that add noise before their steps.
+fn churns(sampler: Sampler) -> bool {
+    matches!(
+        sampler,
+        Sampler::Euler | Sampler::FlowEuler | Sampler::Heun | Sampler::FlowHeun | Sampler::Dpm2
+    )
+}
+
+/// Samplers that take an η.
+fn takes_eta(sampler: Sampler) -> bool {
+    sampler.default_eta() > 0.0
+        || matches!(
+            sampler,
+            Sampler::Ddim
+                | Sampler::DdimCfgPp
+                | Sampler::EulerCfgPp
+                | Sampler::FlowEuler
+                | Sampler::DpmFast
+                | Sampler::DpmAdaptive
+                | Sampler::Dpmpp2m
+        )
+}
+
+/// Samplers that add noise whatever their options are.
+fn always_noisy(sampler: Sampler) -> bool {
+    matches!(sampler, Sampler::Restart | Sampler::Lcm | Sampler::Tcd)
+}
+
+/// What a sampler does with the settings of noise, under a request.
+#[derive(Clone, Copy)]
+struct Noises {
+    eta: bool,
+    churn: bool,
+    /// Noise is added on the way.
+    noise: bool,
+    /// And from the picture's own stream.
+    stream: bool,
+}
+
+impl Noises {
+    fn of(request: &Request, profile: &Profile, sampler: Sampler) -> Self {
+        let churn = churns(sampler);
+        let options = profile.eta_of(request, sampler);
+        let noise = (takes_eta(sampler) && options > 0.0)
+            || (churn && request.s_churn > 0.0)
+            || always_noisy(sampler);
+        let path = profile.brownian && sampler.brownian_noise();
+        Self {
+            eta: takes_eta(sampler),
+            churn,
+            noise,
+            stream: noise && !path && profile.step_noise == StepNoise::Continue,
+        }
+    }
+}
+
+/// The settings that cannot change what `request` draws with `model`, whatever their values are.
+///
+/// # Errors
+/// Unknown names of samplers and schedulers.
+pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
+    let profile = Profile::of(request.compat);
+    let passes = Resolved::of_passes(request, model, &profile)?;
+    let passes = || std::iter::once(passes.0).chain(passes.1);
+    let any = |has: fn(&Noises) -> bool| {
+        passes().any(|names| has(&Noises::of(request, &profile, names.sampler)))
+    };
+    let picture = request.init_image.is_some();
+    let masked = request.mask.is_some() || request.outpaint.is_some();
+    let language = reads_prompt_language(model);
+    let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
+    let unguided = request.cfg_scale == 1.0 && !request.prompt.contains("AND");
+    let one_sided = unguided && !passes().any(|names| names.sampler.needs_unconditional());
+    let by_hand = request.sigmas.is_some();
+    let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();
+    let churning = any(|n| n.churn) && request.s_churn > 0.0;
+
+    let no_picture = "there is no picture to start from (--init-img)";
+    let no_mask = "there is no mask (--mask)";
+    let no_guidance = "a scale of 1 is no guidance";
+    let no_text = "this model reads no text";
+    let no_language = "this model has no text encoder of Stable Diffusion";
+    let no_churn = "there is no churn: --s-churn, and a sampler that has it, such as Euler or Heun";
+    let rules: [(bool, &'static str, &'static str); 24] = [
+        (!text, "prompt", no_text),
+        (!text, "negative_prompt", no_text),
+        (text && one_sided, "negative_prompt", no_guidance),
+        (!language, "clip_skip", no_language),
+        (!language, "weight_rule", no_language),
+        (
+            language && profile.dialect == Dialect::Diffusers,
+            "weight_rule",
+            "prompts of diffusers have no weights",
+        ),
+        (!picture, "strength", no_picture),
+        (!picture, "resize_mode", no_picture),
+        (
+            request.inpaint_only_masked,
+            "resize_mode",
+            "the masked region alone is fitted to the size",
+        ),
+        (!masked, "mask_blur", no_mask),
+        (!masked, "inpaint_fill", no_mask),
+        (
+            !request.inpaint_only_masked,
+            "inpaint_padding",
+            "the whole picture is worked on (--only-masked)",
+        ),
+        (
+            request.subseed_strength == 0.0,
+            "subseed",
+            "no share of its noise is taken (--subseed-strength)",
+        ),
+        (
+            !any(|n| n.stream),
+            "ensd",
+            "the sampler draws no further noise from the picture's own stream",
+        ),
+        (
+            !any(|n| n.eta),
+            "eta",
+            "the sampler takes none; DDIM and those whose names end in `a` do",
+        ),
+        (
+            !any(|n| n.churn),
+            "s_churn",
+            "the sampler has no churn; Euler, Heun and DPM2 have",
+        ),
+        (!churning, "s_tmin", no_churn),
+        (!churning, "s_tmax", no_churn),
+        (
+            !any(|n| n.noise),
+            "s_noise",
+            "the sampler adds no noise on its way",
+        ),
+        (
+            by_hand && !request.prompt.contains('['),
+            "steps",
+            "the levels are given by hand (--sigmas)",
+        ),
+        (
+            by_hand,
+            "scheduler",
+            "the levels are given by hand (--sigmas)",
+        ),
+        (unguided, "cfg_rescale", no_guidance),
+        (unguided, "guidance_interval", no_guidance),
+        (unguided, "dynamic_thresholding", no_guidance),
+    ];
+    let rules = rules.into_iter();
+    let mut idle: Vec<_> = rules
+        .filter(|(idle, ..)| *idle)
+        .map(|(_, field, reason)| Idle { field, reason })
+        .collect();
+    if request.hires.as_ref().is_some_and(sized) {
+        let reason = "the second pass has a width or a height";
+        idle.push(Idle {
+            field: "hires.scale",
+            reason,
+        });
+    }
+    Ok(idle)
+}

@@ -1,0 +1,317 @@
+//! From A1111's keys to a request, one by one: what cannot be read is left out and named, and keeps nothing else from being
+//! read.
+
+use std::str::FromStr;
+
+use super::{Infotext, STOPPED};
+use crate::request::{
+    Choice, Compat, Hires, InpaintFill, Remark, Request, Rng, Size, Tiling, Upscaler, WeightRule,
+};
+
+/// Keys that say something of the picture and nothing that can be asked for.
+const FACTS: &[&str] = &[
+    "Model",
+    "Model hash",
+    "VAE",
+    "VAE hash",
+    "Version",
+    "User",
+    "Init image hash",
+    "Conditional mask weight",
+    STOPPED,
+];
+
+/// What a text says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reading {
+    /// The request, not validated: fields that were left out have their default.
+    pub request: Request,
+    /// Pairs that were not taken over as they stand.
+    pub remarks: Vec<Remark>,
+    /// Keys that no field holds (extensions of other programs).
+    pub unknown: Vec<String>,
+}
+
+impl Infotext {
+    /// The request this text describes. Never fails: each pair is read for itself. Names of models and their hashes are in no
+    /// field: read them with [`Infotext::get`].
+    pub fn to_request(&self) -> Reading {
+        let mut reading = Reading {
+            request: Request {
+                prompt: self.prompt.clone(),
+                negative_prompt: self.negative_prompt.clone(),
+                ..Request::default()
+            },
+            ..Reading::default()
+        };
+        // They decide how others are read. A1111's default generator is its GPU's, and the key is missing then.
+        reading.request.rng = Some(Rng::Cuda);
+        let first = |(key, _): &&(String, String)| matches!(key.as_str(), "Compat" | "RNG");
+        let hires =
+            |(key, _): &&(String, String)| key.starts_with("Hires ") || key == "First pass size";
+        if self.entries.iter().any(|entry| hires(&entry)) {
+            reading.request.hires = Some(Hires::default());
+        }
+        let rest = self.entries.iter().filter(|entry| !first(entry));
+        for (key, value) in self.entries.iter().filter(first).chain(rest) {
+            reading.take(key, value);
+        }
+        let has_mask = ["Mask mode", "Mask blur", "Inpaint area", "Masked content"]
+            .iter()
+            .any(|key| self.get(key).is_some());
+        if has_mask && self.get("Mask blur").is_none() {
+            // A1111 leaves the key out where there is no blur.
+            reading.request.mask_blur = 0;
+        }
+        if let Some(Ok(first)) = self.get("First pass size").map(Size::from_str) {
+            restore_first_pass(&mut reading.request, first);
+        }
+        reading
+    }
+}
+
+impl Reading {
+    fn take(&mut self, key: &str, value: &str) {
+        if FACTS.contains(&key) {
+            return;
+        }
+        let Some((field, taken)) = self.request.take(key, value) else {
+            self.unknown.push(key.to_owned());
+            return;
+        };
+        if let Err(reason) = taken {
+            self.remarks.push(Remark {
+                field: field.to_owned(),
+                pair: format!("{key}: {value}"),
+                reason: match value.is_empty() {
+                    true => "empty".to_owned(),
+                    false => reason,
+                },
+            });
+        }
+    }
+}
+
+/// Whether a pair was taken over; if not, or not as it stands, why.
+type Taken = Result<(), String>;
+
+impl Request {
+    /// Takes one pair: the field that holds it, and whether the value could be read; `None` where no field does.
+    fn take(&mut self, key: &str, value: &str) -> Option<(&'static str, Taken)> {
+        if let Some(hires) = &mut self.hires
+            && let Some(taken) = hires.take(key, value)
+        {
+            return Some(taken);
+        }
+        Some(match key {
+            "Steps" => ("steps", set(&mut self.steps, value)),
+            "Sampler" => ("sampler", name(&mut self.sampler, value)),
+            "Schedule type" => ("scheduler", name(&mut self.scheduler, value)),
+            "CFG scale" => ("cfg_scale", set(&mut self.cfg_scale, value)),
+            "Seed" => ("seed", seed(&mut self.seed, value)),
+            "Size" => {
+                let mut size = Size {
+                    width: self.width,
+                    height: self.height,
+                };
+                let taken = set(&mut size, value);
+                (self.width, self.height) = (size.width, size.height);
+                ("size", taken)
+            }
+            "Variation seed" => ("subseed", seed(&mut self.subseed, value)),
+            "Variation seed strength" => {
+                ("subseed_strength", set(&mut self.subseed_strength, value))
+            }
+            "Seed resize from" => ("seed_resize_from", some(&mut self.seed_resize_from, value)),
+            "Denoising strength" => ("strength", set(&mut self.strength, value)),
+            "Clip skip" => {
+                let mut given = None::<i32>;
+                let taken = some(&mut given, value);
+                self.clip_skip = given.map(|given| match self.compat {
+                    Compat::A1111 => given,
+                    Compat::ComfyUi => given.saturating_neg(),
+                    Compat::Diffusers => given.saturating_sub(1),
+                });
+                ("clip_skip", taken)
+            }
+            "ENSD" => ("ensd", set(&mut self.ensd, value)),
+            "Tiling" => ("tiling", choice::<Tiling>(&mut self.tiling, value)),
+            "Mask mode" => {
+                let modes = ["Inpaint masked", "Inpaint not masked"];
+                ("mask_invert", one_of(&mut self.mask_invert, value, modes))
+            }
+            "Mask blur" => ("mask_blur", set(&mut self.mask_blur, value)),
+            "Inpaint area" => {
+                let areas = ["Whole picture", "Only masked"];
+                (
+                    "inpaint_only_masked",
+                    one_of(&mut self.inpaint_only_masked, value, areas),
+                )
+            }
+            "Masked area padding" => ("inpaint_padding", set(&mut self.inpaint_padding, value)),
+            "Masked content" => (
+                "inpaint_fill",
+                choice::<InpaintFill>(&mut self.inpaint_fill, value),
+            ),
+            "Eta" | "Eta DDIM" => ("eta", some(&mut self.eta, value)),
+            "Sigma churn" => ("s_churn", set(&mut self.s_churn, value)),
+            "Sigma tmin" => ("s_tmin", set(&mut self.s_tmin, value)),
+            "Sigma tmax" => {
+                let taken = some(&mut self.s_tmax, value);
+                self.s_tmax = self.s_tmax.filter(|v| v.is_finite());
+                ("s_tmax", taken)
+            }
+            "Sigma noise" => ("s_noise", set(&mut self.s_noise, value)),
+            "CFG rescale" => ("cfg_rescale", set(&mut self.cfg_rescale, value)),
+            "Emphasis" => (
+                "weight_rule",
+                match value {
+                    "Original" => Ok(()),
+                    "Ignore" | "None" => {
+                        self.weight_rule = Some(WeightRule::Ignore);
+                        Ok(())
+                    }
+                    _ => Err("a rule that this program has not".to_owned()),
+                },
+            ),
+            "Compat" => ("compat", choice(&mut self.compat, value)),
+            "RNG" => {
+                let mut rng = Rng::Cuda;
+                let taken = choice(&mut rng, value);
+                self.rng = Some(rng);
+                ("rng", taken)
+            }
+            // Read at the end; here it is only judged.
+            "First pass size" => (
+                "hires",
+                Size::from_str(value)
+                    .map(drop)
+                    .map_err(|_| NO_VALUE.to_owned()),
+            ),
+            _ => return None,
+        })
+    }
+}
+
+impl Hires {
+    /// As [`Request::take`], of the keys of the second pass; the strength is its, where there is one.
+    fn take(&mut self, key: &str, value: &str) -> Option<(&'static str, Taken)> {
+        let other = |field: &mut Option<String>, same: &str| {
+            *field = Some(value.to_owned()).filter(|v| !v.is_empty() && v != same);
+            Ok(())
+        };
+        Some(match key {
+            "Hires upscale" => ("hires.scale", set(&mut self.scale, value)),
+            "Hires resize" => {
+                let mut size = None::<Size>;
+                let taken = some(&mut size, value);
+                self.width = size.map(|s| s.width).filter(|v| *v > 0);
+                self.height = size.map(|s| s.height).filter(|v| *v > 0);
+                ("hires.width", taken)
+            }
+            "Hires steps" => {
+                let taken = some(&mut self.steps, value);
+                self.steps = self.steps.filter(|v| *v > 0);
+                ("hires.steps", taken)
+            }
+            "Hires upscaler" => (
+                "hires.upscaler",
+                choice::<Upscaler>(&mut self.upscaler, value).map_err(|_| {
+                    self.upscaler = Upscaler::Lanczos;
+                    "an upscaler that this program has not; Lanczos in its place".to_owned()
+                }),
+            ),
+            "Denoising strength" => (
+                "hires.denoising_strength",
+                set(&mut self.denoising_strength, value),
+            ),
+            "Hires sampler" => (
+                "hires.sampler",
+                other(&mut self.sampler, "Use same sampler"),
+            ),
+            "Hires schedule type" => (
+                "hires.scheduler",
+                other(&mut self.scheduler, "Use same scheduler"),
+            ),
+            "Hires prompt" => ("hires.prompt", other(&mut self.prompt, "")),
+            "Hires negative prompt" => (
+                "hires.negative_prompt",
+                other(&mut self.negative_prompt, ""),
+            ),
+            _ => return None,
+        })
+    }
+}
+
+const NO_VALUE: &str = "not a value of this key";
+
+/// Reads a number or a size; a whole number may be written with a point and zeros.
+fn read<T: FromStr>(value: &str) -> Result<T, String> {
+    let value = value.trim();
+    let whole = value
+        .split_once('.')
+        .filter(|(_, zeros)| zeros.bytes().all(|b| b == b'0'))
+        .map(|(whole, _)| whole);
+    let read = value.parse().ok();
+    read.or_else(|| whole?.parse().ok())
+        .ok_or_else(|| NO_VALUE.to_owned())
+}
+
+fn set<T: FromStr>(field: &mut T, value: &str) -> Taken {
+    read(value).map(|value| *field = value)
+}
+
+fn some<T: FromStr>(field: &mut Option<T>, value: &str) -> Taken {
+    read(value).map(|value| *field = Some(value))
+}
+
+fn choice<T: Choice>(field: &mut T, value: &str) -> Taken {
+    let read = T::read(value).map(|value| *field = value);
+    read.map_err(|_| "a name that this program has not".to_owned())
+}
+
+/// The second of two names sets the switch.
+fn one_of(field: &mut bool, value: &str, names: [&str; 2]) -> Taken {
+    let at = names.iter().position(|name| *name == value);
+    at.map(|at| *field = at == 1)
+        .ok_or_else(|| NO_VALUE.to_owned())
+}
+
+/// A sampler's or scheduler's name, which is judged where it is resolved.
+fn name(field: &mut String, value: &str) -> Taken {
+    if value.is_empty() {
+        return Err(String::new());
+    }
+    value.clone_into(field);
+    Ok(())
+}
+
+fn seed(field: &mut Option<u64>, value: &str) -> Taken {
+    match value.trim() {
+        "-1" => Err("random: the one that was drawn is not told".to_owned()),
+        value => some(field, value),
+    }
+}
+
+/// Before 2023 the text named the final size and, apart, the first pass's; 0x0 asked for a size of 512² pixels.
+fn restore_first_pass(request: &mut Request, first: Size) {
+    let last = Size {
+        width: request.width,
+        height: request.height,
+    };
+    let first = if first.width == 0 || first.height == 0 {
+        let scale = ((512.0 * 512.0) / (last.width as f64 * last.height as f64)).sqrt();
+        let side = |v: usize| ((scale * v as f64 / 64.0).ceil() * 64.0) as usize;
+        Size {
+            width: side(last.width),
+            height: side(last.height),
+        }
+    } else {
+        first
+    };
+    (request.width, request.height) = (first.width, first.height);
+    if let Some(hires) = &mut request.hires {
+        hires.width = Some(last.width);
+        hires.height = Some(last.height);
+    }
+}

@@ -1,0 +1,285 @@
+//! What is settled and checked before the first step: names, ladders, memory, prompts.
+
+use latent_checkpoint::SchedulerConfig;
+use latent_diffusion::{Prediction, Sampler, Scheduler, names};
+use latent_models::ConditionerConfig;
+use latent_models::unet::Resample;
+use latent_text::Pass;
+
+use crate::condition::check_fields;
+use crate::conditioning::Prompts;
+use crate::decode::Decoding;
+use crate::draw::{Drawing, calls_per_step};
+use crate::error::{Error, Result};
+use crate::level::level;
+use crate::marks::clean;
+use crate::memory::MemoryPlan;
+use crate::model::Model;
+use crate::profile::Profile;
+use crate::request::{self, Hires, Request, Size};
+use crate::run::Hooks;
+
+/// Names that a request leaves open, settled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resolved {
+    /// The sampler.
+    pub sampler: Sampler,
+    /// Its ladder: never [`Scheduler::Automatic`] where the sampler has an own default.
+    pub scheduler: Scheduler,
+    /// The scheduler was left to the sampler, so metadata says "Automatic".
+    pub automatic: bool,
+}
+
+impl Resolved {
+    /// The names of both passes of a request.
+    ///
+    /// # Errors
+    /// As [`Self::of`]'s.
+    pub fn of_passes(
+        request: &Request,
+        model: &Model,
+        profile: &Profile,
+    ) -> Result<(Self, Option<Self>)> {
+        let of = |sampler: &str, scheduler: &str| {
+            let mut resolved = Self::of(sampler, scheduler, profile, &model.scheduler)?;
+            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
+            if model.prediction == Prediction::Flow && automatic {
+                // What programs draw with when nothing is chosen was chosen for models that are no flows.
+                resolved.sampler = Sampler::Euler;
+            }
+            Ok::<_, Error>(resolved)
+        };
+        let first = of(&request.sampler, &request.scheduler)?;
+        let second = request.hires.as_ref().map(|hires| {
+            let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
+            let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
+            of(sampler, scheduler)
+        });
+        Ok((first, second.transpose()?))
+    }
+
+    /// Settles a sampler's and a scheduler's name. A combined old name ("DPM++ 2M Karras") brings its scheduler, which
+    /// an explicit one overrides. [`request::AUTOMATIC`] is what the profile draws with when nothing is chosen.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest known ones.
+    pub fn of(
+        sampler: &str,
+        scheduler: &str,
+        profile: &Profile,
+        config: &SchedulerConfig,
+    ) -> Result<Self> {
+        let (sampler, named) = if sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC) {
+            profile.default_sampler(config)?
+        } else {
+            names::parse_sampler(sampler)?
+        };
+        let sampler = profile.sampler(sampler);
+        let asked = match names::parse_scheduler(scheduler)? {
+            Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
+            explicit => explicit,
+        };
+        let own = profile.default_scheduler(sampler);
+        Ok(Self {
+            sampler,
+            scheduler: if asked == Scheduler::Automatic {
+                own
+            } else {
+                asked
+            },
+            automatic: asked == Scheduler::Automatic || asked == own,
+        })
+    }
+}
+
+/// The seeds must be there already: this crate draws none.
+fn check_seeds(request: &Request) -> Result<()> {
+    let missing = |field| {
+        Error::field(
+            field,
+            "not set",
+            "a number: the program draws one before it calls the library",
+        )
+    };
+    request.seed.ok_or_else(|| missing("seed"))?;
+    if request.subseed_strength > 0.0 {
+        request.subseed.ok_or_else(|| missing("subseed"))?;
+    }
+    Ok(())
+}
+
+/// The sides must be multiples of the latent's, and of what the network halves by where it cannot round.
+fn check_size(request: &Request, model: &Model) -> Result<()> {
+    let unet = model.unet.config();
+    let halved = match unet.resample {
+        Resample::Resnet => unet.downsampling(),
+        Resample::Conv => 1,
+    };
+    let by = model.latent.downsample * halved;
+    let Size { width, height } = request.canvas();
+    match width.is_multiple_of(by) && height.is_multiple_of(by) {
+        true => Ok(()),
+        false => Err(Error::field(
+            "width and height",
+            format!("{width}×{height}"),
+            format!("multiples of {by}, which this model needs"),
+        )),
+    }
+}
+
+/// Whether prompts for this model are in the language of the profile; models that were trained here with a text encoder of
+/// their own read plain text.
+pub(crate) fn reads_prompt_language(model: &Model) -> bool {
+    let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
+    !model.texts.is_empty() && model.conditioner().is_none_or(frozen)
+}
+
+/// What is settled before the first picture: names, memory and prompts.
+pub(crate) struct Ready {
+    pub profile: Profile,
+    pub decoding: Decoding,
+    pub resolved: Resolved,
+    pub prompts: Prompts,
+    pub second: Option<Second>,
+}
+
+/// The same of the second pass.
+pub(crate) struct Second {
+    pub hires: Hires,
+    pub resolved: Resolved,
+    pub steps: usize,
+    pub prompts: Prompts,
+}
+
+/// What encodes the prompts of a job, and says what is to be said of them.
+struct Encoding<'a> {
+    model: &'a Model,
+    profile: &'a Profile,
+    request: &'a Request,
+    hooks: &'a mut dyn Hooks,
+}
+
+impl Encoding<'_> {
+    /// Both prompts for one pass over pictures of `size`. `told`: their marks have been spoken of.
+    fn pass(
+        &mut self,
+        [prompt, negative]: [&str; 2],
+        size: Size,
+        pass: Pass,
+        told: bool,
+    ) -> Result<Prompts> {
+        let (model, profile) = (self.model, self.profile);
+        let dialect = reads_prompt_language(model).then_some(profile.dialect);
+        let prompt = clean("prompt", prompt, dialect);
+        let negative = clean("negative_prompt", negative, dialect);
+        for note in [prompt.notes, negative.notes].concat() {
+            if !told {
+                self.hooks.note(note);
+            }
+        }
+        let mut prompts = Prompts::encode(
+            model,
+            profile,
+            self.request,
+            &prompt.text,
+            &negative.text,
+            size,
+            pass,
+        )?;
+        prompts.positive = level(prompts.positive);
+        if let Some(cut) = &prompts.truncated {
+            self.hooks.note(format!(
+                "the prompt is longer than the model reads; this end of it has no effect: {cut}"
+            ));
+        }
+        Ok(prompts)
+    }
+}
+
+/// Whether both passes have a ladder to walk.
+fn check_ladders(
+    request: &Request,
+    model: &Model,
+    profile: &Profile,
+    names: (Resolved, Option<Resolved>),
+) -> Result<()> {
+    let first = Drawing {
+        model,
+        profile,
+        request,
+        sampler: names.0.sampler,
+        scheduler: names.0.scheduler,
+        steps: request.steps,
+        strength: request.strength,
+        rule: profile.strength,
+    };
+    first.check_ladder(request.init_image.is_some(), "steps")?;
+    let Some((hires, second)) = request.hires.as_ref().zip(names.1) else {
+        return Ok(());
+    };
+    let second = Drawing {
+        sampler: second.sampler,
+        scheduler: second.scheduler,
+        steps: hires.steps_after(request.steps),
+        strength: hires.denoising_strength,
+        rule: profile.hires_strength,
+        ..first
+    };
+    second.check_ladder(true, "hires.steps")
+}
+
+impl Ready {
+    pub fn of(
+        request: &Request,
+        model: &Model,
+        available: Option<u64>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Self> {
+        request.validate().map_err(Error::Request)?;
+        check_seeds(request)?;
+        let profile = Profile::of(request.compat);
+        check_fields(request, model.conditioner())?;
+        check_size(request, model)?;
+        let names = Resolved::of_passes(request, model, &profile)?;
+        check_ladders(request, model, &profile, names)?;
+        let decoding = MemoryPlan::of(request, model).settle(request, available)?;
+        hooks.stage("encoding the prompt", 0, 0);
+        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        let mut encoding = Encoding {
+            model,
+            profile: &profile,
+            request,
+            hooks,
+        };
+        let first = request.steps * calls_per_step(names.0.sampler);
+        let prompts = encoding.pass([prompt, negative], request.canvas(), Pass::Only(first), false)?;
+        let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
+            let steps = hires.steps_after(request.steps);
+            let pass = Pass::Second {
+                first,
+                steps: steps * calls_per_step(resolved.sampler),
+            };
+            let told = hires.prompt.is_none() && hires.negative_prompt.is_none();
+            let prompt = hires.prompt.as_ref().unwrap_or(prompt);
+            let negative = hires.negative_prompt.as_ref().unwrap_or(negative);
+            let (_, size) = hires.target(Size {
+                width: request.width,
+                height: request.height,
+            });
+            let prompts = encoding.pass([prompt, negative], size, pass, told)?;
+            Ok::<_, Error>(Second {
+                hires,
+                resolved,
+                steps,
+                prompts,
+            })
+        });
+        Ok(Self {
+            second: second.transpose()?,
+            decoding,
+            resolved: names.0,
+            prompts,
+            profile,
+        })
+    }
+}
