@@ -13,6 +13,12 @@ pub(super) struct Keys<'a> {
     pub(super) value: &'a Value,
 }
 
+/// An entry of a list: a number, or a list of them.
+pub(super) enum Nested {
+    One(usize),
+    Each(Vec<usize>),
+}
+
 /// A key with the only value accepted.
 pub(super) type Only = (&'static str, Value);
 
@@ -125,6 +131,59 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A list of whole numbers and lists of them, or one number for all `count` entries.
+    pub(super) fn nested_sizes(
+        &self,
+        key: &str,
+        count: usize,
+        default: usize,
+    ) -> Result<Vec<Nested>, DetectError> {
+        let Some(Value::Array(list)) = self.get(key) else {
+            let one = self.size(key, default)?;
+            return Ok((0..count).map(|_| Nested::One(one)).collect());
+        };
+        let number = |value: &Value| value.as_u64().map(|n| n as usize);
+        let entries = list.iter().map(|value| match value {
+            Value::Array(list) => list.iter().map(number).collect::<Option<_>>().map(Nested::Each),
+            value => number(value).map(Nested::One),
+        });
+        match entries.collect::<Option<Vec<Nested>>>() {
+            Some(entries) if entries.len() == count => Ok(entries),
+            _ => {
+                let expected = format!("a whole number, or a list of {count} numbers or lists");
+                Err(self.bad(key, &expected))
+            }
+        }
+    }
+
+    /// The last number of a list, or the one number.
+    pub(super) fn last_size(&self, key: &str, default: usize) -> Result<usize, DetectError> {
+        match self.get(key) {
+            Some(Value::Array(list)) => Ok(match list.last() {
+                Some(Value::Array(list)) => list.last().and_then(Value::as_u64),
+                Some(value) => value.as_u64(),
+                None => None,
+            }
+            .map_or(default, |n| n as usize)),
+            _ => self.size(key, default),
+        }
+    }
+
+    /// A list of switches, or one for all `count` entries.
+    pub(super) fn flags(
+        &self,
+        key: &str,
+        count: usize,
+        default: bool,
+    ) -> Result<Vec<bool>, DetectError> {
+        let Some(Value::Array(list)) = self.get(key) else {
+            return Ok(vec![self.flag(key, default)?; count]);
+        };
+        let flags: Option<Vec<bool>> = list.iter().map(Value::as_bool).collect();
+        let flags = flags.filter(|flags| flags.len() == count);
+        flags.ok_or_else(|| self.bad(key, &format!("true or false, or a list of {count}")))
+    }
+
     pub(super) fn texts(
         &self,
         key: &str,
@@ -140,7 +199,10 @@ impl<'a> Keys<'a> {
 }
 
 /// Settings that are null in an ordinary network.
-const NULLABLE: [&str; 12] = [
+const NULLABLE: [&str; 15] = [
+    "mid_block_type",
+    "reverse_transformer_layers_per_block",
+    "time_cond_proj_dim",
     "num_attention_heads",
     "attention_head_dim",
     "class_embed_type",

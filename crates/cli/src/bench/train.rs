@@ -1,6 +1,7 @@
 //! A training step: forward, backward, AdamW.
 
 use burn::tensor::{Device, Tensor};
+use latent_models::Given;
 use latent_models::unet::Heads;
 use latent_train::{Alone, Learner, LearnerSettings, Step, Update};
 
@@ -27,16 +28,27 @@ pub fn run(bench: &Bench) -> Result<(), Failure> {
         rate: 1e-4,
         peers: &Alone,
     };
-    let mut failure = None;
+    let (mut failure, mut given_wrong) = (None, None);
     bench.time("train_step_unet128_b4_32", "f32", &mut || {
         let t = Tensor::from_floats([10.0f32, 300.0, 600.0, 900.0], &plain);
-        let predicted = learner
-            .module()
-            .forward(z.clone(), t, Some(context.clone()), None);
+        let given = Given {
+            context: Some(context.clone()),
+            ..Given::default()
+        };
+        let predicted = match learner.module().forward(z.clone(), t, given) {
+            Ok(predicted) => predicted,
+            Err(error) => {
+                given_wrong = Some(error);
+                return;
+            }
+        };
         let loss: Tensor<1> = (predicted - eps.clone()).square().mean();
         std::hint::black_box(loss.clone().into_data());
         learner.accumulate(loss.backward(), 4.0);
         failure = learner.apply(&update).err();
     });
+    if let Some(error) = given_wrong {
+        return Err(Failure::run(error));
+    }
     failure.map_or(Ok(()), |e| Err(Failure::run(e)))
 }

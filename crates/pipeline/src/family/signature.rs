@@ -150,8 +150,8 @@ impl<'a> Networks<'a> {
             // Any number of levels, any width of embedding.
             VectorInput::Level if matches!(unet.labels, Labels::Table(_)) => unet.labels,
             VectorInput::Level => Labels::Table(1000),
-            VectorInput::Picture if matches!(unet.labels, Labels::Vector(_)) => unet.labels,
-            VectorInput::Picture => Labels::Vector(2048),
+            VectorInput::Picture if matches!(unet.labels, Labels::Projection(_)) => unet.labels,
+            VectorInput::Picture => Labels::Projection(2048),
         };
         check(
             "beside the time it is given",
@@ -196,6 +196,7 @@ fn labels(labels: Labels) -> String {
         Labels::None => "nothing".to_owned(),
         Labels::Table(rows) => format!("one of {rows} numbers"),
         Labels::Vector(width) => format!("a vector of {width}"),
+        Labels::Projection(width) => format!("an embedding of {width}"),
     }
 }
 

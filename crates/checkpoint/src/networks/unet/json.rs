@@ -1,13 +1,17 @@
 //! A U-Net's settings as diffusers writes them, read and written.
 
 use latent_models::UNetConfig;
-use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
+use latent_models::unet::{
+    Attention, Depths, Heads, Labels, Level, Projection, Resample, TimeShift,
+};
 use serde_json::{Value, json};
 
-use crate::networks::keys::{Keys, Only};
+use crate::networks::keys::{Keys, Nested, Only};
 use crate::networks::{DIFFUSERS, DetectError, extend, one_or_list};
 
-const UNET_READ: [&str; 23] = [
+const UNET_READ: [&str; 25] = [
+    "reverse_transformer_layers_per_block",
+    "time_cond_proj_dim",
     "in_channels",
     "out_channels",
     "down_block_types",
@@ -75,13 +79,9 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         &unet_only(),
     )?;
     let conditional = keys.text("_class_name", "UNet2DConditionModel")? != "UNet2DModel";
-    for key in ["only_cross_attention", "mid_block_only_cross_attention"] {
-        if keys
-            .get(key)
-            .is_some_and(|value| value != &Value::Bool(false))
-        {
-            return Err(keys.bad(key, "false"));
-        }
+    let key = "mid_block_only_cross_attention";
+    if keys.flag(key, false)? {
+        return Err(keys.bad(key, "false"));
     }
     let (plain, attentive, middle): (&str, &str, &str) = if conditional {
         (
@@ -116,9 +116,18 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
             &format!("{mirrored:?}, the way down mirrored"),
         ));
     }
-    if keys.text("mid_block_type", middle)? != middle {
-        return Err(keys.bad("mid_block_type", middle));
-    }
+    let pruned = "UNetMidBlock2D";
+    let middle_resblocks = match value.get("mid_block_type") {
+        Some(Value::Null) if conditional => 0,
+        _ => match keys.text("mid_block_type", middle)? {
+            found if found == middle => 2,
+            found if found == pruned && conditional => 1,
+            _ => {
+                let expected = format!("{middle}, {pruned} or null");
+                return Err(keys.bad("mid_block_type", &expected));
+            }
+        },
+    };
     let count = down.len();
     let widths = if conditional {
         [320, 640, 1280, 1280]
@@ -131,11 +140,14 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         None => return Err(keys.bad("block_out_channels", &format!("a list of {count}"))),
     };
     let resblocks = keys.sizes("layers_per_block", count, 2)?;
-    let depth = keys.sizes("transformer_layers_per_block", count, 1)?;
+    let depths = depths(&keys, &resblocks, &attentions)?;
     let heads = heads(&keys, &channels, conditional)?;
     let at = |i: usize| Attention {
         heads: heads[i],
-        depth: if conditional { depth[i] } else { 1 },
+        depth: match conditional {
+            true => depths.down[i].iter().chain(&depths.up[i]).copied().max().unwrap_or(1),
+            false => 1,
+        },
     };
     let levels: Vec<Level> = (0..count)
         .map(|i| Level {
@@ -148,12 +160,19 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         true => Some(keys.size("cross_attention_dim", 1280)?),
         false => None,
     };
-    let middle_attention = count > 0 && keys.flag("add_attention", true)?;
+    let middle_attention = count > 0 && middle_resblocks == 2 && keys.flag("add_attention", true)?;
+    let middle_depth = keys.last_size("transformer_layers_per_block", 1)?;
+    let context_only = keys.flags("only_cross_attention", count, false)?;
+    let context_only = context_only.into_iter().zip(&attentions).enumerate();
+    let context_only = context_only.filter_map(|(i, (only, attends))| (only && *attends).then_some(i));
     let config = UNetConfig {
         in_channels: keys.size("in_channels", if conditional { 4 } else { 3 })?,
         out_channels: keys.size("out_channels", if conditional { 4 } else { 3 })?,
         model_channels: channels.first().copied().unwrap_or(0),
-        middle: middle_attention.then(|| at(count - 1)),
+        middle: middle_attention.then(|| Attention {
+            depth: if conditional { middle_depth } else { 1 },
+            ..at(count - 1)
+        }),
         levels,
         context,
         projection: match keys.flag("use_linear_projection", false)? {
@@ -168,9 +187,49 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         resample: resample(&keys)?,
         labels: labels(&keys)?,
         norm_groups: keys.size("norm_num_groups", 32)?,
+        middle_resblocks,
+        depths: if conditional { depths.ragged() } else { None },
+        context_only_levels: context_only.collect(),
+        guidance: keys.optional_size("time_cond_proj_dim")?,
     };
     config.validate()?;
     Ok(config)
+}
+
+/// Transformer blocks of every attention: a number for all, or for each level a number or a list; the way up, coarsest
+/// level first, mirrors the way down where it has no list of its own.
+fn depths(
+    keys: &Keys<'_>,
+    resblocks: &[usize],
+    attentions: &[bool],
+) -> Result<Depths, DetectError> {
+    const DOWN: &str = "transformer_layers_per_block";
+    const UP: &str = "reverse_transformer_layers_per_block";
+    let of = |key: &str, reversed: bool, more: usize| {
+        let mut levels = keys.nested_sizes(key, resblocks.len(), 1)?;
+        if reversed {
+            levels.reverse();
+        }
+        let levels = levels.into_iter().zip(resblocks.iter().zip(attentions));
+        levels
+            .map(|(listed, (resblocks, attends))| match (attends, listed) {
+                (false, _) => Ok(Vec::new()),
+                (true, Nested::One(depth)) => Ok(vec![depth; resblocks + more]),
+                (true, Nested::Each(list)) if list.len() == resblocks + more => Ok(list),
+                (true, Nested::Each(_)) => {
+                    let expected = format!("{} numbers in a level of {resblocks} blocks", resblocks + more);
+                    Err(keys.bad(key, &expected))
+                }
+            })
+            .collect::<Result<Vec<Vec<usize>>, DetectError>>()
+    };
+    Ok(Depths {
+        down: of(DOWN, false, 0)?,
+        up: match keys.get(UP) {
+            Some(_) => of(UP, true, 1)?,
+            None => of(DOWN, false, 1)?,
+        },
+    })
 }
 
 fn heads(
@@ -210,27 +269,29 @@ fn resample(keys: &Keys<'_>) -> Result<Resample, DetectError> {
 }
 
 fn labels(keys: &Keys<'_>) -> Result<Labels, DetectError> {
+    const WIDTH: &str = "projection_class_embeddings_input_dim";
     let rows = keys.optional_size("num_class_embeds")?;
-    let width = keys.optional_size("projection_class_embeddings_input_dim")?;
-    match keys.text("addition_embed_type", "")? {
-        "" => {}
-        "text_time" => {
-            return match (width, rows) {
-                (Some(width), None) => Ok(Labels::Vector(width)),
-                (None, _) => {
-                    Err(keys.bad("projection_class_embeddings_input_dim", "a whole number"))
-                }
-                (_, Some(_)) => {
-                    Err(keys.bad("num_class_embeds", "null beside addition_embed_type"))
-                }
-            };
-        }
+    let width = keys.optional_size(WIDTH)?;
+    let addition = match keys.text("addition_embed_type", "")? {
+        "" => false,
+        "text_time" => true,
         _ => return Err(keys.bad("addition_embed_type", "null or text_time")),
-    }
-    match (keys.get("class_embed_type"), rows) {
-        (None, Some(rows)) => Ok(Labels::Table(rows)),
-        (None, None) => Ok(Labels::None),
-        (Some(_), _) => Err(keys.bad("class_embed_type", "null")),
+    };
+    let projection = match keys.text("class_embed_type", "")? {
+        "" => false,
+        "projection" => true,
+        _ => return Err(keys.bad("class_embed_type", "null or projection")),
+    };
+    let known = || width.ok_or_else(|| keys.bad(WIDTH, "a whole number"));
+    match (addition, projection, rows) {
+        (false, false, None) => Ok(Labels::None),
+        (false, false, Some(rows)) => Ok(Labels::Table(rows)),
+        (true, false, None) => Ok(Labels::Vector(known()?)),
+        (false, true, None) => Ok(Labels::Projection(known()?)),
+        _ => Err(keys.bad(
+            "num_class_embeds",
+            "one of num_class_embeds, class_embed_type and addition_embed_type",
+        )),
     }
 }
 
@@ -271,7 +332,6 @@ pub(super) fn unet_json(config: &UNetConfig, side: usize) -> Result<Value, Strin
         "norm_eps": 1e-5, "norm_num_groups": config.norm_groups, "out_channels": config.out_channels,
         "resnet_time_scale_shift": match config.time_shift { TimeShift::Additive => "default", TimeShift::ScaleShift => "scale_shift" },
         "sample_size": side, "time_embedding_type": "positional", "up_block_types": up,
-        "class_embed_type": null,
         "num_class_embeds": match config.labels { Labels::Table(rows) => Some(rows), _ => None },
     });
     let more = match conditional {
@@ -286,29 +346,64 @@ fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
     if config.resample == Resample::Resnet {
         return Err("diffusers has no context U-Net that resamples by residual blocks".into());
     }
-    let Some(middle) = config.middle else {
-        return Err("diffusers has no context U-Net without attention in the middle".into());
+    let middle_type = match (config.middle, config.middle_resblocks) {
+        (Some(_), _) => Some("UNetMidBlock2DCrossAttn"),
+        (None, 1) => Some("UNetMidBlock2D"),
+        (None, 0) => None,
+        (None, _) => {
+            return Err("diffusers has no context U-Net without attention in the middle".into());
+        }
     };
     // A level without attention has an entry all the same; the middle uses the last level's.
-    let attention = |level: &Level| level.attention.unwrap_or(middle);
+    let any = config.levels.iter().find_map(|level| level.attention);
+    let any = config.middle.or(any).unwrap_or(Attention {
+        heads: Heads::Count(1),
+        depth: 1,
+    });
+    let attention = |level: &Level| level.attention.unwrap_or(any);
     let heads = config
         .levels
         .iter()
         .map(|level| attention(level).heads.count(level.channels));
     let heads: Vec<usize> = heads.collect();
-    let depth: Vec<usize> = config
-        .levels
-        .iter()
-        .map(|level| attention(level).depth)
-        .collect();
     let last = config.levels.len().saturating_sub(1);
-    let channels = config.levels[last].channels;
-    if (heads[last], depth[last]) != (middle.heads.count(channels), middle.depth) {
-        return Err("diffusers cannot say that the middle's attention differs from the last level's".into());
+    if let Some(middle) = config.middle {
+        let level = config.levels[last];
+        let own = (attention(&level).heads.count(level.channels), attention(&level).depth);
+        if own != (middle.heads.count(level.channels), middle.depth) {
+            return Err(
+                "diffusers cannot say that the middle's attention differs from the last level's"
+                    .into(),
+            );
+        }
     }
-    let vector = match config.labels {
-        Labels::Vector(width) => Some(width),
-        _ => None,
+    let (depth, reverse) = match &config.depths {
+        None => {
+            let depth: Vec<usize> = config.levels.iter().map(|l| attention(l).depth).collect();
+            (one_or_list(&depth), Value::Null)
+        }
+        Some(depths) => {
+            let listed = |levels: &[Vec<usize>]| -> Vec<Value> {
+                let level = |level: &Vec<usize>| match level.is_empty() {
+                    true => json!(1),
+                    false => json!(level),
+                };
+                levels.iter().map(level).collect()
+            };
+            let mut up = listed(&depths.up);
+            up.reverse();
+            (json!(listed(&depths.down)), json!(up))
+        }
+    };
+    let (vector, projection) = match config.labels {
+        Labels::Vector(width) => (Some(width), None),
+        Labels::Projection(width) => (None, Some(width)),
+        _ => (None, None),
+    };
+    let only: Vec<bool> = (0..=last).map(|i| config.context_only_levels.contains(&i)).collect();
+    let only = match only.contains(&true) {
+        true => json!(only),
+        false => json!(false),
     };
     Ok(json!({
         "_class_name": "UNet2DConditionModel",
@@ -317,11 +412,12 @@ fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
         "attention_type": "default", "class_embeddings_concat": false, "conv_in_kernel": 3, "conv_out_kernel": 3,
         "cross_attention_dim": config.context, "cross_attention_norm": null, "dual_cross_attention": false,
         "encoder_hid_dim": null, "encoder_hid_dim_type": null, "mid_block_only_cross_attention": null,
-        "mid_block_type": "UNetMidBlock2DCrossAttn", "num_attention_heads": null, "only_cross_attention": false,
-        "projection_class_embeddings_input_dim": vector, "resnet_out_scale_factor": 1.0,
-        "resnet_skip_time_act": false, "reverse_transformer_layers_per_block": null, "time_cond_proj_dim": null,
+        "mid_block_type": middle_type, "num_attention_heads": null, "only_cross_attention": only,
+        "class_embed_type": projection.map(|_| "projection"),
+        "projection_class_embeddings_input_dim": vector.or(projection), "resnet_out_scale_factor": 1.0,
+        "resnet_skip_time_act": false, "reverse_transformer_layers_per_block": reverse, "time_cond_proj_dim": config.guidance,
         "time_embedding_act_fn": null, "time_embedding_dim": null, "timestep_post_act": null,
-        "transformer_layers_per_block": one_or_list(&depth), "upcast_attention": false,
+        "transformer_layers_per_block": depth, "upcast_attention": false,
         "use_linear_projection": config.projection == Projection::Linear,
     }))
 }
@@ -341,7 +437,7 @@ fn unconditional_json(config: &UNetConfig) -> Result<Value, String> {
     let Some(width) = width.filter(|first| widths.all(|other| other == Some(*first))) else {
         return Err("diffusers cannot say a number of heads for a U-Net without context".into());
     };
-    if matches!(config.labels, Labels::Vector(_)) {
+    if matches!(config.labels, Labels::Vector(_) | Labels::Projection(_)) {
         return Err("diffusers has no U-Net that takes a vector and no context".into());
     }
     let sampling = match config.resample {
@@ -349,7 +445,7 @@ fn unconditional_json(config: &UNetConfig) -> Result<Value, String> {
         Resample::Resnet => "resnet",
     };
     Ok(json!({
-        "_class_name": "UNet2DModel", "add_attention": config.middle.is_some(), "attention_head_dim": width,
+        "_class_name": "UNet2DModel", "class_embed_type": null, "add_attention": config.middle.is_some(), "attention_head_dim": width,
         "attn_norm_num_groups": null, "downsample_type": sampling, "upsample_type": sampling,
         "mid_block_type": "UNetMidBlock2D", "num_train_timesteps": null, "time_embedding_dim": null,
     }))

@@ -73,7 +73,7 @@ impl Kind for UNetConfig {
         at_most("context", self.context.unwrap_or(0), WIDEST)?;
         let labels = match self.labels {
             Labels::None => 0,
-            Labels::Table(n) | Labels::Vector(n) => n,
+            Labels::Table(n) | Labels::Vector(n) | Labels::Projection(n) => n,
         };
         at_most("labels", labels, WIDEST)?;
         let attentions = self.levels.iter().filter_map(|level| level.attention);

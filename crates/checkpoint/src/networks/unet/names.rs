@@ -31,6 +31,8 @@ pub struct UnetLayout {
     pub attention: Vec<Attention>,
     /// Attention in the middle.
     pub middle: Attention,
+    /// Residual blocks in the middle.
+    pub middle_layers: usize,
     /// Resampling by residual blocks instead of plain convolutions.
     pub resample_by_resnet: bool,
 }
@@ -46,7 +48,10 @@ const RESNET: [(&str, &str); 6] = [
 ];
 
 /// Modules outside the levels. `class_embedding` as a table of vectors is `label_emb` itself.
-const TOP: [(&str, &str); 8] = [
+const TOP: [(&str, &str); 11] = [
+    ("time_embedding.cond_proj", "time_embed.cond_proj"),
+    ("class_embedding.linear_1", "label_emb.0.0"),
+    ("class_embedding.linear_2", "label_emb.0.2"),
     ("time_embedding.linear_1", "time_embed.0"),
     ("time_embedding.linear_2", "time_embed.2"),
     ("add_embedding.linear_1", "label_emb.0.0"),
@@ -139,15 +144,19 @@ impl UnetLayout {
     }
 
     fn original_middle(&self, table: &mut Table) {
-        resnet(table, "mid_block.resnets.0", "middle_block.0");
         let place = ("mid_block.attentions.0".into(), "middle_block.1".into());
         attention(table, self.middle, place);
-        let last = if self.middle == Attention::None { 1 } else { 2 };
-        resnet(
-            table,
-            "mid_block.resnets.1",
-            &format!("middle_block.{last}"),
-        );
+        for layer in 0..self.middle_layers {
+            let slot = match (layer, self.middle) {
+                (1.., Attention::Transformer | Attention::Fused { .. }) => layer + 1,
+                _ => layer,
+            };
+            resnet(
+                table,
+                &format!("mid_block.resnets.{layer}"),
+                &format!("middle_block.{slot}"),
+            );
+        }
     }
 }
 

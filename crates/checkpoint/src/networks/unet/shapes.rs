@@ -1,6 +1,8 @@
 //! A U-Net's configuration from the names and shapes of its tensors.
 
-use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
+use latent_models::unet::{
+    Attention, Depths, Heads, Labels, Level, Projection, Resample, TimeShift,
+};
 use latent_models::{UNetConfig, unet};
 
 use super::names::{Attention as Layout, UnetLayout};
@@ -16,13 +18,19 @@ struct HeadRule {
 
 /// What the choice of heads is made from.
 struct Signs {
+    in_channels: usize,
     linear: bool,
     context: Option<usize>,
     channels: Vec<usize>,
     resample_by_resnet: bool,
 }
 
-const HEADS: [HeadRule; 7] = [
+const HEADS: [HeadRule; 8] = [
+    // The ×4 upscaler of Stable Diffusion 2.
+    HeadRule {
+        fits: |s| s.linear && s.in_channels == 7,
+        heads: Heads::Count(8),
+    },
     // Stable Diffusion 2, SDXL.
     HeadRule {
         fits: |s| s.linear,
@@ -72,9 +80,44 @@ const HEADS: [HeadRule; 7] = [
 struct Seen {
     channels: usize,
     resblocks: usize,
-    /// The name of the first attention module, if there is one.
-    attention: Option<String>,
+    /// The names of the attention modules on the way up, in the order of computation; none in a level without.
+    attentions: Vec<String>,
     by_resnet: bool,
+}
+
+/// The middle of the network.
+struct Middle {
+    /// The name of its attention module, if there is one.
+    attention: Option<&'static str>,
+    resblocks: usize,
+}
+
+impl Middle {
+    fn of(shapes: &Shapes<'_>, scheme: Scheme) -> Self {
+        let (attention, resblocks) = match scheme {
+            Scheme::Ldm => (
+                "middle_block.1",
+                (0..3)
+                    .filter(|i| shapes.has(&format!("middle_block.{i}.in_layers.0.weight")))
+                    .count(),
+            ),
+            _ => (
+                "mid_block.attentions.0",
+                shapes.count(|i| format!("mid_block.resnets.{i}.norm1.weight")),
+            ),
+        };
+        Self {
+            attention: has_attention(shapes, attention).then_some(attention),
+            resblocks,
+        }
+    }
+}
+
+fn has_attention(shapes: &Shapes<'_>, module: &str) -> bool {
+    let norms = ["norm", "group_norm"];
+    norms
+        .iter()
+        .any(|norm| shapes.has(&format!("{module}.{norm}.weight")))
 }
 
 /// The configuration of the U-Net whose tensors `shapes` lists.
@@ -88,15 +131,10 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         Scheme::Diffusers | Scheme::OpenClip => levels_diffusers(shapes)?,
     };
     seen.reverse();
-    let middle = match scheme {
-        Scheme::Ldm => "middle_block.1",
-        _ => "mid_block.attentions.0",
-    };
-    let has_middle = shapes.has(&format!("{middle}.norm.weight"))
-        || shapes.has(&format!("{middle}.group_norm.weight"));
-    let modules = seen.iter().filter_map(|level| level.attention.clone());
+    let middle = Middle::of(shapes, scheme);
+    let modules = seen.iter().flat_map(|level| level.attentions.clone());
     let modules: Vec<String> = modules
-        .chain(has_middle.then(|| middle.to_owned()))
+        .chain(middle.attention.map(str::to_owned))
         .collect();
     let transformer = modules
         .iter()
@@ -110,6 +148,7 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         None => (None, false),
     };
     let signs = Signs {
+        in_channels: shapes.need(entrance(scheme), 4)?[1],
         linear,
         context,
         channels: seen.iter().map(|level| level.channels).collect(),
@@ -120,22 +159,32 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         .iter()
         .find(|rule| (rule.fits)(&signs))
         .map_or(Heads::Width(32), |rule| rule.heads);
-    let attention = |module: &str| Attention {
-        heads,
-        depth: depth(shapes, module).max(1),
-    };
+    let depths = depths(shapes, scheme, &seen);
     let levels: Vec<Level> = seen
         .iter()
-        .map(|level| Level {
+        .enumerate()
+        .map(|(i, level)| Level {
             channels: level.channels,
             resblocks: level.resblocks,
-            attention: level.attention.as_deref().map(attention),
+            attention: (!level.attentions.is_empty()).then(|| {
+                let all = depths.down[i].iter().chain(&depths.up[i]);
+                Attention {
+                    heads,
+                    depth: all.copied().max().unwrap_or(1),
+                }
+            }),
         })
         .collect();
+    let context_only = |(i, level): (usize, &Seen)| {
+        let module = level.attentions.first()?;
+        let to_k = shapes.get(&format!("{module}.transformer_blocks.0.attn1.to_k.weight"))?;
+        (to_k.get(1) != Some(&level.channels)).then_some(i)
+    };
     let layout = UnetLayout {
         layers: levels.iter().map(|level| level.resblocks).collect(),
         attention: vec![Layout::None; levels.len()],
         middle: Layout::None,
+        middle_layers: 0,
         resample_by_resnet: signs.resample_by_resnet,
     };
     let top = Named {
@@ -149,8 +198,14 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         in_channels: entrance[1],
         out_channels: top.shape("conv_out.weight", 4)?[0],
         model_channels: entrance[0],
+        middle: middle.attention.map(|module| Attention {
+            heads,
+            depth: depth(shapes, module).max(1),
+        }),
+        middle_resblocks: middle.resblocks,
+        context_only_levels: seen.iter().enumerate().filter_map(context_only).collect(),
+        depths: depths.ragged(),
         levels,
-        middle: has_middle.then(|| attention(middle)),
         context,
         projection: if linear {
             Projection::Linear
@@ -167,8 +222,12 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         } else {
             Resample::Conv
         },
-        labels: labels(&top)?,
+        labels: labels(&top, context)?,
         norm_groups: 32,
+        guidance: match top.find("time_embedding.cond_proj.weight") {
+            Some(&[_, width]) => Some(width),
+            _ => None,
+        },
     };
     config.validate()?;
     Ok(config)
@@ -191,15 +250,55 @@ impl Named<'_> {
     }
 }
 
-fn labels(top: &Named<'_>) -> Result<Labels, DetectError> {
+/// The width of the text states beside which a vector is a noised picture embedding, under the original names.
+const UNCLIP_CONTEXT: usize = 1024;
+
+fn labels(top: &Named<'_>, context: Option<usize>) -> Result<Labels, DetectError> {
     if let Some(&[rows, _]) = top.find("class_embedding.weight") {
         return Ok(Labels::Table(rows));
+    }
+    // The original names of the two are the same.
+    let original = top.table.place("conv_in").is_some_and(|place| place.name != "conv_in");
+    let class = top.find("class_embedding.linear_1.weight").is_some();
+    if class && (!original || context == Some(UNCLIP_CONTEXT)) {
+        let shape = top.shape("class_embedding.linear_1.weight", 2)?;
+        return Ok(Labels::Projection(shape[1]));
     }
     if top.find("add_embedding.linear_1.weight").is_some() {
         let shape = top.shape("add_embedding.linear_1.weight", 2)?;
         return Ok(Labels::Vector(shape[1]));
     }
     Ok(Labels::None)
+}
+
+/// The name of the first convolution.
+fn entrance(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Ldm => "input_blocks.0.0.weight",
+        _ => "conv_in.weight",
+    }
+}
+
+/// Transformer blocks of every attention.
+fn depths(shapes: &Shapes<'_>, scheme: Scheme, seen: &[Seen]) -> Depths {
+    let (mut down, mut slot) = (Vec::with_capacity(seen.len()), 1);
+    for (i, level) in seen.iter().enumerate() {
+        let module = |resblock: usize| match scheme {
+            Scheme::Ldm => format!("input_blocks.{}.1", slot + resblock),
+            _ => format!("down_blocks.{i}.attentions.{resblock}"),
+        };
+        let count = level.resblocks.min(level.attentions.len());
+        down.push((0..count).map(|j| depth(shapes, &module(j)).max(1)).collect());
+        slot += level.resblocks + 1;
+    }
+    let up = seen.iter().map(|level| {
+        let modules = level.attentions.iter();
+        modules.map(|module| depth(shapes, module).max(1)).collect()
+    });
+    Depths {
+        up: up.collect(),
+        down,
+    }
 }
 
 fn depth(shapes: &Shapes<'_>, module: &str) -> usize {
@@ -209,12 +308,13 @@ fn depth(shapes: &Shapes<'_>, module: &str) -> usize {
 /// The levels in the order of the way up: a level ends where the resolution changes, which the way up marks plainly.
 fn levels_original(shapes: &Shapes<'_>) -> Result<Vec<Seen>, DetectError> {
     let mut levels = Vec::new();
-    let (mut blocks, mut slot) = (0, 0);
+    let (mut blocks, mut slot, mut attentions) = (0, 0, Vec::new());
     while shapes.has(&format!("output_blocks.{slot}.0.in_layers.0.weight")) {
         let block = format!("output_blocks.{slot}");
         blocks += 1;
         slot += 1;
         let has_attention = shapes.has(&format!("{block}.1.norm.weight"));
+        attentions.extend(has_attention.then(|| format!("{block}.1")));
         let spot = if has_attention { 2 } else { 1 };
         let by_resnet = shapes.has(&format!("{block}.{spot}.in_layers.0.weight"));
         let by_conv = shapes.has(&format!("{block}.{spot}.conv.weight"));
@@ -224,7 +324,7 @@ fn levels_original(shapes: &Shapes<'_>) -> Result<Vec<Seen>, DetectError> {
             levels.push(Seen {
                 channels,
                 resblocks: blocks - 1,
-                attention: has_attention.then(|| format!("{block}.1")),
+                attentions: std::mem::take(&mut attentions),
                 by_resnet,
             });
             blocks = 0;
@@ -243,13 +343,13 @@ fn levels_diffusers(shapes: &Shapes<'_>) -> Result<Vec<Seen>, DetectError> {
     let level = |i: usize| {
         let block = format!("up_blocks.{i}");
         let resnets = shapes.count(|j| format!("{block}.resnets.{j}.conv2.weight"));
-        let attention = format!("{block}.attentions.0");
-        let has_attention = shapes.has(&format!("{attention}.norm.weight"))
-            || shapes.has(&format!("{attention}.group_norm.weight"));
+        let attentions = (0..resnets).map(|j| format!("{block}.attentions.{j}"));
         Ok(Seen {
             channels: shapes.need(&format!("{block}.resnets.0.conv2.weight"), 4)?[0],
             resblocks: resnets - 1,
-            attention: has_attention.then_some(attention),
+            attentions: attentions
+                .filter(|module| has_attention(shapes, module))
+                .collect(),
             by_resnet: shapes.has(&format!("{block}.upsamplers.0.norm1.weight")),
         })
     };
@@ -280,6 +380,7 @@ pub fn unet_layout(config: &UNetConfig) -> UnetLayout {
             config.middle,
             config.levels.last().map_or(0, |level| level.channels),
         ),
+        middle_layers: config.middle_resblocks,
         resample_by_resnet: config.resample == Resample::Resnet,
     }
 }
