@@ -125,7 +125,7 @@ fn missing_unused_and_misshapen_are_one_error_with_names() {
     checkpoint
         .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();
-    let info = inspect(&path, &Default::default(), &mut |_, _| {}).unwrap();
+    let info = inspect(&Checkpoint::open(&path).unwrap(), &Default::default(), &mut |_, _| {}).unwrap();
     let problems = info.parts.iter().filter(|part| part.problem.is_some());
     assert_eq!(problems.count(), 1);
 }
@@ -248,15 +248,11 @@ fn autoencoders_of_2022_and_bare_files_load_to_the_same_weights() {
     );
     check(&bare, Scheme::Ldm);
     let info = inspect(
-        &dir.path().join("vae.safetensors"),
+        &Checkpoint::open(dir.path().join("vae.safetensors")).unwrap(),
         &Default::default(),
         &mut |_, _| {},
     );
     let info = info.unwrap();
-    assert_eq!(
-        info.family.as_deref(),
-        Some("autoencoder alone: KL-f8, 4 latent channels")
-    );
     assert!(info.moving_average);
 }
 
@@ -545,7 +541,7 @@ fn a_file_without_networks_says_what_it_has() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("no U-Net") && error.contains("autoencoder"),
+        error.contains("no denoiser") && error.contains("autoencoder"),
         "{error}"
     );
 }

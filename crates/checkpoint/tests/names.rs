@@ -21,7 +21,7 @@ fn check_round_trip(config: &Network, scheme: Scheme) -> BTreeMap<String, Vec<us
         let back = table.parameters(&place.name);
         assert!(back.contains(&name), "`{name}` -> {place:?} -> {back:?}");
         let third = match place.piece {
-            Piece::Whole => {
+            Piece::Whole | Piece::Transposed => {
                 assert_eq!(back, std::slice::from_ref(&name));
                 0
             }
@@ -35,10 +35,7 @@ fn check_round_trip(config: &Network, scheme: Scheme) -> BTreeMap<String, Vec<us
             "two parameters share `{}`",
             place.name
         );
-        let mut shape = shape;
-        if let Piece::Third { .. } = place.piece {
-            shape[0] *= 3;
-        }
+        let mut shape = place.piece.stored_shape(&shape);
         shape.resize(place.dims.unwrap_or(shape.len()).max(shape.len()), 1);
         assert_eq!(ignored(&place.name), None, "a weight would be ignored");
         file.insert(place.name, shape);

@@ -7,7 +7,7 @@ use latent_models::unet::{
 use serde_json::{Value, json};
 
 use crate::networks::keys::{Keys, Nested, Only};
-use crate::networks::{DIFFUSERS, DetectError, extend, one_or_list};
+use crate::networks::{DIFFUSERS, DetectError, LONGEST, at_most, extend, one_or_list};
 
 const UNET_READ: [&str; 25] = [
     "reverse_transformer_layers_per_block",
@@ -205,6 +205,9 @@ fn depths(
 ) -> Result<Depths, DetectError> {
     const DOWN: &str = "transformer_layers_per_block";
     const UP: &str = "reverse_transformer_layers_per_block";
+    for resblocks in resblocks {
+        at_most("resblocks", *resblocks, LONGEST)?;
+    }
     let of = |key: &str, reversed: bool, more: usize| {
         let mut levels = keys.nested_sizes(key, resblocks.len(), 1)?;
         if reversed {
