@@ -484,7 +484,7 @@ fn settings_that_would_change_the_picture_are_not_passed_over() {
     for (key, value) in [
         ("act_fn", json!("gelu")),
         ("encoder_hid_dim", json!(512)),
-        ("time_cond_proj_dim", json!(256)),
+        ("time_cond_proj_dim", json!("wide")),
         ("dual_cross_attention", json!(true)),
         ("something_new", json!(3)),
         ("attention_head_dim", json!("eight")),
@@ -498,7 +498,7 @@ fn settings_that_would_change_the_picture_are_not_passed_over() {
         ("resnet_time_scale_shift", json!("spatial")),
         ("layers_per_block", json!([2, 2])),
         ("in_channels", json!(-4)),
-        ("mid_block_type", json!(null)),
+        ("mid_block_type", json!("UNetMidBlock2DSimpleCrossAttn")),
         ("norm_num_groups", json!(null)),
         ("act_fn", json!(null)),
     ] {

@@ -224,6 +224,7 @@ prop_compose! {
         levels in prop::collection::vec((1usize..4, 1usize..4, any::<bool>(), 1usize..3), 1..5),
         channels in prop::sample::select(vec![(4usize, 4usize), (9, 4), (7, 3), (3, 3)]),
         middle in any::<bool>(),
+        middle_resblocks in 0usize..3,
         context in prop::option::of(prop::sample::select(vec![48usize, 768])),
         linear in any::<bool>(),
         scale_shift in any::<bool>(),
@@ -233,6 +234,7 @@ prop_compose! {
         let linear = linear && context.is_some();
         // Heads are not in the names; these are what the tables of the detection say for such networks.
         let heads = match (context, linear) {
+            (Some(_), true) if channels.0 == 7 => Heads::Count(8),
             (Some(_), true) => Heads::Width(64),
             (Some(_), false) => Heads::Count(8),
             (None, _) if resnet && levels.len() > 1 => Heads::Count(8),
@@ -255,7 +257,7 @@ prop_compose! {
             resample: if resnet && levels.len() > 1 { Resample::Resnet } else { Resample::Conv },
             labels,
             norm_groups: 32,
-            middle_resblocks: 2,
+            middle_resblocks: if middle { 2 } else { middle_resblocks },
             depths: None,
             context_only_levels: Vec::new(),
             guidance: None,

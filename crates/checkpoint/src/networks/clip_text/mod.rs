@@ -53,9 +53,11 @@ fn clip_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<ClipTextConfig, De
         false => format!("{module}encoder.layers.{i}.layer_norm1.weight"),
     });
     let projection = match open_clip {
-        true => shapes.get("text_projection").and_then(<[usize]>::last),
-        false => shapes.get("text_projection.weight").and_then(<[usize]>::first),
+        true => shapes.get("text_projection"),
+        false => shapes.get("text_projection.weight"),
     };
+    let projection = projection.filter(|shape| shape.len() == 2);
+    let projection = projection.map(|shape| shape[usize::from(open_clip)]);
     let config = ClipTextConfig {
         vocabulary,
         width,
@@ -70,7 +72,7 @@ fn clip_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<ClipTextConfig, De
             false => Activation::QuickGelu,
         },
         positions: shapes.need(&positions, 2)?[0],
-        projection: projection.copied(),
+        projection,
     };
     config.validate()?;
     Ok(config)
