@@ -50,6 +50,10 @@ pub fn tiny_unet(in_channels: usize) -> UNetConfig {
         resample: Resample::Conv,
         labels: Labels::None,
         norm_groups: 32,
+        middle_resblocks: 2,
+        depths: None,
+        context_only_levels: Vec::new(),
+        guidance: None,
     }
 }
 

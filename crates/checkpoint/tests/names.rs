@@ -266,6 +266,10 @@ prop_compose! {
             resample: if resnet && levels.len() > 1 { Resample::Resnet } else { Resample::Conv },
             labels,
             norm_groups: 32,
+            middle_resblocks: 2,
+            depths: None,
+            context_only_levels: Vec::new(),
+            guidance: None,
         }
     }
 }

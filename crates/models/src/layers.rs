@@ -45,6 +45,8 @@ pub struct Linear {
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
+    gated: bool,
+    #[module(skip)]
     packed: Option<PackedLinear>,
 }
 
@@ -54,7 +56,16 @@ impl Linear {
         Self {
             weight: parameter(device, [output, input]),
             bias: bias.then(|| parameter(device, [output])),
+            gated: false,
             packed: None,
+        }
+    }
+
+    /// The same, to be run by [`forward_geglu`](Self::forward_geglu) alone.
+    pub fn gated(self) -> Self {
+        Self {
+            gated: true,
+            ..self
         }
     }
 
@@ -83,7 +94,8 @@ impl Linear {
         }
     }
 
-    /// a·gelu(b) of the halves [a, b] of [`forward`](Self::forward).
+    /// a·gelu(b) of the halves [a, b] of [`forward`](Self::forward), of a layer made
+    /// [`gated`](Self::gated).
     ///
     /// # Shapes
     ///
@@ -95,9 +107,9 @@ impl Linear {
         }
     }
 
-    pub(crate) fn pack(&mut self, form: Form, gated: bool) {
+    pub(crate) fn pack(&mut self, form: Form) {
         let bias = self.bias.as_ref().map(Param::val);
-        self.packed = PackedLinear::new(self.weight.val(), bias, form, gated);
+        self.packed = PackedLinear::new(self.weight.val(), bias, form, self.gated);
         if self.packed.is_some() {
             self.weight = packed_away(&self.weight);
         }

@@ -27,13 +27,16 @@ mod pack;
 pub mod params;
 pub mod perceptual;
 pub mod unet;
+pub mod walk;
 
-pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
-pub use clip::{ClipText, ClipTextConfig, Take, TextStates};
+pub use autoencoder::{
+    Autoencoder, AutoencoderConfig, AutoencoderTiny, AutoencoderTinyConfig, Moments,
+};
+pub use clip::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Take, TextStates};
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};
 pub use perceptual::{Perceptual, feature_distance};
-pub use unet::{ContextStates, Outline, UNet, UNetConfig};
+pub use unet::{Given, GivenError, GivenStates, Outline, UNet, UNetConfig};

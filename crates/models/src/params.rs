@@ -12,13 +12,21 @@ use latent_ops as ops;
 
 use crate::error::ParameterError;
 
-/// The dotted path of the parameter being visited.
-#[derive(Default)]
-struct Path {
+/// The dotted path of the parameter or layer being visited.
+#[derive(Debug, Default)]
+pub struct Path {
     segments: Vec<String>,
 }
 
 impl Path {
+    /// One segment longer.
+    pub(crate) fn within<T>(&mut self, name: &str, then: impl FnOnce(&mut Self) -> T) -> T {
+        self.segments.push(name.to_owned());
+        let result = then(self);
+        self.segments.pop();
+        result
+    }
+
     fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.segments.push(name.to_owned());
@@ -31,7 +39,7 @@ impl Path {
         }
     }
 
-    fn join(&self) -> String {
+    pub(crate) fn join(&self) -> String {
         self.segments.join(".")
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use latent_models::{DiscriminatorConfig, named, parameter_count, parameters};
+use latent_models::{ClipTextConfig, DiscriminatorConfig, named, parameter_count, parameters};
 
 #[test]
 fn unets_have_the_published_counts() {
@@ -21,8 +21,23 @@ fn unets_have_the_published_counts() {
         ("rdm", named::unet_rdm(), 1_335_480_400),
         ("sd1", named::unet_sd1(), 859_520_964),
         ("sd2", named::unet_sd2(), 865_910_724),
+        ("sd2 inpainting", named::unet_sd2_inpainting(), 865_925_124),
+        ("sd2 depth", named::unet_sd2_depth(), 865_913_604),
+        ("sd2.1 unCLIP-H", named::unet_sd2_unclip_h(), 870_173_124),
+        ("sd2.1 unCLIP-L", named::unet_sd2_unclip_l(), 869_517_764),
+        ("x4 upscaler", named::unet_x4_upscaler(), 473_398_020),
         ("sdxl base", named::unet_sdxl_base(), 2_567_463_684),
+        (
+            "sdxl inpainting",
+            named::unet_sdxl_inpainting(),
+            2_567_478_084,
+        ),
         ("sdxl refiner", named::unet_sdxl_refiner(), 2_259_526_660),
+        ("SSD-1B", named::unet_ssd_1b(), 1_331_334_404),
+        ("Vega", named::unet_vega(), 745_225_604),
+        ("KOALA-700M", named::unet_koala_700m(), 782_822_724),
+        ("KOALA-1B", named::unet_koala_1b(), 1_161_184_324),
+        ("LCM", named::unet_lcm(), 859_602_884),
     ] {
         config.validate().unwrap();
         let found = parameter_count(&config.init(&device));
@@ -48,6 +63,25 @@ fn autoencoders_have_the_published_counts() {
         ("vq-f8", named::autoencoder_vq_f8(), 67_717_295),
         ("vq-f8-n256", named::autoencoder_vq_f8_n256(), 67_652_783),
         ("vq-f16", named::autoencoder_vq_f16(), 69_593_371),
+    ] {
+        config.validate().unwrap();
+        let found = parameter_count(&config.init(&device));
+        assert_eq!(found, count, "{name}");
+    }
+}
+
+#[test]
+fn text_encoders_have_the_published_counts() {
+    let device = Device::flex();
+    let folder = ClipTextConfig {
+        layers: 23,
+        ..named::clip_h()
+    };
+    for (name, config, count) in [
+        ("ViT-L/14", named::clip_l(), 123_060_480),
+        ("ViT-H/14", named::clip_h(), 352_984_064),
+        ("ViT-H/14 in a folder", folder, 340_387_840),
+        ("ViT-bigG/14", named::clip_g(), 694_659_840),
     ] {
         config.validate().unwrap();
         let found = parameter_count(&config.init(&device));

@@ -1,9 +1,9 @@
-//! The golden networks at the size of Stable Diffusion 1.5: strided samples and norms, to 1e-3.
+//! The golden networks at their published sizes: strided samples and norms, to 1e-3.
 //!
-//! About 5 GB and a minute or two, so not run by default:
+//! Some GB and a minute or more each, so not run by default:
 //!
 //! ```text
-//! cargo test --release -p latent-models --test full_size -- --ignored --nocapture
+//! cargo test --release -p latent-models --test full_size -- --ignored --nocapture --test-threads 1 stable_diffusion_15
 //! ```
 
 mod common;
@@ -12,37 +12,15 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor};
 use common::*;
-use latent_models::{Form, cast, named};
+use latent_models::{Form, Given, UNet, UNetConfig, cast, named};
 use latent_testkit::{Golden, closeness};
 
 const TOLERANCE: f64 = 1e-3;
 
-/// Compares shape, norm and every n-th value, n chosen as the oracle does.
-fn check_sample<const D: usize>(golden: &Golden, name: &str, tensor: Tensor<D>, began: Instant) {
-    let seconds = began.elapsed().as_secs_f64();
-    let json = |key| serde_json::from_str::<serde_json::Value>(golden.metadata(key)).unwrap();
-    let shape: Vec<usize> = serde_json::from_value(json("shapes")[name].clone()).unwrap();
-    assert_eq!(tensor.dims().as_slice(), shape, "{name}");
-    let values = values(tensor);
-    let norm = values
-        .iter()
-        .map(|&v| f64::from(v).powi(2))
-        .sum::<f64>()
-        .sqrt();
-    let wanted = json("norms")[name].as_f64().unwrap();
-    let sample: Vec<f32> = values
-        .iter()
-        .copied()
-        .step_by((values.len() / 2048).max(1))
-        .collect();
-    let error = closeness(&sample, golden.values(name));
-    let norm_error = (norm / wanted - 1.0).abs();
-    println!("{name}: {error:.2e}, of the norm {norm_error:.2e}, {seconds:.1} s");
-    assert!(error <= TOLERANCE, "{name}: {error:.2e}");
-    assert!(
-        norm_error <= TOLERANCE,
-        "{name}: norm {norm} where the reference has {wanted}"
-    );
+/// [`check_sample`] with the time it took.
+fn check_timed<const D: usize>(golden: &Golden, name: &str, tensor: Tensor<D>, began: Instant) {
+    check_sample(golden, name, name, tensor, TOLERANCE);
+    println!("{name}: {:.1} s", began.elapsed().as_secs_f64());
 }
 
 #[test]
@@ -59,14 +37,14 @@ fn stable_diffusion_15() {
     );
     let ids = padded_ids(4);
     let began = Instant::now();
-    check_sample(
+    check_timed(
         &golden,
         "text/last_hidden_state",
         text.forward(ids.clone(), 0),
         began,
     );
     let began = Instant::now();
-    check_sample(&golden, "text/clip_skip_2", text.forward(ids, 1), began);
+    check_timed(&golden, "text/clip_skip_2", text.forward(ids, 1), began);
     drop(text);
 
     let began = Instant::now();
@@ -75,11 +53,11 @@ fn stable_diffusion_15() {
     let image: Tensor<4> = normal("vae/image", [1, 3, 512, 512]).clamp(-1.0, 1.0);
     let began = Instant::now();
     let moments = vae.encode(image);
-    check_sample(&golden, "vae/mean", moments.mean, began);
-    check_sample(&golden, "vae/logvar", moments.logvar, began);
+    check_timed(&golden, "vae/mean", moments.mean, began);
+    check_timed(&golden, "vae/logvar", moments.logvar, began);
     let began = Instant::now();
     let decoded = vae.decode(normal("vae/latent", [1, 4, 64, 64]));
-    check_sample(&golden, "vae/decoded", decoded, began);
+    check_timed(&golden, "vae/decoded", decoded, began);
     drop(vae);
 
     let began = Instant::now();
@@ -87,7 +65,49 @@ fn stable_diffusion_15() {
     println!("U-Net filled, {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let out = run_unet(&unet, "full", [1, 4, 64, 64], &[500.0], 768);
-    check_sample(&golden, "unet/full", out, began);
+    check_timed(&golden, "unet/full", out, began);
+}
+
+/// A U-Net on a latent of 32×32 at step 500, unpacked and packed.
+fn unet(golden: &Golden, name: &str, config: UNetConfig, vector: Option<Tensor<2>>) {
+    let context = config.context.unwrap();
+    let unet = fill("unet", config.init(&Device::flex()));
+    let given = || Given {
+        vector: vector.clone(),
+        ..looking_at(normal(&format!("{name}/context"), [1, 77, context]))
+    };
+    let run = |unet: &UNet| {
+        let began = Instant::now();
+        let x = normal(&format!("{name}/x"), [1, 4, 32, 32]);
+        let t = Tensor::from_data([500.0f32], &Device::flex());
+        let out = unet.forward(x, t, given()).unwrap();
+        check(golden, &format!("unet/{name}"), out, TOLERANCE);
+        println!("{:.1} s", began.elapsed().as_secs_f64());
+    };
+    run(&unet);
+    run(&unet.packed(Form::Plain, [32, 32]));
+}
+
+#[test]
+#[ignore = "needs 4 GB and a minute or two"]
+fn stable_diffusion_21() {
+    unet(&Golden::networks_sd21(), "sd2", named::unet_sd2(), None);
+}
+
+#[test]
+#[ignore = "needs 11 GB and some minutes"]
+fn stable_diffusion_xl() {
+    let sizes = sizes(1280, &[256.0, 256.0, 0.0, 0.0, 256.0, 256.0]);
+    let config = named::unet_sdxl_base();
+    unet(&Golden::networks_sdxl(), "sdxl", config, Some(sizes));
+}
+
+/// OpenCLIP-H, OpenCLIP-bigG and CLIP-L.
+#[test]
+#[ignore = "needs 4 GB and some minutes"]
+fn text_encoders() {
+    let configs = [named::clip_h(), named::clip_g(), named::clip_l()];
+    check_texts(&Golden::networks_texts(), configs, TOLERANCE);
 }
 
 /// The U-Net's output in fewer bits, beside f32: the error of the norm, to 1 % in bf16 and 4 % in int8.

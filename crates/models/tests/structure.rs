@@ -5,7 +5,9 @@ mod common;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::*;
-use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
+use latent_models::unet::{
+    Attention, Depths, Given, Heads, Labels, Level, Projection, Resample, TimeShift,
+};
 use latent_models::{
     AutoencoderConfig, ClipTextConfig, Padding, ParameterError, UNetConfig, cast, load, named,
     parameter_count, parameters,
@@ -118,9 +120,20 @@ fn names_are_the_published_ones() {
 
 #[test]
 fn configurations_survive_json() {
-    let unet = named::unet_sdxl_refiner();
-    let text = serde_json::to_string(&unet).unwrap();
-    assert_eq!(serde_json::from_str::<UNetConfig>(&text).unwrap(), unet);
+    for unet in [
+        named::unet_sdxl_refiner(),
+        named::unet_ssd_1b(),
+        named::unet_x4_upscaler(),
+        named::unet_lcm(),
+    ] {
+        let text = serde_json::to_string(&unet).unwrap();
+        assert_eq!(serde_json::from_str::<UNetConfig>(&text).unwrap(), unet);
+    }
+    // What earlier versions wrote is written as it was.
+    let text = serde_json::to_string(&named::unet_sd1()).unwrap();
+    for key in ["middle_resblocks", "depths", "context_only", "guidance"] {
+        assert!(!text.contains(key), "{text}");
+    }
     let vae = named::autoencoder_vq_f16();
     let text = serde_json::to_string(&vae).unwrap();
     assert_eq!(
@@ -131,6 +144,19 @@ fn configurations_survive_json() {
     let text = serde_json::to_string(&clip).unwrap();
     assert_eq!(serde_json::from_str::<ClipTextConfig>(&text).unwrap(), clip);
     assert!(serde_json::from_str::<ClipTextConfig>(&text.replace("width", "widht")).is_err());
+}
+
+/// Of as many levels, the last without attention: 1 on the way down, `up` on the way up.
+fn depths(levels: usize, up: usize) -> Depths {
+    let list = |numbers: Vec<usize>| {
+        let mut list = vec![numbers; levels];
+        list[levels - 1].clear();
+        list
+    };
+    Depths {
+        down: list(vec![1; 2]),
+        up: list(vec![up; 3]),
+    }
 }
 
 #[test]
@@ -162,6 +188,26 @@ fn errors_name_the_field() {
         ),
         ("context", unet(&|c| c.context = Some(0))),
         ("labels.vector", unet(&|c| c.labels = Labels::Vector(0))),
+        ("guidance", unet(&|c| c.guidance = Some(0))),
+        ("middle_resblocks", unet(&|c| c.middle_resblocks = 1)),
+        (
+            "middle_resblocks",
+            unet(&|c| (c.middle, c.middle_resblocks) = (None, 3)),
+        ),
+        (
+            "context_only_levels",
+            unet(&|c| c.context_only_levels = vec![3]),
+        ),
+        (
+            "context_only_levels",
+            unet(&|c| (c.context, c.context_only_levels) = (None, vec![0])),
+        ),
+        ("depths.down", unet(&|c| c.depths = Some(depths(3, 2)))),
+        ("depths.up[0]", unet(&|c| c.depths = Some(depths(4, 0)))),
+        (
+            "levels[0].attention.depth",
+            unet(&|c| c.depths = Some(depths(4, 2))),
+        ),
         (
             "middle.depth",
             unet(&|c| {
@@ -258,12 +304,15 @@ fn a_batch_changes_no_bit() {
     let x: Tensor<4> = normal("x", [4, 4, 16, 24]);
     let context: Tensor<3> = normal("context", [4, 77, 48]);
     let t: Tensor<1> = Tensor::from_data([999.0, 500.5, 3.0, 0.0], &device);
-    let together = values(unet.forward(x.clone(), t.clone(), Some(context.clone()), None));
+    let together = values(
+        unet.forward(x.clone(), t.clone(), looking_at(context.clone()))
+            .unwrap(),
+    );
     let alone: Vec<f32> = (0..4)
         .flat_map(|i| {
             let context = context.clone().narrow(0, i, 1);
             let (x, t) = (x.clone().narrow(0, i, 1), t.clone().narrow(0, i, 1));
-            values(unet.forward(x, t, Some(context), None))
+            values(unet.forward(x, t, looking_at(context)).unwrap())
         })
         .collect();
     assert_eq!(together, alone);
@@ -354,12 +403,21 @@ proptest! {
     #[test]
     fn every_valid_unet_runs(
         levels in levels(),
-        middle in any::<bool>(),
+        middle in 0usize..4,
+        pruned in prop::array::uniform3(any::<bool>()),
         options in prop::array::uniform4(any::<bool>()),
-        labels in 0usize..3,
+        labels in 0usize..4,
         size in prop::array::uniform2(1usize..14),
     ) {
         let [context, linear, shift, resnet] = options;
+        let [ragged, context_only, guided] = pruned;
+        let by_level = |depths: &dyn Fn(usize) -> Vec<usize>| {
+            let at = |&(_, resblocks, attends): &(_, usize, bool)| match attends {
+                true => depths(resblocks),
+                false => Vec::new(),
+            };
+            levels.iter().map(at).collect::<Vec<_>>()
+        };
         let attention = Attention { heads: Heads::Width(4), depth: if context { 2 } else { 1 } };
         // Resblocks that halve cannot follow odd sizes up again at a single pixel; sizes are made
         // even for them.
@@ -377,27 +435,43 @@ proptest! {
                     attention: attends.then_some(attention),
                 })
                 .collect(),
-            middle: middle.then_some(attention),
+            middle: (middle == 3).then_some(attention),
             context: context.then_some(12),
             projection: if linear { Projection::Linear } else { Projection::Conv },
             time_shift: if shift { TimeShift::ScaleShift } else { TimeShift::Additive },
             resample: if resnet { Resample::Resnet } else { Resample::Conv },
-            labels: [Labels::None, Labels::Table(7), Labels::Vector(9)][labels],
+            labels: [Labels::None, Labels::Table(7), Labels::Vector(9), Labels::Projection(9)][labels],
             norm_groups: 4,
+            middle_resblocks: middle.min(2),
+            depths: (context && ragged).then(|| Depths {
+                down: by_level(&|resblocks| vec![1; resblocks]),
+                up: by_level(&|resblocks| [vec![2], vec![1; resblocks]].concat()),
+            }),
+            context_only_levels: match context && context_only {
+                true => (0..levels.len()).filter(|&i| levels[i].2).collect(),
+                false => Vec::new(),
+            },
+            guidance: guided.then_some(6),
         };
         config.validate().unwrap();
         let device = Device::flex();
         let unet = fill("unet", config.init(&device));
         prop_assert_eq!(parameter_count(&unet), unet.num_params());
         let run = |t: f32, label: f32| {
-            let context = context.then(|| normal("context", [2, 6, 12]));
-            let vector = match config.labels {
-                Labels::None => None,
-                Labels::Table(_) => Some(Tensor::<2>::full([2, 1], label, &device)),
-                Labels::Vector(width) => Some(normal::<2>("vector", [2, width]) * label),
+            let given = Given {
+                context: context.then(|| normal("context", [2, 6, 12])),
+                vector: match config.labels {
+                    Labels::None => None,
+                    Labels::Table(_) => Some(Tensor::<2>::full([2, 1], label, &device)),
+                    Labels::Vector(width) | Labels::Projection(width) => {
+                        Some(normal::<2>("vector", [2, width]) * label)
+                    }
+                },
+                guidance: config.guidance.map(|width| normal::<2>("w", [2, width])),
             };
             let t = Tensor::from_data([t, 10.0], &device);
-            values(unet.forward(normal("x", [2, 5, size[0], size[1]]), t, context, vector))
+            let x = normal("x", [2, 5, size[0], size[1]]);
+            values(unet.forward(x, t, given).unwrap())
         };
         let out = run(400.0, 3.0);
         prop_assert_eq!(out.len(), 2 * 3 * size[0] * size[1]);

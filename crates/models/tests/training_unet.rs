@@ -71,7 +71,7 @@ fn loss(unet: &UNet, step: usize, alphas_cumprod: &[f64]) -> Tensor<1> {
     };
     let x = z * factors(|a| a) + eps.clone() * factors(|a| 1.0 - a);
     let t = Tensor::from_data(steps.map(|t| t as f32), &Device::flex());
-    let predicted = unet.forward(x, t, Some(context), None);
+    let predicted = unet.forward(x, t, looking_at(context)).unwrap();
     (predicted - eps).square().mean()
 }
 

@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use latent_diffusion::guidance::{cfg_many, dynamic_threshold, rescale};
 use latent_diffusion::{self as diffusion, Denoise, NoiseSchedule, Prediction, Sigmas};
-use latent_models::{Conditioned, ContextStates, UNet};
+use latent_models::{Conditioned, Given, GivenError, GivenStates, UNet};
 
 /// What the network is told about one step, the same for every picture of a batch.
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ pub struct Guided<'a> {
 /// What the network made of some contexts for a whole batch.
 pub struct Prepared {
     contexts: Vec<(usize, usize)>,
-    states: ContextStates,
+    states: GivenStates,
 }
 
 /// More than the passes of one call with contexts of different lengths, so that none is made twice.
@@ -146,7 +146,7 @@ impl Guided<'_> {
     }
 
     /// The network's raw output for each context. Contexts of one length run as one batch, others by themselves.
-    fn predict(&mut self, x: &Tensor<4>, t: f64, contexts: &[Seen<'_>]) -> Vec<Tensor<4>> {
+    fn predict(&mut self, x: &Tensor<4>, t: f64, contexts: &[Seen<'_>]) -> Result<Vec<Tensor<4>>, GivenError> {
         let batch = x.dims()[0];
         let input = match &self.concat {
             Some(extra) => {
@@ -159,51 +159,38 @@ impl Guided<'_> {
         if contexts.iter().any(|c| c.tokens() != tokens) {
             let mut outputs = Vec::with_capacity(contexts.len());
             for &context in contexts {
-                outputs.extend(self.predict(x, t, &[context]));
+                outputs.extend(self.predict(x, t, &[context])?);
             }
-            return outputs;
+            return Ok(outputs);
         }
         let n = contexts.len();
         let time = Tensor::from_floats(vec![t as f32; batch * n].as_slice(), &x.device());
         let unet = self.unet;
-        let vectors = contexts.iter().filter_map(|c| {
-            let vector = c.given.vector.clone()?;
-            let width = vector.dims()[1];
-            Some(vector.expand([batch, width]))
-        });
-        let vectors: Vec<_> = vectors.collect();
-        let vector = (!vectors.is_empty()).then(|| Tensor::cat(vectors, 0));
         let inputs = contexts.iter().map(|c| c.given.beside(input.clone()));
         let input = Tensor::cat(inputs.collect(), 0);
-        let states = self.prepare(contexts, batch);
-        unet.forward_with(input, time, states, vector).chunk(n, 0)
+        let states = self.prepare(contexts, batch)?;
+        Ok(unet.forward_with(input, time, states).chunk(n, 0))
     }
 
     /// The states of contexts of one length, made at their first call. A run has one batch size.
-    fn prepare(&mut self, contexts: &[Seen<'_>], batch: usize) -> &ContextStates {
+    fn prepare(&mut self, contexts: &[Seen<'_>], batch: usize) -> Result<&GivenStates, GivenError> {
         let names: Vec<_> = contexts.iter().map(|c| c.name).collect();
         let known = self.prepared.iter().position(|p| p.contexts == names);
-        let place = known.unwrap_or_else(|| {
-            let spread = contexts.iter().filter_map(|c| {
-                let context = c.given.context.clone()?;
-                let [_, tokens, width] = context.dims();
-                Some(context.expand([batch, tokens, width]))
-            });
-            let spread: Vec<_> = spread.collect();
-            let states = match spread.is_empty() {
-                true => ContextStates::default(),
-                false => self.unet.context(Tensor::cat(spread, 0)),
-            };
-            if self.prepared.len() == MOST_PREPARED {
-                self.prepared.remove(0);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let states = self.unet.prepare(together(contexts, batch))?;
+                if self.prepared.len() == MOST_PREPARED {
+                    self.prepared.remove(0);
+                }
+                self.prepared.push(Prepared {
+                    contexts: names,
+                    states,
+                });
+                self.prepared.len() - 1
             }
-            self.prepared.push(Prepared {
-                contexts: names,
-                states,
-            });
-            self.prepared.len() - 1
-        });
-        &self.prepared[place].states
+        };
+        Ok(&self.prepared[place].states)
     }
 
     fn guided(&self) -> bool {
@@ -213,6 +200,25 @@ impl Guided<'_> {
             .interval
             .is_none_or(|[from, to]| (from..=to).contains(&at));
         inside && (self.guidance.scale != 1.0 || self.positive.len() > 1)
+    }
+}
+
+/// What several contexts of one length give, each for the whole batch.
+fn together(contexts: &[Seen<'_>], batch: usize) -> Given {
+    let of_all = |one: &dyn Fn(&Conditioned) -> Option<Tensor<3>>| {
+        let given = contexts.iter().filter_map(|c| {
+            let given = one(c.given)?;
+            let [_, tokens, width] = given.dims();
+            Some(given.expand([batch, tokens, width]))
+        });
+        let given: Vec<_> = given.collect();
+        (!given.is_empty()).then(|| Tensor::cat(given, 0))
+    };
+    Given {
+        context: of_all(&|given| given.context.clone()),
+        vector: of_all(&|given| Some(given.vector.clone()?.unsqueeze_dim(1)))
+            .map(|vectors| vectors.squeeze_dim(1)),
+        guidance: None,
     }
 }
 
@@ -228,7 +234,11 @@ impl Denoise for Guided<'_> {
 
         let input = x.clone() * self.prediction.c_in(sigma);
         let t = self.timestep(sigma);
-        let mut outputs = self.predict(&input, t, &contexts).into_iter();
+        let outputs = self.predict(&input, t, &contexts).map_err(|source| {
+            let source = source.into();
+            diffusion::Error::Network { sigma, source }
+        })?;
+        let mut outputs = outputs.into_iter();
         let unconditional = if with_negative { outputs.next() } else { None };
         let parts: Vec<_> = outputs
             .zip(self.positive.iter().map(|p| p.weight))

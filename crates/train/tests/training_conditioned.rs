@@ -116,7 +116,7 @@ fn follow(
         let given = network.conditioner.forward(Condition::Ids(rows));
         let loss = objective
             .loss(normal("z"), normal("eps"), &levels, |x, t| {
-                network.unet.forward(x, t, given.context, given.vector)
+                network.unet.forward(x, t, given.given()).unwrap()
             })
             .unwrap();
         let number = f64::from(values(loss.mean.clone())[0]);

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
 use latent_models::layers::{Conv2d, GroupNorm, Linear};
 use latent_models::unet::Level;
-use latent_models::{Padding, UNet, UNetConfig, named};
+use latent_models::{Given, Padding, UNet, UNetConfig, named};
 use latent_ops as ops;
 use latent_train::{
     Alone, Fill, Learner, LearnerSettings, Random, Step, Update, initialise, torch_default,
@@ -106,7 +106,9 @@ impl Judge for Segmenter {
     fn scores(&self, pictures: Tensor<4>) -> Tensor<2> {
         let [batch, _, height, width] = pictures.dims();
         let time = Tensor::zeros([batch], &pictures.device());
-        let y = self.network.forward(pictures, time, None, None);
+        let given = Given::default();
+        let y = self.network.forward(pictures, time, given);
+        let y = y.expect("the network takes pictures alone");
         let classes = y.dims()[1];
         y.permute([0, 2, 3, 1])
             .reshape([batch * height * width, classes])

@@ -325,6 +325,10 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         resample: resample(&keys)?,
         labels: labels(&keys)?,
         norm_groups: keys.size("norm_num_groups", 32)?,
+        middle_resblocks: 2,
+        depths: None,
+        context_only_levels: Vec::new(),
+        guidance: None,
     };
     config.validate()?;
     Ok(config)

@@ -29,7 +29,9 @@ pub(super) fn check_size(config: &PartConfig) -> Result<(), DetectError> {
             check("context", unet.context.unwrap_or(0), WIDEST)?;
             let labels = match unet.labels {
                 latent_models::unet::Labels::None => 0,
-                latent_models::unet::Labels::Table(n) | latent_models::unet::Labels::Vector(n) => n,
+                latent_models::unet::Labels::Table(n)
+                | latent_models::unet::Labels::Vector(n)
+                | latent_models::unet::Labels::Projection(n) => n,
             };
             check("labels", labels, WIDEST)?;
             let attentions = unet.levels.iter().filter_map(|level| level.attention);

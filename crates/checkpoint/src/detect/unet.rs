@@ -168,6 +168,10 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         },
         labels: labels(&top)?,
         norm_groups: 32,
+        middle_resblocks: 2,
+        depths: None,
+        context_only_levels: Vec::new(),
+        guidance: None,
     };
     config.validate()?;
     Ok(config)

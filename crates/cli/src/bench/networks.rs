@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
 use latent_models::unet::{Attention, Heads, Level};
-use latent_models::{Form, ParameterError, UNetConfig, load, named};
+use latent_models::{Form, Given, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
 use rayon::prelude::*;
@@ -78,10 +78,14 @@ pub fn step(
         [2, CONTEXT, config.context.unwrap_or(1)],
         &device,
     );
-    let context = unet.context(context);
+    let given = Given {
+        context: Some(context),
+        ..Given::default()
+    };
+    let given = unet.prepare(given).map_err(Failure::run)?;
     let t = Tensor::from_floats([500.0f32; 2], &device);
     Ok(bench.time(what, name(dtype), &mut || {
-        let y = unet.forward_with(x.clone(), t.clone(), &context, None);
+        let y = unet.forward_with(x.clone(), t.clone(), &given);
         std::hint::black_box(y.into_data());
     }))
 }

@@ -5,7 +5,7 @@ use burn::{
     tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use latent_checkpoint::tiny;
-use latent_models::{ParameterError, UNet, load, named};
+use latent_models::{Given, ParameterError, UNet, load, named};
 use latent_testkit::{Golden, closeness, golden::TOKENS, recipe};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub(super) fn tiny(device: &Device) -> Vec<Check<'_>> {
                 compare.add(
                     &mut worst,
                     &format!("unet/{name}"),
-                    run_unet(unet, name, shape, t, 48, device),
+                    run_unet(unet, name, shape, t, 48, device)?,
                 )?;
             }
             Ok(worst)
@@ -73,7 +73,7 @@ pub(super) fn full(device: &Device) -> Vec<Check<'_>> {
         Check::new("U-Net, full size (of the norm)", "diffusers", 1e-3, || {
             let unet = fill("unet", named::unet_sd1().init(device))?;
             let mut worst = Worst::default();
-            let out = run_unet(&unet, "full", [1, 4, 64, 64], &[500.0], 768, device);
+            let out = run_unet(&unet, "full", [1, 4, 64, 64], &[500.0], 768, device)?;
             Compare::full()?.add(&mut worst, "unet/full", out)?;
             Ok(worst)
         }),
@@ -188,8 +188,13 @@ fn run_unet(
     t: &[f32],
     context: usize,
     device: &Device,
-) -> Tensor<4> {
+) -> Result<Tensor<4>, Failure> {
     let x = normal(&format!("{name}/x"), shape, device);
     let context = normal(&format!("{name}/context"), [shape[0], 77, context], device);
-    unet.forward(x, Tensor::from_data(t, device), Some(context), None)
+    let given = Given {
+        context: Some(context),
+        ..Given::default()
+    };
+    unet.forward(x, Tensor::from_data(t, device), given)
+        .map_err(Failure::run)
 }

@@ -7,11 +7,13 @@
 mod config;
 mod network;
 mod strips;
+mod tiny;
 
 pub use config::{AutoencoderConfig, AutoencoderLevel};
 pub use network::{
     Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle, Moments, Quantized,
 };
+pub use tiny::{AutoencoderTiny, AutoencoderTinyConfig, TinyBlock, TinyLayer, TinyLayers};
 
 /// ε of every GroupNorm.
 const NORM_EPS: f64 = 1e-6;

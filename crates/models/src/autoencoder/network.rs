@@ -8,6 +8,7 @@ use super::NORM_EPS;
 use super::config::AutoencoderConfig;
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::unet::{PlainAttention, ResampleConv, Resnet};
+use crate::walk::layers;
 
 /// One level of the encoder.
 #[derive(Module, Debug)]
@@ -481,3 +482,37 @@ impl Autoencoder {
         self.padding
     }
 }
+
+layers!(EncoderBlock {
+    resnets,
+    attentions,
+    downsamplers
+});
+layers!(DecoderBlock {
+    resnets,
+    attentions,
+    upsamplers
+});
+layers!(Middle {
+    attentions,
+    resnets
+});
+layers!(Encoder {
+    conv_in,
+    down_blocks,
+    mid_block,
+    conv_norm_out,
+    conv_out
+});
+layers!(Decoder {
+    conv_in,
+    mid_block,
+    up_blocks,
+    conv_norm_out,
+    conv_out
+});
+layers!(Codebook { embedding });
+layers!(Autoencoder {
+    encoder, decoder, quant_conv, post_quant_conv, quantize;
+    config, padding
+});

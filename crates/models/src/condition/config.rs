@@ -235,6 +235,13 @@ impl ConditionerConfig {
                 format!("{context:?}, the width of the condition's tokens"),
             ));
         }
+        if unet.guidance.is_some() {
+            return Err(ConfigError::new(
+                "unet.guidance",
+                unet.guidance,
+                "absent: a condition has no guidance scale",
+            ));
+        }
         let labels = vector.map_or(Labels::None, Labels::Vector);
         if unet.labels != labels {
             return Err(ConfigError::new(

@@ -7,6 +7,7 @@ use super::config::{ConditionerConfig, Entry};
 use super::spatial::SpatialRescaler;
 use super::transformer::TokenTransformer;
 use crate::layers::{Embedding, Gap, Linear};
+use crate::unet::Given;
 
 /// A batch of conditions, as numbers.
 #[derive(Debug, Clone)]
@@ -44,6 +45,15 @@ pub struct Conditioned {
 }
 
 impl Conditioned {
+    /// What the U-Net reads beside its picture.
+    pub fn given(&self) -> Given {
+        Given {
+            context: self.context.clone(),
+            vector: self.vector.clone(),
+            guidance: None,
+        }
+    }
+
     /// `x` with the channels that are concatenated to it.
     ///
     /// # Shapes

@@ -5,8 +5,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
-use super::config::{Attention, Projection, UNetConfig};
+use super::config::{Heads, Projection, UNetConfig};
 use crate::layers::{Conv2d, Gap, GroupNorm, LayerNorm, Linear};
+use crate::walk::layers;
 
 /// Multi-head attention of `x` on a context, or on itself.
 #[derive(Module, Debug)]
@@ -84,7 +85,7 @@ pub struct FeedForward {
 impl FeedForward {
     fn new(device: &Device, channels: usize) -> Self {
         let inner = 4 * channels;
-        let proj = Linear::new(device, channels, 2 * inner, true);
+        let proj = Linear::new(device, channels, 2 * inner, true).gated();
         Self {
             net: (
                 GatedProjection { proj },
@@ -105,7 +106,7 @@ impl FeedForward {
 pub struct TransformerBlock {
     /// Before self-attention.
     pub norm1: LayerNorm,
-    /// Self-attention.
+    /// Self-attention; in levels that attend to the context alone, attention on that.
     pub attn1: CrossAttention,
     /// Before attention on the context.
     pub norm2: LayerNorm,
@@ -115,13 +116,23 @@ pub struct TransformerBlock {
     pub norm3: LayerNorm,
     /// Feed-forward.
     pub ff: FeedForward,
+    #[module(skip)]
+    context_only: bool,
 }
 
 impl TransformerBlock {
-    fn new(device: &Device, channels: usize, context: usize, heads: usize) -> Self {
+    fn new(device: &Device, at: Place, context: usize) -> Self {
+        let Place {
+            channels,
+            context_only,
+            ..
+        } = at;
+        let heads = at.heads.count(channels);
+        let own = if context_only { context } else { channels };
         Self {
+            context_only,
             norm1: LayerNorm::new(device, channels),
-            attn1: CrossAttention::new(device, channels, channels, heads),
+            attn1: CrossAttention::new(device, channels, own, heads),
             norm2: LayerNorm::new(device, channels),
             attn2: CrossAttention::new(device, channels, context, heads),
             norm3: LayerNorm::new(device, channels),
@@ -129,12 +140,33 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: &KeysValues) -> Tensor<3> {
+    /// Of a context, for each attention on it in order.
+    fn keys_values(&self, context: &Tensor<3>) -> impl Iterator<Item = KeysValues> {
+        let first = self
+            .context_only
+            .then(|| self.attn1.keys_values(context.clone()));
+        first
+            .into_iter()
+            .chain([self.attn2.keys_values(context.clone())])
+    }
+
+    fn forward<'a>(
+        &self,
+        x: Tensor<3>,
+        context: &mut impl Iterator<Item = &'a KeysValues>,
+    ) -> Tensor<3> {
+        let mut seen = || {
+            let next = context.next();
+            next.expect("one for each attention on the context").clone()
+        };
         let h = self.norm1.forward(x.clone());
-        let own = self.attn1.keys_values(h.clone());
+        let own = match self.context_only {
+            true => seen(),
+            false => self.attn1.keys_values(h.clone()),
+        };
         let x = self.attn1.forward(h, own, x);
         let h = self.norm2.forward(x.clone());
-        let x = self.attn2.forward(h, context.clone(), x);
+        let x = self.attn2.forward(h, seen(), x);
         self.ff.forward(self.norm3.forward(x.clone()), x)
     }
 }
@@ -251,33 +283,39 @@ pub enum AttentionBlock {
     Plain(PlainAttention),
 }
 
+/// Where attention stands and how it is made there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub channels: usize,
+    pub heads: Heads,
+    /// Transformer blocks.
+    pub depth: usize,
+    /// The first attention of each block reads the context too.
+    pub context_only: bool,
+}
+
 impl AttentionBlock {
-    pub(super) fn new(
-        device: &Device,
-        config: &UNetConfig,
-        channels: usize,
-        attention: Attention,
-    ) -> Self {
-        let heads = attention.heads.count(channels);
+    pub(super) fn new(device: &Device, config: &UNetConfig, at: Place) -> Self {
+        let channels = at.channels;
         let Some(context) = config.context else {
             return Self::Plain(PlainAttention::new(
                 device,
                 config.norm_groups,
                 channels,
-                heads,
+                at.heads.count(channels),
                 super::NORM_EPS,
             ));
         };
-        let block = |_| TransformerBlock::new(device, channels, context, heads);
+        let block = |_| TransformerBlock::new(device, at, context);
         Self::Transformer(SpatialTransformer {
             norm: GroupNorm::new(device, config.norm_groups, channels, 1e-6),
             proj_in: PixelProjection::new(device, channels, config.projection),
-            transformer_blocks: (0..attention.depth).map(block).collect(),
+            transformer_blocks: (0..at.depth).map(block).collect(),
             proj_out: PixelProjection::new(device, channels, config.projection),
         })
     }
 
-    /// Keys and values of a context for each block with attention on it, in order.
+    /// Keys and values of a context for each attention on it, in order.
     ///
     /// # Shapes
     ///
@@ -288,16 +326,20 @@ impl AttentionBlock {
             Self::Transformer(t) => t
                 .transformer_blocks
                 .iter()
-                .map(|block| block.attn2.keys_values(context.clone()))
+                .flat_map(|block| block.keys_values(context))
                 .collect(),
         }
     }
 
-    /// `context` gives what [`keys_values`](Self::keys_values) made, one for each block.
+    /// `context` gives what [`keys_values`](Self::keys_values) made.
     ///
     /// # Shapes
     ///
     /// x and output `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// Where `context` gives less.
     pub fn forward<'a>(
         &self,
         x: Tensor<4>,
@@ -308,10 +350,34 @@ impl AttentionBlock {
             Self::Transformer(t) => {
                 let [tokens, x] = ops::fork(x);
                 let tokens = t.proj_in.enter(t.norm.forward(tokens));
-                let blocks = t.transformer_blocks.iter().zip(context);
-                let tokens = blocks.fold(tokens, |x, (block, seen)| block.forward(x, seen));
+                let blocks = t.transformer_blocks.iter();
+                let tokens = blocks.fold(tokens, |x, block| block.forward(x, context));
                 t.proj_out.leave(tokens, x)
             }
         }
     }
 }
+
+layers!(CrossAttention { to_q, to_k, to_v, to_out; heads });
+layers!(GatedProjection { proj });
+layers!(FeedForward { net });
+layers!(TransformerBlock { norm1, attn1, norm2, attn2, norm3, ff; context_only });
+layers!(
+    enum PixelProjection {
+        Conv,
+        Linear,
+    }
+);
+layers!(SpatialTransformer {
+    norm,
+    proj_in,
+    transformer_blocks,
+    proj_out
+});
+layers!(PlainAttention { group_norm, to_q, to_k, to_v, to_out; heads });
+layers!(
+    enum AttentionBlock {
+        Transformer,
+        Plain,
+    }
+);

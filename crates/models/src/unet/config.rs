@@ -25,9 +25,11 @@ pub struct UNetConfig {
     /// Resolution levels, finest first. Each after the first works at half the resolution of the
     /// one before.
     pub levels: Vec<Level>,
-    /// Attention in the middle block, between its two resblocks; `None`: the middle block has one
-    /// resblock pair only.
+    /// Attention in the middle block, between its two resblocks.
     pub middle: Option<Attention>,
+    /// Resblocks of the middle block: two, or in pruned networks one or none, without attention.
+    #[serde(default = "two", skip_serializing_if = "is_two")]
+    pub middle_resblocks: usize,
     /// Width of the context tokens. With `None` attention is the plain self-attention block of
     /// unconditional models.
     #[serde(default)]
@@ -47,10 +49,54 @@ pub struct UNetConfig {
     /// Groups of every GroupNorm.
     #[serde(default = "thirty_two")]
     pub norm_groups: usize,
+    /// Transformer blocks where they differ among the attentions of a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depths: Option<Depths>,
+    /// Levels, counted from 0 at the finest, in whose transformer blocks the first attention too
+    /// reads the context instead of the pixels ("only cross attention").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context_only_levels: Vec<usize>,
+    /// Width of the embedding of a guidance scale, in networks that were distilled to take it as an
+    /// input (Meng et al., "On Distillation of Guided Diffusion Models", 2023).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<usize>,
 }
 
 fn thirty_two() -> usize {
     32
+}
+
+fn two() -> usize {
+    2
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_two(count: &usize) -> bool {
+    *count == 2
+}
+
+/// Transformer blocks of each attention by level, finest first in both; empty for a level without.
+///
+/// The deepest of a level is its [`Attention::depth`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Depths {
+    /// On the way down: one number for each resblock.
+    pub down: Vec<Vec<usize>>,
+    /// On the way up, in the order of computation: one more.
+    pub up: Vec<Vec<usize>>,
+}
+
+/// A way through the levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To coarser levels.
+    Down,
+    /// To finer levels.
+    Up,
 }
 
 /// One resolution of a [`UNetConfig`].
@@ -72,7 +118,8 @@ pub struct Level {
 pub struct Attention {
     /// How the channels are divided into heads.
     pub heads: Heads,
-    /// Transformer blocks one after another (1 or more; 1 in a network without context).
+    /// Transformer blocks one after another (1 or more; 1 in a network without context). Where
+    /// [`Depths`] are given, the most of them.
     pub depth: usize,
 }
 
@@ -141,6 +188,20 @@ pub enum Labels {
     Table(usize),
     /// A vector of this width, through two linear layers (SDXL's pooled text and sizes).
     Vector(usize),
+    /// The same by other names: diffusers files have the layers as `class_embedding` in place of
+    /// `add_embedding` (the noised image embedding of unCLIP).
+    Projection(usize),
+}
+
+impl Labels {
+    /// Width of what is given: of the vector, or 1 for a row's number; `None` where nothing is.
+    pub fn width(self) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::Table(_) => Some(1),
+            Self::Vector(width) | Self::Projection(width) => Some(width),
+        }
+    }
 }
 
 impl UNetConfig {
@@ -162,6 +223,26 @@ impl UNetConfig {
     /// exactly.
     pub fn downsampling(&self) -> usize {
         1 << self.levels.len().saturating_sub(1)
+    }
+
+    /// Transformer blocks of an attention, by the number of its resblock; 0 where there is none.
+    pub fn depth(&self, way: Way, level: usize, resblock: usize) -> usize {
+        let listed = self.depths.as_ref().map(|depths| match way {
+            Way::Down => &depths.down,
+            Way::Up => &depths.up,
+        });
+        match listed {
+            Some(listed) => listed
+                .get(level)
+                .and_then(|level| level.get(resblock))
+                .copied()
+                .unwrap_or(0),
+            None => self
+                .levels
+                .get(level)
+                .and_then(|level| level.attention)
+                .map_or(0, |attention| attention.depth),
+        }
     }
 
     /// Checks that the network can be built and run.
@@ -210,11 +291,77 @@ impl UNetConfig {
         if let Some(width) = self.context {
             at_least_one("context", width)?;
         }
+        if let Some(width) = self.guidance {
+            at_least_one("guidance", width)?;
+        }
+        self.validate_middle()?;
+        self.validate_depths()?;
+        self.validate_context_only()?;
         match self.labels {
             Labels::None => Ok(()),
             Labels::Table(rows) => at_least_one("labels.table", rows),
             Labels::Vector(width) => at_least_one("labels.vector", width),
+            Labels::Projection(width) => at_least_one("labels.projection", width),
         }
+    }
+
+    fn validate_middle(&self) -> Result<(), ConfigError> {
+        let expected = match self.middle {
+            Some(_) if self.middle_resblocks != 2 => "2, with the middle's attention between them",
+            None if self.middle_resblocks > 2 => "at most 2",
+            _ => return Ok(()),
+        };
+        let found = self.middle_resblocks;
+        Err(ConfigError::new("middle_resblocks", found, expected))
+    }
+
+    fn validate_depths(&self) -> Result<(), ConfigError> {
+        let Some(depths) = &self.depths else {
+            return Ok(());
+        };
+        for (way, all, more) in [("down", &depths.down, 0), ("up", &depths.up, 1)] {
+            let field = format!("depths.{way}");
+            if all.len() != self.levels.len() {
+                let expected = format!("one list for each of the {} levels", self.levels.len());
+                return Err(ConfigError::new(field, all, expected));
+            }
+            for (i, (level, found)) in self.levels.iter().zip(all).enumerate() {
+                let field = || format!("{field}[{i}]");
+                let count = level.attention.map_or(0, |_| level.resblocks + more);
+                if found.len() != count || found.contains(&0) {
+                    let expected = format!("{count} numbers, each at least 1");
+                    return Err(ConfigError::new(field(), found, expected));
+                }
+            }
+        }
+        for (i, level) in self.levels.iter().enumerate() {
+            let listed = depths.down[i].iter().chain(&depths.up[i]);
+            if let (Some(attention), Some(&most)) = (level.attention, listed.max())
+                && attention.depth != most
+            {
+                let field = format!("levels[{i}].attention.depth");
+                let expected = format!("{most}, the most of the level's `depths`");
+                return Err(ConfigError::new(field, attention.depth, expected));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_context_only(&self) -> Result<(), ConfigError> {
+        let attends = |i: &usize| {
+            let level = self.levels.get(*i);
+            level.is_some_and(|level| level.attention.is_some())
+        };
+        let listed = &self.context_only_levels;
+        let fits = listed.iter().all(attends) && listed.is_sorted_by(|a, b| a < b);
+        if listed.is_empty() || fits && self.context.is_some() {
+            return Ok(());
+        }
+        let expected = match self.context {
+            Some(_) => "levels with attention, in rising order, counted from 0 at the finest",
+            None => "empty in a network without context",
+        };
+        Err(ConfigError::new("context_only_levels", listed, expected))
     }
 
     fn validate_attention(

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops as ops;
 
 use crate::layers::Linear;
+use crate::walk::layers;
 
 /// Two linear layers with SiLU between them.
 #[derive(Module, Debug)]
@@ -13,6 +14,8 @@ pub struct TimestepEmbedding {
     pub linear_1: Linear,
     /// At the embedding's width.
     pub linear_2: Linear,
+    /// Of the embedding of a guidance scale to what is added before `linear_1`, without bias.
+    pub cond_proj: Option<Linear>,
 }
 
 impl TimestepEmbedding {
@@ -20,6 +23,15 @@ impl TimestepEmbedding {
         Self {
             linear_1: Linear::new(device, input, output, true),
             linear_2: Linear::new(device, output, output, true),
+            cond_proj: None,
+        }
+    }
+
+    /// The same with `cond_proj` of an embedding of `width` numbers.
+    pub(super) fn with_guidance(self, device: &Device, input: usize, width: usize) -> Self {
+        Self {
+            cond_proj: Some(Linear::new(device, width, input, false)),
+            ..self
         }
     }
 
@@ -58,6 +70,34 @@ pub fn timestep_sinusoid(t: Tensor<1>, channels: usize) -> Tensor<2> {
         (&device, DType::F32),
     )
 }
+
+/// sin(1000·w·f_i), then cos(1000·w·f_i), for f_i = 10000^(−i / (width / 2 − 1)): the embedding of a
+/// guidance scale as networks with [`guidance`](super::UNetConfig::guidance) were trained with it
+/// (`get_guidance_scale_embedding` of diffusers). `[batch, width]`, f32; an odd last number is zero.
+///
+/// `w` is what guidance adds: a scale s of classifier-free guidance, e_u + s·(e_c − e_u), is w = s − 1.
+pub fn guidance_sinusoid(w: &[f64], width: usize, device: &Device) -> Tensor<2> {
+    let half = width / 2;
+    let mut values = vec![0f32; w.len() * width];
+    for (row, w) in values.chunks_exact_mut(width.max(1)).zip(w) {
+        for i in 0..half {
+            let falls = -(10000f64.ln()) * i as f64 / (half as f64 - 1.0).max(1.0);
+            let angle = 1000.0 * w * falls.exp();
+            row[i] = angle.sin() as f32;
+            row[half + i] = angle.cos() as f32;
+        }
+    }
+    Tensor::from_data(
+        TensorData::new(values, [w.len(), width]),
+        (device, DType::F32),
+    )
+}
+
+layers!(TimestepEmbedding {
+    linear_1,
+    linear_2,
+    cond_proj
+});
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@
 mod attention;
 mod config;
 mod embedding;
+mod given;
 mod network;
 mod recompute;
 mod resnet;
@@ -17,9 +18,12 @@ pub use attention::{
     AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,
 };
-pub use config::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig};
-pub use embedding::{TimestepEmbedding, timestep_sinusoid};
-pub use network::{ContextStates, DownBlock, MidBlock, UNet, UpBlock};
+pub use config::{
+    Attention, Depths, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig, Way,
+};
+pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
+pub use given::{Given, GivenError, GivenStates};
+pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
 

@@ -1,14 +1,16 @@
 //! The whole network.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
-use super::attention::{AttentionBlock, KeysValues};
-use super::config::{Attention, Labels, UNetConfig};
+use super::attention::{AttentionBlock, KeysValues, Place};
+use super::config::{Attention, Labels, UNetConfig, Way};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
+use super::given::{Given, GivenError, GivenStates, TimeShifts};
 use super::resnet::{Resampler, Resnet, Resolution};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
+use crate::walk::layers;
 
 /// One level on the way down.
 #[derive(Module, Debug)]
@@ -26,7 +28,7 @@ pub struct DownBlock {
 pub struct MidBlock {
     /// Between the two resblocks, if any.
     pub attentions: Vec<AttentionBlock>,
-    /// Two.
+    /// Two; in pruned networks one or none.
     pub resnets: Vec<Resnet>,
 }
 
@@ -41,6 +43,15 @@ pub struct UpBlock {
     pub upsamplers: Vec<Resampler>,
 }
 
+/// What is added to the time embedding.
+#[derive(Module, Debug)]
+pub enum ClassEmbedding {
+    /// Rows by number.
+    Table(Embedding),
+    /// Of a vector.
+    Projection(TimestepEmbedding),
+}
+
 /// A latent-diffusion U-Net, built by [`UNetConfig::init`].
 #[derive(Module, Debug)]
 pub struct UNet {
@@ -48,8 +59,8 @@ pub struct UNet {
     pub conv_in: Conv2d,
     /// Of the sinusoid of the step.
     pub time_embedding: TimestepEmbedding,
-    /// Rows added to the time embedding by number.
-    pub class_embedding: Option<Embedding>,
+    /// What is added to the time embedding, by the first of its names.
+    pub class_embedding: Option<ClassEmbedding>,
     /// Of a vector added to the time embedding.
     pub add_embedding: Option<TimestepEmbedding>,
     /// Finest level first.
@@ -104,15 +115,22 @@ impl Part {
     }
 }
 
-/// What a U-Net makes of a context once for all steps: the keys and values of every attention on it.
-#[derive(Debug, Clone, Default)]
-pub struct ContextStates(Vec<KeysValues>);
-
 impl UNet {
     pub(super) fn new(config: &UNetConfig, device: &Device) -> Self {
         let resnet = |input, output| Resnet::new(device, config, input, output, Resolution::Keep);
-        let attention = |channels, attention: Option<Attention>| {
-            attention.map(|a| AttentionBlock::new(device, config, channels, a))
+        let attention = |channels, attention: Option<Attention>, depth, context_only| {
+            let place = attention.map(|attention| Place {
+                channels,
+                heads: attention.heads,
+                depth,
+                context_only,
+            });
+            place.map(|place| AttentionBlock::new(device, config, place))
+        };
+        let attention_at = |way, i: usize, resblock| {
+            let (level, depth) = (config.levels[i], config.depth(way, i, resblock));
+            let context_only = config.context_only_levels.contains(&i);
+            attention(level.channels, level.attention, depth, context_only)
         };
         let count = config.levels.len();
         let mut channels = config.model_channels;
@@ -125,11 +143,11 @@ impl UNet {
                 attentions: Vec::new(),
                 downsamplers: Vec::new(),
             };
-            for _ in 0..level.resblocks {
+            for resblock in 0..level.resblocks {
                 block.resnets.push(resnet(channels, level.channels));
                 block
                     .attentions
-                    .extend(attention(level.channels, level.attention));
+                    .extend(attention_at(Way::Down, i, resblock));
                 channels = level.channels;
                 kept.push(channels);
             }
@@ -142,8 +160,14 @@ impl UNet {
             down_blocks.push(block);
         }
         let mid_block = MidBlock {
-            attentions: attention(channels, config.middle).into_iter().collect(),
-            resnets: vec![resnet(channels, channels), resnet(channels, channels)],
+            attentions: {
+                let depth = config.middle.map_or(0, |middle| middle.depth);
+                let middle = attention(channels, config.middle, depth, false);
+                middle.into_iter().collect()
+            },
+            resnets: (0..config.middle_resblocks)
+                .map(|_| resnet(channels, channels))
+                .collect(),
         };
         let mut up_blocks = Vec::with_capacity(count);
         for (i, level) in config.levels.iter().enumerate().rev() {
@@ -152,12 +176,10 @@ impl UNet {
                 attentions: Vec::new(),
                 upsamplers: Vec::new(),
             };
-            for _ in 0..=level.resblocks {
+            for resblock in 0..=level.resblocks {
                 let skip = kept.pop().unwrap_or(0);
                 block.resnets.push(resnet(channels + skip, level.channels));
-                block
-                    .attentions
-                    .extend(attention(level.channels, level.attention));
+                block.attentions.extend(attention_at(Way::Up, i, resblock));
                 channels = level.channels;
             }
             if i > 0 {
@@ -168,15 +190,23 @@ impl UNet {
             up_blocks.push(block);
         }
         let time = config.time_channels();
+        let embedding = |width| TimestepEmbedding::new(device, width, time);
+        let time_embedding = embedding(config.model_channels);
         Self {
             conv_in: Conv2d::new(device, config.in_channels, config.model_channels, 3),
-            time_embedding: TimestepEmbedding::new(device, config.model_channels, time),
+            time_embedding: match config.guidance {
+                Some(width) => time_embedding.with_guidance(device, config.model_channels, width),
+                None => time_embedding,
+            },
             class_embedding: match config.labels {
-                Labels::Table(rows) => Some(Embedding::new(device, rows, time)),
-                _ => None,
+                Labels::Table(rows) => {
+                    Some(ClassEmbedding::Table(Embedding::new(device, rows, time)))
+                }
+                Labels::Projection(width) => Some(ClassEmbedding::Projection(embedding(width))),
+                Labels::None | Labels::Vector(_) => None,
             },
             add_embedding: match config.labels {
-                Labels::Vector(width) => Some(TimestepEmbedding::new(device, width, time)),
+                Labels::Vector(width) => Some(embedding(width)),
                 _ => None,
             },
             down_blocks,
@@ -207,60 +237,64 @@ impl UNet {
 
     /// The network's prediction, in f32.
     ///
-    /// `t` is the training step, which may be fractional. `context` is needed exactly by a network
-    /// with a context width, `vector` exactly by one with labels: the vector itself, or for a table
-    /// the row's number as a single column.
+    /// `t` is the training step, which may be fractional.
     ///
     /// # Shapes
     ///
-    /// - x `[batch, in_channels, height, width]`, t `[batch]`
-    /// - context `[batch, tokens, context]`, vector `[batch, width]` or `[batch, 1]`
+    /// - x `[batch, in_channels, height, width]`, t `[batch]`; [`Given`] has its own
     /// - output `[batch, out_channels, height, width]`
     ///
     /// Any height and width, except with [`Resample::Resnet`](super::Resample::Resnet): multiples
     /// of [`UNetConfig::downsampling`].
     ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    ///
     /// # Panics
     ///
-    /// Where the shapes differ from these; callers validate what comes from users.
+    /// Where the shape of x differs from this; callers validate what comes from users.
     pub fn forward(
         &self,
         x: Tensor<4>,
         t: Tensor<1>,
-        context: Option<Tensor<3>>,
-        vector: Option<Tensor<2>>,
-    ) -> Tensor<4> {
-        let context = context.map(|context| self.context(context));
-        self.forward_with(x, t, &context.unwrap_or_default(), vector)
+        given: Given,
+    ) -> Result<Tensor<4>, GivenError> {
+        Ok(self.forward_with(x, t, &self.prepare(given)?))
     }
 
-    /// What [`forward_with`](Self::forward_with) needs of a context. It holds for every step.
+    /// What [`forward_with`](Self::forward_with) needs of what is given. It holds for every step.
     ///
-    /// # Shapes
+    /// # Errors
     ///
-    /// `[batch, tokens, context]`
-    pub fn context(&self, context: Tensor<3>) -> ContextStates {
-        let context = context.cast(self.dtype());
+    /// Where something is not given that the network has a layer for, or given that it has none
+    /// for, or of another shape.
+    pub fn prepare(&self, given: Given) -> Result<GivenStates, GivenError> {
+        given.check(&self.config)?;
+        let shifts = self.shifts(&given);
+        let Some(context) = given.context.map(|context| context.cast(self.dtype())) else {
+            return Ok(GivenStates {
+                context: Vec::new(),
+                shifts,
+            });
+        };
         let down = self.down_blocks.iter().map(|block| &block.attentions);
         let up = self.up_blocks.iter().map(|block| &block.attentions);
         let all = down.chain([&self.mid_block.attentions]).chain(up).flatten();
-        ContextStates(all.flat_map(|a| a.keys_values(&context)).collect())
+        Ok(GivenStates {
+            context: all.flat_map(|a| a.keys_values(&context)).collect(),
+            shifts,
+        })
     }
 
-    /// [`forward`](Self::forward) with a context made ready; an empty one for a network without.
+    /// [`forward`](Self::forward) with what was given made ready.
     ///
     /// # Shapes
     ///
     /// As [`forward`](Self::forward).
-    pub fn forward_with(
-        &self,
-        x: Tensor<4>,
-        t: Tensor<1>,
-        context: &ContextStates,
-        vector: Option<Tensor<2>>,
-    ) -> Tensor<4> {
-        let time = self.embed(t, vector);
-        let context = &mut context.0.iter();
+    pub fn forward_with(&self, x: Tensor<4>, t: Tensor<1>, given: &GivenStates) -> Tensor<4> {
+        let time = self.embed(t, &given.shifts);
+        let context = &mut given.context.iter();
         let mut h = x;
         let mut kept = Vec::new();
         for part in self.parts() {
@@ -348,21 +382,68 @@ impl UNet {
         }
     }
 
-    /// The time embedding with its labels, through the SiLU that every resblock begins with:
-    /// `[batch, time channels]`.
-    pub(super) fn embed(&self, t: Tensor<1>, vector: Option<Tensor<2>>) -> Tensor<2> {
+    /// What is given beside the context, through its layers. It was checked before.
+    pub(super) fn shifts(&self, given: &Given) -> TimeShifts {
         let dtype = self.dtype();
-        let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(dtype);
-        let mut time = self.time_embedding.forward(sinusoid);
-        if let (Some(layer), Some(vector)) = (&self.add_embedding, &vector) {
-            time = time + layer.forward(vector.clone().cast(dtype));
-        }
-        if let (Some(table), Some(vector)) = (&self.class_embedding, &vector) {
-            let rows: Tensor<2, Int> = vector.clone().int();
-            let [batch, _] = rows.dims();
-            let width = self.config.time_channels();
-            time = time + table.forward(rows).reshape([batch, width]);
-        }
-        ops::silu(time)
+        let projected =
+            |layer: &TimestepEmbedding, vector: Tensor<2>| layer.forward(vector.cast(dtype));
+        let row = |table: &Embedding, number: Tensor<2>| {
+            let [batch, _] = number.dims();
+            table
+                .forward(number.int())
+                .reshape([batch, self.config.time_channels()])
+        };
+        let labels = given.vector.clone().and_then(|vector| {
+            Some(match (&self.class_embedding, &self.add_embedding) {
+                (Some(ClassEmbedding::Table(table)), _) => row(table, vector),
+                (Some(ClassEmbedding::Projection(layer)), _) => projected(layer, vector),
+                (None, layer) => projected(layer.as_ref()?, vector),
+            })
+        });
+        let guidance = given.guidance.clone().and_then(|guidance| {
+            let layer = self.time_embedding.cond_proj.as_ref()?;
+            Some(layer.forward(guidance.cast(dtype)))
+        });
+        TimeShifts { guidance, labels }
+    }
+
+    /// The time embedding with all that is added to it, through the SiLU that every resblock begins
+    /// with: `[batch, time channels]`.
+    pub(super) fn embed(&self, t: Tensor<1>, shifts: &TimeShifts) -> Tensor<2> {
+        let plus = |x: Tensor<2>, shift: &Option<Tensor<2>>| match shift {
+            Some(shift) => x + shift.clone(),
+            None => x,
+        };
+        let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(self.dtype());
+        let time = self
+            .time_embedding
+            .forward(plus(sinusoid, &shifts.guidance));
+        ops::silu(plus(time, &shifts.labels))
     }
 }
+
+layers!(DownBlock {
+    resnets,
+    attentions,
+    downsamplers
+});
+layers!(MidBlock {
+    attentions,
+    resnets
+});
+layers!(UpBlock {
+    resnets,
+    attentions,
+    upsamplers
+});
+layers!(
+    enum ClassEmbedding {
+        Table,
+        Projection,
+    }
+);
+layers!(UNet {
+    conv_in, time_embedding, class_embedding, add_embedding, down_blocks, mid_block, up_blocks,
+    conv_norm_out, conv_out;
+    config, padding
+});

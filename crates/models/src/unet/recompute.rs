@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::tensor::{DType, Gradients, Tensor};
 
+use super::given::{Given, GivenError};
 use super::network::{Part, UNet};
 
 /// A forward pass of a U-Net of which only what lies between its parts is left.
@@ -45,15 +46,19 @@ impl UNet {
     /// # Shapes
     ///
     /// As [`forward`](Self::forward).
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
     pub fn outline(
         &self,
         x: Tensor<4>,
         t: Tensor<1>,
-        context: Option<Tensor<3>>,
-        vector: Option<Tensor<2>>,
-    ) -> Outline<'_> {
-        let time = self.embed(t, vector);
-        let context = context.map(|context| context.cast(self.dtype()));
+        given: Given,
+    ) -> Result<Outline<'_>, GivenError> {
+        given.check(self.config())?;
+        let time = self.embed(t, &self.shifts(&given));
+        let context = given.context.map(|context| context.cast(self.dtype()));
         let plain = self.clone().valid();
         let (inner_time, inner_context) =
             (time.clone().inner(), context.clone().map(Tensor::inner));
@@ -68,14 +73,14 @@ impl UNet {
                 kept.push(h.clone());
             }
         }
-        Outline {
+        Ok(Outline {
             network: self,
             x,
             time,
             context,
             parts,
             output: Tensor::from_inner(h).require_grad(),
-        }
+        })
     }
 
     /// A part that makes the keys and values of its attention itself.

@@ -6,6 +6,7 @@ use latent_ops::{self as ops, ConvShape, Padding};
 
 use super::config::{Resample, TimeShift, UNetConfig};
 use crate::layers::{Conv2d, GroupNorm, Linear};
+use crate::walk::layers;
 
 /// What a resblock does to the resolution, on both of its branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +197,15 @@ impl Resampler {
         }
     }
 }
+
+layers!(Resnet { norm1, conv1, time_emb_proj, norm2, conv2, conv_shortcut; time_shift, resolution });
+layers!(ResampleConv { conv });
+layers!(
+    enum Resampler {
+        Conv,
+        Resnet,
+    }
+);
 
 #[cfg(test)]
 mod tests {

@@ -81,12 +81,16 @@ impl Stage2Config {
                     in_channels,
                     out_channels,
                     context,
+                    labels,
+                    guidance,
                     ..
                 } = self.unet;
-                if in_channels != out_channels || context.is_some() {
-                    let value =
-                        format!("{in_channels} → {out_channels} channels, context {context:?}");
-                    let expected = "as many channels in as out and no context where there is no model.conditioner";
+                let reads = context.or(labels.width()).or(guidance);
+                if in_channels != out_channels || reads.is_some() {
+                    let value = format!(
+                        "{in_channels} → {out_channels} channels, context {context:?}, labels {labels:?}, guidance {guidance:?}"
+                    );
+                    let expected = "as many channels in as out and no context, labels or guidance where there is no model.conditioner";
                     return Err(Error::setting("model.unet", value, expected));
                 }
             }

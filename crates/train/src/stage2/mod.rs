@@ -114,18 +114,21 @@ impl LatentModel {
     ///
     /// x and output `[batch, channels, height, width]`, t `[batch]`
     pub fn denoise(&self, x: Tensor<4>, t: Tensor<1>, given: &Conditioned) -> Tensor<4> {
-        let x = given.beside(x);
         self.unet
-            .forward(x, t, given.context.clone(), given.vector.clone())
+            .forward(given.beside(x), t, given.given())
+            .expect(FITS)
     }
 
     /// The same with little memory: see [`UNet::outline`].
     fn outline(&self, x: Tensor<4>, t: Tensor<1>, given: &Conditioned) -> Outline<'_> {
-        let x = given.beside(x);
         self.unet
-            .outline(x, t, given.context.clone(), given.vector.clone())
+            .outline(given.beside(x), t, given.given())
+            .expect(FITS)
     }
 }
+
+/// [`Stage2Config::validate`] sees to it.
+const FITS: &str = "the condition gives what the U-Net takes";
 
 /// The task of [`Stage2Config`].
 #[derive(Debug)]

@@ -1,15 +1,13 @@
-//! The CLIP text encoder: a causal transformer over token ids.
-//!
-//! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
-//! Parameter names are those of transformers' `CLIPTextModel` files.
+//! The text encoder: a causal transformer over token ids.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
-use latent_ops as ops;
 use serde::{Deserialize, Serialize};
 
+use super::transformer::{Activation, LayerShape, Transformer};
 use crate::error::{ConfigError, at_least_one, multiple_of};
 use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::walk::layers;
 
 /// A CLIP text encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,16 +32,6 @@ pub struct ClipTextConfig {
     pub projection: Option<usize>,
 }
 
-/// The activation of a feed-forward layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// x·sigmoid(1.702 x): OpenAI's models.
-    QuickGelu,
-    /// x·Φ(x) with the exact error function: OpenCLIP's models.
-    Gelu,
-}
-
 impl ClipTextConfig {
     /// The network, with parameters that are zeros when read before they are loaded. Allocates
     /// nothing.
@@ -51,21 +39,12 @@ impl ClipTextConfig {
     /// The configuration should be [valid](Self::validate): the network of another panics when it
     /// is run.
     pub fn init(&self, device: &Device) -> ClipText {
-        let layer = |_| Layer {
-            self_attn: SelfAttention {
-                k_proj: Linear::new(device, self.width, self.width, true),
-                v_proj: Linear::new(device, self.width, self.width, true),
-                q_proj: Linear::new(device, self.width, self.width, true),
-                out_proj: Linear::new(device, self.width, self.width, true),
-                heads: self.heads,
-            },
-            layer_norm1: LayerNorm::new(device, self.width),
-            mlp: Mlp {
-                fc1: Linear::new(device, self.width, self.intermediate, true),
-                fc2: Linear::new(device, self.intermediate, self.width, true),
-                activation: self.activation,
-            },
-            layer_norm2: LayerNorm::new(device, self.width),
+        let shape = LayerShape {
+            width: self.width,
+            heads: self.heads,
+            intermediate: self.intermediate,
+            activation: self.activation,
+            causal: true,
         };
         ClipText {
             text_model: TextModel {
@@ -73,9 +52,7 @@ impl ClipTextConfig {
                     token_embedding: Embedding::new(device, self.vocabulary, self.width),
                     position_embedding: Embedding::new(device, self.positions, self.width),
                 },
-                encoder: Layers {
-                    layers: (0..self.layers).map(layer).collect(),
-                },
+                encoder: Transformer::new(device, shape, self.layers),
                 final_layer_norm: LayerNorm::new(device, self.width),
             },
             text_projection: self
@@ -142,7 +119,7 @@ pub struct TextModel {
     /// Of tokens and positions.
     pub embeddings: Embeddings,
     /// The transformer.
-    pub encoder: Layers,
+    pub encoder: Transformer,
     /// After the last layer used.
     pub final_layer_norm: LayerNorm,
 }
@@ -154,70 +131,6 @@ pub struct Embeddings {
     pub token_embedding: Embedding,
     /// By position.
     pub position_embedding: Embedding,
-}
-
-/// The transformer.
-#[derive(Module, Debug)]
-pub struct Layers {
-    /// One after another.
-    pub layers: Vec<Layer>,
-}
-
-/// One transformer layer.
-#[derive(Module, Debug)]
-pub struct Layer {
-    /// Causal self-attention.
-    pub self_attn: SelfAttention,
-    /// Before attention.
-    pub layer_norm1: LayerNorm,
-    /// Feed-forward.
-    pub mlp: Mlp,
-    /// Before the feed-forward layer.
-    pub layer_norm2: LayerNorm,
-}
-
-/// Causal multi-head self-attention.
-#[derive(Module, Debug)]
-pub struct SelfAttention {
-    /// Keys.
-    pub k_proj: Linear,
-    /// Values.
-    pub v_proj: Linear,
-    /// Queries.
-    pub q_proj: Linear,
-    /// Output.
-    pub out_proj: Linear,
-    #[module(skip)]
-    heads: usize,
-}
-
-/// Two linear layers with an activation between.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    /// To the intermediate width.
-    pub fc1: Linear,
-    /// Back.
-    pub fc2: Linear,
-    #[module(skip)]
-    activation: Activation,
-}
-
-impl Layer {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let attention = &self.self_attn;
-        let h = self.layer_norm1.forward(x.clone());
-        let q = attention.q_proj.forward(h.clone());
-        let k = attention.k_proj.forward(h.clone());
-        let v = attention.v_proj.forward(h);
-        let h = ops::multi_head_attention(q, k, v, attention.heads, true);
-        let x = attention.out_proj.forward_add(h, x);
-        let h = self.mlp.fc1.forward(self.layer_norm2.forward(x.clone()));
-        let h = match self.mlp.activation {
-            Activation::QuickGelu => ops::quick_gelu(h),
-            Activation::Gelu => ops::gelu(h),
-        };
-        self.mlp.fc2.forward_add(h, x)
-    }
 }
 
 impl ClipText {
@@ -268,14 +181,13 @@ impl ClipText {
     ///
     /// `[batch, length, width]`, in the network's type
     pub fn encode_embedded(&self, embeddings: Tensor<3>, ends: &[usize], take: Take) -> TextStates {
-        let layers = &self.text_model.encoder.layers;
-        let used = layers.len().saturating_sub(take.skip);
-        let through =
-            |x, layers: &[Layer]| layers.iter().fold(x, |x, layer: &Layer| layer.forward(x));
+        let encoder = &self.text_model.encoder;
+        let count = encoder.layers.len();
+        let used = count.saturating_sub(take.skip);
         let norm = &self.text_model.final_layer_norm;
-        let states = through(embeddings, &layers[..used]);
+        let states = encoder.through(0..used, embeddings);
         let pooled = take.pooled.then(|| {
-            let last = through(states.clone(), &layers[used..]);
+            let last = encoder.through(used..count, states.clone());
             let row = |(text, &end)| last.clone().narrow(0, text, 1).narrow(1, end, 1);
             let rows = Tensor::cat(ends.iter().enumerate().map(row).collect(), 0);
             let pooled: Tensor<2> = norm.forward(rows).squeeze_dim(1);
@@ -324,3 +236,14 @@ fn ends(ids: &Tensor<2, Int>) -> Vec<usize> {
     };
     numbers.chunks(length.max(1)).map(end).collect()
 }
+
+layers!(Embeddings {
+    token_embedding,
+    position_embedding
+});
+layers!(TextModel {
+    embeddings,
+    encoder,
+    final_layer_norm
+});
+layers!(ClipText { text_model, text_projection; config });
