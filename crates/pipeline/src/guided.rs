@@ -146,7 +146,12 @@ impl Guided<'_> {
     }
 
     /// The network's raw output for each context. Contexts of one length run as one batch, others by themselves.
-    fn predict(&mut self, x: &Tensor<4>, t: f64, contexts: &[Seen<'_>]) -> Result<Vec<Tensor<4>>, GivenError> {
+    fn predict(
+        &mut self,
+        x: &Tensor<4>,
+        t: f64,
+        contexts: &[Seen<'_>],
+    ) -> Result<Vec<Tensor<4>>, GivenError> {
         let batch = x.dims()[0];
         let input = match &self.concat {
             Some(extra) => {

@@ -90,6 +90,7 @@ pub struct Depths {
     pub up: Vec<Vec<usize>>,
 }
 
+<<<<<<< HEAD
 impl Depths {
     /// The same, or `None` where the attentions of every level have as many blocks as each other.
     pub fn ragged(self) -> Option<Self> {
@@ -103,6 +104,8 @@ impl Depths {
     }
 }
 
+=======
+>>>>>>> h-models
 /// A way through the levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
