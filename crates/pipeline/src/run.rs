@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Deref, Range};
 
 use burn::tensor::Tensor;
 use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{PictureSeed, Prediction, Sampler, Scheduler, Step, names};
+use latent_diffusion::{PictureSeed, Sampler, Scheduler, Step, names};
 use latent_models::Padding;
 use latent_models::unet::Resample;
 use latent_ops as ops;
@@ -105,7 +105,7 @@ impl Resolved {
             Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
             explicit => explicit,
         };
-        let own = profile.default_scheduler(sampler);
+        let own = profile.default_scheduler(sampler, config);
         Ok(Self {
             sampler,
             scheduler: if asked == Scheduler::Automatic {
@@ -232,13 +232,7 @@ impl Ready {
         check_fields(request, model.conditioner())?;
         check_size(request, model)?;
         let resolve = |sampler: &str, scheduler: &str| {
-            let mut resolved = Resolved::of(sampler, scheduler, &profile, &model.scheduler)?;
-            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
-            if model.prediction == Prediction::Flow && automatic {
-                // What programs draw with when nothing is chosen was chosen for models that are no flows.
-                resolved.sampler = Sampler::Euler;
-            }
-            Ok::<_, Error>(resolved)
+            Resolved::of(sampler, scheduler, &profile, &model.scheduler)
         };
         let resolved = resolve(&request.sampler, &request.scheduler)?;
         let decoding = MemoryPlan::of(request, model).settle(request, available)?;
