@@ -257,11 +257,7 @@ prop_compose! {
             resample: if resnet && levels.len() > 1 { Resample::Resnet } else { Resample::Conv },
             labels,
             norm_groups: 32,
-<<<<<<< HEAD
             middle_resblocks: if middle { 2 } else { middle_resblocks },
-=======
-            middle_resblocks: 2,
->>>>>>> h-models
             depths: None,
             context_only_levels: Vec::new(),
             guidance: None,

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::Mixing;
+
 /// What can go wrong while sampling.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -50,6 +52,11 @@ pub trait Denoise {
     /// The unconditional x̂₀ of the latest call, before guidance; `None` where guidance did not run. CFG++ uses it.
     fn unconditional(&self) -> Option<Tensor<4>> {
         None
+    }
+
+    /// How x is made of a clean latent and noise.
+    fn mixing(&self) -> Mixing {
+        Mixing::Added
     }
 }
 

@@ -38,7 +38,7 @@ impl Idle {
 fn churns(sampler: Sampler) -> bool {
     matches!(
         sampler,
-        Sampler::Euler | Sampler::FlowEuler | Sampler::Heun | Sampler::FlowHeun | Sampler::Dpm2
+        Sampler::Euler | Sampler::Heun | Sampler::Dpm2
     )
 }
 
@@ -50,7 +50,6 @@ fn takes_eta(sampler: Sampler) -> bool {
             Sampler::Ddim
                 | Sampler::DdimCfgPp
                 | Sampler::EulerCfgPp
-                | Sampler::FlowEuler
                 | Sampler::DpmFast
                 | Sampler::DpmAdaptive
                 | Sampler::Dpmpp2m

@@ -1,7 +1,7 @@
 //! What is settled and checked before the first step: names, ladders, memory, prompts.
 
 use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{Prediction, Sampler, Scheduler, names};
+use latent_diffusion::{Sampler, Scheduler, names};
 use latent_models::ConditionerConfig;
 use latent_models::unet::Resample;
 use latent_text::Pass;
@@ -41,13 +41,7 @@ impl Resolved {
         profile: &Profile,
     ) -> Result<(Self, Option<Self>)> {
         let of = |sampler: &str, scheduler: &str| {
-            let mut resolved = Self::of(sampler, scheduler, profile, &model.scheduler)?;
-            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
-            if model.prediction == Prediction::Flow && automatic {
-                // What programs draw with when nothing is chosen was chosen for models that are no flows.
-                resolved.sampler = Sampler::Euler;
-            }
-            Ok::<_, Error>(resolved)
+            Self::of(sampler, scheduler, profile, &model.scheduler)
         };
         let first = of(&request.sampler, &request.scheduler)?;
         let second = request.hires.as_ref().map(|hires| {
@@ -79,7 +73,7 @@ impl Resolved {
             Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
             explicit => explicit,
         };
-        let own = profile.default_scheduler(sampler);
+        let own = profile.default_scheduler(sampler, config);
         Ok(Self {
             sampler,
             scheduler: if asked == Scheduler::Automatic {

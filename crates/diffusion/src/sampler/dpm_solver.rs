@@ -203,6 +203,7 @@ pub(super) fn adaptive(walk: &mut Walk<'_>, x: Tensor<4>) -> Walked {
         let mut own = Walk {
             sampler: walk.sampler,
             options: walk.options,
+            mixing: walk.mixing,
             d: &mut *walk.d,
             ladder: walk.ladder,
             noise: &mut shared,

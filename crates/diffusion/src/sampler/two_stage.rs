@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::walk::{Walk, Walked, ancestral, slope, toward};
+use crate::Mixing;
 
 /// Heun's method, with churn (Karras et al. 2022, Algorithm 2).
 pub(super) fn heun(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
@@ -67,13 +68,13 @@ pub(super) fn dpm2_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
     let eta = walk.eta();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
-        let (down, up) = ancestral(sigma, next, eta);
-        x = if down == 0.0 {
-            denoised.clone()
+        let split = walk.split(sigma, next, eta);
+        x = if split.down == 0.0 {
+            split.scaled(denoised.clone())
         } else {
-            midpoint(walk, x, &denoised, sigma, down)?
+            split.scaled(midpoint(walk, x, &denoised, sigma, split.down)?)
         };
-        x = walk.add_noise(x, sigma, next, up);
+        x = walk.add_noise(x, sigma, next, split.up);
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)
@@ -84,19 +85,29 @@ pub(super) fn dpmpp_2s_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walke
     let eta = walk.eta();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
-        let (down, up) = ancestral(sigma, next, eta);
-        x = if down == 0.0 {
-            denoised.clone()
+        let split = walk.split(sigma, next, eta);
+        x = if split.down == 0.0 {
+            split.scaled(denoised.clone())
         } else {
-            let s = (sigma * down).sqrt(); // λ_s = (λ + λ')/2
+            let s = half_way(walk.mixing, sigma, split.down);
             let x_2 = toward(&x, &denoised, s / sigma);
             let denoised_2 = walk.denoise(&x_2, s)?;
-            toward(&x, &denoised_2, down / sigma)
+            split.walk(&x, &denoised_2, sigma)
         };
-        x = walk.add_noise(x, sigma, next, up);
+        x = walk.add_noise(x, sigma, next, split.up);
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)
+}
+
+/// The level whose λ is the mean of two: √(σ σ') where noise is added. On a flow that begins with noise alone, where λ
+/// has no end, 0.9999 takes its place, as in ComfyUI's `sample_dpmpp_2s_ancestral_RF`.
+fn half_way(mixing: Mixing, sigma: f64, down: f64) -> f64 {
+    match mixing {
+        Mixing::Added => (sigma * down).sqrt(),
+        Mixing::Flow if sigma >= 1.0 => 0.9999f64.max(down),
+        Mixing::Flow => mixing.of_ratio((mixing.ratio(sigma) * mixing.ratio(down)).sqrt()),
+    }
 }
 
 /// DPM-Solver++ (stochastic), k-diffusion's two-stage form: both stages are ancestral, so noise is drawn twice a step.

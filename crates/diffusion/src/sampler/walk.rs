@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::tensor::Tensor;
 
 use super::{Error, Sampler, SamplerOptions};
-use crate::{Denoise, Noise, Sigmas, Step};
+use crate::{Denoise, Mixing, Noise, Sigmas, Step};
 
 /// Why a walk ended early.
 pub(super) enum Stop {
@@ -28,6 +28,8 @@ pub(super) type Walked = Result<Tensor<4>, Stop>;
 pub(super) struct Walk<'a> {
     pub sampler: Sampler,
     pub options: &'a SamplerOptions,
+    /// How x is made, as [`Denoise::mixing`] says.
+    pub mixing: Mixing,
     pub d: &'a mut dyn Denoise,
     pub ladder: &'a Sigmas,
     pub noise: &'a mut dyn Noise,
@@ -49,6 +51,22 @@ impl Walk<'_> {
         self.options
             .order
             .unwrap_or_else(|| self.sampler.default_order())
+    }
+
+    /// How an ancestral step from σ to a lower level is made (see [`Split`]).
+    pub fn split(&self, sigma: f64, next: f64, eta: f64) -> Split {
+        match self.mixing {
+            Mixing::Added => {
+                let (down, up) = ancestral(sigma, next, eta);
+                Split {
+                    down,
+                    up,
+                    scale: 1.0,
+                }
+            }
+            Mixing::Flow if self.sampler.posterior_noise() => Split::of_ratio(sigma, next, eta),
+            Mixing::Flow => Split::of_flow(sigma, next, eta),
+        }
     }
 
     /// D(x, σ).
@@ -135,6 +153,52 @@ pub(super) fn slope(x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4
     (x.clone() - denoised.clone()) / sigma
 }
 
+/// An ancestral step: the ODE down to `down`, all of it times `scale`, and noise of standard deviation `up`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Split {
+    pub down: f64,
+    pub up: f64,
+    pub scale: f64,
+}
+
+impl Split {
+    /// On a rectified flow, as k-diffusion's "RF" samplers in ComfyUI take it: σ_down = σ'·(1 + η·(σ'/σ − 1)), then
+    /// (1 − σ')/(1 − σ_down) brings the picture's share to 1 − σ', and noise the variance to σ'².
+    ///
+    /// Source: [ComfyUI `sampling.py`, `sample_euler_ancestral_RF`](https://github.com/comfyanonymous/ComfyUI/blob/master/comfy/k_diffusion/sampling.py).
+    fn of_flow(sigma: f64, next: f64, eta: f64) -> Self {
+        let down = (next * (1.0 + (next / sigma - 1.0) * eta)).max(0.0);
+        let scale = (1.0 - next) / (1.0 - down);
+        let up = (next * next - (down * scale).powi(2)).max(0.0).sqrt();
+        Self { down, up, scale }
+    }
+
+    /// On a rectified flow, the split of x/α, whose level is σ/α: DDIM's (Song et al. 2020, formula 16) for any α and σ.
+    fn of_ratio(sigma: f64, next: f64, eta: f64) -> Self {
+        let mixing = Mixing::Flow;
+        let (down, up) = ancestral(mixing.ratio(sigma), mixing.ratio(next), eta);
+        let alpha = mixing.alpha(next);
+        Self {
+            down: mixing.of_ratio(down),
+            up: up * alpha,
+            scale: alpha * (1.0 + down),
+        }
+    }
+
+    /// x at σ moved towards D and scaled, before the noise.
+    pub fn walk(&self, x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4> {
+        self.scaled(toward(x, denoised, self.down / sigma))
+    }
+
+    /// x at `down`, scaled.
+    pub fn scaled(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.scale {
+            1.0 => x,
+            scale => x * scale,
+        }
+    }
+}
+
 /// An ancestral step splits σ_to² into σ_down², which the ODE reaches, and σ_up², which noise brings back. η = 1 is the
 /// posterior of DDPM. Returns (σ_down, σ_up).
 pub(super) fn ancestral(from: f64, to: f64, eta: f64) -> (f64, f64) {
@@ -198,5 +262,24 @@ mod tests {
         let (down, up) = ancestral(2.0, 1.0, 1.0);
         assert!((down - 0.5).abs() < 1e-15 && (up * up - 0.75).abs() < 1e-15);
         assert_eq!(ancestral(2.0, 1.0, 9.0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_step_on_a_flow_keeps_the_shares_of_picture_and_noise() {
+        for (sigma, next) in [(1.0, 0.9), (0.7, 0.2), (0.3, 0.0)] {
+            for eta in [0.0, 0.5, 1.0] {
+                for split in [
+                    Split::of_flow(sigma, next, eta),
+                    Split::of_ratio(sigma, next, eta),
+                ] {
+                    let picture = (1.0 - split.down) * split.scale;
+                    let noise = (split.down * split.scale).hypot(split.up);
+                    assert!((picture - (1.0 - next)).abs() < 1e-12, "{split:?}");
+                    assert!((noise - next).abs() < 1e-12, "{split:?}");
+                }
+            }
+            let plain = Split::of_flow(sigma, next, 0.0);
+            assert_eq!((plain.down, plain.scale), (next, 1.0));
+        }
     }
 }

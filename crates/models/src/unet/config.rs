@@ -90,7 +90,6 @@ pub struct Depths {
     pub up: Vec<Vec<usize>>,
 }
 
-<<<<<<< HEAD
 impl Depths {
     /// The same, or `None` where the attentions of every level have as many blocks as each other.
     pub fn ragged(self) -> Option<Self> {
@@ -104,8 +103,6 @@ impl Depths {
     }
 }
 
-=======
->>>>>>> h-models
 /// A way through the levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

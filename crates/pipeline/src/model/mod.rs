@@ -316,9 +316,10 @@ fn noise_schedule(config: &SchedulerConfig) -> Result<NoiseSchedule, String> {
         "linear" => BetaSchedule::Linear,
         "scaled_linear" => BetaSchedule::ScaledLinear,
         "squaredcos_cap_v2" => BetaSchedule::Cosine,
+        "sigmoid" => BetaSchedule::Sigmoid,
         other => {
             return Err(format!(
-                "the β schedule `{other}` is not supported; linear, scaled_linear and squaredcos_cap_v2 are"
+                "the β schedule `{other}` is not supported; linear, scaled_linear, squaredcos_cap_v2 and sigmoid are"
             ));
         }
     };

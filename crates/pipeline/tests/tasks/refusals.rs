@@ -137,13 +137,6 @@ fn fields() {
         ),
         (
             Request {
-                sampler: "flow_euler".into(),
-                ..request()
-            },
-            &["flow"],
-        ),
-        (
-            Request {
                 sigmas: Some(vec![1e6, 1e-9, 0.0]),
                 ..request()
             },

@@ -116,6 +116,7 @@ fn scheduler(objective: &ObjectiveConfig) -> SchedulerConfig {
             BetaSchedule::Linear => "linear",
             BetaSchedule::ScaledLinear => "scaled_linear",
             BetaSchedule::Cosine => "squaredcos_cap_v2",
+            BetaSchedule::Sigmoid => "sigmoid",
             BetaSchedule::Sqrt => "sqrt",
         }
         .into(),

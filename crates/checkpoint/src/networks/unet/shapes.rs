@@ -228,17 +228,10 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         },
         labels: labels(&top)?,
         norm_groups: 32,
-<<<<<<< HEAD:crates/checkpoint/src/networks/unet/shapes.rs
         guidance: match top.find("time_embedding.cond_proj.weight") {
             Some(&[_, width]) => Some(width),
             _ => None,
         },
-=======
-        middle_resblocks: 2,
-        depths: None,
-        context_only_levels: Vec::new(),
-        guidance: None,
->>>>>>> h-models:crates/checkpoint/src/detect/unet.rs
     };
     config.validate()?;
     Ok(config)
