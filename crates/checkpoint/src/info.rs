@@ -1,7 +1,7 @@
 //! What a file is, for people and programs: the facts behind `latent info`.
 
-use std::collections::BTreeMap;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 use crate::detect::{Checkpoint, Form, SchedulerConfig};
 use crate::file::hash::{old_hash, sha256, short_hash};

@@ -180,9 +180,10 @@ struct Others {
 
 impl Others {
     fn new(checkpoint: &Checkpoint, part: &DetectedPart) -> Self {
-        let others = checkpoint.parts.iter().filter(|other| {
-            other.weights == part.weights && other.index != part.index
-        });
+        let others = checkpoint
+            .parts
+            .iter()
+            .filter(|other| other.weights == part.weights && other.index != part.index);
         let (mut prefixes, mut bare) = (Vec::new(), Vec::new());
         for other in others {
             if other.prefix.is_empty() {

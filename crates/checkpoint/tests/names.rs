@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use latent_checkpoint::names::{Piece, Table, ema_name, ignored};
 use latent_checkpoint::networks::Shapes;
 use latent_checkpoint::{Kind, Network, Scheme, StoredAutoencoder};
-use latent_checkpoint::names::{Piece, Table, ema_name, ignored};
 use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
 use latent_models::{UNetConfig, named};
 use proptest::prelude::*;
@@ -97,7 +97,9 @@ fn every_published_autoencoder_has_names_and_is_recognised_by_them() {
         let part = Network::Autoencoder(config.clone().into());
         for scheme in [Scheme::Ldm, Scheme::Diffusers] {
             let file = check_round_trip(&part, scheme);
-            let found = StoredAutoencoder::from_shapes(&shapes(&file), scheme).unwrap().network;
+            let found = StoredAutoencoder::from_shapes(&shapes(&file), scheme)
+                .unwrap()
+                .network;
             assert_eq!(found, config, "{name} in {scheme:?}");
         }
     }

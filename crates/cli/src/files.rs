@@ -7,8 +7,7 @@ use latent_checkpoint::{
     file::write::Existing,
 };
 use latent_pipeline::{
-    RequestError,
-    family,
+    RequestError, family,
     infotext::{Infotext, STOPPED},
     picture::{
         Picture,

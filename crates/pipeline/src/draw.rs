@@ -5,13 +5,14 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use latent_diffusion::{
     self as diffusion, Denoise, Mixing, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler,
     Scheduler, Sigmas, Step,
 };
 use latent_models::Padding;
 
+use crate::beside::Hints;
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
 use crate::guided::{Guidance, Guided, Masked, Threshold};
@@ -67,6 +68,8 @@ pub struct Start<'a> {
     pub canvas: Option<&'a Canvas>,
     /// A latent that is already there (the second pass of "hires fix"), `[batch, c, h, w]`.
     pub latent: Option<Tensor<4>>,
+    /// Further pictures that the denoiser takes.
+    pub hints: Option<&'a Hints>,
 }
 
 /// What came of a pass.
@@ -292,8 +295,13 @@ impl Drawing<'_> {
             }
             _ => None,
         };
+        // What is drawn of other pictures comes before the noise of the latent, the masked picture after it.
+        let beside = self.hint_channels(start, streams, shape)?;
         let noise = streams.initial(shape, device);
-        let concat = inpaints.then(|| self.inpaint_channels(start, streams, shape, device));
+        let concat = match beside {
+            None if inpaints => Some(self.masked_channels(start, streams, shape)),
+            early => early,
+        };
         let scale = profile.start_scale(self.sampler, &model.scheduler, path, sigma);
         let mask = mask
             .filter(|_| !inpaints || profile.masks_inpainting_networks)
@@ -328,7 +336,12 @@ impl Drawing<'_> {
     }
 
     /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
-    fn encode(&self, image: Tensor<4>, streams: &mut NoiseStreams, shape: [usize; 3]) -> Tensor<4> {
+    pub(crate) fn encode(
+        &self,
+        image: Tensor<4>,
+        streams: &mut NoiseStreams,
+        shape: [usize; 3],
+    ) -> Tensor<4> {
         let model = self.model;
         let moments = model.encode(image, padding(self.request.tiling));
         let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
@@ -357,64 +370,6 @@ impl Drawing<'_> {
             _ => original,
         }
     }
-
-    /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
-    /// repainted, and what it sees is grey.
-    fn inpaint_channels(
-        &self,
-        start: &Start<'_>,
-        streams: &mut NoiseStreams,
-        shape: [usize; 3],
-        device: &Device,
-    ) -> Tensor<4> {
-        let [_, h, w] = shape;
-        let down = self.model.latent.downsample;
-        let batch = streams.pictures();
-        if self.model.condition.is_some() {
-            // The paper's model: the latent of the picture with black holes, then the mask, all within −1..=1.
-            let (image, mask) = match start.canvas {
-                Some(Canvas {
-                    image,
-                    mask: Some(mask),
-                }) => {
-                    let hole = mask.pixels.clone().greater_equal_elem(0.5);
-                    let hole = hole.expand(image.shape());
-                    (
-                        image.clone().mask_fill(hole, -1.0),
-                        mask.channel.clone() * 2.0 - 1.0,
-                    )
-                }
-                _ => (
-                    Tensor::full([1, 3, h * down, w * down], -1.0, device),
-                    Tensor::ones([1, 1, h, w], device),
-                ),
-            };
-            let seen = self
-                .model
-                .scale_in(self.model.encode(image, padding(self.request.tiling)).mean);
-            let both = Tensor::cat(vec![seen, mask], 1);
-            let channels = both.dims()[1];
-            return both.expand([batch, channels, h, w]);
-        }
-        let (latent, seen) = match start.canvas {
-            Some(Canvas {
-                image,
-                mask: Some(mask),
-            }) => {
-                let kept = mask.pixels.clone().lower_elem(0.5).float();
-                (
-                    mask.channel.clone(),
-                    image.clone() * kept.expand(image.shape()),
-                )
-            }
-            _ => (
-                Tensor::ones([1, 1, h, w], device),
-                Tensor::zeros([1, 3, h * down, w * down], device),
-            ),
-        };
-        let seen = self.encode(seen, streams, shape);
-        Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
-    }
 }
 
 struct Prepared {
@@ -438,7 +393,7 @@ fn next_seed(streams: &NoiseStreams, seeds: &[PictureSeed]) -> Result<NoiseStrea
 
 fn guidance(request: &Request) -> Guidance {
     Guidance {
-        scale: request.cfg_scale,
+        scale: request.guidance_scale(),
         rescale: request.cfg_rescale,
         interval: request.guidance_interval,
         threshold: request.dynamic_thresholding.map(|d| Threshold {

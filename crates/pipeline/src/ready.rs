@@ -6,6 +6,7 @@ use latent_models::ConditionerConfig;
 use latent_models::unet::Resample;
 use latent_text::Pass;
 
+use crate::beside::Hints;
 use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
@@ -134,6 +135,7 @@ pub(crate) struct Ready {
     pub decoding: Decoding,
     pub resolved: Resolved,
     pub prompts: Prompts,
+    pub hints: Hints,
     pub second: Option<Second>,
 }
 
@@ -232,8 +234,9 @@ impl Ready {
         request.validate().map_err(Error::Request)?;
         check_seeds(request)?;
         let profile = Profile::of(request.compat);
-        check_fields(request, model.conditioner())?;
+        check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
+        let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
         let decoding = MemoryPlan::of(request, model).settle(request, available)?;
@@ -246,7 +249,12 @@ impl Ready {
             hooks,
         };
         let first = request.steps * calls_per_step(names.0.sampler);
-        let prompts = encoding.pass([prompt, negative], request.canvas(), Pass::Only(first), false)?;
+        let prompts = encoding.pass(
+            [prompt, negative],
+            request.canvas(),
+            Pass::Only(first),
+            false,
+        )?;
         let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
             let steps = hires.steps_after(request.steps);
             let pass = Pass::Second {
@@ -271,6 +279,7 @@ impl Ready {
         Ok(Self {
             second: second.transpose()?,
             decoding,
+            hints,
             resolved: names.0,
             prompts,
             profile,

@@ -10,6 +10,7 @@ use common::family;
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::TinyFamily;
 use latent_diffusion::PictureSeed;
+use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
@@ -46,6 +47,15 @@ fn values(t: Tensor<4>) -> Vec<f32> {
 }
 
 fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn {
+    draw_with(model, request, canvas, None)
+}
+
+fn draw_with(
+    model: &Model,
+    request: &Request,
+    canvas: Option<&Canvas>,
+    hints: Option<&Hints>,
+) -> Drawn {
     let profile = Profile::of(request.compat);
     let names = Resolved::of(
         &request.sampler,
@@ -83,6 +93,7 @@ fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn {
         size: [request.height / down, request.width / down],
         canvas,
         latent: None,
+        hints,
     };
     let drawn = drawing
         .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {
@@ -179,19 +190,30 @@ fn stable_diffusion_2() {
     };
     let model = family(TinyFamily::Sd2, euler);
     check(&golden, "v/euler", &draw(&model, &request("Euler"), None));
-    let model = family(TinyFamily::Sd2, trailing(TinyFamily::Sd2.scheduler()));
-    check(&golden, "v/zsnr", &draw(&model, &request("DDIM"), None));
-    let rescaled = Request {
-        cfg_rescale: 0.7,
-        ..request("DDIM")
-    };
-    check(&golden, "v/zsnr_rescale", &draw(&model, &rescaled, None));
     let epsilon = SchedulerConfig {
         prediction_type: "epsilon".into(),
         ..TinyFamily::Sd2.scheduler()
     };
     let model = family(TinyFamily::Sd2, epsilon);
     check(&golden, "eps/pndm", &draw(&model, &request("PNDM"), None));
+}
+
+/// Where the number of steps divides 1000. Elsewhere diffusers' DDIM lands up to a step beside the one that it goes on
+/// from (docs/compatibility.md).
+#[test]
+fn zero_terminal_snr() {
+    let golden = Golden::family_pipelines_own();
+    let model = family(TinyFamily::Sd2, trailing(TinyFamily::Sd2.scheduler()));
+    let plain = Request {
+        steps: 5,
+        ..request("DDIM")
+    };
+    check(&golden, "v/zsnr", &draw(&model, &plain, None));
+    let rescaled = Request {
+        cfg_rescale: 0.7,
+        ..plain
+    };
+    check(&golden, "v/zsnr_rescale", &draw(&model, &rescaled, None));
 }
 
 #[test]
@@ -265,7 +287,14 @@ fn what_sdxl_is_told() {
         target: size(1024, 1024),
         ..SizeConditions::default()
     };
-    let drawn = draw(&model, &Request { sizes, ..xl("Euler") }, None);
+    let drawn = draw(
+        &model,
+        &Request {
+            sizes,
+            ..xl("Euler")
+        },
+        None,
+    );
     check(&golden, "txt2img/sizes", &drawn);
     let sizes = SizeConditions {
         negative: Some(Sizes {
@@ -275,7 +304,14 @@ fn what_sdxl_is_told() {
         }),
         ..SizeConditions::default()
     };
-    let drawn = draw(&model, &Request { sizes, ..xl("Euler") }, None);
+    let drawn = draw(
+        &model,
+        &Request {
+            sizes,
+            ..xl("Euler")
+        },
+        None,
+    );
     check(&golden, "txt2img/negative_sizes", &drawn);
     let rescaled = Request {
         cfg_rescale: 0.7,
@@ -341,4 +377,104 @@ fn sdxl_from_pictures() {
     };
     let drawn = draw(&refiner, &plain, Some(&given(false)));
     check(&golden, "refiner/no_negative", &drawn);
+}
+
+#[test]
+fn few_steps_without_guidance() {
+    let golden = Golden::family_pipelines_more();
+    let ask = |sampler: &str, steps| Request {
+        steps,
+        cfg_scale: 0.0,
+        negative_prompt: String::new(),
+        ..request(sampler)
+    };
+    let turbo = family(TinyFamily::SdxlTurbo, TinyFamily::SdxlTurbo.scheduler());
+    let small = family(TinyFamily::Sd2, TinyFamily::SdxlTurbo.scheduler());
+    let lightning = |prediction: &str| {
+        let scheduler = SchedulerConfig {
+            class_name: "EulerDiscreteScheduler".into(),
+            prediction_type: prediction.into(),
+            ..TinyFamily::SdxlTurbo.scheduler()
+        };
+        family(TinyFamily::Sdxl, scheduler)
+    };
+    for steps in [1, 2, 4] {
+        let drawn = draw(&turbo, &ask("Euler a", steps), None);
+        check(&golden, &format!("turbo/{steps}"), &drawn);
+        let drawn = draw(&small, &ask("Euler a", steps), None);
+        check(&golden, &format!("sd_turbo/{steps}"), &drawn);
+        let prediction = if steps == 1 { "sample" } else { "epsilon" };
+        let drawn = draw(&lightning(prediction), &ask("Euler", steps), None);
+        check(&golden, &format!("lightning/{steps}"), &drawn);
+    }
+}
+
+#[test]
+fn levels_of_noise() {
+    let golden = Golden::family_pipelines_more();
+    let ask = |sampler: &str| Request {
+        cfg_scale: 3.0,
+        ..request(sampler)
+    };
+    let model = family(TinyFamily::Playground, TinyFamily::Playground.scheduler());
+    let drawn = draw(&model, &ask("Automatic"), None);
+    check(&golden, "edm/dpmpp_2m", &drawn);
+    let square = Request {
+        width: 64,
+        strength: 0.6,
+        ..ask("Automatic")
+    };
+    let drawn = draw(&model, &square, Some(&given(false)));
+    check(&golden, "edm/img2img", &drawn);
+    let euler = SchedulerConfig {
+        class_name: "EDMEulerScheduler".into(),
+        ..TinyFamily::Playground.scheduler()
+    };
+    let model = family(TinyFamily::Playground, euler);
+    check(&golden, "edm/euler", &draw(&model, &ask("Automatic"), None));
+    let model = family(TinyFamily::CosXl, TinyFamily::CosXl.scheduler());
+    check(&golden, "edm/cosxl", &draw(&model, &ask("Automatic"), None));
+}
+
+fn normal(name: &str, shape: [usize; 4]) -> Tensor<4> {
+    let values = recipe::normal(name, &shape);
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+}
+
+#[test]
+fn depth_maps() {
+    let golden = Golden::family_pipelines_own();
+    let model = family(TinyFamily::Sd2Depth, TinyFamily::Sd2Depth.scheduler());
+    let depth = recipe::normal("depth2img/depth", &[1, 24, 24]);
+    let data = TensorData::new(depth, [1, 1, 24, 24]);
+    let hints = Hints {
+        depth: Some(Tensor::from_data(data, &Device::flex())),
+        small: None,
+    };
+    let ask = Request {
+        width: 64,
+        strength: 0.6,
+        steps: 5,
+        ..request("DDIM")
+    };
+    let drawn = draw_with(&model, &ask, Some(&given(false)), Some(&hints));
+    check(&golden, "depth2img/ddim", &drawn);
+}
+
+#[test]
+fn four_times_as_large() {
+    let golden = Golden::family_pipelines_sd2();
+    let model = family(TinyFamily::Upscaler, TinyFamily::Upscaler.scheduler());
+    let hints = Hints {
+        small: Some(normal("upscale/image", [1, 3, 16, 24]).clamp(-1.0, 1.0)),
+        depth: None,
+    };
+    for level in [0, 20, 300] {
+        let ask = Request {
+            noise_level: Some(level),
+            ..request("DDIM")
+        };
+        let drawn = draw_with(&model, &ask, None, Some(&hints));
+        check(&golden, &format!("upscale/noise_level_{level}"), &drawn);
+    }
 }

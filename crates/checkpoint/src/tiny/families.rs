@@ -42,8 +42,24 @@ pub enum TinyFamily {
 pub const TINY_FAMILIES: [TinyFamily; 18] = {
     use TinyFamily::*;
     [
-        Sd1, Sd1Inpainting, Lcm, Sd2, Sd2Inpainting, Sd2Depth, Sd2UnClip, Upscaler, Sdxl,
-        SdxlInpainting, SdxlTurbo, SdxlV, Ssd1b, Vega, Koala, Playground, CosXl, Refiner,
+        Sd1,
+        Sd1Inpainting,
+        Lcm,
+        Sd2,
+        Sd2Inpainting,
+        Sd2Depth,
+        Sd2UnClip,
+        Upscaler,
+        Sdxl,
+        SdxlInpainting,
+        SdxlTurbo,
+        SdxlV,
+        Ssd1b,
+        Vega,
+        Koala,
+        Playground,
+        CosXl,
+        Refiner,
     ]
 };
 
@@ -219,7 +235,7 @@ impl TinyFamily {
             }
             Upscaler => scaled(
                 AutoencoderConfig {
-                    levels: vae.levels[1..].to_vec(),
+                    levels: vae.levels[..3].to_vec(),
                     ..vae
                 },
                 0.08333,
@@ -243,7 +259,11 @@ impl TinyFamily {
             part(Role::DENOISER, denoiser.into()),
             part(Role::AUTOENCODER, autoencoder.into()),
         ];
-        parts.extend(texts.into_iter().map(|(role, text)| part(role, text.into())));
+        parts.extend(
+            texts
+                .into_iter()
+                .map(|(role, text)| part(role, text.into())),
+        );
         Model {
             parts,
             scheduler: self.scheduler(),
@@ -293,7 +313,11 @@ impl TinyFamily {
                 beta_end: 0.02,
                 ..of("DDIMScheduler", "v_prediction", None)
             },
-            SdxlTurbo => of("EulerAncestralDiscreteScheduler", "epsilon", Some("trailing")),
+            SdxlTurbo => of(
+                "EulerAncestralDiscreteScheduler",
+                "epsilon",
+                Some("trailing"),
+            ),
             SdxlV => SchedulerConfig {
                 rescale_betas_zero_snr: true,
                 ..of("EulerDiscreteScheduler", "v_prediction", Some("trailing"))

@@ -62,10 +62,7 @@ pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
     Model::new(
         fill("unet", unet.init(&device)),
         fill("vae", vae.init(&device)),
-        vec![(
-            Role::TEXT_ENCODER,
-            fill("text_encoder", text.init(&device)),
-        )],
+        vec![(Role::TEXT_ENCODER, fill("text_encoder", text.init(&device)))],
         scheduler,
     )
     .expect("the tiny model is of a known family")

@@ -118,7 +118,9 @@ fn clip_from_json(value: &Value) -> Result<ClipTextConfig, DetectError> {
     if kind != "clip_text_model" {
         return Err(keys.bad("model_type", "clip_text_model"));
     }
-    let class = value.get("architectures").and_then(|list| list.get(0)?.as_str());
+    let class = value
+        .get("architectures")
+        .and_then(|list| list.get(0)?.as_str());
     let projects = class == Some("CLIPTextModelWithProjection");
     let config = ClipTextConfig {
         vocabulary: keys.size("vocab_size", 49408)?,
@@ -198,9 +200,21 @@ impl Kind for ClipTextConfig {
             spot(FIRST, Diffusers, "", TOKENS, None),
             spot(FIRST, OpenClip, "cond_stage_model.model.", STACKED, Some(1)),
             // SDXL's refiner has the second encoder alone.
-            spot(SECOND, OpenClip, "conditioner.embedders.0.model.", STACKED, Some(1)),
+            spot(
+                SECOND,
+                OpenClip,
+                "conditioner.embedders.0.model.",
+                STACKED,
+                Some(1),
+            ),
             spot(FIRST, OpenClip, "", STACKED, None),
-            spot(SECOND, OpenClip, "conditioner.embedders.1.model.", STACKED, Some(2)),
+            spot(
+                SECOND,
+                OpenClip,
+                "conditioner.embedders.1.model.",
+                STACKED,
+                Some(2),
+            ),
             spot(SECOND, Diffusers, "text_encoder_2.", MODEL_TOKENS, None),
         ]
     };
@@ -256,7 +270,9 @@ impl Kind for ClipTextConfig {
             _ => "encoder.layers.",
         };
         let name = name.strip_prefix("text_model.").unwrap_or(name);
-        let layer = name.strip_prefix(layers).and_then(|rest| rest.split('.').next());
+        let layer = name
+            .strip_prefix(layers)
+            .and_then(|rest| rest.split('.').next());
         let later = layer.and_then(|layer| layer.parse().ok()) >= Some(self.layers);
         let projection = self.projection.is_none() && name.starts_with("text_projection");
         match (later, projection) {

@@ -133,9 +133,7 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
     seen.reverse();
     let middle = Middle::of(shapes, scheme);
     let modules = seen.iter().flat_map(|level| level.attentions.clone());
-    let modules: Vec<String> = modules
-        .chain(middle.attention.map(str::to_owned))
-        .collect();
+    let modules: Vec<String> = modules.chain(middle.attention.map(str::to_owned)).collect();
     let transformer = modules
         .iter()
         .find(|module| shapes.has(&format!("{module}.proj_in.weight")));
@@ -289,7 +287,11 @@ fn depths(shapes: &Shapes<'_>, scheme: Scheme, seen: &[Seen]) -> Depths {
             _ => format!("down_blocks.{i}.attentions.{resblock}"),
         };
         let count = level.resblocks.min(level.attentions.len());
-        down.push((0..count).map(|j| depth(shapes, &module(j)).max(1)).collect());
+        down.push(
+            (0..count)
+                .map(|j| depth(shapes, &module(j)).max(1))
+                .collect(),
+        );
         slot += level.resblocks + 1;
     }
     let up = seen.iter().map(|level| {
