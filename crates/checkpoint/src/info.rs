@@ -37,6 +37,8 @@ pub struct Info {
     pub parts: Vec<PartInfo>,
     /// Tensors that belong to no network and are known.
     pub other_tensors: usize,
+    /// Tensors that belong to no network and are on no list, by name: left out.
+    pub strangers: Vec<String>,
     /// Components of a folder that are not read here.
     pub other_components: Vec<String>,
     /// Bytes of all weight files.
@@ -177,6 +179,7 @@ pub fn inspect(
         notes: Vec::new(),
         parts,
         other_tensors: tensors().count().saturating_sub(used),
+        strangers: checkpoint.strangers().into_iter().map(str::to_owned).collect(),
         other_components: checkpoint.other_components().to_vec(),
         size: files().map(crate::file::TensorFile::file_len).sum(),
         moving_average: tensors().any(|info| info.name.starts_with(EMA_PREFIX)),

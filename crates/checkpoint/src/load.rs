@@ -95,12 +95,14 @@ pub fn plan(
 ) -> Result<Plan, ModelError> {
     let weights = checkpoint.weights_of(part);
     let table = part.config.table(part.scheme);
-    let averaged = moving_average
-        && part.role == Role::DENOISER
-        && weights
-            .tensors()
-            .iter()
-            .any(|info| info.name.starts_with(EMA_PREFIX) && info.shape.len() > 1);
+    let holds = |prefix: &str| {
+        let mut tensors = weights.tensors().iter();
+        tensors.any(|info| info.name.starts_with(prefix) && info.shape.len() > 1)
+    };
+    // A file may hold the average alone.
+    let averaged = part.role == Role::DENOISER
+        && holds(EMA_PREFIX)
+        && (moving_average || !holds(part.prefix));
     let full = |name: &str| match averaged {
         true => ema_name(name),
         false => format!("{}{name}", part.prefix),
@@ -169,6 +171,29 @@ pub fn plan(
     match mismatch.is_empty() {
         true => Ok(plan),
         false => Err(Box::new(mismatch).into()),
+    }
+}
+
+/// Why a tensor is left out that no network has.
+pub(crate) const STRANGER: &str = "belongs to none of the networks that were found";
+
+impl Checkpoint {
+    /// The tensors that belong to none of the networks and are on no list: of adapters and ControlNets that were merged into the
+    /// file, notes, counters. Loading and converting leave them out.
+    pub fn strangers(&self) -> Vec<&str> {
+        let files = self.weights.iter().enumerate();
+        let names = files.flat_map(|(index, weights)| {
+            let tensors = weights.tensors().iter().map(|info| info.name.as_str());
+            tensors.filter(move |name| self.is_stranger(index, name))
+        });
+        names.collect()
+    }
+
+    /// Whether `name` in file number `weights` is one of [`strangers`](Self::strangers).
+    pub(crate) fn is_stranger(&self, weights: usize, name: &str) -> bool {
+        let mut parts = self.parts.iter().filter(|part| part.weights == weights);
+        // Within a network's own names, what the network has not is an error.
+        !parts.any(|part| name.starts_with(part.prefix)) && ignored(name).is_none()
     }
 }
 

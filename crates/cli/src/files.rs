@@ -151,7 +151,7 @@ fn describe(info: &Info) -> String {
     if info.moving_average {
         line(
             "moving average",
-            "yes (EMA weights beside the weights)".to_owned(),
+            "yes (EMA weights)".to_owned(),
         );
     }
     for part in &info.parts {
@@ -174,6 +174,10 @@ fn describe(info: &Info) -> String {
     }
     if info.other_tensors > 0 {
         line("other tensors", info.other_tensors.to_string());
+    }
+    if let Some(first) = info.strangers.first() {
+        let count = info.strangers.len();
+        line("left out", format!("{count} tensors of no network, such as {}", first.escape_debug()));
     }
     if !info.other_components.is_empty() {
         line("not read here", info.other_components.join(", "));

@@ -217,6 +217,53 @@ fn names_need_not_be_unicode() {
     assert_eq!(bytes(drawn), bytes(OsStr::new("again.png")));
 }
 
+/// A1111's "Automatic" takes the autoencoder that is called like the model.
+#[test]
+fn an_autoencoder_beside_the_model_is_a1111s() {
+    let place = Place::new();
+    let copy = |from: &str, to: &str| std::fs::copy(place.path().join(from), place.path().join(to)).unwrap();
+    copy(TINY, "m.safetensors");
+    // The decoder of this one is another.
+    let vae = |brightness: f32| {
+        let mut bytes = place.bytes("tiny/diffusers/vae/diffusion_pytorch_model.safetensors");
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let at = &header["decoder.conv_out.bias"]["data_offsets"][0];
+        let start = 8 + length + at.as_u64().unwrap() as usize;
+        assert_eq!(header["decoder.conv_out.bias"]["dtype"], "F16");
+        for channel in 0..3 {
+            let half = half_bits(brightness);
+            bytes[start + 2 * channel..][..2].copy_from_slice(&half.to_le_bytes());
+        }
+        bytes
+    };
+    std::fs::write(place.path().join("other.safetensors"), vae(0.5)).unwrap();
+    let draw = |name: &str, more: &[&str]| {
+        let base = ["generate", "cat", "-m", "m.safetensors", "--size", "64", "--steps", "1", "-s", "1", "-o", name];
+        place.says(&[&base[..], more].concat())
+    };
+    assert!(!draw("own.png", &[]).contains("beside"));
+    draw("want.png", &["--vae", "other.safetensors"]);
+    assert_ne!(place.picture("own.png"), place.picture("want.png"));
+    copy("other.safetensors", "m.vae.safetensors");
+    assert!(draw("a.png", &[]).contains("m.vae.safetensors beside the model"));
+    assert_eq!(place.picture("a.png"), place.picture("want.png"));
+    assert!(!draw("b.png", &["--vae", "none"]).contains("beside"));
+    assert_eq!(place.picture("b.png"), place.picture("own.png"));
+    let said = draw("c.png", &["--compat", "comfyui"]);
+    assert!(said.contains("is not used") && said.contains("--vae"), "{said}");
+    // What was drawn without one is repeated without one.
+    place.ok(&["generate", "--from", "own.png", "-o", "again.png"]);
+    assert_eq!(place.picture("again.png"), place.picture("own.png"));
+    place.ok(&["generate", "--from", "a.png", "-o", "again2.png"]);
+    assert_eq!(place.picture("again2.png"), place.picture("want.png"));
+}
+
+/// The bits of an f16 for 0.5 and the like: powers of two only.
+fn half_bits(value: f32) -> u16 {
+    ((value.to_bits() >> 23) as i32 - 127 + 15).cast_unsigned() as u16 * 1024
+}
+
 #[test]
 fn text_of_other_programs_is_shown() {
     let place = Place::new();

@@ -18,7 +18,7 @@ pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 use crate::detect::{Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
-use crate::load::{Assignment, Plan, check_finite, cut, plan, recast, stored};
+use crate::load::{Assignment, Plan, STRANGER, check_finite, cut, plan, recast, stored};
 use crate::names::ignored;
 use crate::networks::Role;
 use crate::report::{Mismatch, ModelError};
@@ -222,6 +222,9 @@ fn account(checkpoint: &Checkpoint, plans: &[Plan]) -> Result<Vec<(String, Strin
             }
             match ignored(name) {
                 Some(reason) => dropped.push((name.to_owned(), reason.to_owned())),
+                None if checkpoint.is_stranger(index, name) => {
+                    dropped.push((name.to_owned(), STRANGER.to_owned()));
+                }
                 None => unused.push(name.to_owned()),
             }
         }

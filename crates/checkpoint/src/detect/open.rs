@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::SchedulerConfig;
 use super::scheduler::{Edm, Marks};
 use crate::file::{Component, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
+use crate::names::averaged::dotted;
 use crate::networks::{
     DetectError, Entry, Found, KINDS, Network, Role, Scheme, Shapes, attachment_key, find,
     find_stated,
@@ -16,6 +17,9 @@ use crate::report::ModelError;
 
 /// A training configuration beside a `.ckpt` is read up to this many bytes.
 const MAX_YAML: u64 = 1 << 20;
+
+/// What the names of a U-Net's tensors begin with in files of the original code.
+const ORIGINAL_PREFIX: &str = "model.diffusion_model.";
 
 /// How a model lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -116,7 +120,8 @@ impl Checkpoint {
             Some(text) => Some(SchedulerConfig::from_text(text).map_err(at(&path))?),
         };
         let yaml = sidecar(&path);
-        let has = |name: &str| weights.get(name).is_some();
+        let averaged = averaged_alone(&weights);
+        let has = |name: &str| weights.get(name).is_some() || averaged.contains_key(name);
         let mut marks = Marks::of(&metadata, has, yaml.as_deref());
         marks.betas = numbers(&weights, "betas")?;
         let moments = moments(&weights)?;
@@ -139,7 +144,8 @@ impl Checkpoint {
         }
         let mut parts = Vec::with_capacity(found.len());
         for found in found {
-            let mut config = config_of(&weights, &metadata, &found).map_err(at(&path))?;
+            let config = config_of(&weights, &averaged, &metadata, &found);
+            let mut config = config.map_err(at(&path))?;
             if let Network::Autoencoder(stored) = &mut config {
                 let stated = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
                 stored.scale = stored.scale.or(stated);
@@ -197,6 +203,10 @@ impl Checkpoint {
                 (None, Some(config)) if component.name == "scheduler" => {
                     let path = component.path.join("scheduler_config.json");
                     checkpoint.scheduler = SchedulerConfig::from_json(config).map_err(at(&path))?;
+                    // diffusers loads the class that model_index.json names, whatever the settings call themselves.
+                    if !class.is_empty() {
+                        checkpoint.scheduler.class_name = class.to_owned();
+                    }
                     checkpoint.stated = true;
                 }
                 _ => {
@@ -417,16 +427,32 @@ fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
         .map(|info| (info.name.as_str(), info.shape.as_slice()))
 }
 
+/// Names and shapes that the U-Net's tensors would have in a file that holds their moving average alone; none in other files.
+fn averaged_alone(weights: &Weights) -> BTreeMap<String, Vec<usize>> {
+    let tensors = weights.tensors();
+    if tensors.iter().any(|info| info.name.starts_with(ORIGINAL_PREFIX)) {
+        return BTreeMap::new();
+    }
+    let named = tensors.iter().filter_map(|info| {
+        let name = dotted(&info.name)?;
+        Some((format!("{ORIGINAL_PREFIX}{name}"), info.shape.clone()))
+    });
+    named.collect()
+}
+
 /// The configuration of one network of a single file: as stated in the metadata, else from its tensors.
 fn config_of(
     weights: &Weights,
+    averaged: &BTreeMap<String, Vec<usize>>,
     metadata: &BTreeMap<String, String>,
     found: &Found,
 ) -> Result<Network, DetectError> {
     let kind = &KINDS[found.kind];
     let key = found.role.metadata_key();
     let Some(text) = metadata.get(&key) else {
-        let shapes = Shapes::new(pairs(weights.tensors()), found.prefix);
+        let averaged = averaged.iter();
+        let averaged = averaged.map(|(name, shape)| (name.as_str(), shape.as_slice()));
+        let shapes = Shapes::new(pairs(weights.tensors()).chain(averaged), found.prefix);
         return kind.detect(&shapes, found.scheme);
     };
     let settings = |problem: String| DetectError::Settings {

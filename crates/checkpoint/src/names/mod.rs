@@ -11,6 +11,7 @@
 //! regular expressions (the inverse must be written a second time) and chains of substring replacement (no inverse, and
 //! every new layout breaks an old one).
 
+pub mod averaged;
 pub mod ignored;
 
 use std::collections::HashMap;

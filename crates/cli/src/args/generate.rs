@@ -61,7 +61,7 @@ pub struct ModelArgs {
     /// A checkpoint (.safetensors, .ckpt) or a diffusers folder.
     #[arg(short, long, alias = "ckpt", value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// A VAE to use instead of the model's own.
+    /// A VAE to use instead of the model's own; `none` for the model's own where one lies beside it.
     #[arg(long, value_name = "FILE")]
     pub vae: Option<PathBuf>,
     /// A text encoder to use instead of the model's own.

@@ -1,6 +1,7 @@
 //! From what was typed to requests: defaults, then a request file or a picture's metadata, then flags.
 
 mod apply;
+mod beside;
 mod source;
 pub mod typed;
 pub use apply::defaults_of;
@@ -92,6 +93,9 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         left.map(|remark| format!("not taken over from the picture as it stands: {remark}")),
     );
     apply::apply(args, said, &mut request)?;
+    // A picture of this program says which autoencoder it was drawn with.
+    let whole = drawn_with.as_ref().is_some_and(|drawn_with| !drawn_with.nameless);
+    notes.extend(beside::autoencoder(&mut request, whole));
     request.seed = Some(request.seed.unwrap_or_else(random));
     if request.subseed_strength > 0.0 {
         request.subseed = Some(request.subseed.unwrap_or_else(random));
@@ -166,7 +170,7 @@ fn check_named(drawn_with: &DrawnWith) -> Result<(), Failure> {
 /// # Errors
 /// Names of samplers that the model's own settings do not resolve.
 pub fn remarks_on(jobs: &Jobs, model: &Model) -> Result<Vec<String>, Failure> {
-    let mut notes = Vec::new();
+    let mut notes = model.notes.clone();
     if let Some(drawn_with) = &jobs.drawn_with
         && drawn_with.differs(&model.name, model.hash.as_deref())
     {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::args::{Cli, Command};
-use latent_pipeline::{picture::Picture, request::Tiling};
+use latent_pipeline::{picture::{Picture, metadata::Metadata}, request::Tiling};
 use std::ffi::OsString;
 
 fn args(line: &[&str]) -> GenerateArgs {
@@ -80,6 +80,7 @@ fn a_picture_is_repeated() {
     write(Metadata {
         parameters: Some("ignored".into()),
         request: Some(request.to_json()),
+        ..Metadata::default()
     });
     let from = ["--from", path.to_str().unwrap()];
     assert_eq!(one(&from), request);
@@ -87,14 +88,18 @@ fn a_picture_is_repeated() {
         parameters: Some(
             "y\nSteps: 4, Sampler: Euler a, CFG scale: 5, Seed: 9, Model: m, Wild: 1".into(),
         ),
-        request: None,
+        ..Metadata::default()
     });
-    let jobs = jobs(&args(&from)).unwrap();
+    // Nothing but the text says which model it was.
+    assert!(refused(&from).message.contains("drawn with m: give"));
+    let with_model = [&from[..], &["-m", path.to_str().unwrap()]].concat();
+    let jobs = jobs(&args(&with_model)).unwrap();
     assert_eq!(
         (jobs.requests[0].steps, jobs.requests[0].seed),
         (4, Some(9))
     );
-    assert_eq!(jobs.notes.len(), 2);
+    assert_eq!(jobs.notes.len(), 1);
+    assert!(jobs.notes[0].contains("Wild"));
     write(Metadata::default());
     assert!(refused(&from).message.contains("no settings"));
 }

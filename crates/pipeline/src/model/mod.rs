@@ -42,6 +42,8 @@ pub struct Model {
     pub hash: Option<String>,
     /// The same two of a VAE that was opened on its own.
     pub vae: Option<(String, Option<String>)>,
+    /// What is to be said of the files that it was opened from.
+    pub notes: Vec<String>,
     /// The family it belongs to.
     pub family: Family,
     /// Its latent: the family's, with the scale that the autoencoder's own configuration states.
@@ -150,6 +152,7 @@ impl Model {
             name: String::new(),
             hash: None,
             vae: None,
+            notes: Vec::new(),
             latent: family.latent,
             moments: Vec::new(),
             schedule: noise_schedule(&scheduler)?,

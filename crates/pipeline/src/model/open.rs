@@ -153,10 +153,28 @@ impl Model {
             latent.shift = stored.shift.unwrap_or(latent.shift);
             model.moments = stored.moments.clone();
         }
+        model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
         Ok((model, reports))
     }
+}
+
+/// What is left out of a checkpoint, and what is taken in its place.
+fn notes(checkpoint: &Checkpoint, averaged: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if averaged {
+        notes.push("the file holds the moving average of the U-Net alone, and it is drawn with".into());
+    }
+    let strangers = checkpoint.strangers();
+    if let Some(first) = strangers.first() {
+        notes.push(format!(
+            "left out of {}: {} tensors that belong to none of its networks, such as `{first}`",
+            checkpoint.path().display(),
+            strangers.len()
+        ));
+    }
+    notes
 }
 
 fn stem(path: &Path) -> String {
