@@ -100,9 +100,8 @@ pub fn plan(
         tensors.any(|info| info.name.starts_with(prefix) && info.shape.len() > 1)
     };
     // A file may hold the average alone.
-    let averaged = part.role == Role::DENOISER
-        && holds(EMA_PREFIX)
-        && (moving_average || !holds(part.prefix));
+    let averaged =
+        part.role == Role::DENOISER && holds(EMA_PREFIX) && (moving_average || !holds(part.prefix));
     let full = |name: &str| match averaged {
         true => ema_name(name),
         false => format!("{}{name}", part.prefix),

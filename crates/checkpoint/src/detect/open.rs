@@ -430,7 +430,10 @@ fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
 /// Names and shapes that the U-Net's tensors would have in a file that holds their moving average alone; none in other files.
 fn averaged_alone(weights: &Weights) -> BTreeMap<String, Vec<usize>> {
     let tensors = weights.tensors();
-    if tensors.iter().any(|info| info.name.starts_with(ORIGINAL_PREFIX)) {
+    if tensors
+        .iter()
+        .any(|info| info.name.starts_with(ORIGINAL_PREFIX))
+    {
         return BTreeMap::new();
     }
     let named = tensors.iter().filter_map(|info| {

@@ -164,7 +164,9 @@ impl Model {
 fn notes(checkpoint: &Checkpoint, averaged: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if averaged {
-        notes.push("the file holds the moving average of the U-Net alone, and it is drawn with".into());
+        notes.push(
+            "the file holds the moving average of the U-Net alone, and it is drawn with".into(),
+        );
     }
     let strangers = checkpoint.strangers();
     if let Some(first) = strangers.first() {

@@ -209,10 +209,7 @@ fn channels() {
 #[test]
 fn few_steps() {
     let model = model();
-    for sampler in latent_diffusion::Sampler::ALL
-        .into_iter()
-        .filter(|s| !s.flow())
-    {
+    for sampler in latent_diffusion::Sampler::ALL {
         for compat in super::PROFILES {
             for steps in 1..=3 {
                 let request = Request {
