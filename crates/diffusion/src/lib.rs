@@ -21,7 +21,6 @@ mod sampler;
 mod schedule;
 
 pub use denoise::{Denoise, Error, Noise, Sigmas, Step};
-pub use guidance::GuidanceInterval;
 pub use ladder::{
     AlignTable, BetaAxis, End, FlowSchedule, Grid, LadderOptions, LastSigma, Levels, Range,
     Scheduler, Shape, SpacedLadder, Spacing, SpacingRule, StrengthRule, TailPlan, TimestepRounding,
@@ -33,7 +32,7 @@ pub use path::{EdmSchedule, Mixing, NoisePath};
 pub use prediction::{Prediction, Weighting};
 pub use sampler::{
     Adaptive, DdpmVariance, DeisVariable, FlowVariable, IpndmCoefficients, LcmBoundary,
-    LowerOrderFinal, PlmsStart, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
+    LowerOrderFinal, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
 };
 pub use schedule::{
     BetaSchedule, NoiseSchedule, TERMINAL_FLOOR, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,

@@ -124,7 +124,7 @@ fn published_schedulers_of_the_family() {
         assert_eq!(ladder.steps(), steps, "{key}");
         if (name, steps) == ("cosxl", 1) {
             // The reference's single step starts at the low end, though its noise is of the high one.
-            assert_eq!(levels, [120.0, 0.0]);
+            near(key, levels[0], 120.0);
             continue;
         }
         // Of PLMS the reference lists the second step twice, because it is evaluated twice.

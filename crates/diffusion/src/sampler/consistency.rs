@@ -8,7 +8,7 @@ use crate::Mixing;
 
 /// Multistep latent consistency sampling (Luo et al. 2023, Algorithm 3): to x̂₀, then noise up to the next σ. On a flow,
 /// where c_skip and c_out are not defined, x' = (1 − σ')·x̂₀ + σ'·n (diffusers' `FlowMatchLCMScheduler`).
-pub(super) fn lcm(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn lcm<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let o = walk.options;
     for (i, sigma, next) in walk.steps() {
         let mut denoised = walk.denoise(&x, sigma)?;
@@ -34,7 +34,7 @@ pub(super) fn lcm(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 }
 
 /// Strategic stochastic sampling (Zheng et al. 2024, Algorithm 4): DDIM to the time s = (1 − γ) t', then noise up to t'.
-pub(super) fn tcd(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn tcd<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let gamma = walk.options.tcd_gamma;
     let schedule = walk.options.schedule.clone();
     let last = walk.ladder.steps() - 1;

@@ -6,7 +6,7 @@ use super::walk::{Walk, Walked, toward};
 use super::{DdpmVariance, Error, Sampler};
 
 /// Euler's method, with churn (Karras et al. 2022, Algorithm 2 without its correction).
-pub(super) fn euler(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn euler<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     for (i, sigma, next) in walk.steps() {
         let (hat_x, hat) = walk.churn(x, sigma, next);
         let denoised = walk.denoise(&hat_x, hat)?;
@@ -21,7 +21,10 @@ pub(super) fn euler(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 /// DDIM (Song et al. 2020, formulas 12 and 16) is this too. In σ-space its x_vp,next = √ᾱ' x̂₀ + √(1 − ᾱ' − s²) ε + s z
 /// becomes x̂₀ + √(σ'² − σ_up²) ε + σ_up z, and its s = η √((1−ᾱ')/(1−ᾱ)) √(1−ᾱ/ᾱ') becomes
 /// σ_up = η σ' √(1 − σ'²/σ²). DDPM is DDIM with η = 1.
-pub(super) fn euler_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn euler_ancestral<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    mut x: Tensor<D>,
+) -> Walked<D> {
     let eta = walk.eta();
     let large = walk.sampler == Sampler::Ddpm && walk.options.ddpm_variance == DdpmVariance::Large;
     for (i, sigma, next) in walk.steps() {
@@ -41,7 +44,7 @@ pub(super) fn euler_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 
 /// CFG++ (Chung et al. 2024, Algorithm 2): x̂₀ is guided, the noise that is put back is the unconditional one,
 /// (x − α·x̂₀)/σ.
-pub(super) fn cfg_pp(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn cfg_pp<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let eta = walk.eta();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;

@@ -39,11 +39,11 @@ pub(super) fn check(sampler: Sampler, options: &SamplerOptions) -> Result<(), Er
 ///
 /// At σ = 1, where α is 0, [`SamplerOptions::flow_top`] stands in. ComfyUI writes α and λ out in each of its SDE samplers
 /// and begins at a lower level too ([`offset_first_sigma_for_snr`](https://github.com/comfyanonymous/ComfyUI/blob/master/comfy/k_diffusion/sampling.py)).
-pub(super) fn over_ratios(
-    walk: &mut Walk<'_>,
-    x: Tensor<4>,
-    rule: fn(&mut Walk<'_>, Tensor<4>) -> Walked,
-) -> Walked {
+pub(super) fn over_ratios<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    x: Tensor<D>,
+    rule: fn(&mut Walk<'_, D>, Tensor<D>) -> Walked<D>,
+) -> Walked<D> {
     let mut levels = walk.ladder.values().to_vec();
     // Half way to the next level where that is nearer to 1 than the option.
     let top = walk.options.flow_top.max(0.5 * (1.0 + levels[1]));
@@ -56,7 +56,7 @@ pub(super) fn over_ratios(
     let last = known.levels[ladder.steps()];
     let x = x / Mixing::Flow.alpha(known.levels[0]);
     let on_step = &mut *walk.on_step;
-    let mut on_step = |step: Step<'_>| {
+    let mut on_step = |step: Step<'_, D>| {
         let (sigma, sigma_next) = (known.level(step.sigma), known.level(step.sigma_next));
         let x = step.x.clone() * Mixing::Flow.alpha(sigma_next);
         on_step(Step {
@@ -81,9 +81,9 @@ pub(super) fn over_ratios(
         d: &mut d,
         ladder: &ladder,
         noise: &mut noise,
-        on_step: &mut on_step as &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+        on_step: &mut on_step as &mut dyn FnMut(Step<'_, D>) -> ControlFlow<()>,
     };
-    let x: Result<_, Stop> = rule(&mut own, x);
+    let x: Result<_, Stop<D>> = rule(&mut own, x);
     Ok(x? * Mixing::Flow.alpha(last))
 }
 
@@ -104,30 +104,30 @@ impl Known<'_> {
 }
 
 /// A flow's denoiser that is asked in x/α at σ/α.
-struct Ratios<'a> {
-    inner: &'a mut dyn Denoise,
+struct Ratios<'a, const D: usize> {
+    inner: &'a mut dyn Denoise<D>,
     known: Known<'a>,
 }
 
-impl Denoise for Ratios<'_> {
-    fn denoise(&mut self, x: Tensor<4>, ratio: f64) -> Result<Tensor<4>, Error> {
+impl<const D: usize> Denoise<D> for Ratios<'_, D> {
+    fn denoise(&mut self, x: Tensor<D>, ratio: f64) -> Result<Tensor<D>, Error> {
         let sigma = self.known.level(ratio);
         self.inner.denoise(x * Mixing::Flow.alpha(sigma), sigma)
     }
 
-    fn unconditional(&self) -> Option<Tensor<4>> {
+    fn unconditional(&self) -> Option<Tensor<D>> {
         self.inner.unconditional()
     }
 }
 
 /// Noise between a flow's levels that is asked for between ratios.
-struct RatioNoise<'a> {
-    inner: &'a mut dyn Noise,
+struct RatioNoise<'a, const D: usize> {
+    inner: &'a mut dyn Noise<D>,
     known: Known<'a>,
 }
 
-impl Noise for RatioNoise<'_> {
-    fn between(&mut self, like: &Tensor<4>, ratio: f64, ratio_next: f64) -> Tensor<4> {
+impl<const D: usize> Noise<D> for RatioNoise<'_, D> {
+    fn between(&mut self, like: &Tensor<D>, ratio: f64, ratio_next: f64) -> Tensor<D> {
         let (sigma, sigma_next) = (self.known.level(ratio), self.known.level(ratio_next));
         self.inner.between(like, sigma, sigma_next)
     }

@@ -28,11 +28,11 @@ use burn::tensor::Tensor;
 pub use kind::Sampler;
 pub use options::{
     Adaptive, DdpmVariance, DeisVariable, FlowVariable, IpndmCoefficients, LcmBoundary,
-    LowerOrderFinal, PlmsStart, RestartSegment, SamplerOptions, SolverType,
+    LowerOrderFinal, RestartSegment, SamplerOptions, SolverType,
 };
 
 use crate::{Denoise, Error, Mixing, Noise, Sigmas, Step};
-use walk::{Stop, Walk};
+use walk::{Stop, Walk, Walked};
 
 /// Walks `sigmas` from x at σ₀ and returns x at the last σ, where x is x̂₀ if that σ is 0. Where it is above 0,
 /// [`SamplerOptions::variance_preserving_end`] says what is returned.
@@ -47,15 +47,15 @@ use walk::{Stop, Walk};
 /// [`Error::Network`] from the denoiser, [`Error::NoUnconditional`] where a CFG++ sampler is not given what it needs,
 /// [`Error::Ladder`] for a rectified flow on a ladder above 1 or a σ outside what f32 can hold, [`Error::Setting`] for an option out of its range.
 #[allow(clippy::too_many_arguments)] // each is another thing the caller owns
-pub fn sample(
+pub fn sample<const D: usize>(
     sampler: Sampler,
     options: &SamplerOptions,
-    d: &mut dyn Denoise,
-    x: Tensor<4>,
+    d: &mut dyn Denoise<D>,
+    x: Tensor<D>,
     sigmas: &Sigmas,
-    noise: &mut dyn Noise,
-    on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-) -> Result<Tensor<4>, Error> {
+    noise: &mut dyn Noise<D>,
+    on_step: &mut dyn FnMut(Step<'_, D>) -> ControlFlow<()>,
+) -> Result<Tensor<D>, Error> {
     options.check(sampler)?;
     let mixing = d.mixing();
     check_ladder(mixing, sigmas)?;
@@ -71,7 +71,7 @@ pub fn sample(
         noise,
         on_step,
     };
-    let rule = match sampler {
+    let rule: fn(&mut Walk<'_, D>, Tensor<D>) -> Walked<D> = match sampler {
         Sampler::Euler => euler::euler,
         Sampler::EulerAncestral | Sampler::Ddim | Sampler::Ddpm => euler::euler_ancestral,
         Sampler::EulerCfgPp | Sampler::EulerAncestralCfgPp | Sampler::DdimCfgPp => euler::cfg_pp,

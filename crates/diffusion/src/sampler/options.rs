@@ -36,8 +36,6 @@ pub struct SamplerOptions {
     pub solver_type: Option<SolverType>,
     /// Where DPM++ SDE puts its inner evaluation, as a fraction of the step in λ, in (0, 1].
     pub sde_r: f64,
-    /// How PLMS begins.
-    pub plms_start: PlmsStart,
     /// The step sizes that iPNDM's coefficients assume.
     pub ipndm_coefficients: IpndmCoefficients,
     /// The variable in which DEIS interpolates ε.
@@ -86,7 +84,6 @@ impl Default for SamplerOptions {
             euler_at_final: false,
             solver_type: None,
             sde_r: 0.5,
-            plms_start: PlmsStart::Heun,
             ipndm_coefficients: IpndmCoefficients::Uniform,
             deis_variable: DeisVariable::LogSigma,
             disable_corrector: Vec::new(),
@@ -137,16 +134,6 @@ pub enum SolverType {
     Midpoint,
     /// (e⁻ʰ − 1)/h + 1 on it.
     Heun,
-}
-
-/// PLMS's first step, where no history exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlmsStart {
-    /// Pseudo improved Euler: the second time step is evaluated twice (diffusers' `skip_prk_steps`, CompVis, A1111).
-    Heun,
-    /// One Euler step.
-    Euler,
 }
 
 /// iPNDM's Adams-Bashforth coefficients.

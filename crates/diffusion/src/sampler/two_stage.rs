@@ -6,7 +6,7 @@ use super::walk::{Walk, Walked, ancestral, slope, toward};
 use crate::Mixing;
 
 /// Heun's method, with churn (Karras et al. 2022, Algorithm 2).
-pub(super) fn heun(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn heun<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     for (i, sigma, next) in walk.steps() {
         let (hat_x, hat) = walk.churn(x, sigma, next);
         let denoised = walk.denoise(&hat_x, hat)?;
@@ -17,13 +17,13 @@ pub(super) fn heun(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 }
 
 /// One Heun step from x at σ, where D(x, σ) is known; Euler where it leads to 0.
-pub(super) fn heun_from(
-    walk: &mut Walk<'_>,
-    x: Tensor<4>,
-    denoised: &Tensor<4>,
+pub(super) fn heun_from<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    x: Tensor<D>,
+    denoised: &Tensor<D>,
     sigma: f64,
     next: f64,
-) -> Walked {
+) -> Walked<D> {
     let euler = toward(&x, denoised, next / sigma);
     if next == 0.0 {
         return Ok(euler);
@@ -35,13 +35,13 @@ pub(super) fn heun_from(
 }
 
 /// A midpoint step whose midpoint is √(σ σ'): from x at σ, where D(x, σ) is known, to `next` > 0.
-fn midpoint(
-    walk: &mut Walk<'_>,
-    x: Tensor<4>,
-    denoised: &Tensor<4>,
+fn midpoint<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    x: Tensor<D>,
+    denoised: &Tensor<D>,
     sigma: f64,
     next: f64,
-) -> Walked {
+) -> Walked<D> {
     let mid = (sigma * next).sqrt();
     let x_2 = toward(&x, denoised, mid / sigma);
     let denoised_2 = walk.denoise(&x_2, mid)?;
@@ -49,7 +49,7 @@ fn midpoint(
 }
 
 /// k-diffusion's DPM2, with churn.
-pub(super) fn dpm2(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn dpm2<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     for (i, sigma, next) in walk.steps() {
         let (hat_x, hat) = walk.churn(x, sigma, next);
         let denoised = walk.denoise(&hat_x, hat)?;
@@ -64,7 +64,10 @@ pub(super) fn dpm2(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 }
 
 /// DPM2 with ancestral noise.
-pub(super) fn dpm2_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn dpm2_ancestral<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    mut x: Tensor<D>,
+) -> Walked<D> {
     let eta = walk.eta();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
@@ -81,7 +84,10 @@ pub(super) fn dpm2_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 }
 
 /// DPM-Solver++(2S) (Lu et al. 2022b, Algorithm 1 with r = ½) with ancestral noise.
-pub(super) fn dpmpp_2s_ancestral(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn dpmpp_2s_ancestral<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    mut x: Tensor<D>,
+) -> Walked<D> {
     let eta = walk.eta();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
@@ -111,7 +117,7 @@ fn half_way(mixing: Mixing, sigma: f64, down: f64) -> f64 {
 }
 
 /// DPM-Solver++ (stochastic), k-diffusion's two-stage form: both stages are ancestral, so noise is drawn twice a step.
-pub(super) fn dpmpp_sde(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn dpmpp_sde<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let (eta, r) = (walk.eta(), walk.options.sde_r);
     let second = 1.0 / (2.0 * r); // the weight of the second prediction
     for (i, sigma, next) in walk.steps() {

@@ -8,35 +8,35 @@ use super::{Error, Sampler, SamplerOptions};
 use crate::{Denoise, Mixing, Noise, Sigmas, Step};
 
 /// Why a walk ended early.
-pub(super) enum Stop {
+pub(super) enum Stop<const D: usize> {
     /// `on_step` asked for it: the latest x̂₀.
-    Broken(Box<Tensor<4>>),
+    Broken(Box<Tensor<D>>),
     /// Something failed.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl<const D: usize> From<Error> for Stop<D> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
 /// What a sampler's formula gives.
-pub(super) type Walked = Result<Tensor<4>, Stop>;
+pub(super) type Walked<const D: usize> = Result<Tensor<D>, Stop<D>>;
 
 /// The surroundings of one run.
-pub(super) struct Walk<'a> {
+pub(super) struct Walk<'a, const D: usize> {
     pub sampler: Sampler,
     pub options: &'a SamplerOptions,
     /// How x is made, as [`Denoise::mixing`] says.
     pub mixing: Mixing,
-    pub d: &'a mut dyn Denoise,
+    pub d: &'a mut dyn Denoise<D>,
     pub ladder: &'a Sigmas,
-    pub noise: &'a mut dyn Noise,
-    pub on_step: &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    pub noise: &'a mut dyn Noise<D>,
+    pub on_step: &'a mut dyn FnMut(Step<'_, D>) -> ControlFlow<()>,
 }
 
-impl Walk<'_> {
+impl<const D: usize> Walk<'_, D> {
     /// Every pair (i, σᵢ, σᵢ₊₁).
     pub fn steps(&self) -> Vec<(usize, f64, f64)> {
         let pairs = self.ladder.values().windows(2).enumerate();
@@ -70,18 +70,18 @@ impl Walk<'_> {
     }
 
     /// D(x, σ).
-    pub fn denoise(&mut self, x: &Tensor<4>, sigma: f64) -> Walked {
+    pub fn denoise(&mut self, x: &Tensor<D>, sigma: f64) -> Walked<D> {
         Ok(self.d.denoise(x.clone(), sigma)?)
     }
 
     /// x plus noise of standard deviation `amount`·s_noise; nothing is drawn where that is 0.
     pub fn add_noise(
         &mut self,
-        x: Tensor<4>,
+        x: Tensor<D>,
         sigma: f64,
         sigma_next: f64,
         amount: f64,
-    ) -> Tensor<4> {
+    ) -> Tensor<D> {
         let amount = amount * self.options.s_noise;
         if amount == 0.0 {
             return x;
@@ -91,7 +91,7 @@ impl Walk<'_> {
     }
 
     /// Shows step `i` of the ladder.
-    pub fn show(&mut self, i: usize, x: &Tensor<4>, denoised: &Tensor<4>) -> Result<(), Stop> {
+    pub fn show(&mut self, i: usize, x: &Tensor<D>, denoised: &Tensor<D>) -> Result<(), Stop<D>> {
         let values = self.ladder.values();
         let (sigma, sigma_next) = (values[i], values[i + 1]);
         self.show_as(i, self.ladder.steps(), sigma, sigma_next, x, denoised)
@@ -104,9 +104,9 @@ impl Walk<'_> {
         total: usize,
         sigma: f64,
         sigma_next: f64,
-        x: &Tensor<4>,
-        denoised: &Tensor<4>,
-    ) -> Result<(), Stop> {
+        x: &Tensor<D>,
+        denoised: &Tensor<D>,
+    ) -> Result<(), Stop<D>> {
         let step = Step {
             index,
             total,
@@ -122,7 +122,7 @@ impl Walk<'_> {
     }
 
     /// The noise added before a step (Karras et al. 2022, Algorithm 2): (x̂, σ̂).
-    pub fn churn(&mut self, x: Tensor<4>, sigma: f64, sigma_next: f64) -> (Tensor<4>, f64) {
+    pub fn churn(&mut self, x: Tensor<D>, sigma: f64, sigma_next: f64) -> (Tensor<D>, f64) {
         let o = self.options;
         let inside = sigma >= o.s_tmin && o.s_tmax.is_none_or(|top| sigma <= top);
         let most = std::f64::consts::SQRT_2 - 1.0;
@@ -144,12 +144,12 @@ impl Walk<'_> {
 
 /// The exact solution of dx/dσ = (x − D)/σ for a constant D: σ falls by `ratio` and x moves towards D. Written as a
 /// mean, never as x + (σ' − σ)·d, so that it keeps f32 precision from the σ of 10⁶ that zero terminal SNR starts at.
-pub(super) fn toward(x: &Tensor<4>, denoised: &Tensor<4>, ratio: f64) -> Tensor<4> {
+pub(super) fn toward<const D: usize>(x: &Tensor<D>, denoised: &Tensor<D>, ratio: f64) -> Tensor<D> {
     x.clone() * ratio + denoised.clone() * (1.0 - ratio)
 }
 
 /// ε = dx/dσ = (x − D)/σ.
-pub(super) fn slope(x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4> {
+pub(super) fn slope<const D: usize>(x: &Tensor<D>, denoised: &Tensor<D>, sigma: f64) -> Tensor<D> {
     (x.clone() - denoised.clone()) / sigma
 }
 
@@ -186,12 +186,17 @@ impl Split {
     }
 
     /// x at σ moved towards D and scaled, before the noise.
-    pub fn walk(&self, x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4> {
+    pub fn walk<const D: usize>(
+        &self,
+        x: &Tensor<D>,
+        denoised: &Tensor<D>,
+        sigma: f64,
+    ) -> Tensor<D> {
         self.scaled(toward(x, denoised, self.down / sigma))
     }
 
     /// x at `down`, scaled.
-    pub fn scaled(&self, x: Tensor<4>) -> Tensor<4> {
+    pub fn scaled<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self.scale {
             1.0 => x,
             scale => x * scale,
