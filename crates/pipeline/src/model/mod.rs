@@ -1,14 +1,13 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
+mod compressor;
 mod open;
 mod probe;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Role, SchedulerConfig};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
-use latent_models::{
-    Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
-};
+use latent_models::{ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig};
 use latent_text::ClipTokenizer;
 
 use crate::condition::Reader;
@@ -17,6 +16,7 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::picture::Picture;
 use crate::request::{Request, Size};
 
+pub use compressor::Compressor;
 pub use open::{ModelFiles, autoencoder_dtype};
 
 /// What a model is drawn with where a request leaves it open. `None`: the documented default.
@@ -53,7 +53,7 @@ pub struct Model {
     /// The denoiser.
     pub unet: UNet,
     /// Pictures ↔ latents; `None` where the denoiser draws pixels.
-    pub autoencoder: Option<Autoencoder>,
+    pub autoencoder: Option<Compressor>,
     /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
     /// [`condition`](Self::condition).
     pub texts: Vec<TextEncoder>,
@@ -91,13 +91,13 @@ impl Model {
     /// A sentence that says why these networks and settings cannot be run together.
     pub fn new(
         unet: UNet,
-        autoencoder: Autoencoder,
+        autoencoder: impl Into<Compressor>,
         texts: Vec<(Role, ClipText)>,
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
         let networks = Parts {
             unet,
-            autoencoder: Some(autoencoder),
+            autoencoder: Some(autoencoder.into()),
             texts,
             condition: None,
         };
@@ -112,7 +112,7 @@ impl Model {
             condition,
         } = parts;
         let settings = scheduler.trained_here();
-        let vae = autoencoder.as_ref().map(Autoencoder::config);
+        let vae = autoencoder.as_ref().and_then(Compressor::config);
         let family = match settings {
             None => {
                 let networks = Networks {
@@ -136,6 +136,19 @@ impl Model {
                 Family::trained(unet.config(), vae, size)?
             }
         };
+        let mut latent = family.latent;
+        if let Some(compressor) = &autoencoder {
+            let (channels, downsample) = (compressor.channels(), compressor.downsampling());
+            if (channels, downsample) != (latent.channels, latent.downsample) {
+                return Err(format!(
+                    "its latents have {} channels at 1/{} size, and those of the autoencoder {channels} at 1/{downsample}",
+                    latent.channels, latent.downsample
+                ));
+            }
+            if compressor.scales_itself() {
+                (latent.scale, latent.shift) = (1.0, 0.0);
+            }
+        }
         let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
         let steps = settings.and_then(|s| s.get("steps")?.as_u64());
         let device = unet.conv_norm_out.weight.val().device();
@@ -153,7 +166,7 @@ impl Model {
             hash: None,
             vae: None,
             notes: Vec::new(),
-            latent: family.latent,
+            latent,
             moments: Vec::new(),
             schedule: noise_schedule(&scheduler)?,
             prediction: prediction(&scheduler)?,
@@ -235,7 +248,7 @@ impl Model {
         });
         self.texts = texts.collect();
         self.unet = self.unet.packed(form, latent);
-        self.autoencoder = self.autoencoder.map(|a| a.packed(Form::Plain, latent));
+        self.autoencoder = self.autoencoder.map(|a| a.packed(latent));
         self
     }
 
@@ -291,7 +304,7 @@ impl Model {
 /// Networks of one model, loaded.
 struct Parts {
     unet: UNet,
-    autoencoder: Option<Autoencoder>,
+    autoencoder: Option<Compressor>,
     texts: Vec<(Role, ClipText)>,
     condition: Option<Reader>,
 }
