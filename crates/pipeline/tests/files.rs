@@ -1,5 +1,7 @@
 //! Checkpoints of every published kind, in every form: what they are recognised as, what is loaded, what conversion keeps.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,10 +9,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 use latent_checkpoint::convert::{ConvertOptions, Converted, Target, convert};
 use latent_checkpoint::file::write::{Existing, safetensors};
-use latent_checkpoint::tiny::{TINY_FAMILIES, TinyFamily, TinyPaths, write_family};
+use latent_checkpoint::tiny::{TINY_FAMILIES, TinyFamily, TinyPaths, tiny_taesd, write_family};
 use latent_checkpoint::{
-    Checkpoint, Error, Files, Network, Role, SchedulerConfig, Scheme, TensorFile, TensorInfo,
+    Checkpoint, Error, Files, InfoOptions, LoadOptions, Network, Role, SchedulerConfig, Scheme,
+    TensorFile, TensorInfo,
 };
+use latent_models::AutoencoderTinyConfig;
 use latent_pipeline::family::{self, Recognised};
 use latent_pipeline::model::Compressor;
 use latent_pipeline::{Model, ModelFiles};
@@ -462,4 +466,33 @@ fn an_unmarked_file_of_the_second_generation_leaves_open_what_it_predicts() {
     let (checkpoint, _) = opened(&again);
     assert!(!checkpoint.states_prediction());
     assert_eq!(checkpoint.part(Role::TEXT_ENCODER).unwrap().scheme, Scheme::OpenClip);
+}
+
+#[test]
+fn a_tiny_autoencoder_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let [folder, whole, decoder] = common::taesd(dir.path());
+    for path in [&folder, &whole, &decoder] {
+        let (checkpoint, recognised) = opened(path);
+        assert!(matches!(recognised, Recognised::Part));
+        assert_eq!(
+            checkpoint.part(Role::AUTOENCODER).unwrap().config,
+            Network::AutoencoderTiny(tiny_taesd())
+        );
+        let options = LoadOptions::new(Device::flex(), DType::F32);
+        let (network, _) = checkpoint
+            .load::<AutoencoderTinyConfig>(Role::AUTOENCODER, &options, &mut |_, _| {})
+            .unwrap();
+        assert_recipe(Role::AUTOENCODER, &network);
+        let info = family::inspect(path, Files::Disk, &InfoOptions::default(), &mut |_, _| {});
+        assert_eq!(info.unwrap().family.as_deref(), Some("autoencoder alone"));
+        let again = dir.path().join("again");
+        to(path, &again);
+        assert!(tree(&again) == tree(&folder), "{}", path.display());
+        let file = dir.path().join("again.safetensors");
+        to(&again, &file);
+        assert!(contents(&file) == contents(&whole), "{}", path.display());
+        std::fs::remove_dir_all(again).unwrap();
+        std::fs::remove_file(file).unwrap();
+    }
 }

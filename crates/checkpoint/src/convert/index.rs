@@ -40,11 +40,17 @@ struct Companion {
     json: &'static str,
 }
 
-const PIPELINES: [Pipeline; 10] = [
+const PIPELINES: [Pipeline; 12] = [
     Pipeline {
         class: "StableDiffusionXLInpaintPipeline",
         fits: |s| s.told_sizes(6) && s.reads_text() && s.beside(s.latent() + 1),
         more: r#"{"force_zeros_for_empty_prompt": true, "requires_aesthetics_score": false}"#,
+        companions: &[],
+    },
+    Pipeline {
+        class: "StableDiffusionXLInstructPix2PixPipeline",
+        fits: |s| s.told_sizes(6) && s.reads_text() && s.beside(s.latent()),
+        more: r#"{"force_zeros_for_empty_prompt": true}"#,
         companions: &[],
     },
     Pipeline {
@@ -63,6 +69,12 @@ const PIPELINES: [Pipeline; 10] = [
     Pipeline {
         class: "StableDiffusionInpaintPipeline",
         fits: |s| s.plain() && s.reads_text() && s.beside(s.latent() + 1),
+        more: UNCHECKED,
+        companions: &[],
+    },
+    Pipeline {
+        class: "StableDiffusionInstructPix2PixPipeline",
+        fits: |s| s.plain() && s.reads_text() && s.beside(s.latent()),
         more: UNCHECKED,
         companions: &[],
     },
