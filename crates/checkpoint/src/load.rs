@@ -263,11 +263,7 @@ fn rows(index: usize, groups: usize, rows: usize) -> impl Iterator<Item = std::o
 }
 
 /// The bytes of the parameter of shape `shape` that is `piece` of a tensor whose whole bytes are `bytes`.
-pub(crate) fn cut<'a>(
-    bytes: Cow<'a, [u8]>,
-    piece: Piece,
-    shape: &[usize],
-) -> Cow<'a, [u8]> {
+pub(crate) fn cut<'a>(bytes: Cow<'a, [u8]>, piece: Piece, shape: &[usize]) -> Cow<'a, [u8]> {
     let count = shape.first().copied().unwrap_or(1);
     match piece {
         Piece::Third { index, groups } if count > 0 => {

@@ -34,7 +34,9 @@ fn file(dir: &Path, dtype: Dtype, more: impl Fn(&mut Tensors)) -> std::path::Pat
     for (info, bytes) in &mut tensors.0 {
         if info.name == weight {
             info.dtype = dtype;
-            *bytes = (0..info.elements()).map(|i| (i % 0x70) as u8 | ((i % 2) as u8) << 7).collect();
+            *bytes = (0..info.elements())
+                .map(|i| (i % 0x70) as u8 | ((i % 2) as u8) << 7)
+                .collect();
         }
     }
     more(&mut tensors);
@@ -48,7 +50,9 @@ fn f32s(value: f32) -> Vec<u8> {
 fn loaded(path: &Path) -> Result<Vec<f32>, ModelError> {
     let checkpoint = Checkpoint::open(path)?;
     let (unet, _) = checkpoint.load::<UNetConfig>(Role::DENOISER, &options(), &mut quiet)?;
-    Ok(values(&unet).remove("time_embedding.linear_1.weight").unwrap())
+    Ok(values(&unet)
+        .remove("time_embedding.linear_1.weight")
+        .unwrap())
 }
 
 #[test]
@@ -77,7 +81,11 @@ fn they_are_read_with_and_without_a_scale() {
 #[test]
 fn what_is_no_number_and_no_single_scale_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for (dtype, bits) in [(Dtype::F8E4M3, 0xFF), (Dtype::F8E5M2, 0x7C), (Dtype::F8E5M2, 0x7D)] {
+    for (dtype, bits) in [
+        (Dtype::F8E4M3, 0xFF),
+        (Dtype::F8E5M2, 0x7C),
+        (Dtype::F8E5M2, 0x7D),
+    ] {
         let path = file(dir.path(), dtype, |tensors| {
             let mut all = tensors.0.iter_mut();
             let (_, bytes) = all.find(|(info, _)| info.dtype == dtype).unwrap();
@@ -87,20 +95,42 @@ fn what_is_no_number_and_no_single_scale_is_refused() {
         let found = matches!(&error, ModelError::NotFinite { element: 7, .. });
         assert!(found, "{error}");
     }
-    let rows = |count: usize| move |tensors: &mut Tensors| {
-        let bytes = f32s(1.0).repeat(count);
-        tensors.add(&format!("{LAYER}.weight_scale"), Dtype::F32, &[count], bytes);
+    let rows = |count: usize| {
+        move |tensors: &mut Tensors| {
+            let bytes = f32s(1.0).repeat(count);
+            tensors.add(
+                &format!("{LAYER}.weight_scale"),
+                Dtype::F32,
+                &[count],
+                bytes,
+            );
+        }
     };
-    let error = loaded(&file(dir.path(), Dtype::F8E4M3, rows(2))).unwrap_err().to_string();
-    assert!(error.contains("one scale for a whole weight is read"), "{error}");
+    let error = loaded(&file(dir.path(), Dtype::F8E4M3, rows(2)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("one scale for a whole weight is read"),
+        "{error}"
+    );
     let infinite = |tensors: &mut Tensors| {
-        tensors.add(&format!("{LAYER}.scale_weight"), Dtype::F32, &[], f32s(f32::INFINITY));
+        tensors.add(
+            &format!("{LAYER}.scale_weight"),
+            Dtype::F32,
+            &[],
+            f32s(f32::INFINITY),
+        );
     };
     let error = loaded(&file(dir.path(), Dtype::F8E4M3, infinite)).unwrap_err();
     assert!(matches!(error, ModelError::NotFinite { .. }), "{error}");
     // Beside a weight that needs none, nothing uses it.
     let idle = |tensors: &mut Tensors| {
-        tensors.add(&format!("{PREFIX}out.2.scale_weight"), Dtype::F32, &[], f32s(1.0));
+        tensors.add(
+            &format!("{PREFIX}out.2.scale_weight"),
+            Dtype::F32,
+            &[],
+            f32s(1.0),
+        );
     };
     let error = loaded(&file(dir.path(), Dtype::F8E4M3, idle)).unwrap_err();
     assert!(matches!(error, ModelError::Mismatch(_)), "{error}");
@@ -117,10 +147,21 @@ fn conversion_keeps_bits_without_a_scale_and_asks_for_a_type_with_one() {
     };
     let plain = file(dir.path(), Dtype::F8E5M2, |_| {});
     converted(&plain, None).unwrap();
-    let read = |path: &Path| TensorFile::open(path).unwrap().bytes(&name).unwrap().into_owned();
+    let read = |path: &Path| {
+        TensorFile::open(path)
+            .unwrap()
+            .bytes(&name)
+            .unwrap()
+            .into_owned()
+    };
     assert_eq!(read(&output), read(&plain));
     let scaled = file(dir.path(), Dtype::F8E4M3, |tensors| {
-        tensors.add(&format!("{LAYER}.scale_weight"), Dtype::F32, &[], f32s(0.25));
+        tensors.add(
+            &format!("{LAYER}.scale_weight"),
+            Dtype::F32,
+            &[],
+            f32s(0.25),
+        );
     });
     let error = converted(&scaled, None).unwrap_err().to_string();
     assert!(error.contains("choose the type of its weights"), "{error}");
@@ -151,7 +192,11 @@ fn what_eight_bits_cannot_hold_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut tensors = Tensors::read(&tiny().safetensors);
     let weight = format!("{LAYER}.weight");
-    let at = tensors.0.iter().position(|(info, _)| info.name == weight).unwrap();
+    let at = tensors
+        .0
+        .iter()
+        .position(|(info, _)| info.name == weight)
+        .unwrap();
     let (info, bytes) = &mut tensors.0[at];
     info.dtype = Dtype::F32;
     *bytes = vec![0; info.elements() * 4];
@@ -168,10 +213,15 @@ fn what_eight_bits_cannot_hold_is_refused() {
     tensors.0[at].1[8..12].copy_from_slice(&f32s(465.0));
     let path = tensors.write(&dir.path().join("larger.safetensors"), &[]);
     let error = run(&path, Dtype::F8E4M3).unwrap_err();
-    assert!(matches!(&error, ModelError::Overflow { element: 2, .. }), "{error}");
+    assert!(
+        matches!(&error, ModelError::Overflow { element: 2, .. }),
+        "{error}"
+    );
     run(&path, Dtype::F8E5M2).unwrap();
     assert_eq!(loaded(&output).unwrap()[2], 448.0);
     let options = LoadOptions::new(options().device, DType::F16);
     let checkpoint = Checkpoint::open(&output).unwrap();
-    checkpoint.load::<UNetConfig>(Role::DENOISER, &options, &mut quiet).unwrap();
+    checkpoint
+        .load::<UNetConfig>(Role::DENOISER, &options, &mut quiet)
+        .unwrap();
 }

@@ -3,11 +3,11 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Info, InfoOptions, Target, convert::ConvertOptions, convert::convert,
-    file::write::Existing,
+    Info, InfoOptions, Target, convert::ConvertOptions, convert::convert, file::write::Existing,
 };
 use latent_pipeline::{
-    RequestError, family,
+    RequestError,
+    family::{self, Recognised},
     infotext::{Infotext, STOPPED},
     picture::{
         Picture,
@@ -251,8 +251,20 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             args.target.display()
         )));
     };
-    let dtype = args.dtype.map(|stored| stored.dtype()).transpose().map_err(Failure::input)?;
-    let (checkpoint, _) = family::open(&args.source, model::built_in(&args.source))?;
+    let dtype = args
+        .dtype
+        .map(|stored| stored.dtype())
+        .transpose()
+        .map_err(Failure::input)?;
+    let (checkpoint, recognised) = family::open(&args.source, model::built_in(&args.source))?;
+    let untold = matches!(recognised, Recognised::Family(family) if family.untold);
+    if untold && target == Target::Folder && !checkpoint.states_prediction() {
+        screen::tell(format_args!(
+            "nothing in {} says whether it predicts noise or velocity: the folder's scheduler_config.json is written for \
+             noise (epsilon); of a 768-pixel model make its prediction_type v_prediction",
+            args.source.display()
+        ));
+    }
     let options = ConvertOptions {
         target,
         dtype,

@@ -457,7 +457,9 @@ fn a_tiny_autoencoder_in_the_place_of_the_models_own() {
     let encoder = dir.path().join("taesd_encoder.safetensors");
     std::fs::remove_file(encoder).unwrap();
     let alone = dir.path().join("taesd_decoder.safetensors");
-    let error = latent_checkpoint::Checkpoint::open(alone).unwrap_err().to_string();
+    let error = latent_checkpoint::Checkpoint::open(alone)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("put its encoder beside it"), "{error}");
 }
 

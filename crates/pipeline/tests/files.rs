@@ -120,7 +120,10 @@ fn assert_recipe<M: Module>(role: Role, module: &M) {
     for ((name, shape), values) in parameters.into_iter().zip(collect.0) {
         let name = format!("{}/{name}", role.folder());
         let expected = recipe::tensor(&name, &shape, 0);
-        let same = values.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+        let same = values
+            .iter()
+            .zip(&expected)
+            .all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(same && values.len() == expected.len(), "{name}");
     }
 }
@@ -370,7 +373,10 @@ fn folders_are_as_diffusers_writes_them() {
     let dir = tempfile::tempdir().unwrap();
     let folder = write(dir.path(), TinyFamily::Upscaler).folder;
     let low = json_of(&folder.join("low_res_scheduler/scheduler_config.json"));
-    assert_eq!((&low["beta_end"], &low["clip_sample"]), (&json!(0.02), &json!(true)));
+    assert_eq!(
+        (&low["beta_end"], &low["clip_sample"]),
+        (&json!(0.02), &json!(true))
+    );
     let dir = tempfile::tempdir().unwrap();
     let folder = write(dir.path(), TinyFamily::Sd2UnClip).folder;
     let index = json_of(&folder.join("model_index.json"));
@@ -399,7 +405,11 @@ fn converted_files_bear_the_original_names() {
         "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight",
         48,
     );
-    assert!(!second.keys().any(|name| name.starts_with("cond_stage_model.transformer.")));
+    assert!(
+        !second
+            .keys()
+            .any(|name| name.starts_with("cond_stage_model.transformer."))
+    );
     assert!(second.contains_key("first_stage_model.decoder.up.0.block.0.conv1.weight"));
     let xl = converted(TinyFamily::Sdxl);
     let first = "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight";
@@ -465,7 +475,10 @@ fn an_unmarked_file_of_the_second_generation_leaves_open_what_it_predicts() {
     to(&bare, &again);
     let (checkpoint, _) = opened(&again);
     assert!(!checkpoint.states_prediction());
-    assert_eq!(checkpoint.part(Role::TEXT_ENCODER).unwrap().scheme, Scheme::OpenClip);
+    assert_eq!(
+        checkpoint.part(Role::TEXT_ENCODER).unwrap().scheme,
+        Scheme::OpenClip
+    );
 }
 
 #[test]

@@ -19,7 +19,9 @@ fn misfit(dir: &Path, kind: TinyFamily, change: impl Fn(&mut Stored)) -> PathBuf
     let mut shapes: HashMap<(Role, String), Vec<usize>> = HashMap::new();
     for part in &mut model.parts {
         let parameters = part.config.parameters();
-        let dtypes = parameters.iter().map(|(name, _)| (name.clone(), Dtype::F16));
+        let dtypes = parameters
+            .iter()
+            .map(|(name, _)| (name.clone(), Dtype::F16));
         part.dtypes = dtypes.collect();
         let named = parameters.into_iter();
         shapes.extend(named.map(|(name, shape)| ((part.role, name), shape)));
@@ -30,7 +32,14 @@ fn misfit(dir: &Path, kind: TinyFamily, change: impl Fn(&mut Stored)) -> PathBuf
         let values = recipe::tensor_f16(name, shape, 0);
         Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
     };
-    write_file(&path, Target::Safetensors, &model, Existing::Replace, values).unwrap();
+    write_file(
+        &path,
+        Target::Safetensors,
+        &model,
+        Existing::Replace,
+        values,
+    )
+    .unwrap();
     path
 }
 
@@ -46,7 +55,10 @@ fn check(dir: &Path, kind: TinyFamily, change: impl Fn(&mut Stored), words: &[&s
     let error = opened.map(|_| ()).unwrap_err();
     assert_eq!(error.code(), "model_unusable");
     let text = error.to_string();
-    assert!(text.contains("of no family that is known here: a U-Net of"), "{text}");
+    assert!(
+        text.contains("of no family that is known here: a U-Net of"),
+        "{text}"
+    );
     for word in words {
         assert!(text.contains(word), "{word}: {text}");
     }
@@ -95,7 +107,10 @@ fn checkpoints_of_no_family_are_described_and_not_drawn() {
         dir,
         TinyFamily::Sdxl,
         told,
-        &["nearest is SDXL", "a vector of 1328 in the place of a vector of 1584"],
+        &[
+            "nearest is SDXL",
+            "a vector of 1328 in the place of a vector of 1584",
+        ],
     );
     // A compressor of another scale.
     let coarse = |model: &mut Stored| {
@@ -107,7 +122,10 @@ fn checkpoints_of_no_family_are_described_and_not_drawn() {
         dir,
         TinyFamily::Sd2,
         coarse,
-        &["nearest is Stable Diffusion 2.x", "at 1/4 size (KL) in the place of"],
+        &[
+            "nearest is Stable Diffusion 2.x",
+            "at 1/4 size (KL) in the place of",
+        ],
     );
     // Text states of another width than its encoder gives.
     let narrow = |model: &mut Stored| {

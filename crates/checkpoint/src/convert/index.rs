@@ -196,7 +196,10 @@ fn pipeline(model: &Model) -> Option<&'static Pipeline> {
     });
     let texts: Vec<_> = texts.collect();
     let looks = |part: &&NamedPart| {
-        matches!(part.config, Network::ImageEncoder(_) | Network::ImageNormalizer(_))
+        matches!(
+            part.config,
+            Network::ImageEncoder(_) | Network::ImageNormalizer(_)
+        )
     };
     let pictures = model.parts.iter().filter(looks).count();
     let (Network::Unet(denoiser), Network::Autoencoder(stored)) =

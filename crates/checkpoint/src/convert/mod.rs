@@ -20,7 +20,7 @@ pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
-use crate::load::{applied, Assignment, Plan, STRANGER, check_finite, cut, plan, recast, stored};
+use crate::load::{Assignment, Plan, STRANGER, applied, check_finite, cut, plan, recast, stored};
 use crate::names::ignored;
 use crate::networks::Role;
 use crate::report::{Mismatch, ModelError};

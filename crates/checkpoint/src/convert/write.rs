@@ -191,7 +191,10 @@ pub fn write_file(
     }
     for component in &model.carried {
         let entry = component.metadata().ok_or_else(|| {
-            let problem = format!("a single file has no place for `{}`, which is not text", component.name);
+            let problem = format!(
+                "a single file has no place for `{}`, which is not text",
+                component.name
+            );
             request(path, problem)
         })?;
         metadata.extend([entry]);
@@ -229,7 +232,10 @@ fn write_tensors(
     values: &mut Values<'_>,
 ) -> Result<(), ModelError> {
     let infos = outputs.iter().map(|output| &output.info);
-    let infos: Vec<TensorInfo> = infos.chain(marks.iter().map(|(info, _)| info)).cloned().collect();
+    let infos: Vec<TensorInfo> = infos
+        .chain(marks.iter().map(|(info, _)| info))
+        .cloned()
+        .collect();
     // The writers ask for every tensor once, in this order.
     let (mut outputs, mut marks) = (outputs.iter(), marks.iter());
     let bytes = |info: &TensorInfo| match (outputs.next(), marks.as_slice()) {
@@ -255,7 +261,9 @@ fn write_tensors(
 /// Whether a file that says nothing of its scheduler is taken to have these settings, bookkeeping aside.
 fn usual_settings(scheduler: &SchedulerConfig) -> bool {
     let mut settings = scheduler.clone();
-    settings.rest.retain(|key, _| key == SchedulerConfig::TRAINED || !key.starts_with('_'));
+    settings
+        .rest
+        .retain(|key, _| key == SchedulerConfig::TRAINED || !key.starts_with('_'));
     settings == SchedulerConfig::stable_diffusion()
 }
 
@@ -326,7 +334,10 @@ fn write_whole(
         let files = component.files.iter();
         files.map(|(name, bytes)| (format!("{}/{name}", component.name), bytes))
     });
-    let attachments = model.attachments.iter().map(|(name, bytes)| (name.clone(), bytes));
+    let attachments = model
+        .attachments
+        .iter()
+        .map(|(name, bytes)| (name.clone(), bytes));
     for (name, bytes) in carried.chain(attachments) {
         let file = writer.file(name)?;
         if file.exists() {

@@ -66,7 +66,9 @@ impl Carried {
                 name: name.to_owned(),
                 library: text.library,
                 class: text.class,
-                files: files.map(|(name, text)| (name, text.into_bytes())).collect(),
+                files: files
+                    .map(|(name, text)| (name, text.into_bytes()))
+                    .collect(),
             })
         });
         components.collect()

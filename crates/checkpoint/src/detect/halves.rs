@@ -8,7 +8,10 @@ const HALVES: [&str; 2] = ["encoder", "decoder"];
 /// Which half of a tiny autoencoder a file is: 0 or 1 of [`HALVES`].
 fn half(file: &TensorFile) -> Option<usize> {
     let has = |names: [&str; 2]| names.iter().all(|name| file.get(name).is_some());
-    match (has(["0.weight", "1.conv.0.weight"]), has(["1.weight", "3.conv.0.weight"])) {
+    match (
+        has(["0.weight", "1.conv.0.weight"]),
+        has(["1.weight", "3.conv.0.weight"]),
+    ) {
         (true, _) => Some(0),
         (false, true) if file.get("0.weight").is_none() => Some(1),
         _ => None,

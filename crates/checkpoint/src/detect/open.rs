@@ -8,8 +8,7 @@ use super::scheduler::{Edm, Marks};
 use super::{Carried, SchedulerConfig};
 use crate::file::{Component, Files, Folder, Source, TensorFile, Variant, Weights};
 use crate::networks::{
-    DetectError, Entry, KINDS, Network, Role, Scheme, attachment_key, find,
-    find_stated,
+    DetectError, Entry, KINDS, Network, Role, Scheme, attachment_key, find, find_stated,
 };
 use crate::report::ModelError;
 

@@ -90,7 +90,11 @@ mod tests {
             0 => part * 2f64.powi(1 - bias),
             _ => (1.0 + part) * 2f64.powi(exponent - bias),
         };
-        if bits & 0x80 == 0 { magnitude } else { -magnitude }
+        if bits & 0x80 == 0 {
+            magnitude
+        } else {
+            -magnitude
+        }
     }
 
     #[test]
@@ -109,7 +113,10 @@ mod tests {
             assert_eq!(a.is_sign_negative(), bits & 0x80 != 0);
         }
         assert_eq!((E4M3.value(0x7E), E5M2.value(0x7B)), (448.0, 57344.0));
-        assert_eq!((E4M3.value(1), E5M2.value(1)), (2f32.powi(-9), 2f32.powi(-16)));
+        assert_eq!(
+            (E4M3.value(1), E5M2.value(1)),
+            (2f32.powi(-9), 2f32.powi(-16))
+        );
     }
 
     #[test]

@@ -42,7 +42,10 @@ pub(super) fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -
 
 fn each_of<T>(bytes: &[u8], float: Float8, store: impl Fn(f32) -> T) -> Vec<T> {
     let values = float.values();
-    bytes.iter().map(|&b| store(values[usize::from(b)])).collect()
+    bytes
+        .iter()
+        .map(|&b| store(values[usize::from(b)]))
+        .collect()
 }
 
 /// Values as f32; `None` for a type that is no weight.

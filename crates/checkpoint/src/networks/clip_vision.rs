@@ -16,7 +16,10 @@ const PROJECTION: &str = "visual_projection.weight";
 const TOP: [(&str, &str); 5] = [
     ("embeddings.class_embedding", "class_embedding"),
     ("embeddings.patch_embedding", "conv1"),
-    ("embeddings.position_embedding.weight", "positional_embedding"),
+    (
+        "embeddings.position_embedding.weight",
+        "positional_embedding",
+    ),
     ("pre_layrnorm", "ln_pre"),
     ("post_layernorm", "ln_post"),
 ];
@@ -49,8 +52,16 @@ impl Kind for ClipVisionConfig {
         // Stable Diffusion 2.x unCLIP.
         spot(Scheme::OpenClip, "embedder.model.visual.", "conv1.weight"),
         spot(Scheme::OpenClip, "visual.", "conv1.weight"),
-        spot(Scheme::Diffusers, "", "vision_model.embeddings.class_embedding"),
-        spot(Scheme::Diffusers, "image_encoder.", "vision_model.embeddings.class_embedding"),
+        spot(
+            Scheme::Diffusers,
+            "",
+            "vision_model.embeddings.class_embedding",
+        ),
+        spot(
+            Scheme::Diffusers,
+            "image_encoder.",
+            "vision_model.embeddings.class_embedding",
+        ),
     ];
     const TRANSFORMERS: bool = true;
 

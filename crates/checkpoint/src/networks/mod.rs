@@ -268,9 +268,8 @@ impl Network {
     /// tensors do not say how it is built.
     pub(crate) fn prefix_alone(&self) -> Option<&'static str> {
         fn prefix<K: Kind>(config: &K) -> Option<&'static str> {
-            let told = |spot: &&Spot| {
-                spot.scheme == config.file_scheme() && !spot.anchor.is_empty()
-            };
+            let told =
+                |spot: &&Spot| spot.scheme == config.file_scheme() && !spot.anchor.is_empty();
             let prefixes = K::SPOTS.iter().filter(told).map(|spot| spot.prefix);
             prefixes.min_by_key(|prefix| prefix.len())
         }

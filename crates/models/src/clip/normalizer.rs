@@ -68,7 +68,11 @@ mod tests {
         let device = Device::flex();
         let config = EmbeddingNormalizerConfig { width: 2 };
         let fetch = &mut |name: &str, shape: &[usize]| {
-            let values: [f32; 2] = if name == "mean" { [1.0, -2.0] } else { [2.0, 4.0] };
+            let values: [f32; 2] = if name == "mean" {
+                [1.0, -2.0]
+            } else {
+                [2.0, 4.0]
+            };
             Ok::<_, ParameterError>(TensorData::new(values.to_vec(), shape.to_vec()))
         };
         let net = crate::load(config.init(&device), fetch, DType::F32).unwrap();

@@ -117,12 +117,12 @@ impl Model {
             let part = vae_from.part(role)?;
             let progress = &mut |done, all| progress("autoencoder", done, all);
             let (network, report) = match part.config {
-                Network::AutoencoderTiny(_) => {
-                    vae_from.load::<AutoencoderTinyConfig>(role, &vae_options, progress)
-                        .map(|(network, report)| (Compressor::from(network), report))?
-                }
-                _ => vae_from.load::<StoredAutoencoder>(role, &vae_options, progress)
-                        .map(|(network, report)| (Compressor::from(network), report))?,
+                Network::AutoencoderTiny(_) => vae_from
+                    .load::<AutoencoderTinyConfig>(role, &vae_options, progress)
+                    .map(|(network, report)| (Compressor::from(network), report))?,
+                _ => vae_from
+                    .load::<StoredAutoencoder>(role, &vae_options, progress)
+                    .map(|(network, report)| (Compressor::from(network), report))?,
             };
             stored = StoredAutoencoder::of(&part.config);
             autoencoder = Some(network);

@@ -136,7 +136,14 @@ pub fn taesd(dir: &Path) -> [PathBuf; 3] {
     let folder = dir.join("taesd");
     write_folder(&folder, &model, Existing::Refuse, values).unwrap();
     let whole = dir.join("taesd.safetensors");
-    write_file(&whole, Target::Safetensors, &model, Existing::Refuse, values).unwrap();
+    write_file(
+        &whole,
+        Target::Safetensors,
+        &model,
+        Existing::Refuse,
+        values,
+    )
+    .unwrap();
     let file = TensorFile::open(&whole).unwrap();
     for half in ["encoder", "decoder"] {
         let start = format!("{half}.");
@@ -144,7 +151,10 @@ pub fn taesd(dir: &Path) -> [PathBuf; 3] {
         let infos: Vec<TensorInfo> = tensors
             .filter_map(|info| {
                 let name = info.name.strip_prefix(&start)?.to_owned();
-                Some(TensorInfo { name, ..info.clone() })
+                Some(TensorInfo {
+                    name,
+                    ..info.clone()
+                })
             })
             .collect();
         let path = dir.join(format!("taesd_{half}.safetensors"));
