@@ -48,7 +48,7 @@ fn settings_of_noise() {
 
 #[test]
 fn settings_of_pictures_and_guidance() {
-    let (model, files) = (model(), Files::new());
+    let (model, files, base) = (model(), Files::new(), request());
     let picture = files.picture(64, 48);
     let mask = files.mask(64, 48, 10, 40);
     type Change = Box<dyn Fn(&mut Request)>;
@@ -101,11 +101,10 @@ fn settings_of_pictures_and_guidance() {
     let scheduler = || change(|r| r.scheduler = "Karras".into());
     let weights = || change(|r| r.weight_rule = Some(WeightRule::Ignore));
     let subseed = || change(|r| r.subseed = Some(99));
-    let default = request();
     let cases: Vec<(&Request, &str, Change, bool)> = vec![
-        (&default, "strength", strength(), true),
+        (&base, "strength", strength(), true),
         (&with_picture, "strength", strength(), false),
-        (&default, "resize_mode", fit(), true),
+        (&base, "resize_mode", fit(), true),
         (&with_picture, "resize_mode", fit(), false),
         (&only_masked, "resize_mode", fit(), true),
         (&with_picture, "mask_blur", blur(), true),
@@ -115,17 +114,17 @@ fn settings_of_pictures_and_guidance() {
         (&with_mask, "inpaint_padding", padding(), true),
         (&only_masked, "inpaint_padding", padding(), false),
         (&unguided, "negative_prompt", negative(), true),
-        (&default, "negative_prompt", negative(), false),
+        (&base, "negative_prompt", negative(), false),
         (&cfg_pp, "negative_prompt", negative(), false),
         (&unguided, "cfg_rescale", rescale(), true),
-        (&default, "cfg_rescale", rescale(), false),
+        (&base, "cfg_rescale", rescale(), false),
         (&by_hand, "steps", steps(), true),
-        (&default, "steps", steps(), false),
+        (&base, "steps", steps(), false),
         (&by_hand, "scheduler", scheduler(), true),
-        (&default, "scheduler", scheduler(), false),
+        (&base, "scheduler", scheduler(), false),
         (&plain, "weight_rule", weights(), true),
         (&weighted, "weight_rule", weights(), false),
-        (&default, "subseed", subseed(), true),
+        (&base, "subseed", subseed(), true),
         (&varied, "subseed", subseed(), false),
     ];
     for (base, field, change, none) in cases {
