@@ -55,6 +55,7 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
     let files = ModelFiles {
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
+        prediction: request.prediction.map(Into::into),
         ..files(request.model.as_deref())
     };
     let asked = request.dtype.unwrap_or(Dtype::F32);
