@@ -105,7 +105,7 @@ pub struct Guided<'a> {
     pub path: &'a NoisePath,
     /// The ladder in use.
     pub sigmas: &'a Sigmas,
-    /// Round time steps that the ladder does not fix to whole ones.
+    /// Round time steps of a discrete schedule that the ladder does not fix to whole ones.
     pub whole_timesteps: bool,
     /// The prompt's parts.
     pub positive: &'a [Track],
@@ -138,8 +138,8 @@ impl Guided<'_> {
     fn timestep(&self, sigma: f64) -> f64 {
         self.sigmas.timestep(sigma).unwrap_or_else(|| {
             let t = self.path.timestep(sigma);
-            // EDM's c_noise is no time step.
-            let whole = self.whole_timesteps && !matches!(self.path, NoisePath::Edm(_));
+            // A flow's N·σ and EDM's c_noise are no steps of a schedule.
+            let whole = self.whole_timesteps && matches!(self.path, NoisePath::Discrete(_));
             if whole { t.round() } else { t }
         })
     }
