@@ -1,7 +1,7 @@
 //! What a file is, for people and programs: the facts behind `latent info`.
 
-use std::collections::BTreeMap;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 use crate::detect::{Checkpoint, Form, SchedulerConfig};
 use crate::file::hash::{old_hash, sha256, short_hash};
@@ -179,7 +179,11 @@ pub fn inspect(
         notes: Vec::new(),
         parts,
         other_tensors: tensors().count().saturating_sub(used),
-        strangers: checkpoint.strangers().into_iter().map(str::to_owned).collect(),
+        strangers: checkpoint
+            .strangers()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         other_components: checkpoint.other_components().to_vec(),
         size: files().map(crate::file::TensorFile::file_len).sum(),
         moving_average: tensors().any(|info| info.name.starts_with(EMA_PREFIX)),

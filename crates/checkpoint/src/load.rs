@@ -100,9 +100,8 @@ pub fn plan(
         tensors.any(|info| info.name.starts_with(prefix) && info.shape.len() > 1)
     };
     // A file may hold the average alone.
-    let averaged = part.role == Role::DENOISER
-        && holds(EMA_PREFIX)
-        && (moving_average || !holds(part.prefix));
+    let averaged =
+        part.role == Role::DENOISER && holds(EMA_PREFIX) && (moving_average || !holds(part.prefix));
     let full = |name: &str| match averaged {
         true => ema_name(name),
         false => format!("{}{name}", part.prefix),
@@ -205,9 +204,10 @@ struct Others {
 
 impl Others {
     fn new(checkpoint: &Checkpoint, part: &DetectedPart) -> Self {
-        let others = checkpoint.parts.iter().filter(|other| {
-            other.weights == part.weights && other.index != part.index
-        });
+        let others = checkpoint
+            .parts
+            .iter()
+            .filter(|other| other.weights == part.weights && other.index != part.index);
         let (mut prefixes, mut bare) = (Vec::new(), Vec::new());
         for other in others {
             if other.prefix.is_empty() {

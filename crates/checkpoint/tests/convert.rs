@@ -9,9 +9,8 @@ use latent_checkpoint::convert::{Model, NamedPart, write_file, write_folder};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::{tiny_text_encoder, tiny_unet};
 use latent_checkpoint::{
-    Checkpoint, ConvertOptions, Converted, Dtype, Files, ModelError, Network, Role, SchedulerConfig, Scheme,
-    StoredAutoencoder,
-    Target, TensorFile, convert,
+    Checkpoint, ConvertOptions, Converted, Dtype, Files, ModelError, Network, Role,
+    SchedulerConfig, Scheme, StoredAutoencoder, Target, TensorFile, convert,
 };
 use latent_models::clip::Activation;
 use latent_models::unet::{Attention, Heads, Level, Resample, TimeShift};
@@ -362,7 +361,9 @@ fn fused_attention_is_stacked_per_head_and_comes_apart_again() {
         checkpoint.part(Role::DENOISER).unwrap().config,
         Network::Unet(config)
     );
-    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut |_, _| {}).unwrap();
+    let (unet, _) = checkpoint
+        .load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut |_, _| {})
+        .unwrap();
     for (name, found) in values(&unet) {
         let shape = vec![found.len()];
         if name == "mid_block.attentions.0.to_k.weight" {

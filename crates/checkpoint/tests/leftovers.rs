@@ -2,11 +2,9 @@
 
 mod support;
 
-use latent_checkpoint::names::ema_name;
 use latent_checkpoint::file::write::Existing;
-use latent_checkpoint::{
-    Checkpoint, ConvertOptions, Dtype, Role, Target, convert, inspect,
-};
+use latent_checkpoint::names::ema_name;
+use latent_checkpoint::{Checkpoint, ConvertOptions, Dtype, Role, Target, convert, inspect};
 use latent_models::UNetConfig;
 use support::{Tensors, all_values, options, tiny};
 
@@ -37,17 +35,32 @@ fn tensors_of_no_network_are_left_out_and_named() {
         assert!(done.dropped[0].0 == name && done.dropped[0].1.contains("none of the networks"));
         assert_eq!(all_values(&output), all_values(&tiny().safetensors));
     }
-    assert!(Checkpoint::open(&tiny().ckpt).unwrap().strangers().is_empty());
+    assert!(
+        Checkpoint::open(&tiny().ckpt)
+            .unwrap()
+            .strangers()
+            .is_empty()
+    );
 }
 
-fn to(input: &std::path::Path, output: &std::path::Path, ema: bool) -> latent_checkpoint::Converted {
+fn to(
+    input: &std::path::Path,
+    output: &std::path::Path,
+    ema: bool,
+) -> latent_checkpoint::Converted {
     let options = ConvertOptions {
         target: Target::of(output).unwrap(),
         dtype: None,
         moving_average: ema,
         existing: Existing::Replace,
     };
-    convert(&Checkpoint::open(input).unwrap(), output, &options, &mut |_, _| {}).unwrap()
+    convert(
+        &Checkpoint::open(input).unwrap(),
+        output,
+        &options,
+        &mut |_, _| {},
+    )
+    .unwrap()
 }
 
 /// A file whose U-Net is only there as the training's moving average: that is the U-Net.
@@ -72,7 +85,12 @@ fn a_moving_average_alone_is_the_unet() {
         let output = dir.path().join("plain.safetensors");
         let done = to(&path, &output, ema);
         assert!(done.moving_average);
-        assert!(done.dropped.iter().all(|(name, _)| !name.contains("diffusion_model")), "{done:?}");
+        assert!(
+            done.dropped
+                .iter()
+                .all(|(name, _)| !name.contains("diffusion_model")),
+            "{done:?}"
+        );
         assert_eq!(all_values(&output), all_values(&tiny().safetensors));
     }
 }
@@ -85,7 +103,11 @@ fn the_index_names_the_scheduler() {
     let settings = paths.folder.join("scheduler/scheduler_config.json");
     let text = std::fs::read_to_string(&settings).unwrap();
     assert!(text.contains("PNDMScheduler"));
-    std::fs::write(&settings, text.replace("PNDMScheduler", "EulerAncestralDiscreteScheduler")).unwrap();
+    std::fs::write(
+        &settings,
+        text.replace("PNDMScheduler", "EulerAncestralDiscreteScheduler"),
+    )
+    .unwrap();
     let checkpoint = Checkpoint::open(&paths.folder).unwrap();
     assert_eq!(checkpoint.scheduler().class_name, "PNDMScheduler");
 }

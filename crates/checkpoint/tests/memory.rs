@@ -7,9 +7,7 @@ use burn::tensor::{DType, Device};
 use latent_checkpoint::convert::{Model, NamedPart, write_file};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::tiny_unet;
-use latent_checkpoint::{
-    Checkpoint, Dtype, LoadOptions, Network, Role, SchedulerConfig, Target,
-};
+use latent_checkpoint::{Checkpoint, Dtype, LoadOptions, Network, Role, SchedulerConfig, Target};
 use latent_models::UNetConfig;
 
 /// A line of `/proc/self/status`, in bytes.
@@ -67,7 +65,9 @@ fn peak(before: usize, from: Dtype, to: DType, size: usize, target: Target) {
     // Writing 5 sets the high-water mark back to what is resident now.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let options = LoadOptions::new(Device::flex(), to);
-    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options, &mut |_, _| {}).unwrap();
+    let (unet, _) = checkpoint
+        .load::<latent_models::UNetConfig>(Role::DENOISER, &options, &mut |_, _| {})
+        .unwrap();
     let (peak, in_memory) = (status("VmHWM") - before, count * size);
     let ratio = peak as f64 / in_memory as f64;
     println!(

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use latent_checkpoint::names::{Piece, Table, ema_name, ignored};
 use latent_checkpoint::networks::Shapes;
 use latent_checkpoint::{Kind, Network, Scheme, StoredAutoencoder};
-use latent_checkpoint::names::{Piece, Table, ema_name, ignored};
 use latent_models::unet::{Attention, Heads, Labels, Level, Projection, Resample, TimeShift};
 use latent_models::{UNetConfig, named};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn check_round_trip(config: &Network, scheme: Scheme) -> BTreeMap<String, Vec<us
         let back = table.parameters(&place.name);
         assert!(back.contains(&name), "`{name}` -> {place:?} -> {back:?}");
         let third = match place.piece {
-            Piece::Whole => {
+            Piece::Whole | Piece::Transposed => {
                 assert_eq!(back, std::slice::from_ref(&name));
                 0
             }
@@ -35,10 +35,7 @@ fn check_round_trip(config: &Network, scheme: Scheme) -> BTreeMap<String, Vec<us
             "two parameters share `{}`",
             place.name
         );
-        let mut shape = shape;
-        if let Piece::Third { .. } = place.piece {
-            shape[0] *= 3;
-        }
+        let mut shape = place.piece.stored_shape(&shape);
         shape.resize(place.dims.unwrap_or(shape.len()).max(shape.len()), 1);
         assert_eq!(ignored(&place.name), None, "a weight would be ignored");
         file.insert(place.name, shape);
@@ -100,7 +97,9 @@ fn every_published_autoencoder_has_names_and_is_recognised_by_them() {
         let part = Network::Autoencoder(config.clone().into());
         for scheme in [Scheme::Ldm, Scheme::Diffusers] {
             let file = check_round_trip(&part, scheme);
-            let found = StoredAutoencoder::from_shapes(&shapes(&file), scheme).unwrap().network;
+            let found = StoredAutoencoder::from_shapes(&shapes(&file), scheme)
+                .unwrap()
+                .network;
             assert_eq!(found, config, "{name} in {scheme:?}");
         }
     }
@@ -227,6 +226,7 @@ prop_compose! {
         levels in prop::collection::vec((1usize..4, 1usize..4, any::<bool>(), 1usize..3), 1..5),
         channels in prop::sample::select(vec![(4usize, 4usize), (9, 4), (7, 3), (3, 3)]),
         middle in any::<bool>(),
+        middle_resblocks in 0usize..3,
         context in prop::option::of(prop::sample::select(vec![48usize, 768])),
         linear in any::<bool>(),
         scale_shift in any::<bool>(),
@@ -236,6 +236,7 @@ prop_compose! {
         let linear = linear && context.is_some();
         // Heads are not in the names; these are what the tables of the detection say for such networks.
         let heads = match (context, linear) {
+            (Some(_), true) if channels.0 == 7 => Heads::Count(8),
             (Some(_), true) => Heads::Width(64),
             (Some(_), false) => Heads::Count(8),
             (None, _) if resnet && levels.len() > 1 => Heads::Count(8),
@@ -258,7 +259,7 @@ prop_compose! {
             resample: if resnet && levels.len() > 1 { Resample::Resnet } else { Resample::Conv },
             labels,
             norm_groups: 32,
-            middle_resblocks: 2,
+            middle_resblocks: if middle { 2 } else { middle_resblocks },
             depths: None,
             context_only_levels: Vec::new(),
             guidance: None,

@@ -7,8 +7,7 @@ use latent_checkpoint::{
     file::write::Existing,
 };
 use latent_pipeline::{
-    RequestError,
-    family,
+    RequestError, family,
     infotext::{Infotext, STOPPED},
     picture::{
         Picture,
@@ -150,10 +149,7 @@ fn describe(info: &Info) -> String {
         line("note", note.clone());
     }
     if info.moving_average {
-        line(
-            "moving average",
-            "yes (EMA weights)".to_owned(),
-        );
+        line("moving average", "yes (EMA weights)".to_owned());
     }
     for part in &info.parts {
         let types = part
@@ -178,7 +174,13 @@ fn describe(info: &Info) -> String {
     }
     if let Some(first) = info.strangers.first() {
         let count = info.strangers.len();
-        line("left out", format!("{count} tensors of no network, such as {}", first.escape_debug()));
+        line(
+            "left out",
+            format!(
+                "{count} tensors of no network, such as {}",
+                first.escape_debug()
+            ),
+        );
     }
     if !info.other_components.is_empty() {
         line("not read here", info.other_components.join(", "));

@@ -221,7 +221,9 @@ fn names_need_not_be_unicode() {
 #[test]
 fn an_autoencoder_beside_the_model_is_a1111s() {
     let place = Place::new();
-    let copy = |from: &str, to: &str| std::fs::copy(place.path().join(from), place.path().join(to)).unwrap();
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(place.path().join(from), place.path().join(to)).unwrap()
+    };
     copy(TINY, "m.safetensors");
     // The decoder of this one is another.
     let vae = |brightness: f32| {
@@ -239,7 +241,20 @@ fn an_autoencoder_beside_the_model_is_a1111s() {
     };
     std::fs::write(place.path().join("other.safetensors"), vae(0.5)).unwrap();
     let draw = |name: &str, more: &[&str]| {
-        let base = ["generate", "cat", "-m", "m.safetensors", "--size", "64", "--steps", "1", "-s", "1", "-o", name];
+        let base = [
+            "generate",
+            "cat",
+            "-m",
+            "m.safetensors",
+            "--size",
+            "64",
+            "--steps",
+            "1",
+            "-s",
+            "1",
+            "-o",
+            name,
+        ];
         place.says(&[&base[..], more].concat())
     };
     assert!(!draw("own.png", &[]).contains("beside"));
@@ -251,7 +266,10 @@ fn an_autoencoder_beside_the_model_is_a1111s() {
     assert!(!draw("b.png", &["--vae", "none"]).contains("beside"));
     assert_eq!(place.picture("b.png"), place.picture("own.png"));
     let said = draw("c.png", &["--compat", "comfyui"]);
-    assert!(said.contains("is not used") && said.contains("--vae"), "{said}");
+    assert!(
+        said.contains("is not used") && said.contains("--vae"),
+        "{said}"
+    );
     // What was drawn without one is repeated without one.
     place.ok(&["generate", "--from", "own.png", "-o", "again.png"]);
     assert_eq!(place.picture("again.png"), place.picture("own.png"));

@@ -461,7 +461,9 @@ fn flows_and_models_without_condition_are_drawn_too() {
     let place = trained(None, pixels(), flow);
     let drawn = draw(place.path(), &[]);
     assert_eq!(drawn, draw(place.path(), &["--sampler", "Euler"]));
-    assert!(refused(place.path(), &["--sampler", "Euler a"]).contains("rectified flow"));
+    assert_ne!(drawn, draw(place.path(), &["--sampler", "Euler a"]));
+    assert_ne!(drawn, draw(place.path(), &["--scheduler", "Karras"]));
+    assert!(refused(place.path(), &["--sampler", "Restart"]).contains("rectified flow"));
 
     // The levels of a flow are moved as its folder says.
     let path = place.path().join("model/scheduler/scheduler_config.json");

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::Mixing;
+
 /// What can go wrong while sampling.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,17 +41,23 @@ pub enum Error {
     },
 }
 
-/// A network wrapped into `D(x, σ) = x̂₀`, guidance included.
-pub trait Denoise {
+/// A network wrapped into `D(x, σ) = x̂₀`, guidance included. Its latents have `D` axes: 4 for pictures, 5 for video,
+/// 3 for sound; nothing here reads more than the first, the batch.
+pub trait Denoise<const D: usize = 4> {
     /// The predicted clean latent.
     ///
     /// # Shapes
-    /// `x` and the result: `[batch, channels, height, width]`, f32. `sigma` is one number for the whole batch, ≥ 0.
-    fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, Error>;
+    /// `x` and the result: `[batch, channels, height, width]` or another rank, f32. `sigma` is one number for the whole batch, ≥ 0.
+    fn denoise(&mut self, x: Tensor<D>, sigma: f64) -> Result<Tensor<D>, Error>;
 
     /// The unconditional x̂₀ of the latest call, before guidance; `None` where guidance did not run. CFG++ uses it.
-    fn unconditional(&self) -> Option<Tensor<4>> {
+    fn unconditional(&self) -> Option<Tensor<D>> {
         None
+    }
+
+    /// How x is made of a clean latent and noise.
+    fn mixing(&self) -> Mixing {
+        Mixing::Added
     }
 }
 
@@ -127,7 +135,7 @@ impl Sigmas {
 }
 
 /// What a sampler shows after each step.
-pub struct Step<'a> {
+pub struct Step<'a, const D: usize = 4> {
     /// 0-based.
     pub index: usize,
     /// How many steps the ladder has.
@@ -137,14 +145,14 @@ pub struct Step<'a> {
     /// The σ it arrived at.
     pub sigma_next: f64,
     /// The latent it arrived at, `[batch, channels, height, width]`.
-    pub x: &'a Tensor<4>,
+    pub x: &'a Tensor<D>,
     /// The latest x̂₀, of the same shape: what a preview shows.
-    pub denoised: &'a Tensor<4>,
+    pub denoised: &'a Tensor<D>,
 }
 
 /// Where a sampler's noise comes from. `NoiseStreams` is the real one; tests inject their own.
-pub trait Noise {
+pub trait Noise<const D: usize = 4> {
     /// The noise of unit variance between two levels, of the shape of `like`. An ancestral sampler calls it once a step
     /// and the levels do not matter; a Brownian source answers the same for the same interval however it was split.
-    fn between(&mut self, like: &Tensor<4>, sigma: f64, sigma_next: f64) -> Tensor<4>;
+    fn between(&mut self, like: &Tensor<D>, sigma: f64, sigma_next: f64) -> Tensor<D>;
 }

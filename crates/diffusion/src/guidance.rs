@@ -1,25 +1,28 @@
 //! Guidance: what is made of a conditional and an unconditional prediction.
 //!
-//! Pure functions of tensors `[batch, channels, height, width]`. A and B may be predictions in **either** space, x̂₀ or
+//! Pure functions of tensors `[batch, channels, height, width]`, or of another rank whose first axis is the batch. A and B may be predictions in **either** space, x̂₀ or
 //! the network's own output F: at one σ they are affine to each other (x̂₀ = c_skip·x + c_out·F), so [`cfg()`] and
 //! [`cfg_many`] commute with the change. [`rescale`] does not, and is meant for F, as published;
 //! [`dynamic_threshold`] is meant for x̂₀. Statistics are per picture: a batch never mixes pictures.
 
 use burn::tensor::{Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// Classifier-free guidance `u + s·(c − u)` (Ho & Salimans 2207.12598 with s = 1 + w). x̂₀ or F.
 ///
 /// `scale` 1 is the conditional prediction, 0 the unconditional. Shapes equal.
-pub fn cfg(uncond: Tensor<4>, cond: Tensor<4>, scale: f64) -> Tensor<4> {
+pub fn cfg<const D: usize>(uncond: Tensor<D>, cond: Tensor<D>, scale: f64) -> Tensor<D> {
     uncond.clone() + (cond - uncond) * scale
 }
 
 /// Guidance by several prompts (A1111's AND): `u + Σ wᵢ·s·(cᵢ − u)` (Liu et al. 2206.01714). x̂₀ or F. Shapes equal; a
 /// negative weight pushes away.
-pub fn cfg_many(uncond: Tensor<4>, conds: &[(Tensor<4>, f64)], scale: f64) -> Tensor<4> {
+pub fn cfg_many<const D: usize>(
+    uncond: Tensor<D>,
+    conds: &[(Tensor<D>, f64)],
+    scale: f64,
+) -> Tensor<D> {
     conds.iter().fold(uncond.clone(), |sum, (cond, weight)| {
         sum + (cond.clone() - uncond.clone()) * (weight * scale)
     })
@@ -28,18 +31,25 @@ pub fn cfg_many(uncond: Tensor<4>, conds: &[(Tensor<4>, f64)], scale: f64) -> Te
 /// Pulls the contrast of a guided prediction back to the conditional one's (Lin et al. 2305.08891, eq. 14–16): the
 /// standard deviation of each picture is made equal and the result blended in by `phi` (0 none, 0.7 recommended, 1 all).
 /// Meant for F.
-pub fn rescale(guided: Tensor<4>, cond: Tensor<4>, phi: f64) -> Tensor<4> {
+pub fn rescale<const D: usize>(guided: Tensor<D>, cond: Tensor<D>, phi: f64) -> Tensor<D> {
     let ratio = deviation(cond) / deviation(guided.clone()).clamp_min(f32::MIN_POSITIVE);
     guided * (ratio * phi + (1.0 - phi))
 }
 
-/// The standard deviation of each picture over channels, height and width: `[batch, 1, 1, 1]`.
-pub fn deviation(x: Tensor<4>) -> Tensor<4> {
-    let [batch, c, h, w] = x.dims();
-    let flat = x.reshape([batch, c * h * w]);
+/// The standard deviation of each picture over all axes but the batch: `[batch, 1, 1, 1]`.
+pub fn deviation<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let (one, numbers) = each(&x);
+    let flat = x.reshape([one[0], numbers]);
     let mean = flat.clone().mean_dim(1);
     let variance = (flat - mean).powi_scalar(2).mean_dim(1);
-    variance.sqrt().reshape([batch, 1, 1, 1])
+    variance.sqrt().reshape(one)
+}
+
+/// The shape of one number for each picture, and how many numbers a picture has.
+fn each<const D: usize>(x: &Tensor<D>) -> ([usize; D], usize) {
+    let dims = x.dims();
+    let one = std::array::from_fn(|axis| if axis == 0 { dims[0] } else { 1 });
+    (one, dims[1..].iter().product())
 }
 
 /// Dynamic thresholding (Saharia et al. 2205.11487, section 2.3): each picture's x̂₀ is clamped to ±s and scaled by
@@ -49,12 +59,12 @@ pub fn deviation(x: Tensor<4>) -> Tensor<4> {
 ///
 /// # Errors
 /// A ratio outside (0, 1], a limit that is not above 0, or a max below the limit.
-pub fn dynamic_threshold(
-    x0: Tensor<4>,
+pub fn dynamic_threshold<const D: usize>(
+    x0: Tensor<D>,
     ratio: f64,
     limit: f64,
     max: Option<f64>,
-) -> Result<Tensor<4>, Error> {
+) -> Result<Tensor<D>, Error> {
     let setting = |name, value: f64, expected: &str| {
         Err(Error::Setting {
             name,
@@ -72,18 +82,17 @@ pub fn dynamic_threshold(
     if max.is_nan() || max < limit {
         return setting("threshold maximum", max, "at least the limit");
     }
-    let [batch, c, h, w] = x0.dims();
-    if batch * c * h * w == 0 {
+    let (one, numbers) = each(&x0);
+    if one[0] * numbers == 0 {
         return Ok(x0);
     }
     let values = x0.to_data().convert::<f32>();
     let values: Vec<f32> = values.iter::<f32>().collect();
     let bounds: Vec<f32> = values
-        .chunks_exact(c * h * w)
+        .chunks_exact(numbers)
         .map(|picture| quantile(picture, ratio).clamp(limit, max) as f32)
         .collect();
-    let bound = TensorData::new(bounds, [batch, 1, 1, 1]);
-    let bound = Tensor::<4>::from_data(bound, &x0.device());
+    let bound = Tensor::<D>::from_data(TensorData::new(bounds, one), &x0.device());
     let clamped = x0.max_pair(-bound.clone()).min_pair(bound.clone());
     Ok(clamped / bound * limit)
 }
@@ -97,33 +106,6 @@ fn quantile(values: &[f32], ratio: f64) -> f64 {
     let high = (low + 1).min(sorted.len() - 1);
     let (a, b) = (f64::from(sorted[low]), f64::from(sorted[high]));
     a + (b - a) * (at - low as f64)
-}
-
-/// The noise levels at which guidance is applied (Kynkäänniemi et al. 2404.07724); outside, the conditional prediction
-/// is used alone and the unconditional need not be computed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct GuidanceInterval {
-    /// Not applied at this σ and below.
-    pub sigma_low: f64,
-    /// Applied up to and at this σ.
-    pub sigma_high: f64,
-}
-
-impl Default for GuidanceInterval {
-    /// Always.
-    fn default() -> Self {
-        Self {
-            sigma_low: -1.0,
-            sigma_high: f64::INFINITY,
-        }
-    }
-}
-
-impl GuidanceInterval {
-    /// Whether guidance is applied at σ.
-    pub fn contains(&self, sigma: f64) -> bool {
-        sigma > self.sigma_low && sigma <= self.sigma_high
-    }
 }
 
 #[cfg(test)]
@@ -180,15 +162,5 @@ mod tests {
     fn quantiles_interpolate() {
         assert_eq!(quantile(&[3.0, -1.0, 0.0, 2.0], 0.5), 1.5);
         assert_eq!(quantile(&[3.0], 0.995), 3.0);
-    }
-
-    #[test]
-    fn the_interval_is_open_below_and_closed_above() {
-        let interval = GuidanceInterval {
-            sigma_low: 0.28,
-            sigma_high: 5.42,
-        };
-        assert!(!interval.contains(0.28) && interval.contains(5.42) && !interval.contains(5.43));
-        assert!(GuidanceInterval::default().contains(0.0));
     }
 }

@@ -368,7 +368,7 @@ impl<'a> Curve<'a> {
 }
 
 /// 0 to 1 in `count` even points; a single point is 0, as in numpy and torch.
-fn ramp(count: usize) -> impl Iterator<Item = f64> {
+pub(crate) fn ramp(count: usize) -> impl Iterator<Item = f64> {
     let last = count.saturating_sub(1).max(1) as f64;
     (0..count).map(move |i| i as f64 / last)
 }
@@ -405,7 +405,7 @@ fn linear_quadratic(steps: usize, high: f64) -> Vec<f64> {
     levels.chain([0.0]).collect()
 }
 
-fn setting(name: &'static str, value: impl ToString, expected: &str) -> Error {
+pub(crate) fn setting(name: &'static str, value: impl ToString, expected: &str) -> Error {
     Error::Setting {
         name,
         value: value.to_string(),

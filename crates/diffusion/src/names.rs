@@ -292,7 +292,7 @@ pub fn parse_class(
         "ddpmscheduler" | "ddpmparallelscheduler" => Sampler::Ddpm,
         "pndmscheduler" => Sampler::Plms,
         "lmsdiscretescheduler" => Sampler::Lms,
-        "eulerdiscretescheduler" => Sampler::Euler,
+        "eulerdiscretescheduler" | "edmeulerscheduler" => Sampler::Euler,
         "eulerancestraldiscretescheduler" => Sampler::EulerAncestral,
         "heundiscretescheduler" => Sampler::Heun,
         "kdpm2discretescheduler" => Sampler::Dpm2,
@@ -302,14 +302,14 @@ pub fn parse_class(
         "ipndmscheduler" => Sampler::Ipndm,
         "lcmscheduler" => Sampler::Lcm,
         "tcdscheduler" => Sampler::Tcd,
-        "flowmatcheulerdiscretescheduler" => Sampler::FlowEuler,
-        "flowmatchheundiscretescheduler" => Sampler::FlowHeun,
+        "flowmatcheulerdiscretescheduler" => Sampler::Euler,
+        "flowmatchheundiscretescheduler" => Sampler::Heun,
         "unipcmultistepscheduler" => match flags.solver_type.unwrap_or("bh2") {
             "bh1" => Sampler::UniPcBh1,
             "bh2" => Sampler::UniPcBh2,
             other => return Err(flag("solver_type", other, "bh2")),
         },
-        "dpmsolvermultistepscheduler" => {
+        "dpmsolvermultistepscheduler" | "edmdpmsolvermultistepscheduler" => {
             let algorithm = flags.algorithm_type.unwrap_or("dpmsolver++");
             let heun = flags.solver_type == Some("heun");
             match (algorithm, flags.solver_order.unwrap_or(2)) {

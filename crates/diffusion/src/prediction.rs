@@ -3,8 +3,8 @@
 //! Written once and used by both directions: sampling turns the output `F` into `x̂₀ = c_skip·x + c_out·F`, training asks
 //! for the `F` that would have made it exact. They cannot differ.
 //!
-//! For the variance-preserving kinds x = x₀ + σ·n and the network sees `x / √(1 + σ²)`. For a rectified flow
-//! x = (1 − σ)·x₀ + σ·n and the network sees x.
+//! How x is made and what the network sees of it is the [`NoisePath`](crate::NoisePath)'s. For the velocity of a flow
+//! x = (1 − σ)·x₀ + σ·n, for everything else x = x₀ + σ·n.
 
 use std::str::FromStr;
 
@@ -28,6 +28,11 @@ pub enum Prediction {
     /// The velocity n − x₀ of a rectified flow (Liu et al. 2209.03003).
     #[serde(alias = "flow_prediction")]
     Flow,
+    /// F of Karras et al. 2206.00364, Table 1: x̂₀ = c_skip·x + c_out·F with c_out above 0.
+    Edm,
+    /// The velocity in EDM's scale, with c_out below 0; where σ_data is 1, [`Prediction::V`] of a network that is told
+    /// ¼ ln σ.
+    EdmV,
 }
 
 /// How much a training sample's squared error in `F` counts.
@@ -46,86 +51,59 @@ pub enum Weighting {
 
 impl Prediction {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Epsilon, Self::V, Self::Sample, Self::Flow];
+    pub const ALL: [Self; 6] = [
+        Self::Epsilon,
+        Self::V,
+        Self::Sample,
+        Self::Flow,
+        Self::Edm,
+        Self::EdmV,
+    ];
 
-    /// The name in scheduler configs: `epsilon`, `v_prediction`, `sample`, `flow`.
+    /// The name in settings: `epsilon`, `v_prediction`, `sample`, `flow`, `edm`, `edm_v`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Epsilon => "epsilon",
             Self::V => "v_prediction",
             Self::Sample => "sample",
             Self::Flow => "flow",
+            Self::Edm => "edm",
+            Self::EdmV => "edm_v",
         }
     }
 
-    /// The share of x in x̂₀.
+    /// The share of x in x̂₀, for data of unit variance: EDM's σ is divided by its σ_data.
     pub fn c_skip(self, sigma: f64) -> f64 {
         match self {
             Self::Epsilon | Self::Flow => 1.0,
-            Self::V => 1.0 / (1.0 + sigma * sigma),
+            Self::V | Self::Edm | Self::EdmV => 1.0 / (1.0 + sigma * sigma),
             Self::Sample => 0.0,
         }
     }
 
-    /// The share of the network's output in x̂₀.
+    /// The share of the network's output in x̂₀, for data of unit variance.
     pub fn c_out(self, sigma: f64) -> f64 {
         match self {
             Self::Epsilon | Self::Flow => -sigma,
-            Self::V => -sigma / (1.0 + sigma * sigma).sqrt(),
+            Self::V | Self::EdmV => -sigma / (1.0 + sigma * sigma).sqrt(),
+            Self::Edm => sigma / (1.0 + sigma * sigma).sqrt(),
             Self::Sample => 1.0,
         }
     }
 
-    /// The factor on x before it enters the network.
-    pub fn c_in(self, sigma: f64) -> f64 {
-        match self {
-            Self::Flow => 1.0,
-            _ => 1.0 / (1.0 + sigma * sigma).sqrt(),
-        }
-    }
-
-    /// The factor on the clean latent when x is made from it: 1, for a flow 1 − σ.
-    pub fn signal_scale(self, sigma: f64) -> f64 {
-        match self {
-            Self::Flow => 1.0 - sigma,
-            _ => 1.0,
-        }
-    }
-
-    /// The factor on unit noise when x is made: σ for every kind.
-    pub fn noise_scale(self, sigma: f64) -> f64 {
-        sigma
-    }
-
-    /// x at level σ: `signal_scale·x₀ + noise_scale·n`. Any equal shapes.
-    pub fn add_noise<const D: usize>(
-        self,
-        x0: Tensor<D>,
-        noise: Tensor<D>,
-        sigma: f64,
-    ) -> Tensor<D> {
-        x0 * self.signal_scale(sigma) + noise * self.noise_scale(sigma)
-    }
-
-    /// x̂₀ from a noisy latent and the network's output at level σ. Equal shapes.
-    pub fn denoised<const D: usize>(
-        self,
-        x: Tensor<D>,
-        output: Tensor<D>,
-        sigma: f64,
-    ) -> Tensor<D> {
-        x * self.c_skip(sigma) + output * self.c_out(sigma)
-    }
-
-    /// (a, b) of the training target `a·x₀ + b·n` at level σ.
+    /// (a, b) of the training target `a·x₀ + b·n` at level σ, for data of unit variance.
     pub fn target_coefficients(self, sigma: f64) -> (f64, f64) {
         match self {
             Self::Epsilon => (0.0, 1.0),
             Self::Sample => (1.0, 0.0),
             Self::Flow => (-1.0, 1.0),
-            Self::V => {
+            Self::V | Self::EdmV => {
                 let alpha = 1.0 / (1.0 + sigma * sigma).sqrt();
                 (-sigma * alpha, alpha)
+            }
+            Self::Edm => {
+                let (a, b) = Self::V.target_coefficients(sigma);
+                (-a, -b)
             }
         }
     }
@@ -166,21 +144,6 @@ impl Prediction {
             |v: Vec<f32>| Tensor::<4>::from_data(TensorData::new(v, [batch, 1, 1, 1]), &device);
         Ok(x0 * column(a) + noise * column(b))
     }
-
-    /// Signal to noise ratio at level σ: 1/σ², for a flow ((1 − σ)/σ)².
-    pub fn snr(self, sigma: f64) -> f64 {
-        let ratio = self.signal_scale(sigma) / self.noise_scale(sigma);
-        ratio * ratio
-    }
-
-    /// The weight of the squared error in `F` at level σ > 0.
-    pub fn loss_weight(self, sigma: f64, weighting: Weighting) -> f64 {
-        match weighting {
-            Weighting::Uniform => 1.0,
-            // an error e in F is an error c_out·e in x̂₀
-            Weighting::MinSnr { gamma } => self.c_out(sigma).powi(2) * self.snr(sigma).min(gamma),
-        }
-    }
 }
 
 impl FromStr for Prediction {
@@ -198,6 +161,8 @@ impl FromStr for Prediction {
             ("flow_prediction", Self::Flow),
             ("sd3_flow", Self::Flow),
             ("flux_flow", Self::Flow),
+            ("edm", Self::Edm),
+            ("edm_v", Self::EdmV),
         ];
         let wanted = text.trim().to_ascii_lowercase().replace('-', "_");
         names
@@ -208,7 +173,7 @@ impl FromStr for Prediction {
                 name: "prediction",
                 value: text.to_owned(),
                 expected: format!(
-                    "epsilon, v_prediction, sample or flow (nearest: {})",
+                    "epsilon, v_prediction, sample, flow, edm or edm_v (nearest: {})",
                     nearest(&wanted, names.iter().map(|(n, _)| *n)).join(", ")
                 ),
             })
@@ -218,44 +183,6 @@ impl FromStr for Prediction {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// With the exact target as output, x̂₀ must be x₀.
-    #[test]
-    fn sampling_inverts_the_training_target() {
-        for kind in Prediction::ALL {
-            for sigma in [0.03, 0.5, 0.99, 3.0, 14.6] {
-                if kind == Prediction::Flow && sigma > 1.0 {
-                    continue;
-                }
-                let (x0, n) = (0.7, -1.3);
-                let x = kind.signal_scale(sigma) * x0 + kind.noise_scale(sigma) * n;
-                let (a, b) = kind.target_coefficients(sigma);
-                let back = kind.c_skip(sigma) * x + kind.c_out(sigma) * (a * x0 + b * n);
-                assert!((back - x0).abs() < 1e-12, "{kind:?} at {sigma}: {back}");
-            }
-        }
-    }
-
-    #[test]
-    fn min_snr_is_the_papers_formula() {
-        let weighting = Weighting::MinSnr { gamma: 5.0 };
-        for sigma in [0.1, 0.4, 1.0, 7.0] {
-            let snr: f64 = 1.0 / (sigma * sigma);
-            let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12 * b.abs(), "{a} {b}");
-            near(
-                Prediction::Epsilon.loss_weight(sigma, weighting),
-                snr.min(5.0) / snr,
-            );
-            near(
-                Prediction::V.loss_weight(sigma, weighting),
-                snr.min(5.0) / (snr + 1.0),
-            );
-            near(
-                Prediction::Sample.loss_weight(sigma, weighting),
-                snr.min(5.0),
-            );
-        }
-    }
 
     #[test]
     fn names_go_both_ways() {

@@ -23,6 +23,8 @@ pub enum BetaSchedule {
     /// ᾱ a squared cosine, β at most 0.999 (Nichol & Dhariwal 2021). Start and end are not used.
     #[serde(rename = "squaredcos_cap_v2", alias = "cosine")]
     Cosine,
+    /// β between start and end along a logistic curve from −6 to 6.
+    Sigmoid,
     /// β = √(a linear ramp from start to end), the "sqrt" of the latent-diffusion code.
     Sqrt,
 }
@@ -38,6 +40,9 @@ impl BetaSchedule {
             Self::Linear => ramp(start, end).collect(),
             Self::ScaledLinear => ramp(start.sqrt(), end.sqrt()).map(|v| v * v).collect(),
             Self::Sqrt => ramp(start, end).map(f64::sqrt).collect(),
+            Self::Sigmoid => ramp(-6.0, 6.0)
+                .map(|v: f64| start + (end - start) / (1.0 + (-v).exp()))
+                .collect(),
             Self::Cosine => cosine_betas(steps),
         }
     }
@@ -53,6 +58,10 @@ impl BetaSchedule {
             Self::Sqrt => linspace_f32(start as f32, end as f32, steps)
                 .into_iter()
                 .map(f32::sqrt)
+                .collect(),
+            Self::Sigmoid => linspace_f32(-6.0, 6.0, steps)
+                .into_iter()
+                .map(|v| 1.0 / (1.0 + (-v).exp()) * (end - start) as f32 + start as f32)
                 .collect(),
             Self::Cosine => cosine_betas(steps).into_iter().map(|v| v as f32).collect(),
         }
@@ -97,9 +106,15 @@ pub struct NoiseSchedule {
 ///
 /// With zero terminal SNR the last σ is infinite. At 1e6 the picture's share of the scaled input `x / √(1 + σ²)` is
 /// 1e-6, below what a network can see, while x itself still has f32's full precision. Programs that walk σ chose
-/// smaller values and their pictures depend on it: 2⁻²⁴ (σ_max = 4096) and 4.8973451890853435e-08 (σ_max ≈ 4518.8) are
-/// the two in use; see [`NoiseSchedule::with_terminal_floor`].
+/// smaller values and their pictures depend on it: [`TERMINAL_FLOOR_4096`] and [`TERMINAL_FLOOR_4518`] are the two in
+/// use; see [`NoiseSchedule::with_terminal_floor`].
 pub const TERMINAL_FLOOR: f64 = 1e-12;
+
+/// The terminal ᾱ of diffusers' Euler and DPM-Solver classes: 2⁻²⁴, σ_max = 4096.
+pub const TERMINAL_FLOOR_4096: f64 = 1.0 / 16_777_216.0;
+
+/// The terminal ᾱ of A1111, Forge and ComfyUI: σ_max ≈ 4518.8.
+pub const TERMINAL_FLOOR_4518: f64 = 4.897_345_189_085_343_5e-8;
 
 impl NoiseSchedule {
     /// The schedule a config names, with the reference's rounding (see the module).

@@ -5,7 +5,7 @@ mod common;
 
 use burn::tensor::Tensor;
 use common::{Function, RecipeNoise, close, run, start, values};
-use latent_diffusion::{LowerOrderFinal, Sampler, SamplerOptions, Sigmas};
+use latent_diffusion::{LowerOrderFinal, Mixing, Sampler, SamplerOptions, Sigmas};
 use latent_testkit::{Golden, golden};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -136,8 +136,8 @@ fn cases(name: &str, n: usize) -> Case {
             let sigmas: Vec<f64> = sigmas.chain([0.0]).collect();
             let times = sigmas[..n].iter().map(|s| s * 1000.0).collect();
             let sampler = match name {
-                "flow_euler" => Sampler::FlowEuler,
-                _ => Sampler::FlowHeun,
+                "flow_euler" => Sampler::Euler,
+                _ => Sampler::Heun,
             };
             let mut case = case(sampler, sigmas, times);
             case.model = Model::Velocity;
@@ -179,6 +179,9 @@ fn every_scheduler_of_diffusers_is_a_walk_in_sigma_space() {
                 Model::Velocity => x - out * s,
             }
         });
+        if model == Model::Velocity {
+            d.mixing = Mixing::Flow;
+        }
         let scale = match model {
             Model::Velocity => 1.0,
             _ => (1.0 + first * first).sqrt(),

@@ -5,9 +5,10 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
-use common::{Function, RecipeNoise, run, start, values};
+use common::{Function, RecipeNoise, everywhere, run, start, values};
 use latent_diffusion::{
-    Denoise, Error, RestartSegment, Sampler, SamplerOptions, Sigmas, Step, sample,
+    DdpmVariance, Denoise, Error, Mixing, RestartSegment, Sampler, SamplerOptions, Sigmas, Step,
+    sample,
 };
 
 fn denoiser() -> Function<impl FnMut(Tensor<4>, f64) -> Tensor<4>> {
@@ -30,14 +31,15 @@ fn with(change: impl FnOnce(&mut SamplerOptions)) -> SamplerOptions {
 
 #[test]
 fn a_break_returns_the_latest_prediction() {
-    for sampler in Sampler::ALL {
-        let top = if sampler.flow() { 9.0 } else { 1.0 };
+    for (sampler, mixing) in everywhere() {
+        let top = if mixing == Mixing::Flow { 9.0 } else { 1.0 };
         let sigmas = to_zero().values().iter().map(|s| s / top).collect();
         let sigmas = Sigmas::new(sigmas).expect("a ladder");
         let mut latest = Vec::new();
         let mut last = None;
         let mut d = denoiser();
         d.unconditional = Some(start());
+        d.mixing = mixing;
         let mut stop = |step: Step<'_>| {
             assert!(step.index < step.total && step.sigma > step.sigma_next);
             assert!(last.is_none_or(|i| i <= step.index), "{sampler:?}");
@@ -57,23 +59,24 @@ fn a_break_returns_the_latest_prediction() {
             &mut RecipeNoise::default(),
             &mut stop,
         );
-        assert_eq!(values(got.expect("x̂₀")), latest, "{sampler:?}");
+        assert_eq!(values(got.expect("x̂₀")), latest, "{sampler:?} {mixing:?}");
     }
 }
 
 fn refused(sampler: Sampler, options: &SamplerOptions, sigmas: &Sigmas) -> Error {
+    refused_by(&mut denoiser(), sampler, options, sigmas)
+}
+
+fn refused_by(
+    d: &mut dyn Denoise,
+    sampler: Sampler,
+    options: &SamplerOptions,
+    sigmas: &Sigmas,
+) -> Error {
     let mut go_on = |_: Step<'_>| ControlFlow::Continue(());
     let noise = &mut RecipeNoise::default();
-    sample(
-        sampler,
-        options,
-        &mut denoiser(),
-        start(),
-        sigmas,
-        noise,
-        &mut go_on,
-    )
-    .expect_err("it should be refused")
+    sample(sampler, options, d, start(), sigmas, noise, &mut go_on)
+        .expect_err("it should be refused")
 }
 
 #[test]
@@ -83,9 +86,23 @@ fn what_cannot_be_walked_is_an_error_that_says_why() {
         let error = refused(sampler, &with(|_| {}), &to_zero());
         assert!(matches!(error, Error::NoUnconditional { sampler: s } if s == sampler.name()));
     }
-    for sampler in [FlowEuler, FlowHeun] {
-        let error = refused(sampler, &with(|_| {}), &to_zero());
-        assert!(matches!(error, Error::Ladder { .. }), "{error}");
+    let on_flow = |sampler, options: &SamplerOptions, sigmas: &Sigmas| {
+        let mut d = denoiser();
+        d.mixing = Mixing::Flow;
+        refused_by(&mut d, sampler, options, sigmas)
+    };
+    for sampler in [Euler, Dpmpp2mSde] {
+        let error = on_flow(sampler, &with(|_| {}), &to_zero());
+        assert!(error.to_string().contains("at most 1"), "{error}");
+    }
+    for (sampler, options) in [
+        (Restart, with(|_| {})),
+        (Tcd, with(|_| {})),
+        (Heun, with(|o| o.s_churn = 1.0)),
+        (Ddpm, with(|o| o.ddpm_variance = DdpmVariance::Large)),
+    ] {
+        let error = on_flow(sampler, &options, &ladder(&[1.0, 0.5, 0.0]));
+        assert!(error.to_string().contains("rectified flow"), "{error}");
     }
     for sigma in [1e-9, 1e-300, 1e13] {
         let error = refused(Euler, &with(|_| {}), &ladder(&[sigma, 0.0]));
@@ -96,6 +113,7 @@ fn what_cannot_be_walked_is_an_error_that_says_why() {
         ("eta", Ddim, with(|o| o.eta = Some(f64::NAN))),
         ("s_noise", Heun, with(|o| o.s_noise = -1.0)),
         ("s_churn", Heun, with(|o| o.s_churn = f64::INFINITY)),
+        ("flow_top", Dpmpp2m, with(|o| o.flow_top = 1.0)),
         ("order", Lms, with(|o| o.order = Some(5))),
         ("order", DpmAdaptive, with(|o| o.order = Some(1))),
         ("order", UniPcBh1, with(|o| o.order = Some(0))),

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use burn::tensor::Tensor;
 use common::{Function, RecipeNoise, SHAPE, run, start, tensor, values};
 use latent_diffusion::{
-    DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal, PlmsStart, RestartSegment,
-    Sampler, SamplerOptions, Sigmas, SolverType, Step, sample,
+    DeisVariable, IpndmCoefficients, LcmBoundary, LowerOrderFinal, RestartSegment, Sampler,
+    SamplerOptions, Sigmas, SolverType, Step, sample,
 };
 use latent_testkit::{max_abs_difference, recipe};
 
@@ -102,13 +102,6 @@ fn names_that_are_one_rule_agree() {
         walk(Lms, &zero, &to_a_tenth()),
     );
     assert!(differ(&got, &want) < 1e-6);
-    // A PLMS that starts with Euler is iPNDM.
-    let plain = with(|o| o.plms_start = PlmsStart::Euler);
-    let (got, want) = (
-        walk(Plms, &plain, &to_a_tenth()),
-        walk(Ipndm, &zero, &to_a_tenth()),
-    );
-    assert!(differ(&got, &want) < 1e-6);
 }
 
 #[test]
@@ -136,7 +129,6 @@ fn an_option_changes_the_samplers_it_names() {
             UniPcBh2,
             with(|o| o.lower_order_final = Some(LowerOrderFinal::Below(5))),
         ),
-        (Plms, with(|o| o.plms_start = PlmsStart::Euler)),
         (
             Ipndm,
             with(|o| o.ipndm_coefficients = IpndmCoefficients::Variable),

@@ -86,12 +86,12 @@ fn no_layer_of_any_network_is_left_out() {
     let unet = |what, change: &dyn Fn(UNetConfig) -> UNetConfig| {
         let config = change(tiny_unet(4));
         config.validate().unwrap();
-        check(what, config.init(&device), |unet| {
-            unet.packed(Form::Plain, [8, 8])
-        });
+        for form in [Form::Plain, Form::Int8] {
+            check(what, config.init(&device), |unet| unet.packed(form, [8, 8]));
+        }
     };
     unet("U-Net", &|c| c);
-    unet("U-Net in eight bits", &|c| UNetConfig {
+    unet("U-Net with linear projections", &|c| UNetConfig {
         projection: Projection::Linear,
         ..c
     });

@@ -9,6 +9,7 @@ use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig};
 use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
 
 use crate::error::{Error, Result};
+use crate::family::{Beside, Family};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
 use crate::request::{Request, Size, text_of};
@@ -209,12 +210,15 @@ impl Reader {
 }
 
 /// The fields of a request that are conditions, with whether they are set.
-fn fields(request: &Request) -> [(&'static str, bool); 5] {
+fn fields(request: &Request, family: &Family) -> [(&'static str, bool); 5] {
     [
         ("class", request.class.is_some()),
         ("layout", request.layout.is_some()),
         ("semantic_map", request.semantic_map.is_some()),
-        ("upscale", request.upscale.is_some()),
+        (
+            "upscale",
+            request.upscale.is_some() && family.beside != Beside::Small,
+        ),
         ("near", request.near.is_some()),
     ]
 }
@@ -223,7 +227,11 @@ fn fields(request: &Request) -> [(&'static str, bool); 5] {
 ///
 /// # Errors
 /// The first such field.
-pub fn check_fields(request: &Request, conditioner: Option<&ConditionerConfig>) -> Result<()> {
+pub fn check_fields(
+    request: &Request,
+    conditioner: Option<&ConditionerConfig>,
+    family: &Family,
+) -> Result<()> {
     let read = match conditioner {
         Some(ConditionerConfig::Class { .. }) => "class",
         Some(ConditionerConfig::Layout { .. }) => "layout",
@@ -232,7 +240,7 @@ pub fn check_fields(request: &Request, conditioner: Option<&ConditionerConfig>) 
         Some(ConditionerConfig::Neighbours { .. }) => "near",
         _ => "",
     };
-    match fields(request)
+    match fields(request, family)
         .into_iter()
         .find(|(name, set)| *set && *name != read)
     {

@@ -5,13 +5,14 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use latent_diffusion::{
-    self as diffusion, Denoise, FlowSchedule, Noise, NoiseSchedule, NoiseStreams, PictureSeed,
-    Prediction, Sampler, Scheduler, Sigmas, Step,
+    self as diffusion, Denoise, Mixing, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler,
+    Scheduler, Sigmas, Step,
 };
 use latent_models::Padding;
 
+use crate::beside::Hints;
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
 use crate::guided::{Guidance, Guided, Masked, Threshold};
@@ -67,6 +68,8 @@ pub struct Start<'a> {
     pub canvas: Option<&'a Canvas>,
     /// A latent that is already there (the second pass of "hires fix"), `[batch, c, h, w]`.
     pub latent: Option<Tensor<4>>,
+    /// Further pictures that the denoiser takes.
+    pub hints: Option<&'a Hints>,
 }
 
 /// What came of a pass.
@@ -109,12 +112,8 @@ impl Drawing<'_> {
             custom: self.request.sigmas.as_deref(),
             strength: from_picture.then_some((self.rule, self.strength)),
         };
-        match self.model.prediction {
-            Prediction::Flow => self.flow_ladder(&asked),
-            _ => self
-                .profile
-                .ladder(&asked, &self.schedule()?, &self.model.scheduler),
-        }
+        self.profile
+            .ladder(&asked, &self.path()?, &self.model.scheduler)
     }
 
     /// Whether there is a ladder, in words of the request where the steps are too few for it. `field` holds them.
@@ -144,36 +143,15 @@ impl Drawing<'_> {
         })
     }
 
-    /// The levels of a flow, which no profile decides: programs differ in their ladders of noise-preserving models only.
-    fn flow_ladder(&self, asked: &Asked<'_>) -> Result<Walk> {
-        if self.sampler.brownian_noise() || self.profile.ancestral(self.request, self.sampler) {
-            let sampler = latent_diffusion::names::sampler_info(self.sampler).label;
-            let expected =
-                "a sampler without fresh noise, such as Euler: this model is a rectified flow";
-            return Err(Error::field("sampler", sampler, expected));
-        }
-        let shift = self.model.scheduler.shift.unwrap_or(1.0);
-        let trained = FlowSchedule::new(shift, self.model.schedule.steps())?;
-        let whole = match asked.custom {
-            Some(values) => latent_diffusion::custom_ladder(values)?,
-            None => trained.ladder(asked.steps)?,
-        };
-        let Some((_, strength)) = asked.strength else {
-            return Ok(Walk {
-                sigmas: whole,
-                noised: None,
-            });
-        };
-        let steps = whole.values().len() - 1;
-        let walked = ((steps as f64 * strength).round() as usize).clamp(1, steps);
-        Ok(Walk {
-            sigmas: Sigmas::new(whole.values()[steps - walked..].to_vec())?,
-            noised: None,
-        })
-    }
-
-    fn schedule(&self) -> Result<NoiseSchedule> {
-        self.profile.schedule(&self.model.schedule, self.sampler)
+    /// The noise path as the profile sees it.
+    fn path(&self) -> Result<NoisePath> {
+        let model = self.model;
+        self.profile.path(
+            model.prediction,
+            &model.schedule,
+            self.sampler,
+            &model.scheduler,
+        )
     }
 
     /// Draws one batch, one picture per seed.
@@ -190,9 +168,9 @@ impl Drawing<'_> {
         let from_picture = start.canvas.is_some() || start.latent.is_some();
         let walk = self.ladder(from_picture)?;
         let sigmas = &walk.sigmas;
-        let schedule = self.schedule()?;
+        let path = self.path()?;
         let mut streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
-        let mut prepared = self.prepare(start, &walk, &schedule, &mut streams)?;
+        let mut prepared = self.prepare(start, &walk, &path, &mut streams)?;
         if self.profile.fresh_mask_noise(self.sampler) && prepared.mask.is_some() {
             let [_, c, h, w] = prepared.x.dims();
             prepared.noise = next_seed(&streams, seeds)?.initial([c, h, w], &self.model.device);
@@ -200,7 +178,7 @@ impl Drawing<'_> {
 
         let options = self
             .profile
-            .options(self.request, self.sampler, &schedule, sigmas.steps());
+            .options(self.request, self.sampler, &path, sigmas.steps());
         let calls = calls_per_step(self.sampler) * sigmas.steps();
         let unet = self
             .model
@@ -210,7 +188,7 @@ impl Drawing<'_> {
         let mut guided = Guided {
             unet: &unet,
             prediction: self.model.prediction,
-            schedule: &schedule,
+            path: &path,
             sigmas,
             whole_timesteps: self.profile.whole_timesteps,
             positive: &prompts.positive,
@@ -251,7 +229,7 @@ impl Drawing<'_> {
                     mask: mask.clone(),
                     original: original.clone(),
                     noise: prepared.noise,
-                    prediction: self.model.prediction,
+                    path: &path,
                     rule,
                     first: true,
                 };
@@ -294,7 +272,7 @@ impl Drawing<'_> {
         &self,
         start: &Start<'_>,
         walk: &Walk,
-        schedule: &NoiseSchedule,
+        path: &NoisePath,
         streams: &mut NoiseStreams,
     ) -> Result<Prepared> {
         let Self { model, profile, .. } = self;
@@ -317,22 +295,21 @@ impl Drawing<'_> {
             }
             _ => None,
         };
+        // What is drawn of other pictures comes before the noise of the latent, the masked picture after it.
+        let beside = self.hint_channels(start, streams, shape)?;
         let noise = streams.initial(shape, device);
-        let concat = inpaints.then(|| self.inpaint_channels(start, streams, shape, device));
-        let flow = model.prediction == Prediction::Flow;
-        let scale = match flow {
-            true => sigma,
-            false => profile.start_scale(self.sampler, &model.scheduler, schedule, sigma),
+        let concat = match beside {
+            None if inpaints => Some(self.masked_channels(start, streams, shape)),
+            early => early,
         };
+        let scale = profile.start_scale(self.sampler, &model.scheduler, path, sigma);
         let mask = mask
             .filter(|_| !inpaints || profile.masks_inpainting_networks)
             .map(|m| m.latent.clone());
         let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
         let x = match (&original, pure) {
-            (Some(original), false) if flow => {
-                model
-                    .prediction
-                    .add_noise(original.clone(), noise.clone(), sigma)
+            (Some(original), false) if path.mixing() == Mixing::Flow => {
+                path.add_noise(original.clone(), noise.clone(), sigma)
             }
             (Some(original), false) if profile.start == StartScale::Preserving => {
                 original.clone() + noise.clone() * scale
@@ -359,7 +336,12 @@ impl Drawing<'_> {
     }
 
     /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
-    fn encode(&self, image: Tensor<4>, streams: &mut NoiseStreams, shape: [usize; 3]) -> Tensor<4> {
+    pub(crate) fn encode(
+        &self,
+        image: Tensor<4>,
+        streams: &mut NoiseStreams,
+        shape: [usize; 3],
+    ) -> Tensor<4> {
         let model = self.model;
         let moments = model.encode(image, padding(self.request.tiling));
         let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
@@ -388,64 +370,6 @@ impl Drawing<'_> {
             _ => original,
         }
     }
-
-    /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
-    /// repainted, and what it sees is grey.
-    fn inpaint_channels(
-        &self,
-        start: &Start<'_>,
-        streams: &mut NoiseStreams,
-        shape: [usize; 3],
-        device: &Device,
-    ) -> Tensor<4> {
-        let [_, h, w] = shape;
-        let down = self.model.latent.downsample;
-        let batch = streams.pictures();
-        if self.model.condition.is_some() {
-            // The paper's model: the latent of the picture with black holes, then the mask, all within −1..=1.
-            let (image, mask) = match start.canvas {
-                Some(Canvas {
-                    image,
-                    mask: Some(mask),
-                }) => {
-                    let hole = mask.pixels.clone().greater_equal_elem(0.5);
-                    let hole = hole.expand(image.shape());
-                    (
-                        image.clone().mask_fill(hole, -1.0),
-                        mask.channel.clone() * 2.0 - 1.0,
-                    )
-                }
-                _ => (
-                    Tensor::full([1, 3, h * down, w * down], -1.0, device),
-                    Tensor::ones([1, 1, h, w], device),
-                ),
-            };
-            let seen = self
-                .model
-                .scale_in(self.model.encode(image, padding(self.request.tiling)).mean);
-            let both = Tensor::cat(vec![seen, mask], 1);
-            let channels = both.dims()[1];
-            return both.expand([batch, channels, h, w]);
-        }
-        let (latent, seen) = match start.canvas {
-            Some(Canvas {
-                image,
-                mask: Some(mask),
-            }) => {
-                let kept = mask.pixels.clone().lower_elem(0.5).float();
-                (
-                    mask.channel.clone(),
-                    image.clone() * kept.expand(image.shape()),
-                )
-            }
-            _ => (
-                Tensor::ones([1, 1, h, w], device),
-                Tensor::zeros([1, 3, h * down, w * down], device),
-            ),
-        };
-        let seen = self.encode(seen, streams, shape);
-        Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
-    }
 }
 
 struct Prepared {
@@ -469,7 +393,7 @@ fn next_seed(streams: &NoiseStreams, seeds: &[PictureSeed]) -> Result<NoiseStrea
 
 fn guidance(request: &Request) -> Guidance {
     Guidance {
-        scale: request.cfg_scale,
+        scale: request.guidance_scale(),
         rescale: request.cfg_rescale,
         interval: request.guidance_interval,
         threshold: request.dynamic_thresholding.map(|d| Threshold {

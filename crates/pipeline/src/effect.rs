@@ -36,10 +36,7 @@ impl Idle {
 
 /// Samplers that add noise before their steps.
 fn churns(sampler: Sampler) -> bool {
-    matches!(
-        sampler,
-        Sampler::Euler | Sampler::FlowEuler | Sampler::Heun | Sampler::FlowHeun | Sampler::Dpm2
-    )
+    matches!(sampler, Sampler::Euler | Sampler::Heun | Sampler::Dpm2)
 }
 
 /// Samplers that take an η.
@@ -50,7 +47,6 @@ fn takes_eta(sampler: Sampler) -> bool {
             Sampler::Ddim
                 | Sampler::DdimCfgPp
                 | Sampler::EulerCfgPp
-                | Sampler::FlowEuler
                 | Sampler::DpmFast
                 | Sampler::DpmAdaptive
                 | Sampler::Dpmpp2m
@@ -111,7 +107,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let masked = request.mask.is_some() || request.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
-    let unguided = request.cfg_scale == 1.0 && !request.prompt.contains("AND");
+    let unguided = request.guidance_scale() == 1.0 && !request.prompt.contains("AND");
     let one_sided = unguided && !passes().any(|(names, _)| names.sampler.needs_unconditional());
     let by_hand = request.sigmas.is_some();
     let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();

@@ -5,7 +5,7 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion::guidance::{cfg_many, dynamic_threshold, rescale};
-use latent_diffusion::{self as diffusion, Denoise, NoiseSchedule, Prediction, Sigmas};
+use latent_diffusion::{self as diffusion, Denoise, Mixing, NoisePath, Prediction, Sigmas};
 use latent_models::{Conditioned, Given, GivenError, GivenStates, UNet};
 
 /// What the network is told about one step, the same for every picture of a batch.
@@ -101,8 +101,8 @@ pub struct Guided<'a> {
     pub unet: &'a UNet,
     /// What its output means.
     pub prediction: Prediction,
-    /// Its noise schedule: time steps of σ that the ladder does not fix.
-    pub schedule: &'a NoiseSchedule,
+    /// How its latents are noised, and the time steps of σ that the ladder does not fix.
+    pub path: &'a NoisePath,
     /// The ladder in use.
     pub sigmas: &'a Sigmas,
     /// Round time steps that the ladder does not fix to whole ones.
@@ -137,16 +137,20 @@ const MOST_PREPARED: usize = 8;
 impl Guided<'_> {
     fn timestep(&self, sigma: f64) -> f64 {
         self.sigmas.timestep(sigma).unwrap_or_else(|| {
-            let t = match self.prediction {
-                Prediction::Flow => sigma * self.schedule.steps() as f64,
-                _ => self.schedule.timestep(sigma),
-            };
-            if self.whole_timesteps { t.round() } else { t }
+            let t = self.path.timestep(sigma);
+            // EDM's c_noise is no time step.
+            let whole = self.whole_timesteps && !matches!(self.path, NoisePath::Edm(_));
+            if whole { t.round() } else { t }
         })
     }
 
     /// The network's raw output for each context. Contexts of one length run as one batch, others by themselves.
-    fn predict(&mut self, x: &Tensor<4>, t: f64, contexts: &[Seen<'_>]) -> Result<Vec<Tensor<4>>, GivenError> {
+    fn predict(
+        &mut self,
+        x: &Tensor<4>,
+        t: f64,
+        contexts: &[Seen<'_>],
+    ) -> Result<Vec<Tensor<4>>, GivenError> {
         let batch = x.dims()[0];
         let input = match &self.concat {
             Some(extra) => {
@@ -232,7 +236,7 @@ impl Denoise for Guided<'_> {
         contexts.extend(with_negative.then(|| negative.at(0, call)));
         contexts.extend(positive.iter().enumerate().map(|(i, p)| p.at(1 + i, call)));
 
-        let input = x.clone() * self.prediction.c_in(sigma);
+        let input = x.clone() * self.path.c_in(sigma);
         let t = self.timestep(sigma);
         let outputs = self.predict(&input, t, &contexts).map_err(|source| {
             let source = source.into();
@@ -243,7 +247,7 @@ impl Denoise for Guided<'_> {
         let parts: Vec<_> = outputs
             .zip(self.positive.iter().map(|p| p.weight))
             .collect();
-        let clean = |f: Tensor<4>| self.prediction.denoised(x.clone(), f, sigma);
+        let clean = |f: Tensor<4>| self.path.denoised(self.prediction, x.clone(), f, sigma);
         let result = match (&unconditional, parts.first()) {
             (Some(base), Some((conditional, _))) if guided => {
                 let follow = |scale| cfg_many(base.clone(), &parts, scale);
@@ -268,6 +272,10 @@ impl Denoise for Guided<'_> {
 
     fn unconditional(&self) -> Option<Tensor<4>> {
         self.unconditional.clone()
+    }
+
+    fn mixing(&self) -> Mixing {
+        self.path.mixing()
     }
 }
 
@@ -310,7 +318,7 @@ pub struct Masked<'a> {
     /// The noise that the run started from, of unit variance.
     pub noise: Tensor<4>,
     /// How a latent is noised.
-    pub prediction: Prediction,
+    pub path: &'a NoisePath,
     /// When to put the outside back.
     pub rule: MaskRule,
     /// No call has been made yet.
@@ -332,11 +340,11 @@ impl Denoise for Masked<'_> {
         let seen = match self.rule.before {
             Outside::Noised if !spare => {
                 let (original, noise) = (self.original.clone(), self.noise.clone());
-                let outside = self.prediction.add_noise(original, noise, sigma);
+                let outside = self.path.add_noise(original, noise, sigma);
                 Self::blend(&self.mask, x.clone(), outside)
             }
             Outside::Clean => {
-                let outside = self.original.clone() / self.prediction.c_in(sigma);
+                let outside = self.original.clone() / self.path.c_in(sigma);
                 Self::blend(&self.mask, x.clone(), outside)
             }
             _ => x.clone(),
@@ -355,5 +363,9 @@ impl Denoise for Masked<'_> {
 
     fn unconditional(&self) -> Option<Tensor<4>> {
         self.inner.unconditional()
+    }
+
+    fn mixing(&self) -> Mixing {
+        self.inner.mixing()
     }
 }

@@ -10,6 +10,7 @@
 //! Rejected: one pipeline object per task with a call of dozens of parameters (each copies the loop and drifts), and
 //! flags that are looked at in the depths (a request is validated and settled once, at the top).
 
+pub mod beside;
 pub mod canvas;
 mod code;
 pub mod condition;

@@ -75,7 +75,11 @@ impl MemoryPlan {
         // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
         let width = unet.model_channels as u64 * bytes_of(model.unet.dtype());
-        let guided = if request.cfg_scale == 1.0 { 1 } else { 2 };
+        let guided = if request.guidance_scale() == 1.0 {
+            1
+        } else {
+            2
+        };
         let map = pixels * finest;
         Self {
             weights: weights(&model.unet, model.unet.dtype())

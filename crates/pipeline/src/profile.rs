@@ -6,21 +6,25 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    BetaAxis, DeisVariable, End, LadderOptions, LcmBoundary, LowerOrderFinal, NoiseSchedule,
-    NoiseSource, Sampler, SamplerOptions, Scheduler, Sigmas, StrengthRule, custom_ladder, ladder,
-    names, strided_ladder,
+    BetaAxis, End, LadderOptions, NoisePath, NoiseSchedule, NoiseSource, Prediction, Sampler,
+    Scheduler, Shape, Sigmas, StrengthRule, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,
+    custom_ladder, ladder, names,
 };
 use latent_text::{Dialect, WeightRule};
 
 use crate::conditioning::Skip;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::family::{Family, Layer};
 use crate::guided::{MaskRule, Outside};
 use crate::request::{Compat, Request, Rng};
 
 mod ladders;
+mod samplers;
 
-use ladders::{distilled, fractional, on_timesteps, spaced, too_little, uniform_in_time, whole};
+use ladders::{
+    distilled, edm_curve, edm_levels, flow_levels, fractional, on_timesteps, shape, spaced,
+    strided, whole,
+};
 
 /// How the latent of a given picture is taken from the encoder's distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,22 +214,32 @@ impl Profile {
         }
     }
 
-    /// The noise schedule as the program sees it: how it makes an infinite σ (zero terminal SNR) finite.
+    /// The noise path of a model as the program sees it: how it makes an infinite σ (zero terminal SNR) finite.
     ///
     /// # Errors
-    /// Never for a schedule that ends in noise.
-    pub fn schedule(&self, schedule: &NoiseSchedule, sampler: Sampler) -> Result<NoiseSchedule> {
+    /// Settings in `config` that no path fits.
+    pub fn path(
+        &self,
+        prediction: Prediction,
+        schedule: &NoiseSchedule,
+        sampler: Sampler,
+        config: &SchedulerConfig,
+    ) -> Result<NoisePath> {
         let floor = match self.compat {
-            Compat::A1111 | Compat::ComfyUi => Some(4.897_345_189_085_343_5e-8),
+            Compat::A1111 | Compat::ComfyUi => Some(TERMINAL_FLOOR_4518),
             Compat::Diffusers if whole(sampler) => None,
-            Compat::Diffusers => Some(2f64.powi(-24)),
+            Compat::Diffusers => Some(TERMINAL_FLOOR_4096),
         };
         let schedule = schedule.clone();
-        Ok(match floor {
+        let schedule = match floor {
             Some(floor) if schedule.alphas_cumprod().last() == Some(&0.0) => {
                 schedule.with_terminal_floor(floor)?
             }
             _ => schedule,
+        };
+        Ok(match NoisePath::of(prediction, schedule, config.shift)? {
+            NoisePath::Edm(usual) => NoisePath::Edm(edm_levels(&usual, config)?),
+            path => path,
         })
     }
 
@@ -233,11 +247,12 @@ impl Profile {
     /// noised to where it is not the ladder's first.
     ///
     /// # Errors
-    /// More steps than the ladder has, or a strength that leaves no step.
+    /// More steps than the ladder has, a strength that leaves no step, or a sampler or scheduler that the path has no
+    /// use for.
     pub fn ladder(
         &self,
         asked: &Asked<'_>,
-        schedule: &NoiseSchedule,
+        path: &NoisePath,
         config: &SchedulerConfig,
     ) -> Result<Walk> {
         let Asked {
@@ -247,6 +262,14 @@ impl Profile {
             custom,
             strength,
         } = *asked;
+        if let (NoisePath::Flow(_), Some(reason)) = (path, sampler.refused_on_flows()) {
+            let expected = format!("another one, since this model is a rectified flow: {reason}");
+            return Err(Error::field(
+                "sampler",
+                names::sampler_info(sampler).label,
+                expected,
+            ));
+        }
         let steps = custom.map_or(steps, |c| {
             c.len()
                 .saturating_sub(usize::from(c.last() == Some(&0.0)))
@@ -259,53 +282,36 @@ impl Profile {
         let steps = plan
             .filter(|_| custom.is_none())
             .map_or(steps, |p| p.ladder_steps);
-        let sigmas = match (custom, self.ladders) {
+        let sigmas = match (custom, path) {
             (Some(values), _) => custom_ladder(values)?,
-            (None, Ladders::Spaced) => spaced(sampler, scheduler, schedule, config, steps)?,
-            (None, Ladders::Curves { strided: true, .. }) if on_timesteps(sampler) => {
-                let whole = strided_ladder(schedule, steps)?;
-                if matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2) {
-                    return uniform_in_time(schedule, &whole, plan.map(|p| p.keep));
+            (None, NoisePath::Discrete(schedule)) => match self.ladders {
+                Ladders::Spaced => spaced(sampler, scheduler, schedule, config, steps)?,
+                Ladders::Curves { strided: true, .. } if on_timesteps(sampler) => {
+                    return strided(sampler, schedule, steps, plan);
                 }
-                return match plan {
-                    // A1111 noises the picture to one level above the first that it walks.
-                    Some(plan) => {
-                        let start = (whole.steps() + 2).saturating_sub(plan.keep);
-                        if start >= whole.steps() {
-                            return Err(too_little());
-                        }
-                        let noised = whole.values().get(start.saturating_sub(1)).copied();
-                        Ok(Walk {
-                            sigmas: whole.tail(start)?,
-                            noised,
-                        })
+                Ladders::Curves { strided: true, .. } if sampler == Sampler::Lcm => {
+                    distilled(scheduler, schedule, steps, &self.curve(sampler, scheduler))?
+                }
+                Ladders::Curves { .. } => {
+                    ladder(scheduler, schedule, steps, &self.curve(sampler, scheduler))?
+                }
+            },
+            (None, NoisePath::Flow(levels)) => {
+                let shape = match self.ladders {
+                    Ladders::Spaced => shape(scheduler, config),
+                    Ladders::Curves { .. } => {
+                        (scheduler == Scheduler::Automatic).then_some(Shape::Plain)
                     }
-                    None => Ok(Walk {
-                        sigmas: whole,
-                        noised: None,
-                    }),
                 };
+                let curve = self.curve(sampler, scheduler);
+                flow_levels(levels, scheduler, shape, steps, &curve)?
             }
-            (
-                None,
-                Ladders::Curves {
-                    strided,
-                    own_end,
-                    beta_axis,
-                    discard,
-                },
-            ) => {
-                let options = LadderOptions {
-                    end: (scheduler == own_end.0).then_some(own_end.1),
-                    beta_axis,
-                    discard_penultimate: discard.contains(&sampler),
-                    ..LadderOptions::default()
+            (None, NoisePath::Edm(levels)) => {
+                let named = match self.ladders {
+                    Ladders::Spaced => edm_curve(scheduler, config)?,
+                    Ladders::Curves { .. } => scheduler,
                 };
-                if strided && sampler == Sampler::Lcm {
-                    distilled(scheduler, schedule, steps, &options)?
-                } else {
-                    ladder(scheduler, schedule, steps, &options)?
-                }
+                ladder(named, levels, steps, &self.curve(sampler, named))?
             }
         };
         Ok(Walk {
@@ -315,6 +321,24 @@ impl Profile {
             },
             noised: None,
         })
+    }
+
+    /// How the program draws the curve called `scheduler` for `sampler`.
+    fn curve(&self, sampler: Sampler, scheduler: Scheduler) -> LadderOptions {
+        match self.ladders {
+            Ladders::Spaced => LadderOptions::default(),
+            Ladders::Curves {
+                own_end,
+                beta_axis,
+                discard,
+                ..
+            } => LadderOptions {
+                end: (scheduler == own_end.0).then_some(own_end.1),
+                beta_axis,
+                discard_penultimate: discard.contains(&sampler),
+                ..LadderOptions::default()
+            },
+        }
     }
 
     /// What is put back outside a mask while `sampler` runs, and when.
@@ -338,94 +362,24 @@ impl Profile {
         self.compat == Compat::ComfyUi && sampler == Sampler::Ddim
     }
 
-    /// η where the request says nothing and the program does not go by the sampler's own.
-    fn eta(&self, sampler: Sampler) -> Option<f64> {
-        // A1111 hands its ancestral η to every function that takes one.
-        let takes = matches!(sampler, Sampler::DpmFast | Sampler::DpmAdaptive);
-        (self.compat == Compat::A1111 && takes).then_some(1.0)
-    }
-
-    /// The η that a sampler runs with.
-    pub(crate) fn eta_of(&self, request: &Request, sampler: Sampler) -> f64 {
-        let given = request.eta.or_else(|| self.eta(sampler));
-        given.unwrap_or_else(|| sampler.default_eta())
-    }
-
-    /// Whether ancestral steps draw from the picture's stream, so that re-seeding it (ENSD) changes the picture.
-    pub fn ancestral(&self, request: &Request, sampler: Sampler) -> bool {
-        let eta = request.eta.or_else(|| self.eta(sampler));
-        let path = self.brownian && sampler.brownian_noise();
-        sampler.default_eta().max(self.eta(sampler).unwrap_or(0.0)) > 0.0
-            && eta != Some(0.0)
-            && !path
-    }
-
-    /// The form of a sampler that the program runs under its name: diffusers' UniPC is B₂, the others' B₁.
-    pub fn sampler(&self, named: Sampler) -> Sampler {
-        match (self.compat, named) {
-            (Compat::Diffusers, Sampler::UniPcBh1) => Sampler::UniPcBh2,
-            _ => named,
-        }
-    }
-
-    /// The sampler, and the scheduler where it brings one, that the program draws with when nothing is chosen: diffusers
-    /// takes the class of the model's `scheduler_config.json`.
-    ///
-    /// # Errors
-    /// A class that is not implemented.
-    pub fn default_sampler(
-        &self,
-        config: &SchedulerConfig,
-    ) -> Result<(Sampler, Option<Scheduler>)> {
-        let text = |key: &str| config.rest.get(key).and_then(|v| v.as_str());
-        match self.compat {
-            Compat::A1111 => Ok((Sampler::Dpmpp2m, None)),
-            Compat::ComfyUi => Ok((Sampler::Euler, None)),
-            Compat::Diffusers if config.class_name.is_empty() => Ok((Sampler::Plms, None)),
-            Compat::Diffusers => {
-                let order = config.rest.get("solver_order").and_then(|v| v.as_u64());
-                let flags = names::ClassFlags {
-                    algorithm_type: text("algorithm_type"),
-                    solver_type: text("solver_type"),
-                    solver_order: order.and_then(|order| usize::try_from(order).ok()),
-                    use_karras_sigmas: config.use_karras_sigmas,
-                    use_exponential_sigmas: config.use_exponential_sigmas,
-                    use_beta_sigmas: config.use_beta_sigmas,
-                };
-                Ok(names::parse_class(&config.class_name, &flags)?)
-            }
-        }
-    }
-
-    /// What `Automatic` stands for.
-    pub fn default_scheduler(&self, sampler: Sampler) -> Scheduler {
-        match self.compat {
-            // A1111's LCM has no default of its own.
-            Compat::A1111 if sampler == Sampler::Lcm => Scheduler::Automatic,
-            Compat::A1111 => names::sampler_info(sampler).scheduler,
-            Compat::ComfyUi => Scheduler::Normal,
-            Compat::Diffusers => Scheduler::Automatic,
-        }
-    }
-
     /// The scale of unit noise at the top of the ladder.
     pub fn start_scale(
         &self,
         sampler: Sampler,
         config: &SchedulerConfig,
-        schedule: &NoiseSchedule,
+        path: &NoisePath,
         sigma: f64,
     ) -> f64 {
         let leading = config.timestep_spacing.as_deref() == Some("leading");
         let preserving = match self.start {
-            StartScale::Preserving => sigma >= schedule.sigma_max() * (1.0 - 1e-5),
+            StartScale::Preserving => sigma >= path.sigma_max() * (1.0 - 1e-5),
             StartScale::BySampler if self.ladders == Ladders::Spaced => {
-                !fractional(sampler) || leading
+                matches!(path, NoisePath::Edm(_)) || !fractional(sampler) || leading
             }
             StartScale::BySampler => on_timesteps(sampler),
         };
         if preserving {
-            (1.0 + sigma * sigma).sqrt()
+            path.preserving_scale(sigma)
         } else {
             sigma
         }
@@ -460,54 +414,5 @@ impl Profile {
             Compat::ComfyUi => false,
             Compat::Diffusers => family.zeros_for_empty,
         })
-    }
-
-    /// What the request and the program leave to the sampler.
-    pub fn options(
-        &self,
-        request: &Request,
-        sampler: Sampler,
-        schedule: &NoiseSchedule,
-        steps: usize,
-    ) -> SamplerOptions {
-        let mut options = SamplerOptions {
-            eta: request.eta.or_else(|| self.eta(sampler)),
-            s_noise: request.s_noise,
-            s_churn: request.s_churn,
-            s_tmin: request.s_tmin,
-            s_tmax: request.s_tmax,
-            schedule: Some(schedule.sigmas().into()),
-            ..SamplerOptions::default()
-        };
-        match self.compat {
-            Compat::A1111 => {
-                options.churn_always_draws = true;
-                options.lcm_boundary = LcmBoundary::Sigma;
-            }
-            Compat::ComfyUi => {
-                options.lcm_boundary = LcmBoundary::Off;
-                options.unipc_final_sigma = 0.001;
-                options.deis_variable = DeisVariable::VpTime;
-                if sampler == Sampler::Deis {
-                    options.order = Some(3);
-                    options.lower_order_final = Some(LowerOrderFinal::Never);
-                }
-                options.variance_preserving_end = Some(false);
-            }
-            Compat::Diffusers => {
-                options.lower_order_final = match sampler {
-                    Sampler::UniPcBh1 | Sampler::UniPcBh2 => None,
-                    _ => Some(LowerOrderFinal::Below(15)),
-                };
-            }
-        }
-        if self.ladders != Ladders::Spaced
-            && matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2)
-        {
-            // ComfyUI keeps one step more than the order.
-            let kept = usize::from(self.compat == Compat::ComfyUi);
-            options.order = Some(3.min(steps.saturating_sub(kept)).max(1));
-        }
-        options
     }
 }

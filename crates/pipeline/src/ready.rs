@@ -1,11 +1,12 @@
 //! What is settled and checked before the first step: names, ladders, memory, prompts.
 
 use latent_checkpoint::SchedulerConfig;
-use latent_diffusion::{Prediction, Sampler, Scheduler, names};
+use latent_diffusion::{Sampler, Scheduler, names};
 use latent_models::ConditionerConfig;
 use latent_models::unet::Resample;
 use latent_text::Pass;
 
+use crate::beside::Hints;
 use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
@@ -41,13 +42,7 @@ impl Resolved {
         profile: &Profile,
     ) -> Result<(Self, Option<Self>)> {
         let of = |sampler: &str, scheduler: &str| {
-            let mut resolved = Self::of(sampler, scheduler, profile, &model.scheduler)?;
-            let automatic = sampler.trim().eq_ignore_ascii_case(request::AUTOMATIC);
-            if model.prediction == Prediction::Flow && automatic {
-                // What programs draw with when nothing is chosen was chosen for models that are no flows.
-                resolved.sampler = Sampler::Euler;
-            }
-            Ok::<_, Error>(resolved)
+            Self::of(sampler, scheduler, profile, &model.scheduler)
         };
         let first = of(&request.sampler, &request.scheduler)?;
         let second = request.hires.as_ref().map(|hires| {
@@ -79,7 +74,7 @@ impl Resolved {
             Scheduler::Automatic => named.unwrap_or(Scheduler::Automatic),
             explicit => explicit,
         };
-        let own = profile.default_scheduler(sampler);
+        let own = profile.default_scheduler(sampler, config);
         Ok(Self {
             sampler,
             scheduler: if asked == Scheduler::Automatic {
@@ -140,6 +135,7 @@ pub(crate) struct Ready {
     pub decoding: Decoding,
     pub resolved: Resolved,
     pub prompts: Prompts,
+    pub hints: Hints,
     pub second: Option<Second>,
 }
 
@@ -238,8 +234,9 @@ impl Ready {
         request.validate().map_err(Error::Request)?;
         check_seeds(request)?;
         let profile = Profile::of(request.compat);
-        check_fields(request, model.conditioner())?;
+        check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
+        let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
         let decoding = MemoryPlan::of(request, model).settle(request, available)?;
@@ -252,7 +249,12 @@ impl Ready {
             hooks,
         };
         let first = request.steps * calls_per_step(names.0.sampler);
-        let prompts = encoding.pass([prompt, negative], request.canvas(), Pass::Only(first), false)?;
+        let prompts = encoding.pass(
+            [prompt, negative],
+            request.canvas(),
+            Pass::Only(first),
+            false,
+        )?;
         let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
             let steps = hires.steps_after(request.steps);
             let pass = Pass::Second {
@@ -277,6 +279,7 @@ impl Ready {
         Ok(Self {
             second: second.transpose()?,
             decoding,
+            hints,
             resolved: names.0,
             prompts,
             profile,

@@ -216,6 +216,7 @@ impl<'a> Job<'a> {
             size: self.latent_size(size),
             canvas: self.canvas.as_ref(),
             latent: None,
+            hints: Some(&self.ready.hints),
         };
         let ready = self.ready;
         let drawing = Drawing {
@@ -320,6 +321,7 @@ impl<'a> Job<'a> {
             size: [target_h, target_w],
             canvas: None,
             latent: Some(latent),
+            hints: Some(&self.ready.hints),
         };
         self.pass(
             &drawing,

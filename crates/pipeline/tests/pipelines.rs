@@ -75,6 +75,7 @@ fn draw(
         size,
         canvas,
         latent: None,
+        hints: None,
     };
     let drawn = drawing
         .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {

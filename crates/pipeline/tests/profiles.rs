@@ -88,15 +88,14 @@ fn draw(case: &Value) -> Vec<f32> {
     let texts = (&request.prompt, &request.negative_prompt);
     let pass = Pass::Only(request.steps);
     let square = request.canvas();
-    let prompts = Prompts::encode(
-        &model, &profile, &request, texts.0, texts.1, square, pass,
-    );
+    let prompts = Prompts::encode(&model, &profile, &request, texts.0, texts.1, square, pass);
     let prompts = prompts.expect("prompts");
     let canvas = image.then(|| canvas(mask.as_ref().and_then(Value::as_str)));
     let start = Start {
         size: [8, 8],
         canvas: canvas.as_ref(),
         latent: None,
+        hints: None,
     };
     let seeds = [PictureSeed::from(request.seed.expect("a seed"))];
     let drawn = drawing

@@ -70,6 +70,8 @@ files! {
     family_pipelines_sd2 = "family_pipelines_sd2.safetensors";
     /// Pipelines of SDXL and its refiner.
     family_pipelines_sdxl = "family_pipelines_sdxl.safetensors";
+    /// Zero terminal SNR and depth, in numbers of steps whose levels diffusers' schedulers land on.
+    family_pipelines_own = "family_pipelines_own.safetensors";
     /// Few-step and EDM pipelines, the tiny autoencoder as decoder.
     family_pipelines_more = "family_pipelines_more.safetensors";
     /// Strided samples of SDXL's U-Net at full size.

@@ -72,7 +72,6 @@ const UNSAFE: &[&str] = &["crates/checkpoint/src/file/mmap.rs", "crates/kernels/
 const PRODUCTS: &[&str] = &["stable diffusion", "sdxl", "sd15", "sd1.5", "sd 1", "sd_1"];
 const PRODUCT_TABLES: &[&str] = &[
     // The configurations whose parameter counts are tested, by the names of their papers and releases.
-    "crates/models/src/named.rs",
     "crates/models/src/named/",
     // `latent info` describes a file in the words people know; nothing branches on them.
     "crates/checkpoint/src/info.rs",

@@ -4,7 +4,7 @@
 //! the network's output is [`Prediction`], which sampling uses too, so that the two cannot differ.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction, Weighting};
+use latent_diffusion::{BetaSchedule, NoisePath, NoiseSchedule, Prediction, Weighting};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Random};
@@ -120,6 +120,7 @@ pub struct Level {
 pub struct Objective {
     config: ObjectiveConfig,
     schedule: NoiseSchedule,
+    path: NoisePath,
 }
 
 /// The loss of a batch.
@@ -148,6 +149,14 @@ impl Objective {
         if zero_terminal_snr && matches!(config.prediction, Prediction::Epsilon | Prediction::Flow)
         {
             let expected = "v_prediction or sample where objective.noise.zero_terminal_snr is set, because pure noise says nothing of the picture";
+            return Err(Error::setting(
+                "objective.prediction",
+                config.prediction.name(),
+                expected,
+            ));
+        }
+        if matches!(config.prediction, Prediction::Edm | Prediction::EdmV) {
+            let expected = "epsilon, v_prediction, sample or flow: networks of EDM's forms can be drawn with, not trained";
             return Err(Error::setting(
                 "objective.prediction",
                 config.prediction.name(),
@@ -203,8 +212,11 @@ impl Objective {
                 "a number above 0",
             )?;
         }
+        let schedule = NoiseSchedule::new(schedule, start, end, steps, zero_terminal_snr)?;
         Ok(Self {
-            schedule: NoiseSchedule::new(schedule, start, end, steps, zero_terminal_snr)?,
+            // Training draws its times without a shift.
+            path: NoisePath::of(config.prediction, schedule.clone(), None)?,
+            schedule,
             config,
         })
     }
@@ -217,6 +229,11 @@ impl Objective {
     /// Its schedule.
     pub fn schedule(&self) -> &NoiseSchedule {
         &self.schedule
+    }
+
+    /// How its latents are noised.
+    pub fn path(&self) -> &NoisePath {
+        &self.path
     }
 
     /// A noise level, as often as it is to come in training.
@@ -311,8 +328,9 @@ impl Objective {
             Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
         };
         let picture = |of: &dyn Fn(f64) -> f64| column(of).reshape([batch, 1, 1, 1]);
-        let x = latents * picture(&|s| kind.c_in(s) * kind.signal_scale(s))
-            + noise * picture(&|s| kind.c_in(s) * kind.noise_scale(s));
+        let path = &self.path;
+        let x = latents * picture(&|s| path.c_in(s) * path.alpha(s))
+            + noise * picture(&|s| path.c_in(s) * s);
         let times: Vec<f32> = levels.iter().map(|level| level.time as f32).collect();
         let times = Tensor::from_data(TensorData::new(times, [batch]), &device);
         let error = network(x, times) - target;
@@ -332,7 +350,7 @@ impl Objective {
             .reshape([batch]);
         let each = match self.config.weighting {
             Weighting::Uniform => each,
-            weighting => each * column(&|s| kind.loss_weight(s, weighting)),
+            weighting => each * column(&|s| path.loss_weight(kind, s, weighting)),
         };
         Ok(Loss {
             mean: each.clone().mean(),
@@ -356,7 +374,12 @@ mod tests {
     #[test]
     fn a_network_that_knows_has_no_loss_whatever_it_predicts() {
         let device = Device::flex();
-        for prediction in Prediction::ALL {
+        for prediction in [
+            Prediction::Epsilon,
+            Prediction::V,
+            Prediction::Sample,
+            Prediction::Flow,
+        ] {
             let objective = objective(ObjectiveConfig {
                 prediction,
                 ..ObjectiveConfig::default()
@@ -382,7 +405,7 @@ mod tests {
             assert_eq!(numbers(t).len(), 3);
             for (i, &sigma) in sigmas.iter().enumerate() {
                 let one = |x: &Tensor<4>| x.clone().narrow(0, i, 1);
-                let x = one(&x) / prediction.c_in(sigma);
+                let x = one(&x) / objective.path().c_in(sigma);
                 let back = prediction.denoised(
                     x,
                     one(&prediction

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use half::f16;
-use latent_checkpoint::{Checkpoint, Role, StoredAutoencoder};
 use latent_checkpoint::tiny::write_tiny;
+use latent_checkpoint::{Checkpoint, Role, StoredAutoencoder};
 use latent_models::condition::Entry;
 use latent_models::unet::{Attention, Heads, Labels, Level};
 use latent_models::{ConditionerConfig, parameter_count, parameters};

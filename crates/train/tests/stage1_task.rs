@@ -191,8 +191,9 @@ fn the_export_opens_and_draws_the_same() {
         let to = folder.path().join(format!("{double_z}"));
         task.export(&to).unwrap();
         let checkpoint = Checkpoint::open(&to).unwrap();
-        let Network::Autoencoder(StoredAutoencoder { network, scale, .. }) = &checkpoint.parts()[0].config
-    else {
+        let Network::Autoencoder(StoredAutoencoder { network, scale, .. }) =
+            &checkpoint.parts()[0].config
+        else {
             panic!("{:?}", checkpoint.parts()[0].config);
         };
         assert_eq!(*network, config(double_z).autoencoder);

@@ -6,8 +6,8 @@ use latent_models::unet::Labels;
 use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 use serde_json::{Map, Value, json};
 
-use super::{request, tokenizer};
 use super::write::{Model, NamedPart};
+use super::{request, tokenizer};
 use crate::detect::SchedulerConfig;
 use crate::networks::{DIFFUSERS, Network, OWN_CLASS, Role, extend, sorted};
 use crate::report::ModelError;
@@ -173,10 +173,7 @@ pub(super) fn model_index(
         _ => None,
     });
     let texts: Vec<_> = texts.collect();
-    let networks = (
-        model.part(Role::DENOISER),
-        model.part(Role::AUTOENCODER),
-    );
+    let networks = (model.part(Role::DENOISER), model.part(Role::AUTOENCODER));
     let row = match networks {
         (Some(Network::Unet(denoiser)), Some(Network::Autoencoder(stored))) => {
             let signs = Signs {

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
-use instant_clip_tokenizer::{Token, Tokenizer};
 use crate::networks::Role;
+use instant_clip_tokenizer::{Token, Tokenizer};
 use serde_json::{Map, Value, json};
 
 /// Ids below this are single bytes, then single bytes that end a word.

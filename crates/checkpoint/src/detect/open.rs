@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-
 use super::SchedulerConfig;
 use super::scheduler::{Edm, Marks};
 use crate::file::{Component, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
-use crate::networks::{DetectError, Entry, Found, KINDS, Network, Role, Scheme, Shapes, attachment_key, find, find_stated};
 use crate::names::averaged::dotted;
+use crate::networks::{
+    DetectError, Entry, Found, KINDS, Network, Role, Scheme, Shapes, attachment_key, find,
+    find_stated,
+};
 use crate::report::ModelError;
 
 /// A training configuration beside a `.ckpt` is read up to this many bytes.
@@ -126,7 +128,9 @@ impl Checkpoint {
         if !moments.is_empty() {
             marks.edm = Some(Edm::playground());
         }
-        let one = |name: &str| Ok::<_, ModelError>(numbers(&weights, name)?.and_then(|v| v.first().copied()));
+        let one = |name: &str| {
+            Ok::<_, ModelError>(numbers(&weights, name)?.and_then(|v| v.first().copied()))
+        };
         if let Some(highest) = one("edm_vpred.sigma_max")? {
             let lowest = one("edm_vpred.sigma_min")?.unwrap_or(0.002);
             marks.edm = Some(Edm::cosine([lowest, highest]));
@@ -426,7 +430,10 @@ fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
 /// Names and shapes that the U-Net's tensors would have in a file that holds their moving average alone; none in other files.
 fn averaged_alone(weights: &Weights) -> BTreeMap<String, Vec<usize>> {
     let tensors = weights.tensors();
-    if tensors.iter().any(|info| info.name.starts_with(ORIGINAL_PREFIX)) {
+    if tensors
+        .iter()
+        .any(|info| info.name.starts_with(ORIGINAL_PREFIX))
+    {
         return BTreeMap::new();
     }
     let named = tensors.iter().filter_map(|info| {
@@ -479,7 +486,10 @@ fn numbers(weights: &Weights, name: &str) -> Result<Option<Vec<f64>>, ModelError
 /// Mean and deviation of each channel of the latents, where a file carries them.
 fn moments(weights: &Weights) -> Result<Vec<(f64, f64)>, ModelError> {
     let (means, deviations) = (numbers(weights, "edm_mean")?, numbers(weights, "edm_std")?);
-    let pairs = means.into_iter().flatten().zip(deviations.into_iter().flatten());
+    let pairs = means
+        .into_iter()
+        .flatten()
+        .zip(deviations.into_iter().flatten());
     Ok(pairs.collect())
 }
 

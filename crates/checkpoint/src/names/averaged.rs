@@ -46,7 +46,9 @@ const PAIRS: [&str; 3] = ["input_blocks", "output_blocks", "label_emb"];
 
 /// The original name, without the U-Net's prefix, of the average called `stored`; `None` for another tensor.
 pub fn dotted(stored: &str) -> Option<String> {
-    let mut rest = stored.strip_prefix(EMA_PREFIX)?.strip_prefix("diffusion_model")?;
+    let mut rest = stored
+        .strip_prefix(EMA_PREFIX)?
+        .strip_prefix("diffusion_model")?;
     let mut parts: Vec<&str> = Vec::new();
     while !rest.is_empty() {
         let fitting = WORDS.iter().filter(|word| rest.starts_with(**word));

@@ -62,7 +62,10 @@ pub const IGNORED: [(&str, &str); 43] = [
     ("edm_vpred.sigma_max", MARK),
     ("edm_vpred.sigma_min", MARK),
     ("low_scale_model.*", SCHEDULE),
-    ("depth_model.*", "a depth estimator; the depth map is given as a picture"),
+    (
+        "depth_model.*",
+        "a depth estimator; the depth map is given as a picture",
+    ),
 ];
 
 /// Why the tensor `name` (with its prefix) is left unread; `None` when it must be used.

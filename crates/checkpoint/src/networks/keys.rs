@@ -144,7 +144,11 @@ impl<'a> Keys<'a> {
         };
         let number = |value: &Value| value.as_u64().map(|n| n as usize);
         let entries = list.iter().map(|value| match value {
-            Value::Array(list) => list.iter().map(number).collect::<Option<_>>().map(Nested::Each),
+            Value::Array(list) => list
+                .iter()
+                .map(number)
+                .collect::<Option<_>>()
+                .map(Nested::Each),
             value => number(value).map(Nested::One),
         });
         match entries.collect::<Option<Vec<Nested>>>() {

@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use crate::names::Table;
 pub use autoencoder::StoredAutoencoder;
 pub use error::DetectError;
-pub(crate) use role::{attachment_key, find_stated};
 pub use role::{Found, Role, Scheme, Spot, find};
+pub(crate) use role::{attachment_key, find_stated};
 pub use shapes::Shapes;
 
 /// The version of diffusers whose settings files are written.
@@ -193,7 +193,11 @@ impl Entry {
     pub(crate) fn read(&self, json: &Value) -> Result<Network, DetectError> {
         let class = json.get("_class_name").and_then(Value::as_str);
         let own = class.is_some_and(|class| class.starts_with(OWN_CLASS));
-        let network = if own { self.from_own_json } else { self.from_json };
+        let network = if own {
+            self.from_own_json
+        } else {
+            self.from_json
+        };
         let network = network(json)?;
         network.check()?;
         Ok(network)
@@ -318,11 +322,7 @@ pub(crate) fn own_settings<T: DeserializeOwned>(json: &Value) -> Result<T, Detec
 }
 
 /// Refuses what is too large to list.
-pub(crate) fn at_most(
-    field: &'static str,
-    value: usize,
-    limit: usize,
-) -> Result<(), DetectError> {
+pub(crate) fn at_most(field: &'static str, value: usize, limit: usize) -> Result<(), DetectError> {
     match value <= limit {
         true => Ok(()),
         false => Err(DetectError::TooLarge {

@@ -60,8 +60,12 @@ pub fn values<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
 pub fn all_values(path: &Path) -> BTreeMap<String, Vec<f32>> {
     let checkpoint = Checkpoint::open(path).unwrap();
     let mut quiet = |_, _| {};
-    let (unet, _) = checkpoint.load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet).unwrap();
-    let (vae, _) = checkpoint.load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet).unwrap();
+    let (unet, _) = checkpoint
+        .load::<latent_models::UNetConfig>(Role::DENOISER, &options(), &mut quiet)
+        .unwrap();
+    let (vae, _) = checkpoint
+        .load::<StoredAutoencoder>(Role::AUTOENCODER, &options(), &mut quiet)
+        .unwrap();
     let (text, _) = checkpoint
         .load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options(), &mut quiet)
         .unwrap();

@@ -188,17 +188,15 @@ const SECOND_PASS: f64 = 0.3;
 /// # Errors
 /// A small picture that cannot be read.
 pub fn defaults_of(said: Said, model: &Model, request: &mut Request) -> Result<(), Failure> {
-    let Some(own) = model.defaults(request)? else {
-        return Ok(());
-    };
+    let own = model.defaults(request)?;
     if !said.size && request.init_image.is_none() {
         (request.width, request.height) = (own.size.width, own.size.height);
     }
     if request.model.is_none() {
         in_two_passes(own.size, request);
     }
-    if !said.guidance {
-        request.cfg_scale = own.guidance;
+    if let Some(guidance) = own.guidance.filter(|_| !said.guidance) {
+        request.cfg_scale = guidance;
     }
     if let Some(steps) = own.steps.filter(|_| !said.steps) {
         request.steps = steps;

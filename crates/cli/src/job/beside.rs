@@ -18,7 +18,9 @@ pub fn autoencoder(request: &mut Request, whole: bool) -> Option<String> {
     if whole || request.vae.is_some() {
         return None;
     }
-    let mut files = AUTOENCODER.iter().map(|ending| model.with_extension(ending));
+    let mut files = AUTOENCODER
+        .iter()
+        .map(|ending| model.with_extension(ending));
     let beside = files.find(|file| file.is_file())?;
     let name = beside.display();
     if request.compat != Compat::A1111 {

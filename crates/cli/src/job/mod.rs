@@ -94,7 +94,9 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
     );
     apply::apply(args, said, &mut request)?;
     // A picture of this program says which autoencoder it was drawn with.
-    let whole = drawn_with.as_ref().is_some_and(|drawn_with| !drawn_with.nameless);
+    let whole = drawn_with
+        .as_ref()
+        .is_some_and(|drawn_with| !drawn_with.nameless);
     notes.extend(beside::autoencoder(&mut request, whole));
     request.seed = Some(request.seed.unwrap_or_else(random));
     if request.subseed_strength > 0.0 {

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::args::{Cli, Command};
-use latent_pipeline::{picture::{Picture, metadata::Metadata}, request::Tiling};
+use latent_pipeline::{
+    picture::{Picture, metadata::Metadata},
+    request::Tiling,
+};
 use std::ffi::OsString;
 
 fn args(line: &[&str]) -> GenerateArgs {

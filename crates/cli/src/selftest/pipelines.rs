@@ -170,6 +170,7 @@ fn draw(
         size,
         canvas,
         latent: None,
+        hints: None,
     };
     let seeds = [PictureSeed::from(42)];
     let drawn = drawing.draw(&start, &prompts, &seeds, &mut |_| ControlFlow::Continue(()))?;

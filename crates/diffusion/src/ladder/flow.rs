@@ -2,7 +2,7 @@
 
 use crate::{Error, Sigmas};
 
-use super::{Levels, ramp, setting};
+use super::{Levels, Shape, ramp, setting};
 
 /// A rectified flow's σ = t moved towards noise by a factor: `s·t / (1 + (s − 1)·t)` (Esser et al. 2403.03206, eq. 23).
 /// `shift` 1 changes nothing; `t` in [0, 1].
@@ -54,6 +54,11 @@ impl FlowSchedule {
     /// The ladder of the published flow schedulers: evenly from the highest to the lowest *shifted* level, shifted once
     /// more, then 0; each with time step `N·σ`.
     pub fn ladder(&self, steps: usize) -> Result<Sigmas, Error> {
+        self.shaped(Shape::Plain, steps)
+    }
+
+    /// The same, its levels laid out anew between the first and the last in this shape.
+    pub fn shaped(&self, shape: Shape, steps: usize) -> Result<Sigmas, Error> {
         if steps == 0 {
             return Err(setting("steps", steps, "at least 1"));
         }
@@ -62,6 +67,10 @@ impl FlowSchedule {
         let mut values: Vec<f64> = ramp(steps)
             .map(|r| flow_shift(high + r * (low - high), self.shift))
             .collect();
+        if shape != Shape::Plain {
+            let (high, low) = (values[0], values[steps - 1]);
+            values = ramp(steps).map(|r| shape.level(high, low, r)).collect();
+        }
         let timesteps = values.iter().map(|s| s * train).collect();
         values.push(0.0);
         Sigmas::new(values)?.with_timesteps(timesteps)

@@ -124,6 +124,18 @@ pub enum Shape {
     Beta,
 }
 
+impl Shape {
+    /// The level at `r` of the way from `high` to `low`. A plain shape has none of its own and is taken as exponential.
+    pub(super) fn level(self, high: f64, low: f64, r: f64) -> f64 {
+        let mix = |a: f64, b: f64| a + r * (b - a);
+        match self {
+            Self::Karras => mix(high.powf(1.0 / 7.0), low.powf(1.0 / 7.0)).powi(7),
+            Self::Beta => low + beta_quantile(1.0 - r, 0.6, 0.6) * (high - low),
+            Self::Plain | Self::Exponential => mix(high.ln(), low.ln()).exp(),
+        }
+    }
+}
+
 /// Between which levels a [`Shape`] other than plain is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -243,12 +255,7 @@ impl SpacedLadder {
             }
             _ => (schedule.sigma_max(), schedule.sigma_min()),
         };
-        let mix = |a: f64, b: f64, r: f64| a + r * (b - a);
-        let level = |r: f64| match self.shape {
-            Shape::Karras => mix(high.powf(1.0 / 7.0), low.powf(1.0 / 7.0), r).powi(7),
-            Shape::Beta => mix(low, high, beta_quantile(1.0 - r, 0.6, 0.6)),
-            Shape::Plain | Shape::Exponential => mix(high.ln(), low.ln(), r).exp(),
-        };
+        let level = |r: f64| self.shape.level(high, low, r);
         let values: Vec<f64> = ramp(steps).map(level).collect();
         let round = |t: f64| match self.rounding {
             TimestepRounding::Keep => t,

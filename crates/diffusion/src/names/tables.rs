@@ -23,9 +23,9 @@ const fn row(
 
 #[rustfmt::skip]
 pub(super) const SAMPLERS: &[SamplerInfo] = &[
-    row(S::Euler, "Euler", "euler", L::Uniform, &[]),
+    row(S::Euler, "Euler", "euler", L::Uniform, &["flow_euler", "flowmatch_euler"]),
     row(S::EulerAncestral, "Euler a", "euler_ancestral", L::Uniform, &["euler_a"]),
-    row(S::Heun, "Heun", "heun", L::Uniform, &[]),
+    row(S::Heun, "Heun", "heun", L::Uniform, &["flow_heun", "flowmatch_heun"]),
     row(S::Dpm2, "DPM2", "dpm_2", L::Karras, &["kdpm_2"]),
     row(S::Dpm2Ancestral, "DPM2 a", "dpm_2_ancestral", L::Karras, &["dpm_2_a", "kdpm_2_a"]),
     row(S::Lms, "LMS", "lms", L::Uniform, &[]),
@@ -48,8 +48,6 @@ pub(super) const SAMPLERS: &[SamplerInfo] = &[
     row(S::Restart, "Restart", "restart", L::Karras, &[]),
     row(S::Lcm, "LCM", "lcm", L::SgmUniform, &[]),
     row(S::Tcd, "TCD", "tcd", L::SgmUniform, &[]),
-    row(S::FlowEuler, "Flow Euler", "flow_euler", L::Simple, &["flowmatch_euler"]),
-    row(S::FlowHeun, "Flow Heun", "flow_heun", L::Simple, &["flowmatch_heun"]),
     row(S::EulerCfgPp, "Euler CFG++", "euler_cfg_pp", L::Uniform, &["euler_cfgpp"]),
     row(S::EulerAncestralCfgPp, "Euler a CFG++", "euler_ancestral_cfg_pp", L::Uniform,
         &["euler_a_cfg_pp", "euler_a_cfgpp"]),
@@ -93,7 +91,8 @@ pub(super) const CLASSES: &[&str] = &[
     "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler", "DPMSolverMultistepScheduler",
     "DEISMultistepScheduler", "UniPCMultistepScheduler", "IPNDMScheduler", "LCMScheduler", "TCDScheduler",
-    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "EDMEulerScheduler",
+    "EDMDPMSolverMultistepScheduler",
 ];
 
 /// Known elsewhere, not here.
@@ -125,8 +124,6 @@ pub(super) const ELSEWHERE_SAMPLERS: &[Elsewhere] = &[
     ("dpmsolver", "kohya", &["dpmpp_2m"]),
     ("dpmsingle", "kohya", &["dpmpp_2s_ancestral"]),
     ("DPMSolverSinglestepScheduler", "diffusers", &["DPMSolverMultistepScheduler"]),
-    ("EDMEulerScheduler", "diffusers", &["EulerDiscreteScheduler"]),
-    ("EDMDPMSolverMultistepScheduler", "diffusers", &["DPMSolverMultistepScheduler"]),
     ("CosineDPMSolverMultistepScheduler", "diffusers", &["DPMSolverMultistepScheduler"]),
     ("SASolverScheduler", "diffusers", &["DPMSolverMultistepScheduler"]),
     ("DDIMInverseScheduler", "diffusers", &["DDIMScheduler"]),

@@ -4,16 +4,16 @@ use burn::tensor::Tensor;
 
 use super::LcmBoundary;
 use super::walk::{Walk, Walked, toward};
+use crate::Mixing;
 
-/// Multistep latent consistency sampling (Luo et al. 2023, Algorithm 3): to x̂₀, then noise up to the next σ.
-pub(super) fn lcm(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+/// Multistep latent consistency sampling (Luo et al. 2023, Algorithm 3): to x̂₀, then noise up to the next σ. On a flow,
+/// where c_skip and c_out are not defined, x' = (1 − σ')·x̂₀ + σ'·n (diffusers' `FlowMatchLCMScheduler`).
+pub(super) fn lcm<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let o = walk.options;
     for (i, sigma, next) in walk.steps() {
         let mut denoised = walk.denoise(&x, sigma)?;
-        if let (Some(t), true) = (
-            walk.ladder.timestep(sigma),
-            o.lcm_boundary != LcmBoundary::Off,
-        ) {
+        let blends = o.lcm_boundary != LcmBoundary::Off && walk.mixing == Mixing::Added;
+        if let (Some(t), true) = (walk.ladder.timestep(sigma), blends) {
             let t = t * o.lcm_timestep_scaling;
             let square = t * t + o.lcm_sigma_data.powi(2);
             let mut c_skip = o.lcm_sigma_data.powi(2) / square;
@@ -23,14 +23,18 @@ pub(super) fn lcm(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
             }
             denoised = denoised * c_out + x * c_skip;
         }
-        x = walk.add_noise(denoised.clone(), sigma, next, next);
+        let clean = match walk.mixing {
+            Mixing::Added => denoised.clone(),
+            Mixing::Flow => denoised.clone() * walk.mixing.alpha(next),
+        };
+        x = walk.add_noise(clean, sigma, next, next);
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)
 }
 
 /// Strategic stochastic sampling (Zheng et al. 2024, Algorithm 4): DDIM to the time s = (1 − γ) t', then noise up to t'.
-pub(super) fn tcd(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn tcd<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let gamma = walk.options.tcd_gamma;
     let schedule = walk.options.schedule.clone();
     let last = walk.ladder.steps() - 1;

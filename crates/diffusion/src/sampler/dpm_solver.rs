@@ -8,11 +8,11 @@ use super::walk::{Stop, Walk, Walked, ancestral, phi, slope, toward};
 use crate::Noise;
 
 /// One run of stages from (x, σ): ε there, and the stages that several orders share.
-struct Stages {
-    x: Tensor<4>,
+struct Stages<const D: usize> {
+    x: Tensor<D>,
     t: f64,
-    eps: Tensor<4>,
-    eps_r1: Option<Tensor<4>>,
+    eps: Tensor<D>,
+    eps_r1: Option<Tensor<D>>,
 }
 
 /// λ = −ln σ, here called t as in the paper's algorithms.
@@ -24,8 +24,8 @@ fn sigma(t: f64) -> f64 {
     (-t).exp()
 }
 
-impl Stages {
-    fn at(walk: &mut Walk<'_>, x: &Tensor<4>, t: f64) -> Result<(Self, Tensor<4>), Stop> {
+impl<const D: usize> Stages<D> {
+    fn at(walk: &mut Walk<'_, D>, x: &Tensor<D>, t: f64) -> Result<(Self, Tensor<D>), Stop<D>> {
         let denoised = walk.denoise(x, sigma(t))?;
         let stages = Self {
             x: x.clone(),
@@ -37,12 +37,12 @@ impl Stages {
     }
 
     /// DPM-Solver-1: x − σ' (eʰ − 1) ε.
-    fn first(&self, next: f64) -> Tensor<4> {
+    fn first(&self, next: f64) -> Tensor<D> {
         self.x.clone() - self.eps.clone() * (sigma(next) * (next - self.t).exp_m1())
     }
 
     /// ε at λ + r₁ h, evaluated once.
-    fn inner(&mut self, walk: &mut Walk<'_>, next: f64, r1: f64) -> Walked {
+    fn inner(&mut self, walk: &mut Walk<'_, D>, next: f64, r1: f64) -> Walked<D> {
         if let Some(eps) = &self.eps_r1 {
             return Ok(eps.clone());
         }
@@ -55,14 +55,14 @@ impl Stages {
     }
 
     /// DPM-Solver-2.
-    fn second(&mut self, walk: &mut Walk<'_>, next: f64, r1: f64) -> Walked {
+    fn second(&mut self, walk: &mut Walk<'_, D>, next: f64, r1: f64) -> Walked<D> {
         let change = self.inner(walk, next, r1)? - self.eps.clone();
         let weight = sigma(next) / (2.0 * r1) * (next - self.t).exp_m1();
         Ok(self.first(next) - change * weight)
     }
 
     /// DPM-Solver-3 with r₁ = ⅓, r₂ = ⅔.
-    fn third(&mut self, walk: &mut Walk<'_>, next: f64) -> Walked {
+    fn third(&mut self, walk: &mut Walk<'_, D>, next: f64) -> Walked<D> {
         let (r1, r2) = (1.0 / 3.0, 2.0 / 3.0);
         let h = next - self.t;
         let s2 = self.t + r2 * h;
@@ -76,14 +76,14 @@ impl Stages {
 }
 
 /// (σ₀, the last σ above 0); `None` where they are the same.
-fn ends(walk: &Walk<'_>) -> Option<(f64, f64)> {
+fn ends<const D: usize>(walk: &Walk<'_, D>) -> Option<(f64, f64)> {
     let values = walk.ladder.values();
     let last = values.iter().rev().find(|v| **v > 0.0)?;
     (values[0] > *last).then_some((values[0], *last))
 }
 
 /// The only thing to do on the ladder [σ, 0].
-fn one_step(walk: &mut Walk<'_>, x: Tensor<4>) -> Walked {
+fn one_step<const D: usize>(walk: &mut Walk<'_, D>, x: Tensor<D>) -> Walked<D> {
     let denoised = walk.denoise(&x, walk.ladder.values()[0])?;
     walk.show(0, &denoised, &denoised)?;
     Ok(denoised)
@@ -102,7 +102,7 @@ fn ancestral_time(from: f64, to: f64, t_end: f64, eta: f64) -> (f64, f64) {
 
 /// DPM-Solver-fast (Lu et al. 2022, section 3.4): as many evaluations as the ladder has steps, in stages of third
 /// order and a rest.
-pub(super) fn fast(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn fast<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let Some((top, bottom)) = ends(walk) else {
         return one_step(walk, x);
     };
@@ -138,7 +138,7 @@ struct Controller {
 }
 
 impl Controller {
-    fn new(walk: &Walk<'_>, order: f64) -> Self {
+    fn new<const D: usize>(walk: &Walk<'_, D>, order: f64) -> Self {
         let a = walk.options.adaptive;
         Self {
             h: a.h_init,
@@ -178,7 +178,7 @@ impl Controller {
 /// walked picture by picture: the denoiser sees the whole batch filled with the picture in hand and its slot is kept,
 /// which is right for a denoiser with a prompt or a mask per slot too. Its cost is the batch squared: whoever can
 /// should bring the pictures one at a time.
-pub(super) fn adaptive(walk: &mut Walk<'_>, x: Tensor<4>) -> Walked {
+pub(super) fn adaptive<const D: usize>(walk: &mut Walk<'_, D>, x: Tensor<D>) -> Walked<D> {
     let Some((top, bottom)) = ends(walk) else {
         return one_step(walk, x);
     };
@@ -203,6 +203,7 @@ pub(super) fn adaptive(walk: &mut Walk<'_>, x: Tensor<4>) -> Walked {
         let mut own = Walk {
             sampler: walk.sampler,
             options: walk.options,
+            mixing: walk.mixing,
             d: &mut *walk.d,
             ladder: walk.ladder,
             noise: &mut shared,
@@ -214,17 +215,17 @@ pub(super) fn adaptive(walk: &mut Walk<'_>, x: Tensor<4>) -> Walked {
 }
 
 /// What the pictures of a batch have come to.
-struct Run {
-    shown: Tensor<4>,
-    denoised: Tensor<4>,
+struct Run<const D: usize> {
+    shown: Tensor<D>,
+    denoised: Tensor<D>,
     start: f64,
     end: f64,
     picture: usize,
     batch: usize,
 }
 
-impl Run {
-    fn picture(&mut self, walk: &mut Walk<'_>, mut x: Tensor<4>) -> Result<(), Stop> {
+impl<const D: usize> Run<D> {
+    fn picture(&mut self, walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Result<(), Stop<D>> {
         let (eta, order) = (walk.eta(), walk.order());
         let mut controller = Controller::new(walk, if eta > 0.0 { 1.5 } else { order as f64 });
         let mut x_prev = x.clone();
@@ -255,8 +256,14 @@ impl Run {
     }
 
     /// ‖(low − high)/δ‖ over one picture, with δ = max(atol, rtol·max(|low|, |x_prev|)), as a mean of squares.
-    fn error(&self, walk: &Walk<'_>, low: &Tensor<4>, high: &Tensor<4>, prev: &Tensor<4>) -> f64 {
-        let own = |x: &Tensor<4>| x.clone().narrow(0, self.picture, 1);
+    fn error(
+        &self,
+        walk: &Walk<'_, D>,
+        low: &Tensor<D>,
+        high: &Tensor<D>,
+        prev: &Tensor<D>,
+    ) -> f64 {
+        let own = |x: &Tensor<D>| x.clone().narrow(0, self.picture, 1);
         let (low, high, prev) = (own(low), own(high), own(prev));
         let a = walk.options.adaptive;
         let delta = (low.clone().abs().max_pair(prev.abs()) * a.rtol).clamp_min(a.atol);
@@ -266,17 +273,20 @@ impl Run {
 
     fn show(
         &mut self,
-        walk: &mut Walk<'_>,
-        x: &Tensor<4>,
-        denoised: &Tensor<4>,
+        walk: &mut Walk<'_, D>,
+        x: &Tensor<D>,
+        denoised: &Tensor<D>,
         from: f64,
         to: f64,
-    ) -> Result<(), Stop> {
-        let put = |into: &Tensor<4>, x: &Tensor<4>| {
-            let [_, c, h, w] = into.dims();
-            let slot = self.picture..self.picture + 1;
+    ) -> Result<(), Stop<D>> {
+        let put = |into: &Tensor<D>, x: &Tensor<D>| {
+            let dims = into.dims();
+            let place: [std::ops::Range<usize>; D] = std::array::from_fn(|axis| match axis {
+                0 => self.picture..self.picture + 1,
+                _ => 0..dims[axis],
+            });
             let own = x.clone().narrow(0, self.picture, 1);
-            into.clone().slice_assign([slot, 0..c, 0..h, 0..w], own)
+            into.clone().slice_assign(place, own)
         };
         let (shown, known) = (put(&self.shown, x), put(&self.denoised, denoised));
         (self.shown, self.denoised) = (shown, known);
@@ -297,14 +307,14 @@ impl Run {
 }
 
 /// Gives every picture the k-th draw of its own stream as its k-th noise, however many its neighbours used.
-struct SharedDraws<'a> {
-    inner: &'a mut dyn Noise,
-    draws: &'a mut Vec<Tensor<4>>,
+struct SharedDraws<'a, const D: usize> {
+    inner: &'a mut dyn Noise<D>,
+    draws: &'a mut Vec<Tensor<D>>,
     next: usize,
 }
 
-impl Noise for SharedDraws<'_> {
-    fn between(&mut self, like: &Tensor<4>, sigma: f64, sigma_next: f64) -> Tensor<4> {
+impl<const D: usize> Noise<D> for SharedDraws<'_, D> {
+    fn between(&mut self, like: &Tensor<D>, sigma: f64, sigma_next: f64) -> Tensor<D> {
         if self.next == self.draws.len() {
             self.draws.push(self.inner.between(like, sigma, sigma_next));
         }

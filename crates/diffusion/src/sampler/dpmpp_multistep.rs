@@ -9,7 +9,7 @@ use super::{LowerOrderFinal, Sampler, SolverType};
 ///
 /// With λ = −ln σ, h = λ' − λ and H = (1 + η) h, a step is x' = (σ'/σ) e^{−ηh} x + (1 − e^{−H}) D + a₂ D₁ − a₃ D₂ + noise,
 /// where D₁ and D₂ are divided differences of the last predictions.
-pub(super) fn multistep(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn multistep<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let (eta, order) = (walk.eta(), walk.order());
     let n = walk.ladder.steps();
     let falling = walk
@@ -22,7 +22,7 @@ pub(super) fn multistep(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
         _ => SolverType::Midpoint,
     });
     // the last two predictions before this one, each with the h of the step that followed it
-    let mut past: Vec<(Tensor<4>, f64)> = Vec::new();
+    let mut past: Vec<(Tensor<D>, f64)> = Vec::new();
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
         if next == 0.0 {
@@ -42,7 +42,7 @@ pub(super) fn multistep(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
         let hh = h * (1.0 + eta);
         let mut y = x * (-hh).exp() + denoised.clone() * -(-hh).exp_m1();
         // differences of predictions, newest first: (m₀ − m₁)/r₀, (m₁ − m₂)/r₁ with r = h_past / h
-        let slope = |newer: &Tensor<4>, (older, gap): &(Tensor<4>, f64)| {
+        let slope = |newer: &Tensor<D>, (older, gap): &(Tensor<D>, f64)| {
             (newer.clone() - older.clone()) * (h / gap)
         };
         let phi_2 = hh * phi(2, -hh); // (e^{−H} − 1)/H + 1

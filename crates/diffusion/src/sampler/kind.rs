@@ -64,10 +64,6 @@ pub enum Sampler {
     Lcm,
     /// Trajectory consistency sampling (Zheng et al. 2024).
     Tcd,
-    /// Euler on a rectified flow.
-    FlowEuler,
-    /// Heun on a rectified flow.
-    FlowHeun,
     /// Euler in the CFG++ form (Chung et al. 2024).
     EulerCfgPp,
     /// Euler with ancestral noise in the CFG++ form.
@@ -78,7 +74,7 @@ pub enum Sampler {
 
 impl Sampler {
     /// Every sampler, in the order of the declaration.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 27] = [
         Self::Euler,
         Self::EulerAncestral,
         Self::Heun,
@@ -103,8 +99,6 @@ impl Sampler {
         Self::Restart,
         Self::Lcm,
         Self::Tcd,
-        Self::FlowEuler,
-        Self::FlowHeun,
         Self::EulerCfgPp,
         Self::EulerAncestralCfgPp,
         Self::DdimCfgPp,
@@ -137,8 +131,6 @@ impl Sampler {
             Self::Restart => "restart",
             Self::Lcm => "lcm",
             Self::Tcd => "tcd",
-            Self::FlowEuler => "flow_euler",
-            Self::FlowHeun => "flow_heun",
             Self::EulerCfgPp => "euler_cfg_pp",
             Self::EulerAncestralCfgPp => "euler_ancestral_cfg_pp",
             Self::DdimCfgPp => "ddim_cfg_pp",
@@ -156,8 +148,7 @@ impl Sampler {
             | Self::Dpm2Ancestral
             | Self::Dpmpp2sAncestral
             | Self::DpmppSde
-            | Self::Restart
-            | Self::FlowHeun => Some((2 * steps).saturating_sub(1)),
+            | Self::Restart => Some((2 * steps).saturating_sub(1)),
             Self::Plms if steps > 1 => Some(steps + 1),
             _ => Some(steps),
         }
@@ -213,9 +204,37 @@ impl Sampler {
         )
     }
 
-    /// Whether it walks x = (1 − σ)·x₀ + σ·n, on a ladder that starts at 1 or below.
-    pub fn flow(self) -> bool {
-        matches!(self, Self::FlowEuler | Self::FlowHeun)
+    /// Why it cannot walk a rectified flow; `None` where it can.
+    pub fn refused_on_flows(self) -> Option<&'static str> {
+        match self {
+            Self::Restart => Some("its jumps lead to σ = 2 and a rectified flow's σ is at most 1"),
+            Self::Tcd => Some("it was published for models of discrete time steps only"),
+            _ => None,
+        }
+    }
+
+    /// Whether its noise is that of the posterior of x/α, whatever the path: DDIM, DDPM and CFG++.
+    pub(super) fn posterior_noise(self) -> bool {
+        matches!(self, Self::Ddim | Self::Ddpm) || self.needs_unconditional()
+    }
+
+    /// Whether it adds churn.
+    pub(super) fn churns(self) -> bool {
+        matches!(self, Self::Euler | Self::Heun | Self::Dpm2)
+    }
+
+    /// Whether its formulas are in λ, and so in x/α over σ/α on a flow: always where noise goes with them, else where
+    /// `half_log_snr` says so.
+    pub(super) fn walks_ratios(self, half_log_snr: bool, eta: f64) -> bool {
+        match self {
+            Self::Dpmpp2m
+            | Self::UniPcBh1
+            | Self::UniPcBh2
+            | Self::Deis
+            | Self::DpmFast
+            | Self::DpmAdaptive => half_log_snr || eta > 0.0,
+            sampler => sampler.brownian_noise(),
+        }
     }
 
     /// The values [`super::SamplerOptions::order`] may take; `None` where there is no choice.

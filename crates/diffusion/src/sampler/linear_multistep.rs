@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use super::quadrature::integrate;
 use super::walk::{Walk, Walked, slope, toward};
-use super::{DeisVariable, IpndmCoefficients, LowerOrderFinal, PlmsStart, Sampler};
+use super::{DeisVariable, IpndmCoefficients, LowerOrderFinal, Sampler};
 
 /// The variable u in which a polynomial is laid through the last ε, and the dσ/du that turns ∫ L(u) dσ into ∫ … du.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ struct Rule {
     heun_start: bool,
 }
 
-fn rule(walk: &Walk<'_>) -> Rule {
+fn rule<const D: usize>(walk: &Walk<'_, D>) -> Rule {
     let o = walk.options;
     let n = walk.ladder.steps();
     let plain = Rule {
@@ -103,7 +103,7 @@ fn rule(walk: &Walk<'_>) -> Rule {
     match walk.sampler {
         Sampler::Plms => Rule {
             coefficients: uniform,
-            heun_start: o.plms_start == PlmsStart::Heun && n > 1,
+            heun_start: n > 1,
             ..plain
         },
         Sampler::Ipndm => Rule {
@@ -132,11 +132,14 @@ fn rule(walk: &Walk<'_>) -> Rule {
 
 /// LMS, DEIS (Zhang & Chen 2022), iPNDM (the same, section 4) and PLMS (Liu et al. 2022), whose transfer formula (9) is
 /// x' = x + (σ' − σ) ε in σ-space.
-pub(super) fn linear_multistep(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn linear_multistep<const D: usize>(
+    walk: &mut Walk<'_, D>,
+    mut x: Tensor<D>,
+) -> Walked<D> {
     let rule = rule(walk);
     let (order, n) = (walk.order(), walk.ladder.steps());
     let sigmas = walk.ladder.values().to_vec();
-    let mut slopes: Vec<Tensor<4>> = Vec::new(); // newest first
+    let mut slopes: Vec<Tensor<D>> = Vec::new(); // newest first
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
         let d = slope(&x, &denoised, sigma);

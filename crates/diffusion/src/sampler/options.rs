@@ -15,7 +15,7 @@ pub struct SamplerOptions {
     pub eta: Option<f64>,
     /// The standard deviation of every noise that is added, ≥ 0.
     pub s_noise: f64,
-    /// Churn of Karras et al. 2022 (Euler, Heun, DPM2 and the flow forms), ≥ 0: noise added before a step.
+    /// Churn of Karras et al. 2022 (Euler, Heun, DPM2), ≥ 0: noise added before a step. Not on a rectified flow.
     pub s_churn: f64,
     /// Churn happens only at σ ≥ this.
     pub s_tmin: f64,
@@ -36,8 +36,6 @@ pub struct SamplerOptions {
     pub solver_type: Option<SolverType>,
     /// Where DPM++ SDE puts its inner evaluation, as a fraction of the step in λ, in (0, 1].
     pub sde_r: f64,
-    /// How PLMS begins.
-    pub plms_start: PlmsStart,
     /// The step sizes that iPNDM's coefficients assume.
     pub ipndm_coefficients: IpndmCoefficients,
     /// The variable in which DEIS interpolates ε.
@@ -63,6 +61,10 @@ pub struct SamplerOptions {
     pub adaptive: Adaptive,
     /// Restart's jumps. `None`: A1111's choice, which depends on the number of steps.
     pub restart: Option<Vec<RestartSegment>>,
+    /// The variable in which multistep solvers and DPM fast and adaptive walk a rectified flow, where no noise is added.
+    pub flow_variable: FlowVariable,
+    /// The level in (0, 1) that stands for σ = 1 on a rectified flow where a formula needs a finite λ.
+    pub flow_top: f64,
     /// What is returned where a ladder ends above σ = 0: `true` the variance-preserving latent x / √(1 + σ²), `false`
     /// x. `None`: [`Sampler::variance_preserving`].
     pub variance_preserving_end: Option<bool>,
@@ -82,7 +84,6 @@ impl Default for SamplerOptions {
             euler_at_final: false,
             solver_type: None,
             sde_r: 0.5,
-            plms_start: PlmsStart::Heun,
             ipndm_coefficients: IpndmCoefficients::Uniform,
             deis_variable: DeisVariable::LogSigma,
             disable_corrector: Vec::new(),
@@ -95,6 +96,8 @@ impl Default for SamplerOptions {
             schedule: None,
             adaptive: Adaptive::default(),
             restart: None,
+            flow_variable: FlowVariable::HalfLogSnr,
+            flow_top: 1.0 - 1e-6,
             variance_preserving_end: None,
         }
     }
@@ -131,16 +134,6 @@ pub enum SolverType {
     Midpoint,
     /// (e⁻ʰ − 1)/h + 1 on it.
     Heun,
-}
-
-/// PLMS's first step, where no history exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlmsStart {
-    /// Pseudo improved Euler: the second time step is evaluated twice (diffusers' `skip_prk_steps`, CompVis, A1111).
-    Heun,
-    /// One Euler step.
-    Euler,
 }
 
 /// iPNDM's Adams-Bashforth coefficients.
@@ -183,6 +176,16 @@ pub enum LcmBoundary {
     VariancePreserving,
     /// x is the latent of σ-space (A1111).
     Sigma,
+}
+
+/// What λ is on a rectified flow. Both give solvers of the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowVariable {
+    /// ln((1 − σ)/σ), half the logarithm of the signal to noise ratio: the papers and diffusers.
+    HalfLogSnr,
+    /// −ln σ, as if noise were added: k-diffusion's functions as they stand (A1111, ComfyUI).
+    LogSigma,
 }
 
 /// DPM adaptive: tolerances and the PID controller of the step size.
@@ -277,6 +280,13 @@ impl SamplerOptions {
             "tcd_gamma",
             gamma,
             "between 0 and 1",
+        )?;
+        let top = self.flow_top;
+        require(
+            top > 0.0 && top < 1.0,
+            "flow_top",
+            top,
+            "between 0 and 1, without both",
         )?;
         let safety = self.adaptive.accept_safety;
         require(

@@ -7,7 +7,7 @@ use super::two_stage::heun_from;
 use super::walk::{Walk, Walked};
 
 /// Heun over the plan of [`plan`]; where a step starts above the σ the last one ended at, noise fills the gap.
-pub(super) fn restart(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn restart<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let steps = plan(walk.ladder.values(), walk.options.restart.as_deref());
     let mut at = steps[0].0;
     for (i, &(sigma, next)) in steps.iter().enumerate() {

@@ -6,11 +6,11 @@ use super::walk::{Walk, Walked, factorial, phi, toward};
 use super::{LowerOrderFinal, Sampler};
 
 /// A prediction m = D(x, σ) and its λ = −ln σ.
-type Known = (f64, Tensor<4>);
+type Known<const D: usize> = (f64, Tensor<D>);
 
 /// UniP with UniC (Algorithms 5 to 8, data prediction): predict x at σ', evaluate there, and use that evaluation both to
 /// correct the step just made and for the next one.
-pub(super) fn unipc(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
+pub(super) fn unipc<const D: usize>(walk: &mut Walk<'_, D>, mut x: Tensor<D>) -> Walked<D> {
     let order = walk.order();
     let n = walk.ladder.steps();
     let falling = walk
@@ -19,8 +19,8 @@ pub(super) fn unipc(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
         .unwrap_or(LowerOrderFinal::Always)
         .applies(n);
     let bh1 = walk.sampler == Sampler::UniPcBh1;
-    let mut known: Vec<Known> = Vec::new(); // newest first
-    let mut last: Option<(Tensor<4>, usize)> = None; // the corrected x one step back and the order that left it
+    let mut known: Vec<Known<D>> = Vec::new(); // newest first
+    let mut last: Option<(Tensor<D>, usize)> = None; // the corrected x one step back and the order that left it
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
         let now = (-sigma.ln(), denoised.clone());
@@ -52,20 +52,20 @@ pub(super) fn unipc(walk: &mut Walk<'_>, mut x: Tensor<4>) -> Walked {
 }
 
 /// One step from x at `known[0]` to λ: the predictor, or the corrector where `at_end`, the prediction at λ, is known.
-fn update(
-    x: &Tensor<4>,
-    known: &[Known],
+fn update<const D: usize>(
+    x: &Tensor<D>,
+    known: &[Known<D>],
     lambda: f64,
-    at_end: Option<&Tensor<4>>,
+    at_end: Option<&Tensor<D>>,
     order: usize,
     bh1: bool,
-) -> Tensor<4> {
+) -> Tensor<D> {
     let (lambda_0, m_0) = &known[0];
     let h = lambda - lambda_0;
     let hh = -h;
     let base = toward(x, m_0, hh.exp());
     // r_k m-differences: those of the past, and for the corrector that of the end, where r = 1
-    let mut nodes: Vec<(f64, &Tensor<4>)> = known[1..order]
+    let mut nodes: Vec<(f64, &Tensor<D>)> = known[1..order]
         .iter()
         .map(|(l, m)| ((l - lambda_0) / h, m))
         .collect();

@@ -5,36 +5,38 @@ use std::ops::ControlFlow;
 use burn::tensor::Tensor;
 
 use super::{Error, Sampler, SamplerOptions};
-use crate::{Denoise, Noise, Sigmas, Step};
+use crate::{Denoise, Mixing, Noise, Sigmas, Step};
 
 /// Why a walk ended early.
-pub(super) enum Stop {
+pub(super) enum Stop<const D: usize> {
     /// `on_step` asked for it: the latest x̂₀.
-    Broken(Box<Tensor<4>>),
+    Broken(Box<Tensor<D>>),
     /// Something failed.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl<const D: usize> From<Error> for Stop<D> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
 /// What a sampler's formula gives.
-pub(super) type Walked = Result<Tensor<4>, Stop>;
+pub(super) type Walked<const D: usize> = Result<Tensor<D>, Stop<D>>;
 
 /// The surroundings of one run.
-pub(super) struct Walk<'a> {
+pub(super) struct Walk<'a, const D: usize> {
     pub sampler: Sampler,
     pub options: &'a SamplerOptions,
-    pub d: &'a mut dyn Denoise,
+    /// How x is made, as [`Denoise::mixing`] says.
+    pub mixing: Mixing,
+    pub d: &'a mut dyn Denoise<D>,
     pub ladder: &'a Sigmas,
-    pub noise: &'a mut dyn Noise,
-    pub on_step: &'a mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    pub noise: &'a mut dyn Noise<D>,
+    pub on_step: &'a mut dyn FnMut(Step<'_, D>) -> ControlFlow<()>,
 }
 
-impl Walk<'_> {
+impl<const D: usize> Walk<'_, D> {
     /// Every pair (i, σᵢ, σᵢ₊₁).
     pub fn steps(&self) -> Vec<(usize, f64, f64)> {
         let pairs = self.ladder.values().windows(2).enumerate();
@@ -51,19 +53,35 @@ impl Walk<'_> {
             .unwrap_or_else(|| self.sampler.default_order())
     }
 
+    /// How an ancestral step from σ to a lower level is made (see [`Split`]).
+    pub fn split(&self, sigma: f64, next: f64, eta: f64) -> Split {
+        match self.mixing {
+            Mixing::Added => {
+                let (down, up) = ancestral(sigma, next, eta);
+                Split {
+                    down,
+                    up,
+                    scale: 1.0,
+                }
+            }
+            Mixing::Flow if self.sampler.posterior_noise() => Split::of_ratio(sigma, next, eta),
+            Mixing::Flow => Split::of_flow(sigma, next, eta),
+        }
+    }
+
     /// D(x, σ).
-    pub fn denoise(&mut self, x: &Tensor<4>, sigma: f64) -> Walked {
+    pub fn denoise(&mut self, x: &Tensor<D>, sigma: f64) -> Walked<D> {
         Ok(self.d.denoise(x.clone(), sigma)?)
     }
 
     /// x plus noise of standard deviation `amount`·s_noise; nothing is drawn where that is 0.
     pub fn add_noise(
         &mut self,
-        x: Tensor<4>,
+        x: Tensor<D>,
         sigma: f64,
         sigma_next: f64,
         amount: f64,
-    ) -> Tensor<4> {
+    ) -> Tensor<D> {
         let amount = amount * self.options.s_noise;
         if amount == 0.0 {
             return x;
@@ -73,7 +91,7 @@ impl Walk<'_> {
     }
 
     /// Shows step `i` of the ladder.
-    pub fn show(&mut self, i: usize, x: &Tensor<4>, denoised: &Tensor<4>) -> Result<(), Stop> {
+    pub fn show(&mut self, i: usize, x: &Tensor<D>, denoised: &Tensor<D>) -> Result<(), Stop<D>> {
         let values = self.ladder.values();
         let (sigma, sigma_next) = (values[i], values[i + 1]);
         self.show_as(i, self.ladder.steps(), sigma, sigma_next, x, denoised)
@@ -86,9 +104,9 @@ impl Walk<'_> {
         total: usize,
         sigma: f64,
         sigma_next: f64,
-        x: &Tensor<4>,
-        denoised: &Tensor<4>,
-    ) -> Result<(), Stop> {
+        x: &Tensor<D>,
+        denoised: &Tensor<D>,
+    ) -> Result<(), Stop<D>> {
         let step = Step {
             index,
             total,
@@ -104,7 +122,7 @@ impl Walk<'_> {
     }
 
     /// The noise added before a step (Karras et al. 2022, Algorithm 2): (x̂, σ̂).
-    pub fn churn(&mut self, x: Tensor<4>, sigma: f64, sigma_next: f64) -> (Tensor<4>, f64) {
+    pub fn churn(&mut self, x: Tensor<D>, sigma: f64, sigma_next: f64) -> (Tensor<D>, f64) {
         let o = self.options;
         let inside = sigma >= o.s_tmin && o.s_tmax.is_none_or(|top| sigma <= top);
         let most = std::f64::consts::SQRT_2 - 1.0;
@@ -126,13 +144,64 @@ impl Walk<'_> {
 
 /// The exact solution of dx/dσ = (x − D)/σ for a constant D: σ falls by `ratio` and x moves towards D. Written as a
 /// mean, never as x + (σ' − σ)·d, so that it keeps f32 precision from the σ of 10⁶ that zero terminal SNR starts at.
-pub(super) fn toward(x: &Tensor<4>, denoised: &Tensor<4>, ratio: f64) -> Tensor<4> {
+pub(super) fn toward<const D: usize>(x: &Tensor<D>, denoised: &Tensor<D>, ratio: f64) -> Tensor<D> {
     x.clone() * ratio + denoised.clone() * (1.0 - ratio)
 }
 
 /// ε = dx/dσ = (x − D)/σ.
-pub(super) fn slope(x: &Tensor<4>, denoised: &Tensor<4>, sigma: f64) -> Tensor<4> {
+pub(super) fn slope<const D: usize>(x: &Tensor<D>, denoised: &Tensor<D>, sigma: f64) -> Tensor<D> {
     (x.clone() - denoised.clone()) / sigma
+}
+
+/// An ancestral step: the ODE down to `down`, all of it times `scale`, and noise of standard deviation `up`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Split {
+    pub down: f64,
+    pub up: f64,
+    pub scale: f64,
+}
+
+impl Split {
+    /// On a rectified flow, as k-diffusion's "RF" samplers in ComfyUI take it: σ_down = σ'·(1 + η·(σ'/σ − 1)), then
+    /// (1 − σ')/(1 − σ_down) brings the picture's share to 1 − σ', and noise the variance to σ'².
+    ///
+    /// Source: [ComfyUI `sampling.py`, `sample_euler_ancestral_RF`](https://github.com/comfyanonymous/ComfyUI/blob/master/comfy/k_diffusion/sampling.py).
+    fn of_flow(sigma: f64, next: f64, eta: f64) -> Self {
+        let down = (next * (1.0 + (next / sigma - 1.0) * eta)).max(0.0);
+        let scale = (1.0 - next) / (1.0 - down);
+        let up = (next * next - (down * scale).powi(2)).max(0.0).sqrt();
+        Self { down, up, scale }
+    }
+
+    /// On a rectified flow, the split of x/α, whose level is σ/α: DDIM's (Song et al. 2020, formula 16) for any α and σ.
+    fn of_ratio(sigma: f64, next: f64, eta: f64) -> Self {
+        let mixing = Mixing::Flow;
+        let (down, up) = ancestral(mixing.ratio(sigma), mixing.ratio(next), eta);
+        let alpha = mixing.alpha(next);
+        Self {
+            down: mixing.of_ratio(down),
+            up: up * alpha,
+            scale: alpha * (1.0 + down),
+        }
+    }
+
+    /// x at σ moved towards D and scaled, before the noise.
+    pub fn walk<const D: usize>(
+        &self,
+        x: &Tensor<D>,
+        denoised: &Tensor<D>,
+        sigma: f64,
+    ) -> Tensor<D> {
+        self.scaled(toward(x, denoised, self.down / sigma))
+    }
+
+    /// x at `down`, scaled.
+    pub fn scaled<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self.scale {
+            1.0 => x,
+            scale => x * scale,
+        }
+    }
 }
 
 /// An ancestral step splits σ_to² into σ_down², which the ODE reaches, and σ_up², which noise brings back. η = 1 is the
@@ -198,5 +267,24 @@ mod tests {
         let (down, up) = ancestral(2.0, 1.0, 1.0);
         assert!((down - 0.5).abs() < 1e-15 && (up * up - 0.75).abs() < 1e-15);
         assert_eq!(ancestral(2.0, 1.0, 9.0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_step_on_a_flow_keeps_the_shares_of_picture_and_noise() {
+        for (sigma, next) in [(1.0, 0.9), (0.7, 0.2), (0.3, 0.0)] {
+            for eta in [0.0, 0.5, 1.0] {
+                for split in [
+                    Split::of_flow(sigma, next, eta),
+                    Split::of_ratio(sigma, next, eta),
+                ] {
+                    let picture = (1.0 - split.down) * split.scale;
+                    let noise = (split.down * split.scale).hypot(split.up);
+                    assert!((picture - (1.0 - next)).abs() < 1e-12, "{split:?}");
+                    assert!((noise - next).abs() < 1e-12, "{split:?}");
+                }
+            }
+            let plain = Split::of_flow(sigma, next, 0.0);
+            assert_eq!((plain.down, plain.scale), (next, 1.0));
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use latent_diffusion::{Denoise, Error, Noise, Sampler, SamplerOptions, Sigmas, sample};
+use latent_diffusion::{Denoise, Error, Mixing, Noise, Sampler, SamplerOptions, Sigmas, sample};
 use latent_testkit::recipe;
 
 pub const SHAPE: [usize; 4] = [2, 4, 4, 4];
@@ -27,6 +27,7 @@ pub struct Function<F> {
     f: F,
     pub calls: usize,
     pub unconditional: Option<Tensor<4>>,
+    pub mixing: Mixing,
 }
 
 impl<F: FnMut(Tensor<4>, f64) -> Tensor<4>> Function<F> {
@@ -35,6 +36,15 @@ impl<F: FnMut(Tensor<4>, f64) -> Tensor<4>> Function<F> {
             f,
             calls: 0,
             unconditional: None,
+            mixing: Mixing::Added,
+        }
+    }
+
+    /// The same on a rectified flow.
+    pub fn on_flow(f: F) -> Self {
+        Self {
+            mixing: Mixing::Flow,
+            ..Self::new(f)
         }
     }
 }
@@ -47,6 +57,10 @@ impl<F: FnMut(Tensor<4>, f64) -> Tensor<4>> Denoise for Function<F> {
 
     fn unconditional(&self) -> Option<Tensor<4>> {
         self.unconditional.clone()
+    }
+
+    fn mixing(&self) -> Mixing {
+        self.mixing
     }
 }
 
@@ -62,6 +76,15 @@ impl Noise for RecipeNoise {
         self.drawn += 1;
         tensor(draw, like.dims())
     }
+}
+
+/// Every sampler, and those of a flow on a flow.
+pub fn everywhere() -> impl Iterator<Item = (Sampler, Mixing)> {
+    let flows = Sampler::ALL
+        .into_iter()
+        .filter(|s| s.refused_on_flows().is_none());
+    let added = Sampler::ALL.into_iter().map(|s| (s, Mixing::Added));
+    added.chain(flows.map(|s| (s, Mixing::Flow)))
 }
 
 /// [`sample`] to the end.

@@ -5,14 +5,14 @@
 //! `AutoencoderKL` and `VQModel`.
 
 mod config;
+mod latent;
 mod network;
 mod strips;
 mod tiny;
 
 pub use config::{AutoencoderConfig, AutoencoderLevel};
-pub use network::{
-    Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle, Moments, Quantized,
-};
+pub use latent::{Moments, Quantized};
+pub use network::{Autoencoder, Codebook, Decoder, DecoderBlock, Encoder, EncoderBlock, Middle};
 pub use tiny::{AutoencoderTiny, AutoencoderTinyConfig, TinyBlock, TinyLayer, TinyLayers};
 
 /// ε of every GroupNorm.

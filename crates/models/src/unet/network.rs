@@ -45,6 +45,7 @@ pub struct UpBlock {
 
 /// What is added to the time embedding.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum ClassEmbedding {
     /// Rows by number.
     Table(Embedding),

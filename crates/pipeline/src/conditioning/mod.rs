@@ -10,7 +10,9 @@ use latent_text::{Pad, Pass, Scheduled, WeightRule};
 
 pub use texts::{Encoding, Skip};
 
+use crate::beside::NOISE_LEVEL;
 use crate::error::{Error, Result};
+use crate::family::VectorInput;
 use crate::guided::{Context, Track};
 use crate::model::Model;
 use crate::profile::Profile;
@@ -153,7 +155,13 @@ impl Encoder<'_> {
             return reader.network().forward(Condition::Vectors(text.states));
         }
         Conditioned {
-            vector: text.pooled.map(|pooled| self.vector(pooled)),
+            vector: match self.model.family.vector {
+                VectorInput::Level => {
+                    let level = self.request.noise_level.unwrap_or(NOISE_LEVEL);
+                    Some(Tensor::full([1, 1], level, &self.model.device))
+                }
+                _ => text.pooled.map(|pooled| self.vector(pooled)),
+            },
             context: Some(text.states),
             ..Conditioned::default()
         }

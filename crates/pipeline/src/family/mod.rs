@@ -134,6 +134,8 @@ pub struct Family {
     pub size: usize,
     /// An empty negative prompt is zeros where the program does so.
     pub zeros_for_empty: bool,
+    /// Files may leave open what the network predicts: it is asked.
+    pub untold: bool,
     /// Why it is known and not drawn.
     pub undrawn: Option<&'static str>,
 }
@@ -287,11 +289,12 @@ fn notes(checkpoint: &Checkpoint, recognised: &Recognised) -> Vec<String> {
         notes.push("there is no autoencoder in it: give one with --vae".to_owned());
     }
     let scheduler = checkpoint.scheduler();
-    if !checkpoint.states_prediction() && family.vector == VectorInput::None {
-        notes.push(format!(
-            "nothing in it says what it predicts; taken for {}",
-            scheduler.prediction_type
-        ));
+    if !checkpoint.states_prediction() && family.untold {
+        notes.push(
+            "nothing in it says whether it predicts noise or velocity: the network is asked when it is opened; \
+             --prediction says it"
+                .to_owned(),
+        );
     }
     if scheduler.rescale_betas_zero_snr {
         notes.push("it was trained to zero terminal SNR".to_owned());

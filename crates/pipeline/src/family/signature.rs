@@ -51,7 +51,9 @@ impl<'a> Networks<'a> {
             K::of(&checkpoint.find(role)?.config)
         }
         let texts = [Role::TEXT_ENCODER, Role::TEXT_ENCODER_2];
-        let texts = texts.into_iter().filter_map(|role| config(checkpoint, role));
+        let texts = texts
+            .into_iter()
+            .filter_map(|role| config(checkpoint, role));
         Self {
             unet: config(checkpoint, Role::DENOISER),
             autoencoder: config::<StoredAutoencoder>(checkpoint, Role::AUTOENCODER)
@@ -129,7 +131,9 @@ impl<'a> Networks<'a> {
         let (context, pooled) = match known {
             true => (
                 self.texts.iter().map(|t| t.width).sum(),
-                self.texts.last().map_or(0, |t| t.projection.unwrap_or(t.width)),
+                self.texts
+                    .last()
+                    .map_or(0, |t| t.projection.unwrap_or(t.width)),
             ),
             false => (
                 widths(family.texts),
@@ -224,7 +228,11 @@ impl fmt::Display for Networks<'_> {
             [] => f.write_str(", no text encoder"),
             texts => texts.iter().try_for_each(|text| {
                 let kind = kind(is_open_clip(text));
-                write!(f, ", a text encoder of {kind}'s kind and width {}", text.width)
+                write!(
+                    f,
+                    ", a text encoder of {kind}'s kind and width {}",
+                    text.width
+                )
             }),
         }
     }

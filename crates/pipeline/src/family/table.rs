@@ -61,12 +61,14 @@ pub const STABLE_DIFFUSION_1: Family = Family {
     beside: Beside::Nothing,
     size: 512,
     zeros_for_empty: false,
+    untold: false,
     undrawn: None,
 };
 
 const STABLE_DIFFUSION_2: Family = Family {
     name: "Stable Diffusion 2.x",
     texts: &[OPEN_CLIP_H],
+    untold: true,
     ..STABLE_DIFFUSION_1
 };
 
@@ -101,16 +103,19 @@ pub static FAMILIES: &[Family] = &[
     STABLE_DIFFUSION_2,
     Family {
         name: "Stable Diffusion 2.x, inpainting",
+        untold: false,
         beside: Beside::Masked,
         ..STABLE_DIFFUSION_2
     },
     Family {
         name: "Stable Diffusion 2.x, depth",
+        untold: false,
         beside: Beside::Depth,
         ..STABLE_DIFFUSION_2
     },
     Family {
         name: "Stable Diffusion 2.x, ×4 upscaler",
+        untold: false,
         latent: LatentFormat {
             downsample: 4,
             scale: 0.08333,
@@ -123,6 +128,7 @@ pub static FAMILIES: &[Family] = &[
     },
     Family {
         name: "Stable Diffusion 2.x, unCLIP",
+        untold: false,
         vector: VectorInput::Picture,
         size: 768,
         ..STABLE_DIFFUSION_2

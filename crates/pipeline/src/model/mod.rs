@@ -1,6 +1,7 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
 mod open;
+mod probe;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Role, SchedulerConfig};
@@ -18,13 +19,13 @@ use crate::request::{Request, Size};
 
 pub use open::{ModelFiles, autoencoder_dtype};
 
-/// What a model that was trained here is drawn with.
+/// What a model is drawn with where a request leaves it open. `None`: the documented default.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
     /// Of the picture.
     pub size: Size,
     /// 1 is none.
-    pub guidance: f64,
+    pub guidance: Option<f64>,
     /// Sampling steps.
     pub steps: Option<usize>,
 }
@@ -155,10 +156,7 @@ impl Model {
             latent: family.latent,
             moments: Vec::new(),
             schedule: noise_schedule(&scheduler)?,
-            prediction: scheduler
-                .prediction_type
-                .parse()
-                .map_err(|e| format!("{e}"))?,
+            prediction: prediction(&scheduler)?,
             unet,
             autoencoder,
             texts: texts.collect(),
@@ -172,21 +170,23 @@ impl Model {
         })
     }
 
-    /// What the model's maker would choose where a request leaves it open. `None` in models that were not trained here,
-    /// for which the documented defaults hold.
+    /// What is drawn where a request leaves it open: the size that the family draws best at, or that goes with a small
+    /// picture; what the maker of a model that was trained here draws with; the few steps of a network that is told the
+    /// guidance.
     ///
     /// # Errors
     /// A small picture (`upscale`) that cannot be read.
-    pub fn defaults(&self, request: &Request) -> Result<Option<Defaults>> {
-        if self.scheduler.trained_here().is_none() {
-            return Ok(None);
-        }
-        let size = match (self.conditioner(), &request.upscale) {
-            (Some(ConditionerConfig::LowResolution { factor }), Some(path)) => {
+    pub fn defaults(&self, request: &Request) -> Result<Defaults> {
+        let factor = match self.conditioner() {
+            Some(ConditionerConfig::LowResolution { factor }) => Some(*factor),
+            _ => (self.family.beside == Beside::Small).then_some(self.latent.downsample),
+        };
+        let size = match (factor, &request.upscale) {
+            (Some(factor), Some(path)) => {
                 let small = Picture::read(path)?.size();
                 Size {
-                    width: small.width.saturating_mul(*factor),
-                    height: small.height.saturating_mul(*factor),
+                    width: small.width.saturating_mul(factor),
+                    height: small.height.saturating_mul(factor),
                 }
             }
             _ => Size {
@@ -194,11 +194,17 @@ impl Model {
                 height: self.family.size,
             },
         };
-        Ok(Some(Defaults {
+        let told = self.unet.config().guidance.is_some();
+        let own = self.scheduler.trained_here().is_some();
+        Ok(Defaults {
             size,
-            guidance: self.guidance.unwrap_or(1.0),
-            steps: self.steps,
-        }))
+            guidance: match (own, told) {
+                (true, _) => Some(self.guidance.unwrap_or(1.0)),
+                (false, true) => Some(8.5),
+                (false, false) => None,
+            },
+            steps: self.steps.or(told.then_some(4)),
+        })
     }
 
     /// The condition of a model that was trained here.
@@ -314,14 +320,29 @@ fn check_trained(
     }
 }
 
+/// What the network's output means: diffusers' classes for EDM's forms say ε and v of these.
+fn prediction(scheduler: &SchedulerConfig) -> Result<Prediction, String> {
+    let stated: Prediction = scheduler
+        .prediction_type
+        .parse()
+        .map_err(|e| format!("{e}"))?;
+    let edm = scheduler.class_name.starts_with("EDM");
+    Ok(match (edm, stated) {
+        (true, Prediction::Epsilon) => Prediction::Edm,
+        (true, Prediction::V) => Prediction::EdmV,
+        (_, stated) => stated,
+    })
+}
+
 fn noise_schedule(config: &SchedulerConfig) -> Result<NoiseSchedule, String> {
     let beta = match config.beta_schedule.as_str() {
         "linear" => BetaSchedule::Linear,
         "scaled_linear" => BetaSchedule::ScaledLinear,
         "squaredcos_cap_v2" => BetaSchedule::Cosine,
+        "sigmoid" => BetaSchedule::Sigmoid,
         other => {
             return Err(format!(
-                "the β schedule `{other}` is not supported; linear, scaled_linear and squaredcos_cap_v2 are"
+                "the β schedule `{other}` is not supported; linear, scaled_linear, squaredcos_cap_v2 and sigmoid are"
             ));
         }
     };

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use latent_checkpoint::{
-    Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder,
-};
+use latent_checkpoint::{Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder};
+use latent_diffusion::Prediction;
 use latent_models::{ClipTextConfig, ConditionerConfig, UNetConfig};
 
-use super::{Model, Parts, Progress};
+use super::{Model, Parts, Progress, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
 use crate::family;
@@ -24,6 +23,8 @@ pub struct ModelFiles {
     pub vae: Option<PathBuf>,
     /// A text encoder to use instead of the model's own.
     pub text_encoder: Option<PathBuf>,
+    /// What the denoiser predicts, in the place of what the files say.
+    pub prediction: Option<Prediction>,
 }
 
 impl From<PathBuf> for ModelFiles {
@@ -89,7 +90,9 @@ impl Model {
             None => vec![Role::TEXT_ENCODER],
         };
         for role in roles {
-            let own = text_encoder.as_ref().filter(|other| other.find(role).is_some());
+            let own = text_encoder
+                .as_ref()
+                .filter(|other| other.find(role).is_some());
             let from = own.unwrap_or(&main);
             if family.is_none() && from.find(role).is_none() {
                 continue;
@@ -139,6 +142,11 @@ impl Model {
             path: files.model.clone(),
             reason,
         })?;
+        if let Some(asked) = files.prediction {
+            model.prediction = asked;
+        } else if family.is_some_and(|family| family.untold) && !main.states_prediction() {
+            model.prediction = probe::prediction(&model.unet);
+        }
         if let Some(stored) = stored {
             let latent = &mut model.latent;
             latent.scale = stored.scale.unwrap_or(latent.scale);
@@ -156,7 +164,9 @@ impl Model {
 fn notes(checkpoint: &Checkpoint, averaged: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if averaged {
-        notes.push("the file holds the moving average of the U-Net alone, and it is drawn with".into());
+        notes.push(
+            "the file holds the moving average of the U-Net alone, and it is drawn with".into(),
+        );
     }
     let strangers = checkpoint.strangers();
     if let Some(first) = strangers.first() {

@@ -2,8 +2,9 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    LadderOptions, LastSigma, NoiseSchedule, Sampler, Scheduler, Shape, Sigmas, SpacedLadder,
-    Spacing, distilled_timesteps, ladder, ladder_of_timesteps,
+    EdmSchedule, FlowSchedule, LadderOptions, LastSigma, Levels, NoiseSchedule, Sampler, Scheduler,
+    Shape, Sigmas, SpacedLadder, Spacing, TailPlan, distilled_timesteps, ladder,
+    ladder_of_timesteps, names, strided_ladder,
 };
 
 use super::Walk;
@@ -33,8 +34,36 @@ pub(super) fn distilled(
     Ok(sigmas.with_timesteps(times)?)
 }
 
+/// A1111's samplers on time steps of their own. A given picture is noised to one level above the first that is walked.
+pub(super) fn strided(
+    sampler: Sampler,
+    schedule: &NoiseSchedule,
+    steps: usize,
+    plan: Option<TailPlan>,
+) -> Result<Walk> {
+    let whole = strided_ladder(schedule, steps)?;
+    if matches!(sampler, Sampler::UniPcBh1 | Sampler::UniPcBh2) {
+        return uniform_in_time(schedule, &whole, plan.map(|p| p.keep));
+    }
+    let Some(plan) = plan else {
+        return Ok(Walk {
+            sigmas: whole,
+            noised: None,
+        });
+    };
+    let start = (whole.steps() + 2).saturating_sub(plan.keep);
+    if start >= whole.steps() {
+        return Err(too_little());
+    }
+    let noised = whole.values().get(start.saturating_sub(1)).copied();
+    Ok(Walk {
+        sigmas: whole.tail(start)?,
+        noised,
+    })
+}
+
 /// A given picture of which no step is left to walk: A1111's samplers on time steps leave out the first.
-pub(super) fn too_little() -> Error {
+fn too_little() -> Error {
     Error::field(
         "strength",
         "too low",
@@ -45,7 +74,7 @@ pub(super) fn too_little() -> Error {
 /// A1111's UniPC: as many intervals, even in time, as the `strided` ladder has visited steps, from the last time step or,
 /// for a given picture, from the step below the one it is noised to, down to the first. σ follows the interpolated
 /// log ᾱ.
-pub(super) fn uniform_in_time(
+fn uniform_in_time(
     schedule: &NoiseSchedule,
     strided: &Sigmas,
     keep: Option<usize>,
@@ -125,6 +154,85 @@ pub(super) fn fractional(sampler: Sampler) -> bool {
     )
 }
 
+/// What diffusers makes of a scheduler's name; `None` for curves that it has no flag for.
+pub(super) fn shape(scheduler: Scheduler, config: &SchedulerConfig) -> Option<Shape> {
+    Some(match scheduler {
+        Scheduler::Automatic if config.use_karras_sigmas => Shape::Karras,
+        Scheduler::Automatic if config.use_exponential_sigmas => Shape::Exponential,
+        Scheduler::Automatic if config.use_beta_sigmas => Shape::Beta,
+        Scheduler::Automatic | Scheduler::Normal | Scheduler::Uniform => Shape::Plain,
+        Scheduler::Karras => Shape::Karras,
+        Scheduler::Exponential => Shape::Exponential,
+        Scheduler::Beta => Shape::Beta,
+        _ => return None,
+    })
+}
+
+/// The ladder of a flow: the published one in this shape, or a curve over its levels.
+pub(super) fn flow_levels(
+    levels: &FlowSchedule,
+    scheduler: Scheduler,
+    shape: Option<Shape>,
+    steps: usize,
+    curve: &LadderOptions,
+) -> Result<Sigmas> {
+    if scheduler == Scheduler::AlignYourSteps {
+        return Err(Error::field(
+            "scheduler",
+            names::scheduler_info(scheduler).label,
+            "another one: its table begins at σ = 14.6, and this model is a rectified flow, whose σ is at most 1",
+        ));
+    }
+    Ok(match shape {
+        Some(shape) => levels.shaped(shape, steps)?,
+        None => ladder(scheduler, levels, steps, curve)?,
+    })
+}
+
+/// The levels of a network of EDM's forms: `sigma_min`, `sigma_max` and `sigma_data` of its scheduler's settings, and
+/// the usual ones where they say nothing.
+pub(super) fn edm_levels(usual: &EdmSchedule, config: &SchedulerConfig) -> Result<EdmSchedule> {
+    let said = |key: &str, usual: f64| match config.rest.get(key) {
+        None => Ok(usual),
+        Some(value) => value.as_f64().ok_or_else(|| {
+            Error::field("scheduler_config.json", value, format!("a number as {key}"))
+        }),
+    };
+    let ends = usual.sigmas();
+    let (low, high) = (ends[0], ends[ends.len() - 1]);
+    Ok(EdmSchedule::new(
+        said("sigma_min", low)?,
+        said("sigma_max", high)?,
+        said("sigma_data", usual.sigma_data())?,
+    )?)
+}
+
+/// The curve of a diffusers scheduler class for EDM's forms: `sigma_schedule` of its settings unless one is chosen.
+pub(super) fn edm_curve(scheduler: Scheduler, config: &SchedulerConfig) -> Result<Scheduler> {
+    let text = |key: &str| config.rest.get(key).and_then(|v| v.as_str());
+    if config
+        .final_sigmas_type
+        .as_deref()
+        .is_some_and(|last| last != "zero")
+    {
+        return Err(Error::field(
+            "final_sigmas_type",
+            config.final_sigmas_type.as_deref().unwrap_or_default(),
+            "zero in scheduler_config.json of a model of EDM's forms",
+        ));
+    }
+    match (scheduler, text("sigma_schedule")) {
+        (Scheduler::Automatic, None | Some("karras")) => Ok(Scheduler::Karras),
+        (Scheduler::Automatic, Some("exponential")) => Ok(Scheduler::Exponential),
+        (Scheduler::Automatic, Some(other)) => Err(Error::field(
+            "sigma_schedule",
+            other,
+            "karras or exponential in scheduler_config.json",
+        )),
+        (chosen, _) => Ok(chosen),
+    }
+}
+
 /// The ladder of a diffusers scheduler class.
 pub(super) fn spaced(
     sampler: Sampler,
@@ -133,16 +241,14 @@ pub(super) fn spaced(
     config: &SchedulerConfig,
     steps: usize,
 ) -> Result<Sigmas> {
-    let shape = match scheduler {
-        Scheduler::Automatic if config.use_karras_sigmas => Shape::Karras,
-        Scheduler::Automatic if config.use_exponential_sigmas => Shape::Exponential,
-        Scheduler::Automatic if config.use_beta_sigmas => Shape::Beta,
-        Scheduler::Automatic | Scheduler::Normal | Scheduler::Uniform => Shape::Plain,
-        Scheduler::Karras => Shape::Karras,
-        Scheduler::Exponential => Shape::Exponential,
-        Scheduler::Beta => Shape::Beta,
-        // Curves that diffusers has no flag for: the common ones, their time steps interpolated.
-        other => return Ok(ladder(other, schedule, steps, &LadderOptions::default())?),
+    let Some(shape) = shape(scheduler, config) else {
+        // The common curves, their time steps interpolated.
+        return Ok(ladder(
+            scheduler,
+            schedule,
+            steps,
+            &LadderOptions::default(),
+        )?);
     };
     let spacing = |own: Spacing| match config.timestep_spacing.as_deref() {
         Some("leading") => Spacing::Leading,

@@ -138,6 +138,10 @@ pub struct Request {
     /// The small picture, for a model that makes pictures larger.
     #[serde(with = "paths")]
     pub upscale: Option<PathBuf>,
+    /// A depth map, for a model that takes one: nearer is lighter.
+    pub depth: Option<PathBuf>,
+    /// How much noise the small picture is given before it is made larger, 0 to 350, for a model that takes it; `None`: 20.
+    pub noise_level: Option<u32>,
     /// The name of a known picture, for a model that was trained with pictures near to each other.
     pub near: Option<String>,
     /// Sizes that the model is told beside the picture's own (SDXL).
@@ -202,6 +206,8 @@ impl Default for Request {
             semantic_map: None,
             layout: None,
             upscale: None,
+            depth: None,
+            noise_level: None,
             near: None,
             sizes: SizeConditions::default(),
             zero_empty_negative: None,
@@ -229,6 +235,14 @@ impl Request {
             Compat::Diffusers => given,
         };
         usize::try_from(skipped).ok()
+    }
+
+    /// The guidance scale that holds: in diffusers one of at most 1 is none, 0 included.
+    pub fn guidance_scale(&self) -> f64 {
+        match self.compat {
+            Compat::Diffusers if self.cfg_scale <= 1.0 => 1.0,
+            _ => self.cfg_scale,
+        }
     }
 
     /// The size that is sampled: `width` and `height` raised to the next multiple of 8. The decoded picture is cut to

@@ -3,7 +3,8 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use burn::tensor::{DType, Device, TensorData};
-use latent_checkpoint::{Role, SchedulerConfig};
+use latent_checkpoint::tiny::TinyFamily;
+use latent_checkpoint::{Network, Role, SchedulerConfig};
 use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
@@ -61,13 +62,37 @@ pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
     Model::new(
         fill("unet", unet.init(&device)),
         fill("vae", vae.init(&device)),
-        vec![(
-            Role::TEXT_ENCODER,
-            fill("text_encoder", text.init(&device)),
-        )],
+        vec![(Role::TEXT_ENCODER, fill("text_encoder", text.init(&device)))],
         scheduler,
     )
     .expect("the tiny model is of a known family")
+}
+
+/// A tiny model of a published kind with recipe weights, as a folder carries it.
+pub fn family(kind: TinyFamily, scheduler: SchedulerConfig) -> Model {
+    let device = Device::flex();
+    let model = kind.model(false);
+    let (mut unet, mut vae, mut texts, mut stored) = (None, None, Vec::new(), None);
+    for part in model.parts {
+        let component = part.role.folder();
+        match part.config {
+            Network::Unet(config) => unet = Some(fill(component, config.init(&device))),
+            Network::Autoencoder(config) => {
+                vae = Some(fill(component, config.network.init(&device)));
+                stored = Some(config);
+            }
+            Network::TextEncoder(config) => {
+                texts.push((part.role, fill(component, config.init(&device))));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (unet, vae) = (unet.expect("a U-Net"), vae.expect("an autoencoder"));
+    let mut model = Model::new(unet, vae, texts, scheduler).expect("a known family");
+    let stored = stored.expect("an autoencoder");
+    model.latent.scale = stored.scale.unwrap_or(model.latent.scale);
+    model.moments = stored.moments;
+    model
 }
 
 /// `DDIMScheduler(steps_offset=1, set_alpha_to_one=False)` and its relatives in `make.py`.

@@ -477,6 +477,7 @@ fn from_noise(
         size: [shape[1], shape[2]],
         canvas: None,
         latent: Some(latent),
+        hints: None,
     };
     let drawn = drawing
         .draw(&start, &prompts, &seeds, &mut |_| ControlFlow::Continue(()))

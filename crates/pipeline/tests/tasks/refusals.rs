@@ -137,13 +137,6 @@ fn fields() {
         ),
         (
             Request {
-                sampler: "flow_euler".into(),
-                ..request()
-            },
-            &["flow"],
-        ),
-        (
-            Request {
                 sigmas: Some(vec![1e6, 1e-9, 0.0]),
                 ..request()
             },
@@ -216,10 +209,7 @@ fn channels() {
 #[test]
 fn few_steps() {
     let model = model();
-    for sampler in latent_diffusion::Sampler::ALL
-        .into_iter()
-        .filter(|s| !s.flow())
-    {
+    for sampler in latent_diffusion::Sampler::ALL {
         for compat in super::PROFILES {
             for steps in 1..=3 {
                 let request = Request {

@@ -1,10 +1,11 @@
 //! Every sampler with every profile.
 
+use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{Sampler, names};
 use latent_pipeline::request::Compat;
 use latent_pipeline::{Error, Quiet, Request, run};
 
-use super::{PROFILES, differ, model, one, request, values};
+use super::{PROFILES, common, differ, model, one, request, values};
 
 #[test]
 fn each_gives_a_picture_in_each_profile() {
@@ -26,11 +27,6 @@ fn each_gives_a_picture_in_each_profile() {
                     continue;
                 }
                 let case = format!("{compat} {} {scheduler}", request.sampler);
-                if sampler.flow() {
-                    let error = run(&request, &model, None, &mut Quiet).expect_err(&case);
-                    assert!(matches!(error, Error::Diffusion(_)), "{case}: {error}");
-                    continue;
-                }
                 let output = one(&model, &request);
                 assert!(values(&output).iter().all(|v| v.is_finite()), "{case}");
                 let rgb = output.picture.rgb();
@@ -45,7 +41,7 @@ fn each_gives_a_picture_in_each_profile() {
 #[test]
 fn one_step_is_enough() {
     let model = model();
-    for sampler in Sampler::ALL.into_iter().filter(|s| !s.flow()) {
+    for sampler in Sampler::ALL {
         for compat in PROFILES {
             let request = Request {
                 sampler: names::sampler_info(sampler).label.into(),
@@ -146,4 +142,63 @@ fn profiles_differ() {
             "{sampler}: the generator"
         );
     }
+}
+
+/// A rectified flow: every sampler that has a form for it, and every scheduler, acts; the others say why not.
+#[test]
+fn a_flow_is_drawn_with_what_is_asked_for() {
+    let flow = SchedulerConfig {
+        prediction_type: "flow_prediction".into(),
+        shift: Some(3.0),
+        ..SchedulerConfig::default()
+    };
+    let model = common::tiny(4, flow);
+    let with = |sampler: &str, scheduler: &str, compat| Request {
+        sampler: sampler.into(),
+        scheduler: scheduler.into(),
+        steps: 4,
+        width: 32,
+        height: 32,
+        compat,
+        ..request()
+    };
+    for compat in PROFILES {
+        for sampler in Sampler::ALL {
+            let request = with(names::sampler_info(sampler).label, "Automatic", compat);
+            let case = format!("{compat} {sampler:?}");
+            if sampler.refused_on_flows().is_some() {
+                let error = run(&request, &model, None, &mut Quiet).expect_err(&case);
+                assert!(
+                    error.to_string().contains("rectified flow"),
+                    "{case}: {error}"
+                );
+                continue;
+            }
+            let output = one(&model, &request);
+            assert!(values(&output).iter().all(|v| v.is_finite()), "{case}");
+        }
+        let schedulers = ["Automatic", "Karras", "SGM Uniform", "Beta", "Exponential"];
+        let pictures = schedulers.map(|s| one(&model, &with("Euler", s, compat)));
+        for (i, a) in pictures.iter().enumerate() {
+            for (b, other) in pictures[..i].iter().zip(schedulers) {
+                assert!(differ(a, b), "{compat}: {} is {other}", schedulers[i]);
+            }
+        }
+        // What nobody chose is Euler on the published ladder.
+        let chosen = one(&model, &with("automatic", "Automatic", compat));
+        assert!(!differ(&chosen, &pictures[0]), "{compat}");
+        assert!(differ(
+            &chosen,
+            &one(&model, &with("Euler a", "Automatic", compat))
+        ));
+    }
+    let refused = with("Euler", "Align Your Steps", Compat::A1111);
+    let error = run(&refused, &model, None, &mut Quiet).expect_err("no such levels");
+    assert!(error.to_string().contains("rectified flow"), "{error}");
+    let above = Request {
+        sigmas: Some(vec![14.0, 0.5, 0.0]),
+        ..with("Euler", "Automatic", Compat::A1111)
+    };
+    let error = run(&above, &model, None, &mut Quiet).expect_err("no such levels");
+    assert!(error.to_string().contains("at most 1"), "{error}");
 }

@@ -324,7 +324,8 @@ impl Task for Stage1 {
 
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
         let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
-        let (autoencoder, _) = model.load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})?;
+        let (autoencoder, _) =
+            model.load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})?;
         self.autoencoder.begin_with(autoencoder)
     }
 

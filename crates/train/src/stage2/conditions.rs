@@ -356,7 +356,11 @@ impl Frozen {
     ) -> Result<Self, Error> {
         let options = LoadOptions::new(device.clone(), DType::F32);
         let checkpoint = Checkpoint::open(path)?;
-        let (encoder, _) = checkpoint.load::<latent_models::ClipTextConfig>(Role::TEXT_ENCODER, &options, &mut |_, _| {})?;
+        let (encoder, _) = checkpoint.load::<latent_models::ClipTextConfig>(
+            Role::TEXT_ENCODER,
+            &options,
+            &mut |_, _| {},
+        )?;
         let made = [encoder.config().positions, encoder.config().width];
         if made != size {
             let value = format!("{size:?}");

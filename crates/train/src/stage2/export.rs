@@ -32,11 +32,7 @@ pub(super) struct Export<'a> {
 impl Export<'_> {
     pub fn write(self, folder: &Path) -> Result<(), Error> {
         let net = &self.model.unet;
-        let mut parts = vec![part(
-            Role::DENOISER,
-            net.config().clone().into(),
-            net,
-        )];
+        let mut parts = vec![part(Role::DENOISER, net.config().clone().into(), net)];
         // Text states that go to the denoiser as they are need no network: the model is an ordinary one.
         let conditioner = self.model.conditioner.as_ref().filter(|conditioner| {
             let config = conditioner.config();
@@ -49,9 +45,9 @@ impl Export<'_> {
         }
         if let Some(net) = self.first.autoencoder() {
             let config = StoredAutoencoder {
-            scale: Some(self.first.scale()),
-            ..net.config().clone().into()
-        };
+                scale: Some(self.first.scale()),
+                ..net.config().clone().into()
+            };
             parts.push(part(Role::AUTOENCODER, config.into(), net));
         }
         if let Some(net) = self.text_encoder {
@@ -116,6 +112,7 @@ fn scheduler(objective: &ObjectiveConfig) -> SchedulerConfig {
             BetaSchedule::Linear => "linear",
             BetaSchedule::ScaledLinear => "scaled_linear",
             BetaSchedule::Cosine => "squaredcos_cap_v2",
+            BetaSchedule::Sigmoid => "sigmoid",
             BetaSchedule::Sqrt => "sqrt",
         }
         .into(),

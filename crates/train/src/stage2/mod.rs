@@ -336,11 +336,20 @@ impl Task for Stage2 {
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
         let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
         let progress = &mut |_, _| {};
-        let (unet, _) = model.load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)?;
+        let (unet, _) =
+            model.load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)?;
         let conditioner = match &self.learner.module().conditioner {
             // Text states that go to the denoiser as they are: nothing is learnt, and files have no such part.
             Some(own) if latent_models::parameter_count(own) == 0 => Some(own.clone()),
-            Some(_) => Some(model.load::<latent_models::ConditionerConfig>(Role::CONDITIONER, &options, progress)?.0),
+            Some(_) => Some(
+                model
+                    .load::<latent_models::ConditionerConfig>(
+                        Role::CONDITIONER,
+                        &options,
+                        progress,
+                    )?
+                    .0,
+            ),
             None => None,
         };
         self.learner.begin_with(LatentModel { unet, conditioner })

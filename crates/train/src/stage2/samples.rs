@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use latent_diffusion::guidance::cfg;
 use latent_diffusion::{
-    Denoise, FlowSchedule, LadderOptions, NoiseSource, NoiseStreams, Prediction, Sampler,
+    Denoise, FlowSchedule, LadderOptions, Mixing, NoiseSource, NoiseStreams, Prediction, Sampler,
     SamplerOptions, Scheduler, Sigmas, ladder, sample,
 };
 use latent_models::Conditioned;
@@ -38,7 +38,6 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
         .map(|i| (step.seed + i).into())
         .collect();
     let mut noise = NoiseStreams::new(NoiseSource::TorchCpu, &seeds)?;
-    let prediction = task.objective.config().prediction;
     let first = sigmas.values().first().copied().unwrap_or_default();
     let x = noise.initial([task.first.channels(), height, width], &task.device);
     let mut denoiser = Guided {
@@ -52,7 +51,7 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
         Sampler::Euler,
         &SamplerOptions::default(),
         &mut denoiser,
-        x * prediction.noise_scale(first),
+        x * first,
         &sigmas,
         &mut noise,
         &mut |_| ControlFlow::Continue(()),
@@ -83,21 +82,22 @@ struct Guided<'a> {
 
 impl Denoise for Guided<'_> {
     fn denoise(&mut self, x: Tensor<4>, sigma: f64) -> Result<Tensor<4>, latent_diffusion::Error> {
-        let schedule = self.objective.schedule();
-        let prediction = self.objective.config().prediction;
-        let time = match prediction {
-            Prediction::Flow => sigma * schedule.steps() as f64,
-            _ => schedule.timestep(sigma),
-        };
+        let path = self.objective.path();
+        let time = path.timestep(sigma);
         let [batch, ..] = x.dims();
         let times = TensorData::new(vec![time as f32; batch], [batch]);
         let times = Tensor::<1>::from_data(times, &x.device());
-        let seen = x.clone() * prediction.c_in(sigma);
+        let seen = x.clone() * path.c_in(sigma);
         let answer = |given| self.network.denoise(seen.clone(), times.clone(), given);
         let output = match &self.nothing {
             Some(nothing) => cfg(answer(nothing), answer(&self.given), self.guidance),
             None => answer(&self.given),
         };
-        Ok(prediction.denoised(x, output, sigma))
+        let prediction = self.objective.config().prediction;
+        Ok(path.denoised(prediction, x, output, sigma))
+    }
+
+    fn mixing(&self) -> Mixing {
+        self.objective.path().mixing()
     }
 }

@@ -4,8 +4,8 @@ use latent_models::AutoencoderConfig;
 use latent_models::autoencoder::AutoencoderLevel;
 use serde_json::{Value, json};
 
-use crate::networks::keys::Keys;
 use super::StoredAutoencoder;
+use crate::networks::keys::Keys;
 use crate::networks::{DIFFUSERS, DetectError, extend};
 
 const VAE_READ: [&str; 18] = [
@@ -189,4 +189,3 @@ pub(super) fn autoencoder_json(
     }
     Ok(value)
 }
-

@@ -53,9 +53,11 @@ fn clip_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<ClipTextConfig, De
         false => format!("{module}encoder.layers.{i}.layer_norm1.weight"),
     });
     let projection = match open_clip {
-        true => shapes.get("text_projection").and_then(<[usize]>::last),
-        false => shapes.get("text_projection.weight").and_then(<[usize]>::first),
+        true => shapes.get("text_projection"),
+        false => shapes.get("text_projection.weight"),
     };
+    let projection = projection.filter(|shape| shape.len() == 2);
+    let projection = projection.map(|shape| shape[usize::from(open_clip)]);
     let config = ClipTextConfig {
         vocabulary,
         width,
@@ -70,7 +72,7 @@ fn clip_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<ClipTextConfig, De
             false => Activation::QuickGelu,
         },
         positions: shapes.need(&positions, 2)?[0],
-        projection: projection.copied(),
+        projection,
     };
     config.validate()?;
     Ok(config)
@@ -116,7 +118,9 @@ fn clip_from_json(value: &Value) -> Result<ClipTextConfig, DetectError> {
     if kind != "clip_text_model" {
         return Err(keys.bad("model_type", "clip_text_model"));
     }
-    let class = value.get("architectures").and_then(|list| list.get(0)?.as_str());
+    let class = value
+        .get("architectures")
+        .and_then(|list| list.get(0)?.as_str());
     let projects = class == Some("CLIPTextModelWithProjection");
     let config = ClipTextConfig {
         vocabulary: keys.size("vocab_size", 49408)?,
@@ -196,9 +200,21 @@ impl Kind for ClipTextConfig {
             spot(FIRST, Diffusers, "", TOKENS, None),
             spot(FIRST, OpenClip, "cond_stage_model.model.", STACKED, Some(1)),
             // SDXL's refiner has the second encoder alone.
-            spot(SECOND, OpenClip, "conditioner.embedders.0.model.", STACKED, Some(1)),
+            spot(
+                SECOND,
+                OpenClip,
+                "conditioner.embedders.0.model.",
+                STACKED,
+                Some(1),
+            ),
             spot(FIRST, OpenClip, "", STACKED, None),
-            spot(SECOND, OpenClip, "conditioner.embedders.1.model.", STACKED, Some(2)),
+            spot(
+                SECOND,
+                OpenClip,
+                "conditioner.embedders.1.model.",
+                STACKED,
+                Some(2),
+            ),
             spot(SECOND, Diffusers, "text_encoder_2.", MODEL_TOKENS, None),
         ]
     };
@@ -254,7 +270,9 @@ impl Kind for ClipTextConfig {
             _ => "encoder.layers.",
         };
         let name = name.strip_prefix("text_model.").unwrap_or(name);
-        let layer = name.strip_prefix(layers).and_then(|rest| rest.split('.').next());
+        let layer = name
+            .strip_prefix(layers)
+            .and_then(|rest| rest.split('.').next());
         let later = layer.and_then(|layer| layer.parse().ok()) >= Some(self.layers);
         let projection = self.projection.is_none() && name.starts_with("text_projection");
         match (later, projection) {

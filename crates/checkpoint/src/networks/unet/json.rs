@@ -7,7 +7,7 @@ use latent_models::unet::{
 use serde_json::{Value, json};
 
 use crate::networks::keys::{Keys, Nested, Only};
-use crate::networks::{DIFFUSERS, DetectError, extend, one_or_list};
+use crate::networks::{DIFFUSERS, DetectError, LONGEST, at_most, extend, one_or_list};
 
 const UNET_READ: [&str; 25] = [
     "reverse_transformer_layers_per_block",
@@ -145,7 +145,12 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
     let at = |i: usize| Attention {
         heads: heads[i],
         depth: match conditional {
-            true => depths.down[i].iter().chain(&depths.up[i]).copied().max().unwrap_or(1),
+            true => depths.down[i]
+                .iter()
+                .chain(&depths.up[i])
+                .copied()
+                .max()
+                .unwrap_or(1),
             false => 1,
         },
     };
@@ -160,11 +165,13 @@ pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
         true => Some(keys.size("cross_attention_dim", 1280)?),
         false => None,
     };
-    let middle_attention = count > 0 && middle_resblocks == 2 && keys.flag("add_attention", true)?;
+    let middle_attention =
+        count > 0 && middle_resblocks == 2 && keys.flag("add_attention", true)?;
     let middle_depth = keys.last_size("transformer_layers_per_block", 1)?;
     let context_only = keys.flags("only_cross_attention", count, false)?;
     let context_only = context_only.into_iter().zip(&attentions).enumerate();
-    let context_only = context_only.filter_map(|(i, (only, attends))| (only && *attends).then_some(i));
+    let context_only =
+        context_only.filter_map(|(i, (only, attends))| (only && *attends).then_some(i));
     let config = UNetConfig {
         in_channels: keys.size("in_channels", if conditional { 4 } else { 3 })?,
         out_channels: keys.size("out_channels", if conditional { 4 } else { 3 })?,
@@ -205,6 +212,9 @@ fn depths(
 ) -> Result<Depths, DetectError> {
     const DOWN: &str = "transformer_layers_per_block";
     const UP: &str = "reverse_transformer_layers_per_block";
+    for resblocks in resblocks {
+        at_most("resblocks", *resblocks, LONGEST)?;
+    }
     let of = |key: &str, reversed: bool, more: usize| {
         let mut levels = keys.nested_sizes(key, resblocks.len(), 1)?;
         if reversed {
@@ -217,7 +227,10 @@ fn depths(
                 (true, Nested::One(depth)) => Ok(vec![depth; resblocks + more]),
                 (true, Nested::Each(list)) if list.len() == resblocks + more => Ok(list),
                 (true, Nested::Each(_)) => {
-                    let expected = format!("{} numbers in a level of {resblocks} blocks", resblocks + more);
+                    let expected = format!(
+                        "{} numbers in a level of {resblocks} blocks",
+                        resblocks + more
+                    );
                     Err(keys.bad(key, &expected))
                 }
             })
@@ -369,7 +382,10 @@ fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
     let last = config.levels.len().saturating_sub(1);
     if let Some(middle) = config.middle {
         let level = config.levels[last];
-        let own = (attention(&level).heads.count(level.channels), attention(&level).depth);
+        let own = (
+            attention(&level).heads.count(level.channels),
+            attention(&level).depth,
+        );
         if own != (middle.heads.count(level.channels), middle.depth) {
             return Err(
                 "diffusers cannot say that the middle's attention differs from the last level's"
@@ -400,7 +416,9 @@ fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
         Labels::Projection(width) => (None, Some(width)),
         _ => (None, None),
     };
-    let only: Vec<bool> = (0..=last).map(|i| config.context_only_levels.contains(&i)).collect();
+    let only: Vec<bool> = (0..=last)
+        .map(|i| config.context_only_levels.contains(&i))
+        .collect();
     let only = match only.contains(&true) {
         true => json!(only),
         false => json!(false),
@@ -450,4 +468,3 @@ fn unconditional_json(config: &UNetConfig) -> Result<Value, String> {
         "mid_block_type": "UNetMidBlock2D", "num_train_timesteps": null, "time_embedding_dim": null,
     }))
 }
-

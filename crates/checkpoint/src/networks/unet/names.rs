@@ -33,6 +33,8 @@ pub struct UnetLayout {
     pub middle: Attention,
     /// Residual blocks in the middle.
     pub middle_layers: usize,
+    /// A vector enters as the embedding of a class, not beside it: the original names are the same.
+    pub projected_class: bool,
     /// Resampling by residual blocks instead of plain convolutions.
     pub resample_by_resnet: bool,
 }
@@ -48,14 +50,10 @@ const RESNET: [(&str, &str); 6] = [
 ];
 
 /// Modules outside the levels. `class_embedding` as a table of vectors is `label_emb` itself.
-const TOP: [(&str, &str); 11] = [
+const TOP: [(&str, &str); 7] = [
     ("time_embedding.cond_proj", "time_embed.cond_proj"),
-    ("class_embedding.linear_1", "label_emb.0.0"),
-    ("class_embedding.linear_2", "label_emb.0.2"),
     ("time_embedding.linear_1", "time_embed.0"),
     ("time_embedding.linear_2", "time_embed.2"),
-    ("add_embedding.linear_1", "label_emb.0.0"),
-    ("add_embedding.linear_2", "label_emb.0.2"),
     ("class_embedding", "label_emb"),
     ("conv_in", "input_blocks.0.0"),
     ("conv_norm_out", "out.0"),
@@ -80,6 +78,12 @@ impl UnetLayout {
         for (ours, theirs) in TOP {
             table.pair(ours, theirs);
         }
+        let vector = match self.projected_class {
+            true => "class_embedding",
+            false => "add_embedding",
+        };
+        table.pair(format!("{vector}.linear_1"), "label_emb.0.0");
+        table.pair(format!("{vector}.linear_2"), "label_emb.0.2");
         let levels = self.layers.len();
         let mut slot = 1;
         for (level, &layers) in self.layers.iter().enumerate() {

@@ -133,9 +133,7 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
     seen.reverse();
     let middle = Middle::of(shapes, scheme);
     let modules = seen.iter().flat_map(|level| level.attentions.clone());
-    let modules: Vec<String> = modules
-        .chain(middle.attention.map(str::to_owned))
-        .collect();
+    let modules: Vec<String> = modules.chain(middle.attention.map(str::to_owned)).collect();
     let transformer = modules
         .iter()
         .find(|module| shapes.has(&format!("{module}.proj_in.weight")));
@@ -185,6 +183,10 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         attention: vec![Layout::None; levels.len()],
         middle: Layout::None,
         middle_layers: 0,
+        projected_class: match scheme {
+            Scheme::Ldm => context == Some(UNCLIP_CONTEXT),
+            _ => shapes.has("class_embedding.linear_1.weight"),
+        },
         resample_by_resnet: signs.resample_by_resnet,
     };
     let top = Named {
@@ -222,7 +224,7 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         } else {
             Resample::Conv
         },
-        labels: labels(&top, context)?,
+        labels: labels(&top)?,
         norm_groups: 32,
         guidance: match top.find("time_embedding.cond_proj.weight") {
             Some(&[_, width]) => Some(width),
@@ -253,14 +255,11 @@ impl Named<'_> {
 /// The width of the text states beside which a vector is a noised picture embedding, under the original names.
 const UNCLIP_CONTEXT: usize = 1024;
 
-fn labels(top: &Named<'_>, context: Option<usize>) -> Result<Labels, DetectError> {
+fn labels(top: &Named<'_>) -> Result<Labels, DetectError> {
     if let Some(&[rows, _]) = top.find("class_embedding.weight") {
         return Ok(Labels::Table(rows));
     }
-    // The original names of the two are the same.
-    let original = top.table.place("conv_in").is_some_and(|place| place.name != "conv_in");
-    let class = top.find("class_embedding.linear_1.weight").is_some();
-    if class && (!original || context == Some(UNCLIP_CONTEXT)) {
+    if top.find("class_embedding.linear_1.weight").is_some() {
         let shape = top.shape("class_embedding.linear_1.weight", 2)?;
         return Ok(Labels::Projection(shape[1]));
     }
@@ -288,7 +287,11 @@ fn depths(shapes: &Shapes<'_>, scheme: Scheme, seen: &[Seen]) -> Depths {
             _ => format!("down_blocks.{i}.attentions.{resblock}"),
         };
         let count = level.resblocks.min(level.attentions.len());
-        down.push((0..count).map(|j| depth(shapes, &module(j)).max(1)).collect());
+        down.push(
+            (0..count)
+                .map(|j| depth(shapes, &module(j)).max(1))
+                .collect(),
+        );
         slot += level.resblocks + 1;
     }
     let up = seen.iter().map(|level| {
@@ -381,6 +384,7 @@ pub fn unet_layout(config: &UNetConfig) -> UnetLayout {
             config.levels.last().map_or(0, |level| level.channels),
         ),
         middle_layers: config.middle_resblocks,
+        projected_class: matches!(config.labels, Labels::Projection(_)),
         resample_by_resnet: config.resample == Resample::Resnet,
     }
 }

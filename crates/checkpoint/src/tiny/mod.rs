@@ -3,6 +3,8 @@
 //! Tests and demonstrations need a model and no clone can carry a real one. This one has every kind of layer that the
 //! real one has. Its weights come from the caller, by name, so that this crate knows no recipe.
 
+mod families;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ use crate::file::Dtype;
 use crate::file::write::Existing;
 use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
+
+pub use families::{TINY_FAMILIES, TinyFamily};
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.
 pub const TINY_LATENT: usize = 8;
@@ -106,6 +110,16 @@ pub struct TinyPaths {
     pub ckpt: PathBuf,
 }
 
+impl TinyPaths {
+    fn new(dir: &Path) -> Self {
+        Self {
+            folder: dir.join("diffusers"),
+            safetensors: dir.join("model.safetensors"),
+            ckpt: dir.join("model.ckpt"),
+        }
+    }
+}
+
 /// Gives a parameter's values, row-major, from the component (`unet`, `vae`, `text_encoder`), its published name and its
 /// shape.
 pub type Weights<'a> = dyn FnMut(&str, &str, &[usize]) -> Vec<f16> + 'a;
@@ -120,14 +134,35 @@ pub fn write_tiny(
     in_channels: usize,
     weights: &mut Weights<'_>,
 ) -> Result<TinyPaths, ModelError> {
-    let paths = TinyPaths {
-        folder: dir.join("diffusers"),
-        safetensors: dir.join("model.safetensors"),
-        ckpt: dir.join("model.ckpt"),
-    };
+    let paths = TinyPaths::new(dir);
     let model = tiny_model(in_channels);
+    write_forms(&paths, [&model, &model], weights)?;
+    Ok(paths)
+}
+
+/// Writes a tiny model of a published kind as [`write_tiny`] does.
+///
+/// # Errors
+/// As [`write_tiny`]'s.
+pub fn write_family(
+    dir: &Path,
+    family: TinyFamily,
+    weights: &mut Weights<'_>,
+) -> Result<TinyPaths, ModelError> {
+    let paths = TinyPaths::new(dir);
+    let [folder, single] = [false, true].map(|original| family.model(original));
+    write_forms(&paths, [&folder, &single], weights)?;
+    Ok(paths)
+}
+
+/// Writes one model as a folder and another as single files.
+fn write_forms(
+    paths: &TinyPaths,
+    [folder, single]: [&Model; 2],
+    weights: &mut Weights<'_>,
+) -> Result<(), ModelError> {
     let mut shapes: HashMap<(Role, String), Vec<usize>> = HashMap::new();
-    for part in &model.parts {
+    for part in folder.parts.iter().chain(&single.parts) {
         for (name, shape) in part.config.parameters() {
             shapes.insert((part.role, name), shape);
         }
@@ -139,26 +174,28 @@ pub fn write_tiny(
         Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
     };
     let existing = Existing::Replace;
-    write_folder(&paths.folder, &model, existing, &mut values)?;
+    write_folder(&paths.folder, folder, existing, &mut values)?;
     for (path, target) in [
         (&paths.safetensors, Target::Safetensors),
         (&paths.ckpt, Target::Ckpt),
     ] {
-        write_file(path, target, &model, existing, &mut values)?;
+        write_file(path, target, single, existing, &mut values)?;
     }
-    Ok(paths)
+    Ok(())
+}
+
+/// A network to write as f16.
+fn part(role: Role, config: Network) -> NamedPart {
+    let parameters = config.parameters().into_iter();
+    let dtypes = parameters.map(|(name, _)| (name, Dtype::F16)).collect();
+    NamedPart {
+        role,
+        config,
+        dtypes,
+    }
 }
 
 fn tiny_model(in_channels: usize) -> Model {
-    let part = |role: Role, config: Network| {
-        let parameters = config.parameters().into_iter();
-        let dtypes = parameters.map(|(name, _)| (name, Dtype::F16)).collect();
-        NamedPart {
-            role,
-            config,
-            dtypes,
-        }
-    };
     let autoencoder = StoredAutoencoder::from(tiny_autoencoder());
     Model {
         parts: vec![

@@ -1,0 +1,193 @@
+//! What a denoiser takes beside the latent, as further channels: a mask and the masked picture, a depth map, a small
+//! picture.
+
+use burn::tensor::{Tensor, TensorData};
+use latent_diffusion::NoiseStreams;
+use latent_ops::{self as ops, Filter};
+
+use crate::draw::{Canvas, Drawing, Start, padding};
+use crate::error::{Error, Result};
+use crate::family::Beside;
+use crate::model::Model;
+use crate::picture::Picture;
+use crate::request::Request;
+
+/// The noise level at which an upscaler is given the small picture where a request says none.
+pub(crate) const NOISE_LEVEL: u32 = 20;
+/// The highest level that the ×4 upscaler was trained with.
+const MAX_NOISE_LEVEL: u32 = 350;
+
+/// Pictures that a denoiser takes beside the one that is drawn.
+#[derive(Debug, Default)]
+pub struct Hints {
+    /// Depths in any unit, larger is nearer: `[1, 1, height, width]` at its own size.
+    pub depth: Option<Tensor<4>>,
+    /// The small picture, −1..=1: `[1, 3, h, w]`, of the latent's size.
+    pub small: Option<Tensor<4>>,
+}
+
+impl Hints {
+    /// Reads the pictures that the model's family takes.
+    ///
+    /// # Errors
+    /// One that is missing or cannot be read, or that the model does not take.
+    pub fn of(request: &Request, model: &Model) -> Result<Self> {
+        let beside = model.family.beside;
+        let takes = |field: &'static str, set: bool, wanted: bool, what: &str| match (set, wanted) {
+            (true, false) => Err(Error::field(
+                field,
+                "set",
+                format!("left out: a {} takes none", model.family.name),
+            )),
+            (false, true) => Err(Error::field(field, "not set", what)),
+            _ => Ok(()),
+        };
+        // Models that were trained here read their small picture by themselves.
+        let own = model.conditioner().is_some();
+        let small = beside == Beside::Small && !own;
+        takes(
+            "depth",
+            request.depth.is_some(),
+            beside == Beside::Depth,
+            "a depth map, which this model needs: a grey picture, nearer is lighter",
+        )?;
+        takes(
+            "upscale",
+            request.upscale.is_some() && !own,
+            small,
+            "the small picture, which this model makes four times as large",
+        )?;
+        takes(
+            "noise_level",
+            request.noise_level.is_some() && !small,
+            false,
+            "",
+        )?;
+        if let Some(level) = request.noise_level.filter(|level| *level > MAX_NOISE_LEVEL) {
+            let expected = format!("0 to {MAX_NOISE_LEVEL}, the levels that this model knows");
+            return Err(Error::field("noise_level", level, expected));
+        }
+        let read = |path: &std::path::Path| -> Result<Tensor<4>> {
+            let picture = Picture::read(path)?.opaque();
+            let data = TensorData::new(
+                picture.to_planes(),
+                [1, 3, picture.height(), picture.width()],
+            );
+            Ok(Tensor::from_data(data, &model.device))
+        };
+        let depth = request.depth.as_deref().map(read).transpose()?;
+        let path = request.upscale.as_deref().filter(|_| small);
+        Ok(Self {
+            // Grey: the mean of the colours.
+            depth: depth.map(|planes| planes.mean_dim(1)),
+            small: path.map(read).transpose()?,
+        })
+    }
+}
+
+impl Drawing<'_> {
+    /// Channels of the pictures that the family takes, for every picture of the batch: `[batch, c, h, w]`.
+    ///
+    /// # Errors
+    /// A small picture of another size than the latent.
+    pub(crate) fn hint_channels(
+        &self,
+        start: &Start<'_>,
+        streams: &mut NoiseStreams,
+        [_, h, w]: [usize; 3],
+    ) -> Result<Option<Tensor<4>>> {
+        let Some(hints) = start.hints else {
+            return Ok(None);
+        };
+        let batch = streams.pictures();
+        if let Some(depth) = &hints.depth {
+            let depth = ops::resize(depth.clone(), [h, w], Filter::Bicubic);
+            let (low, high) = (depth.clone().min(), depth.clone().max());
+            let span = (high - low.clone()).reshape([1, 1, 1, 1]);
+            let low = low.reshape([1, 1, 1, 1]);
+            let depth = (depth - low) * 2.0 / span - 1.0;
+            return Ok(Some(depth.expand([batch, 1, h, w])));
+        }
+        let Some(small) = &hints.small else {
+            return Ok(None);
+        };
+        let [_, _, height, width] = small.dims();
+        if [height, width] != [h, w] {
+            let by = self.model.latent.downsample;
+            return Err(Error::field(
+                "width and height",
+                format!("{}×{}", w * by, h * by),
+                format!(
+                    "{}×{}, {by} times the small picture",
+                    width * by,
+                    height * by
+                ),
+            ));
+        }
+        // Noised by the same β schedule that the denoiser was trained with.
+        let level = self.request.noise_level.unwrap_or(NOISE_LEVEL) as usize;
+        let alphas = self.model.schedule.alphas_cumprod();
+        let alpha = alphas.get(level).copied().unwrap_or(1.0);
+        let noise = streams.draw([3, h, w], &self.model.device);
+        let small = small.clone().expand([batch, 3, h, w]);
+        Ok(Some(small * alpha.sqrt() + noise * (1.0 - alpha).sqrt()))
+    }
+
+    /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
+    /// repainted, and what it sees is grey.
+    pub(crate) fn masked_channels(
+        &self,
+        start: &Start<'_>,
+        streams: &mut NoiseStreams,
+        shape: [usize; 3],
+    ) -> Tensor<4> {
+        let [_, h, w] = shape;
+        let device = &self.model.device;
+        let down = self.model.latent.downsample;
+        let batch = streams.pictures();
+        if self.model.condition.is_some() {
+            // The paper's model: the latent of the picture with black holes, then the mask, all within −1..=1.
+            let (image, mask) = match start.canvas {
+                Some(Canvas {
+                    image,
+                    mask: Some(mask),
+                }) => {
+                    let hole = mask.pixels.clone().greater_equal_elem(0.5);
+                    let hole = hole.expand(image.shape());
+                    (
+                        image.clone().mask_fill(hole, -1.0),
+                        mask.channel.clone() * 2.0 - 1.0,
+                    )
+                }
+                _ => (
+                    Tensor::full([1, 3, h * down, w * down], -1.0, device),
+                    Tensor::ones([1, 1, h, w], device),
+                ),
+            };
+            let seen = self
+                .model
+                .scale_in(self.model.encode(image, padding(self.request.tiling)).mean);
+            let both = Tensor::cat(vec![seen, mask], 1);
+            let channels = both.dims()[1];
+            return both.expand([batch, channels, h, w]);
+        }
+        let (latent, seen) = match start.canvas {
+            Some(Canvas {
+                image,
+                mask: Some(mask),
+            }) => {
+                let kept = mask.pixels.clone().lower_elem(0.5).float();
+                (
+                    mask.channel.clone(),
+                    image.clone() * kept.expand(image.shape()),
+                )
+            }
+            _ => (
+                Tensor::ones([1, 1, h, w], device),
+                Tensor::zeros([1, 3, h * down, w * down], device),
+            ),
+        };
+        let seen = self.encode(seen, streams, shape);
+        Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
+    }
+}

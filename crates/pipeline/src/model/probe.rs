@@ -1,0 +1,33 @@
+//! What a network predicts where no file says it.
+
+use burn::tensor::Tensor;
+use latent_diffusion::Prediction;
+use latent_models::{Given, UNet};
+
+/// Side of the latent that is looked at.
+const SIDE: usize = 8;
+
+/// Whether a network of Stable Diffusion 2 predicts noise or velocity. A1111 asks the network: of a latent of 0.5 everywhere at
+/// the noisiest step, one that predicts noise gives about the latent again, one that predicts velocity about minus the
+/// picture in it (`is_using_v_parameterization_for_sd2` of its `sd_models_config.py`).
+pub(super) fn prediction(unet: &UNet) -> Prediction {
+    let config = unet.config();
+    let device = unet.conv_norm_out.weight.val().device();
+    let x = Tensor::full([1, config.in_channels, SIDE, SIDE], 0.5, &device);
+    let given = Given {
+        context: config
+            .context
+            .map(|width| Tensor::full([1, 2, width], 0.5, &device)),
+        ..Given::default()
+    };
+    let t = Tensor::from_floats([999.0f32], &device);
+    // Anything that this network is not given would have made it another family's.
+    let Ok(predicted) = unet.forward(x, t, given) else {
+        return Prediction::Epsilon;
+    };
+    let mean: f32 = (predicted - 0.5).mean().into_scalar();
+    match mean < -1.0 {
+        true => Prediction::V,
+        false => Prediction::Epsilon,
+    }
+}
