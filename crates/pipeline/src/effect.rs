@@ -53,9 +53,13 @@ fn takes_eta(sampler: Sampler) -> bool {
         )
 }
 
-/// Samplers that add noise whatever their options are.
-fn always_noisy(sampler: Sampler) -> bool {
-    matches!(sampler, Sampler::Restart | Sampler::Lcm | Sampler::Tcd)
+/// Samplers that add noise whatever their options are. Restart jumps back from 20 steps on.
+fn always_noisy(sampler: Sampler, steps: usize) -> bool {
+    match sampler {
+        Sampler::Lcm | Sampler::Tcd => true,
+        Sampler::Restart => steps >= 20,
+        _ => false,
+    }
 }
 
 /// What a sampler does with the settings of noise, under a request.
@@ -70,12 +74,12 @@ struct Noises {
 }
 
 impl Noises {
-    fn of(request: &Request, profile: &Profile, sampler: Sampler) -> Self {
+    fn of(request: &Request, profile: &Profile, sampler: Sampler, steps: usize) -> Self {
         let churn = churns(sampler);
-        let options = profile.eta_of(request, sampler);
-        let noise = (takes_eta(sampler) && options > 0.0)
+        let eta = profile.eta_of(request, sampler);
+        let noise = (takes_eta(sampler) && eta > 0.0)
             || (churn && request.s_churn > 0.0)
-            || always_noisy(sampler);
+            || always_noisy(sampler, steps);
         let path = profile.brownian && sampler.brownian_noise();
         Self {
             eta: takes_eta(sampler),
@@ -93,16 +97,18 @@ impl Noises {
 pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let profile = Profile::of(request.compat);
     let passes = Resolved::of_passes(request, model, &profile)?;
-    let passes = || std::iter::once(passes.0).chain(passes.1);
+    let second = request.hires.as_ref().zip(passes.1);
+    let second = second.map(|(hires, names)| (names, hires.steps_after(request.steps)));
+    let passes = || std::iter::once((passes.0, request.steps)).chain(second);
     let any = |has: fn(&Noises) -> bool| {
-        passes().any(|names| has(&Noises::of(request, &profile, names.sampler)))
+        passes().any(|(names, steps)| has(&Noises::of(request, &profile, names.sampler, steps)))
     };
     let picture = request.init_image.is_some();
     let masked = request.mask.is_some() || request.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
     let unguided = request.guidance_scale() == 1.0 && !request.prompt.contains("AND");
-    let one_sided = unguided && !passes().any(|names| names.sampler.needs_unconditional());
+    let one_sided = unguided && !passes().any(|(names, _)| names.sampler.needs_unconditional());
     let by_hand = request.sigmas.is_some();
     let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();
     let churning = any(|n| n.churn) && request.s_churn > 0.0;

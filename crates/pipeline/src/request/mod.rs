@@ -141,6 +141,7 @@ pub struct Request {
     #[serde(with = "paths")]
     pub upscale: Option<PathBuf>,
     /// A depth map, for a model that takes one: nearer is lighter.
+    #[serde(with = "paths")]
     pub depth: Option<PathBuf>,
     /// How much noise the small picture is given before it is made larger, 0 to 350, for a model that takes it; `None`: 20.
     pub noise_level: Option<u32>,

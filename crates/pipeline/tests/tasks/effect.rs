@@ -48,7 +48,7 @@ fn settings_of_noise() {
 
 #[test]
 fn settings_of_pictures_and_guidance() {
-    let (model, files, base) = (model(), Files::new(), request());
+    let (model, files) = (model(), Files::new());
     let picture = files.picture(64, 48);
     let mask = files.mask(64, 48, 10, 40);
     type Change = Box<dyn Fn(&mut Request)>;
@@ -101,10 +101,11 @@ fn settings_of_pictures_and_guidance() {
     let scheduler = || change(|r| r.scheduler = "Karras".into());
     let weights = || change(|r| r.weight_rule = Some(WeightRule::Ignore));
     let subseed = || change(|r| r.subseed = Some(99));
+    let default = request();
     let cases: Vec<(&Request, &str, Change, bool)> = vec![
-        (&base, "strength", strength(), true),
+        (&default, "strength", strength(), true),
         (&with_picture, "strength", strength(), false),
-        (&base, "resize_mode", fit(), true),
+        (&default, "resize_mode", fit(), true),
         (&with_picture, "resize_mode", fit(), false),
         (&only_masked, "resize_mode", fit(), true),
         (&with_picture, "mask_blur", blur(), true),
@@ -114,17 +115,17 @@ fn settings_of_pictures_and_guidance() {
         (&with_mask, "inpaint_padding", padding(), true),
         (&only_masked, "inpaint_padding", padding(), false),
         (&unguided, "negative_prompt", negative(), true),
-        (&base, "negative_prompt", negative(), false),
+        (&default, "negative_prompt", negative(), false),
         (&cfg_pp, "negative_prompt", negative(), false),
         (&unguided, "cfg_rescale", rescale(), true),
-        (&base, "cfg_rescale", rescale(), false),
+        (&default, "cfg_rescale", rescale(), false),
         (&by_hand, "steps", steps(), true),
-        (&base, "steps", steps(), false),
+        (&default, "steps", steps(), false),
         (&by_hand, "scheduler", scheduler(), true),
-        (&base, "scheduler", scheduler(), false),
+        (&default, "scheduler", scheduler(), false),
         (&plain, "weight_rule", weights(), true),
         (&weighted, "weight_rule", weights(), false),
-        (&base, "subseed", subseed(), true),
+        (&default, "subseed", subseed(), true),
         (&varied, "subseed", subseed(), false),
     ];
     for (base, field, change, none) in cases {
