@@ -11,10 +11,10 @@ use latent_text::{Pad, Pass, Scheduled, WeightRule};
 pub use texts::{Encoding, Skip};
 
 use crate::error::{Error, Result};
-use crate::guided::{Context, Track};
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::request::{self, Request, Size};
+use crate::track::{Context, Track};
 
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]
