@@ -22,7 +22,9 @@ mod export;
 mod held_back;
 mod initialise;
 mod learner;
+mod lock;
 mod log;
+mod look;
 mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -34,6 +36,7 @@ mod pictures;
 mod plan;
 mod random;
 mod schedule;
+mod sets;
 mod sheet;
 pub mod stage1;
 mod stage2;
@@ -45,8 +48,10 @@ mod trainer;
 pub use checkpoint::{Checkpoints, Saved};
 pub use config::{CheckpointConfig, LogConfig, SheetConfig, TrainConfig, ValidationConfig};
 pub use error::Error;
+pub use export::name_classes;
 pub use initialise::{Fill, initialise, torch_default};
 pub use latent_data::{Example, LabelledBox};
+pub use look::Needs;
 pub use learner::{Learner, LearnerSettings, Precision};
 pub use model::{Ground, ModelConfig};
 #[cfg(feature = "mpi")]
