@@ -141,7 +141,10 @@ fn describe(name: &str, report: &Report) -> String {
         },
     );
     if captions.empty > 0 {
-        line("empty captions", format!("{} more pictures", captions.empty));
+        line(
+            "empty captions",
+            format!("{} more pictures", captions.empty),
+        );
     }
     if !captions.common.is_empty() {
         let words = captions

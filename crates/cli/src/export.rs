@@ -4,8 +4,9 @@ use latent_train::{CHECKPOINTS, Checkpoints, Ground, TrainConfig, name_classes};
 
 use crate::{
     args::{ConvertArgs, ExportArgs},
+    data,
     failure::{Failure, OK},
-    data, files, machine,
+    files, machine,
     train::default_folder,
 };
 
@@ -51,7 +52,9 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     task.export(&model)?;
     match latent_data::open(&config.data, &data::store_options()) {
         Ok(source) => name_classes(&model, source.classes())?,
-        Err(error) => eprintln!("the model has no names of classes, as its data is not there: {error}"),
+        Err(error) => {
+            eprintln!("the model has no names of classes, as its data is not there: {error}")
+        }
     }
     eprintln!("step {} of {}", saved.about.step, folder.display());
     let as_it_is = args.dtype.is_none() && args.target.extension().is_none();

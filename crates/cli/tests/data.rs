@@ -81,7 +81,10 @@ fn scenes_are_built_checked_and_shown() {
     assert!(said.contains("read as jsonl, found by looking"), "{said}");
     std::fs::write(dir.path().join("set/stray.avif"), "").unwrap();
     let said = text(&run(dir.path(), &["check", "set"]).stdout);
-    assert!(said.contains("note left out: 1 pictures that the table does not name: stray.avif"), "{said}");
+    assert!(
+        said.contains("note left out: 1 pictures that the table does not name: stray.avif"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -98,12 +98,24 @@ fn captions_are_looked_through_before_the_first_step() {
     settings(root, DATA, ATTENDS, TEXT);
     fs::remove_file(data.join("004.txt")).unwrap();
     let said = refused(root);
-    assert!(said.contains("004.png") && said.contains("1 of 6 pictures have no caption"), "{said}");
+    assert!(
+        said.contains("004.png") && said.contains("1 of 6 pictures have no caption"),
+        "{said}"
+    );
 
     // An empty one is a caption too; a long one is cut, and that is said.
     fs::write(data.join("004.txt"), "").unwrap();
-    fs::write(data.join("001.txt"), "a very long way to the left of seven green towers").unwrap();
-    settings(root, "steps = 2\ndata = { path = \"data\", size = 16, flip = 0.5 }", ATTENDS, TEXT);
+    fs::write(
+        data.join("001.txt"),
+        "a very long way to the left of seven green towers",
+    )
+    .unwrap();
+    settings(
+        root,
+        "steps = 2\ndata = { path = \"data\", size = 16, flip = 0.5 }",
+        ATTENDS,
+        TEXT,
+    );
     let (code, said) = latent(root, TRAIN);
     assert_eq!(code, Some(0), "{said}");
     for words in [
@@ -135,7 +147,10 @@ fn the_validation_set_is_looked_through_too() {
     fs::write(root.join("other/002.png"), "").unwrap();
     let (code, said) = latent(root, TRAIN);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("skipped 002.png of the validation set"), "{said}");
+    assert!(
+        said.contains("skipped 002.png of the validation set"),
+        "{said}"
+    );
     for file in fs::read_dir(root.join("other")).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|e| e == "png") {
@@ -164,23 +179,42 @@ fn classes_are_counted_against_rows() {
     };
     with(2, 0.0, "");
     let said = refused(root);
-    assert!(said.contains("model.conditioner.rows = 2: expected 3 or more"), "{said}");
+    assert!(
+        said.contains("model.conditioner.rows = 2: expected 3 or more"),
+        "{said}"
+    );
     assert!(said.contains("2 (cow)"), "{said}");
     // The last row stands for no condition.
     with(3, 0.1, "");
     let said = refused(root);
-    assert!(said.contains("rows = 3: expected 4 or more") && said.contains("dropout"), "{said}");
+    assert!(
+        said.contains("rows = 3: expected 4 or more") && said.contains("dropout"),
+        "{said}"
+    );
     // A validation set without one of the classes counts the others otherwise.
     picture(root, "other/ant/0.png", 1);
     picture(root, "other/cow/0.png", 1);
     let validation = "[validation]\nevery = 2\ndata = { path = \"other\", size = 16 }\n";
     with(4, 0.1, validation);
     let said = refused(root);
-    assert!(said.contains("class 1 is \"cow\"") && said.contains("\"bee\""), "{said}");
-    with(4, 0.1, &validation.replace("size = 16", "size = 16, classes = [\"ant\", \"bee\", \"cow\"]"));
+    assert!(
+        said.contains("class 1 is \"cow\"") && said.contains("\"bee\""),
+        "{said}"
+    );
+    with(
+        4,
+        0.1,
+        &validation.replace(
+            "size = 16",
+            "size = 16, classes = [\"ant\", \"bee\", \"cow\"]",
+        ),
+    );
     let (code, said) = latent(root, TRAIN);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("classes: 3, of 3 to 3 pictures each"), "{said}");
+    assert!(
+        said.contains("classes: 3, of 3 to 3 pictures each"),
+        "{said}"
+    );
     let names = fs::read_to_string(root.join("run/model/conditioner/classes.txt")).unwrap();
     assert_eq!(names, "ant\nbee\ncow\n");
 }
@@ -200,11 +234,19 @@ fn masks_are_counted_against_classes() {
         let tables = format!(
             "[model.conditioner]\nkind = \"semantic_map\"\nclasses = {classes}\nchannels = 3\nstages = 0\n"
         );
-        settings(root, data, &PLAIN.replace("in_channels = 3", "in_channels = 6"), &tables);
+        settings(
+            root,
+            data,
+            &PLAIN.replace("in_channels = 3", "in_channels = 6"),
+            &tables,
+        );
     };
     with(4);
     let said = refused(root);
-    assert!(said.contains("classes = 4: expected 5 or more: 2.png has class 4"), "{said}");
+    assert!(
+        said.contains("classes = 4: expected 5 or more: 2.png has class 4"),
+        "{said}"
+    );
     with(5);
     let (code, said) = latent(root, TRAIN);
     assert_eq!(code, Some(0), "{said}");
@@ -225,7 +267,10 @@ fn a_folder_has_one_run() {
     // Without a checkpoint there is nothing to go on from.
     let (code, said) = latent(root, &[TRAIN, &["--resume"]].concat());
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("run: no checkpoint to go on from; the run begins"), "{said}");
+    assert!(
+        said.contains("run: no checkpoint to go on from; the run begins"),
+        "{said}"
+    );
     let (code, said) = latent(root, &[TRAIN, &["--resume"]].concat());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("going on after step 2"), "{said}");
@@ -241,7 +286,12 @@ fn a_run_that_nobody_follows_stops_and_can_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     pictures(&root.join("data"), 4);
-    settings(root, &DATA.replace("steps = 2", "steps = 100000"), PLAIN, "");
+    settings(
+        root,
+        &DATA.replace("steps = 2", "steps = 100000"),
+        PLAIN,
+        "",
+    );
     let mut child = command(root, &[TRAIN, &["--json"]].concat())
         .stdout(Stdio::piped())
         .spawn()
@@ -293,9 +343,16 @@ fn a_key_that_is_not_known_is_named_with_its_line() {
         let said = refused(root);
         assert!(said.contains(&format!("line {line}, {name}: ")), "{said}");
     }
-    let inner = good.replacen("{ width = 8 }, depth = 1 } }]", "{ width = 8 }, depth = 1, dpeth = 2 } }]", 1);
+    let inner = good.replacen(
+        "{ width = 8 }, depth = 1 } }]",
+        "{ width = 8 }, depth = 1, dpeth = 2 } }]",
+        1,
+    );
     assert_ne!(inner, good);
     fs::write(root.join("s.toml"), inner).unwrap();
     let said = refused(root);
-    assert!(said.contains("model.unet.levels[0].attention.dpeth") && said.contains("`depth`"), "{said}");
+    assert!(
+        said.contains("model.unet.levels[0].attention.dpeth") && said.contains("`depth`"),
+        "{said}"
+    );
 }

@@ -160,7 +160,9 @@ pub fn labels<T: Send>(
         let chunk = first..(first + CHUNK).min(source.len());
         let one = |index| guarded(|| Ok(map(index, source.labels(index, masks)?)));
         let found: Vec<_> = chunk.clone().into_par_iter().map(one).collect();
-        chunk.zip(found).for_each(|(index, found)| each(index, found));
+        chunk
+            .zip(found)
+            .for_each(|(index, found)| each(index, found));
     }
 }
 

@@ -105,21 +105,31 @@ pub fn grey(name: &str, bytes: &[u8]) -> Result<GrayImage, Error> {
         DynamicImage::ImageLumaA8(mask) => mask.pixels().map(|p| p.0[0]).collect(),
         DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
             let mask = picture.into_luma16();
-            mask.pixels().map(|p| wide(p.0[0])).collect::<Result<_, _>>()?
+            mask.pixels()
+                .map(|p| wide(p.0[0]))
+                .collect::<Result<_, _>>()?
         }
         DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
             let one = |p: &image::Rgb<u16>| match p.0 {
                 [r, g, b] if r == g && g == b => wide(r),
                 _ => Err(coloured()),
             };
-            picture.into_rgb16().pixels().map(one).collect::<Result<_, _>>()?
+            picture
+                .into_rgb16()
+                .pixels()
+                .map(one)
+                .collect::<Result<_, _>>()?
         }
         other => {
             let one = |p: &image::Rgb<u8>| match p.0 {
                 [r, g, b] if r == g && g == b => Ok(r),
                 _ => Err(coloured()),
             };
-            other.into_rgb8().pixels().map(one).collect::<Result<_, _>>()?
+            other
+                .into_rgb8()
+                .pixels()
+                .map(one)
+                .collect::<Result<_, _>>()?
         }
     };
     GrayImage::from_raw(width, height, numbers).ok_or_else(|| wrong(name, "too few bytes"))

@@ -35,16 +35,22 @@ pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let holds = |key: &&&Key| !key.value.is_empty() && reason.contains(&key.value);
     // The innermost: without its table a key is gone too.
     let inner = |key: &&&Key| {
-        let within = |other: &&Key| other.path.len() > key.path.len() && other.path.starts_with(&key.path);
+        let within =
+            |other: &&Key| other.path.len() > key.path.len() && other.path.starts_with(&key.path);
         key.last != "kind" && !at_fault.iter().any(within)
     };
-    let mut all = at_fault.iter();
+    let accepted = |key: &&&Key| refusal::<T>(&without(&table, &key.path)).is_none();
+    let all = at_fault.iter();
     let found = all.clone().rfind(named).or_else(|| all.clone().find(holds));
-    match found.or_else(|| all.find(inner)) {
+    let found = found.or_else(|| all.clone().filter(inner).find(accepted));
+    match found.or_else(|| all.clone().find(inner)) {
         Some(key) => {
             let line = 1 + text[..key.start].matches('\n').count();
             let nearest = nearest(&reason, &key.last);
-            Err(format!("line {line}, {}: {reason}{nearest}", name(&key.path)))
+            Err(format!(
+                "line {line}, {}: {reason}{nearest}",
+                name(&key.path)
+            ))
         }
         None => Err(error.to_string()),
     }
@@ -230,11 +236,22 @@ mod tests {
             (with("width", "batch = 1\nwidth"), 4, "model.batch"),
             (with("{ ", "{ chanels = 1, "), 6, "model.levels[0].chanels"),
             (with("width = 2", "width = \"two\""), 4, "model.width"),
-            (with("channels = 1", "channels = -1"), 6, "model.levels[0].channels"),
-            (with("width = 2", "width = 2\nsize = \"big\""), 5, "model.size"),
+            (
+                with("channels = 1", "channels = -1"),
+                6,
+                "model.levels[0].channels",
+            ),
+            (
+                with("width = 2", "width = 2\nsize = \"big\""),
+                5,
+                "model.size",
+            ),
             (with("net", "nett"), 3, "model.kind"),
         ] {
-            assert!(said.starts_with(&format!("line {line}, {name}: ")), "{line} {name}: {said}");
+            assert!(
+                said.starts_with(&format!("line {line}, {name}: ")),
+                "{line} {name}: {said}"
+            );
         }
         assert!(with("width = 2", "wdth = 2").contains("`width` meant"));
         assert!(with("batch = 1", "batch = ").contains("line 1"));

@@ -48,7 +48,11 @@ fn pictures_inside_tables() {
             let raw = table.read(index).unwrap();
             let i = index as u8;
             assert_eq!(raw.picture.dimensions(), (5, 3), "{name}");
-            assert_eq!(raw.picture.get_pixel(4, 2).0, [10 * i, i, 7], "{name} {index}");
+            assert_eq!(
+                raw.picture.get_pixel(4, 2).0,
+                [10 * i, i, 7],
+                "{name} {index}"
+            );
             assert_eq!(raw.caption, Some(format!("picture {index}")));
             assert_eq!(raw.class, classes.then_some(index as u32 % 3));
         }
@@ -101,7 +105,11 @@ fn json_lines_with_a_mark_and_keys_that_vary() {
         r#"{"file_name": "sub/6.png", "text": ""}"#,
         r#"{"file_name": "sub/7.png"}"#,
     ];
-    put(root, "metadata.jsonl", format!("\u{feff}{}\n", lines.join("\r\n")));
+    put(
+        root,
+        "metadata.jsonl",
+        format!("\u{feff}{}\n", lines.join("\r\n")),
+    );
     let table = source(&config(root));
     let captions: Vec<_> = [0, 1, 2, 3, 4, 6, 7]
         .map(|i| table.read(i).unwrap().caption)
@@ -109,12 +117,23 @@ fn json_lines_with_a_mark_and_keys_that_vary() {
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(
         captions,
-        [some("zero"), some("one"), some("two"), some("three"), some("4"), some(""), None]
+        [
+            some("zero"),
+            some("one"),
+            some("two"),
+            some("three"),
+            some("4"),
+            some(""),
+            None
+        ]
     );
     let five = table.read(5).unwrap_err().to_string();
     assert!(five.contains("row 6") && five.contains("no text"), "{five}");
     let notes = table.about().notes.join("\n");
-    assert!(notes.contains("caption in 1 rows, prompt in 1 rows, text in 4 rows"), "{notes}");
+    assert!(
+        notes.contains("caption in 1 rows, prompt in 1 rows, text in 4 rows"),
+        "{notes}"
+    );
     let report = report(&*table);
     assert_eq!((report.captions.count, report.captions.empty), (5, 1));
 
@@ -175,7 +194,11 @@ fn masks_are_numbers_however_they_are_packed() {
 fn numbered_folders_stand_in_the_order_of_numbers() {
     let dir = tempfile::tempdir().unwrap();
     for class in 0..12u8 {
-        put(dir.path(), &format!("{class}/x.png"), png(&gradient(4, 4, class)));
+        put(
+            dir.path(),
+            &format!("{class}/x.png"),
+            png(&gradient(4, 4, class)),
+        );
     }
     let classes = source(&config(dir.path()));
     assert_eq!(classes.classes()[9..], ["9", "10", "11"]);
@@ -213,7 +236,11 @@ fn a_shard_that_breaks_off_costs_its_rest() {
         let report = report(&*shards);
         assert!(report.pictures - report.broken.len() >= 2, "{length}");
         // What is whole is read; no picture without its caption is taken for whole.
-        assert_eq!(report.captions.count, report.pictures - report.broken.len(), "{length}");
+        assert_eq!(
+            report.captions.count,
+            report.pictures - report.broken.len(),
+            "{length}"
+        );
         if !report.broken.is_empty() {
             assert!(report.broken[0].id.starts_with("a.tar"), "{length}");
             let notes = report.read.notes.join("\n");
@@ -228,7 +255,10 @@ fn a_shard_that_breaks_off_costs_its_rest() {
     // A shard alone of which nothing can be read is an error.
     put(root, "a.tar", "this is no archive ".repeat(60));
     std::fs::remove_file(root.join("b.tar")).unwrap();
-    assert!(matches!(open(&config(root), &[]), Err(Error::Damaged { .. })));
+    assert!(matches!(
+        open(&config(root), &[]),
+        Err(Error::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -250,7 +280,10 @@ fn other_endings_are_read_or_named() {
     let files: BTreeMap<_, _> = report.read.files.iter().cloned().collect();
     assert_eq!((files[".png"], files[".jfif"]), (1, 1));
     let notes = report.read.notes.join("\n");
-    assert!(notes.contains("1 .md") && notes.contains("1 .psd"), "{notes}");
+    assert!(
+        notes.contains("1 .md") && notes.contains("1 .psd"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -272,17 +305,39 @@ fn captions_of_either_ending_in_any_letters() {
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(
         captions,
-        [some("of a"), some("of b"), some("first"), some(""), None, some("of f")]
+        [
+            some("of a"),
+            some("of b"),
+            some("first"),
+            some(""),
+            None,
+            some("of f")
+        ]
     );
     let about = folder.about();
-    assert!(about.to_string().starts_with("folder, found by looking: 6 .png, 4 .txt, 1 .caption"), "{about}");
+    assert!(
+        about
+            .to_string()
+            .starts_with("folder, found by looking: 6 .png, 4 .txt, 1 .caption"),
+        "{about}"
+    );
     let notes = about.notes.join("\n");
-    assert!(notes.contains("c.caption") && notes.contains("lost.txt"), "{notes}");
+    assert!(
+        notes.contains("c.caption") && notes.contains("lost.txt"),
+        "{notes}"
+    );
 
-    put(root, "e.txt", "wide".encode_utf16().flat_map(u16::to_le_bytes).fold(vec![0xFF, 0xFE], |mut all, b| {
-        all.push(b);
-        all
-    }));
+    put(
+        root,
+        "e.txt",
+        "wide"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .fold(vec![0xFF, 0xFE], |mut all, b| {
+                all.push(b);
+                all
+            }),
+    );
     let error = source(&config(root)).read(4).unwrap_err().to_string();
     assert!(error.contains("UTF-16"), "{error}");
 }
@@ -300,29 +355,53 @@ fn how_a_folder_was_read_is_told() {
     put(root, "cover.png", png(&gradient(4, 4, 0)));
     assert!(source(&config(root)).classes().is_empty());
     let said = notes();
-    assert!(said.contains("cat, dog are no classes") && said.contains("cover.png"), "{said}");
+    assert!(
+        said.contains("cat, dog are no classes") && said.contains("cover.png"),
+        "{said}"
+    );
     assert!(said.contains("format = \"classes\""), "{said}");
     // A table one folder below.
-    put(root, "cat/metadata.jsonl", r#"{"file_name": "0.png", "text": "x"}"#);
+    put(
+        root,
+        "cat/metadata.jsonl",
+        r#"{"file_name": "0.png", "text": "x"}"#,
+    );
     let said = notes();
     assert!(said.contains("not read: cat/metadata.jsonl"), "{said}");
     // A table that texts beside pictures come before.
-    put(root, "metadata.jsonl", r#"{"file_name": "cover.png", "text": "x"}"#);
+    put(
+        root,
+        "metadata.jsonl",
+        r#"{"file_name": "cover.png", "text": "x"}"#,
+    );
     put(root, "cover.txt", "words");
     let said = notes();
-    assert!(said.contains("not read: metadata.jsonl") && said.contains("format = \"jsonl\""), "{said}");
+    assert!(
+        said.contains("not read: metadata.jsonl") && said.contains("format = \"jsonl\""),
+        "{said}"
+    );
     std::fs::remove_file(root.join("cover.txt")).unwrap();
     let table = source(&config(root));
     assert_eq!(table.len(), 1);
     let said = notes();
-    assert!(said.contains("2 pictures that the table does not name"), "{said}");
+    assert!(
+        said.contains("2 pictures that the table does not name"),
+        "{said}"
+    );
     // Tables alone, but not at the root: where they are is said.
     let hub = tempfile::tempdir().unwrap();
-    put(hub.path(), "data/train-0.parquet", fixture("hub-snappy.parquet"));
+    put(
+        hub.path(),
+        "data/train-0.parquet",
+        fixture("hub-snappy.parquet"),
+    );
     let Err(error) = open(&config(hub.path()), &[]) else {
         panic!("a folder without pictures was opened");
     };
-    assert!(error.to_string().contains("data/train-0.parquet"), "{error}");
+    assert!(
+        error.to_string().contains("data/train-0.parquet"),
+        "{error}"
+    );
     // A stray table: the way out is in the message.
     put(root, "metadata.jsonl", r#"{"epoch": 1}"#);
     let Err(error) = open(&config(root), &[]) else {
@@ -344,27 +423,41 @@ fn links_pipes_and_odd_names() {
     symlink("nowhere.png", root.join("dead.png")).unwrap();
     symlink("self.png", root.join("self.png")).unwrap();
     symlink("../far/away.png", root.join("near.png")).unwrap();
-    let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.png")).status();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(root.join("pipe.png"))
+        .status();
     let odd = |bytes: &[u8]| root.join(std::ffi::OsStr::from_bytes(bytes));
     std::fs::write(odd(b"caf\xe9.png"), png(&gradient(4, 4, 7))).unwrap();
     std::fs::write(odd(b"caf\xe9.txt"), "a caf\u{e9}").unwrap();
     let folder = source(&config(&root));
     let report = report(&*folder);
     assert_eq!(report.pictures, 5);
-    assert_eq!(broken(&report).into_keys().collect::<Vec<_>>(), ["dead.png", "self.png"]);
+    assert_eq!(
+        broken(&report).into_keys().collect::<Vec<_>>(),
+        ["dead.png", "self.png"]
+    );
     let odd = (0..5).find(|i| folder.id(*i) == "caf\\xE9.png").unwrap();
     let raw = folder.read(odd).unwrap();
     assert_eq!(raw.picture.get_pixel(0, 0).0[2], 7);
     assert_eq!(raw.caption.as_deref(), Some("a caf\u{e9}"));
     let notes = report.read.notes.join("\n");
-    assert!(notes.contains("links to folders are not followed: cats, circle"), "{notes}");
+    assert!(
+        notes.contains("links to folders are not followed: cats, circle"),
+        "{notes}"
+    );
     if pipe.is_ok_and(|status| status.success()) {
         assert!(notes.contains("pipe.png"), "{notes}");
         // A table may name one: it must not be waited for.
         put(&root, "t.csv", "path\npipe.png\n");
         let mut config = config(&root);
         config.path += "/t.csv";
-        assert!(source(&config).read(0).unwrap_err().to_string().contains("no file"));
+        assert!(
+            source(&config)
+                .read(0)
+                .unwrap_err()
+                .to_string()
+                .contains("no file")
+        );
     }
 }
 
@@ -377,7 +470,11 @@ fn what_follows_a_jpeg_is_not_its_own() {
     put(root, "film.jpg", [&whole[..], &film[..]].concat());
     put(root, "zeros.jpg", [&whole[..], &[0; 4096]].concat());
     put(root, "plain.jpg", &whole);
-    for (name, length) in [("half", whole.len() / 2), ("end", whole.len() - 2), ("head", 30)] {
+    for (name, length) in [
+        ("half", whole.len() / 2),
+        ("end", whole.len() - 2),
+        ("head", 30),
+    ] {
         put(root, &format!("{name}.jpg"), &whole[..length]);
     }
     let report = report(&*source(&config(root)));

@@ -43,7 +43,10 @@ pub fn name_classes(model: &Path, classes: &[String]) -> Result<(), Error> {
     if classes.is_empty() || !folder.is_dir() {
         return Ok(());
     }
-    let lines: String = classes.iter().map(|name| name.replace(['\n', '\r'], " ") + "\n").collect();
+    let lines: String = classes
+        .iter()
+        .map(|name| name.replace(['\n', '\r'], " ") + "\n")
+        .collect();
     let path = folder.join("classes.txt");
     std::fs::write(&path, lines).map_err(Error::io(&path, "write"))
 }

@@ -51,8 +51,8 @@ pub use error::Error;
 pub use export::name_classes;
 pub use initialise::{Fill, initialise, torch_default};
 pub use latent_data::{Example, LabelledBox};
-pub use look::Needs;
 pub use learner::{Learner, LearnerSettings, Precision};
+pub use look::Needs;
 pub use model::{Ground, ModelConfig};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

@@ -214,18 +214,19 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
         Some(name) => format!("{class} ({name})"),
         None => class.to_string(),
     };
-    let within = |setting: &str, known: usize, least: usize, rest: &str| match classes.last_key_value() {
-        Some((class, (_, id))) if *class as usize >= known => Err(Error::setting(
-            setting,
-            least,
-            &format!(
-                "{} or more: {id} has class {}{rest}",
-                *class as usize + 1 + (least - known),
-                name(*class)
-            ),
-        )),
-        _ => Ok(()),
-    };
+    let within =
+        |setting: &str, known: usize, least: usize, rest: &str| match classes.last_key_value() {
+            Some((class, (_, id))) if *class as usize >= known => Err(Error::setting(
+                setting,
+                least,
+                &format!(
+                    "{} or more: {id} has class {}{rest}",
+                    *class as usize + 1 + (least - known),
+                    name(*class)
+                ),
+            )),
+            _ => Ok(()),
+        };
     match needs {
         Needs::Captions { positions, .. } => {
             let without = match empty {
@@ -263,9 +264,16 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
             within("model.conditioner.classes", *known, *known, rest)?;
         }
         Needs::Boxes {
-            classes: known, most, ..
+            classes: known,
+            most,
+            ..
         } => {
-            within("model.conditioner.tokens.classes", *known, *known, " in a box")?;
+            within(
+                "model.conditioner.tokens.classes",
+                *known,
+                *known,
+                " in a box",
+            )?;
             if boxed == 0 {
                 return Err(Error::Example {
                     id: source.id(0),
@@ -307,7 +315,9 @@ pub fn same_classes(learnt: &dyn Source, validated: &dyn Source) -> Result<(), E
         Some((number, (a, b))) => Err(Error::setting(
             "validation.data",
             format!("class {number} is {b:?}"),
-            &format!("{a:?}, as in the data that is learnt from: give both the same list, classes = [\"…\"]"),
+            &format!(
+                "{a:?}, as in the data that is learnt from: give both the same list, classes = [\"…\"]"
+            ),
         )),
     }
 }

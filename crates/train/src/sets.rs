@@ -94,7 +94,10 @@ fn validation_loader(
     let (id, reason) = loader.skipped().into_iter().next().unwrap_or_default();
     Err(Error::setting(
         "validation",
-        format!("{id} of {} pictures, none of which can be read ({reason})", loader.source().len()),
+        format!(
+            "{id} of {} pictures, none of which can be read ({reason})",
+            loader.source().len()
+        ),
         "pictures: run `latent data check`",
     ))
 }

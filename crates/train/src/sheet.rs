@@ -47,7 +47,9 @@ pub fn grid(pictures: Tensor<4>) -> RgbImage {
 pub(crate) fn png(sheet: &RgbImage, path: &Path) -> Result<Vec<u8>, Error> {
     let mut png = Cursor::new(Vec::new());
     let encodes = |e: image::ImageError| Error::io(path, "encode")(std::io::Error::other(e));
-    sheet.write_to(&mut png, ImageFormat::Png).map_err(encodes)?;
+    sheet
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(encodes)?;
     Ok(png.into_inner())
 }
 

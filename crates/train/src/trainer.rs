@@ -12,11 +12,11 @@ use crate::config::differences;
 use crate::lock::Lock;
 use crate::log::Log;
 use crate::sets::{Sets, validate};
-use crate::{export, sheet};
 use crate::{
     Checkpoints, Error, Event, Observer, Peers, Plan, Report, Saved, StateWriter, Step, Task,
     TrainConfig, Update,
 };
+use crate::{export, sheet};
 
 /// Where in its folder a run keeps checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -242,7 +242,12 @@ impl<'a> Trainer<'a> {
                 self.save(observer)?;
             }
             if let Some(log) = log.as_mut() {
-                if self.config.validation.as_ref().is_some_and(|v| due(v.every)) {
+                if self
+                    .config
+                    .validation
+                    .as_ref()
+                    .is_some_and(|v| due(v.every))
+                {
                     self.validated(log, observer)?;
                 }
                 if self.config.sheet.as_ref().is_some_and(|s| due(s.every)) {
@@ -280,9 +285,14 @@ impl<'a> Trainer<'a> {
                 reason: format!("{damaged} of its lines are damaged and left out"),
             });
         }
-        let due = |every: u64| self.step > 0 && self.step.is_multiple_of(every);
-        let validates = self.config.validation.as_ref().is_some_and(|v| due(v.every));
-        if validates && log.validated().is_none_or(|step| step < self.step) {
+        let step = self.step;
+        let due = |every: u64| step > 0 && step.is_multiple_of(every);
+        let validates = self
+            .config
+            .validation
+            .as_ref()
+            .is_some_and(|v| due(v.every));
+        if validates && log.validated().is_none_or(|last| last < step) {
             self.validated(&mut log, observer)?;
         }
         let draws = self.config.sheet.as_ref().is_some_and(|s| due(s.every));
@@ -463,7 +473,10 @@ impl<'a> Trainer<'a> {
 
     fn export(&self, observer: &mut dyn Observer) -> Result<(), Error> {
         let path = self.folder.join(MODEL);
-        let (classes, part) = (self.data.source().classes(), self.folder.join(".model.part"));
+        let (classes, part) = (
+            self.data.source().classes(),
+            self.folder.join(".model.part"),
+        );
         export::replace(&*self.task, classes, &path, &part)?;
         observer.event(&Event::Exported { path: &path });
         Ok(())
@@ -472,7 +485,8 @@ impl<'a> Trainer<'a> {
     fn name_skipped(&mut self, observer: &mut dyn Observer) {
         let learnt = self.data.skipped();
         let validated = self.validation.iter().flat_map(Loader::skipped);
-        let validated = validated.map(|(id, reason)| (format!("{id} of the validation set"), reason));
+        let validated =
+            validated.map(|(id, reason)| (format!("{id} of the validation set"), reason));
         for (id, reason) in learnt.into_iter().chain(validated) {
             if !self.skipped.contains(&id) {
                 observer.event(&Event::Skipped {

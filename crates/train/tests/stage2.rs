@@ -119,7 +119,8 @@ fn weights(task: &Stage2) -> Vec<u8> {
 
 /// Files in a cache of latents.
 fn kept(folder: &std::path::Path) -> usize {
-    let within = |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path());
+    let within =
+        |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path());
     within(&folder.join("latents"))
         .map(|folder| within(&folder).count())
         .sum()
@@ -141,11 +142,17 @@ fn random_crops_do_not_fill_the_cache() {
             if i > 0 {
                 example.original = [16, 40];
                 example.crop = [0, 3 * number as u32 + i];
-                example.picture = image::RgbImage::from_pixel(16, 16, image::Rgb([number as u8; 3]));
+                example.picture =
+                    image::RgbImage::from_pixel(16, 16, image::Rgb([number as u8; 3]));
             }
             example
         };
-        step(&mut task, &(0..3).map(crop).collect::<Vec<_>>(), number, 1e-3);
+        step(
+            &mut task,
+            &(0..3).map(crop).collect::<Vec<_>>(),
+            number,
+            1e-3,
+        );
     }
     assert_eq!(kept(folder.path()), 1);
 }
@@ -188,7 +195,10 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
     // Another autoencoder has its own entries.
     let other =
         FirstStage::new(fill("other", autoencoder(4, 4, None)), 0.3, &Device::flex()).unwrap();
-    let other = other.cached(folder.path()).encode(&named[1..2], &[true]).unwrap();
+    let other = other
+        .cached(folder.path())
+        .encode(&named[1..2], &[true])
+        .unwrap();
     assert_ne!(numbers(other.mean), numbers(one.mean));
     let error = first()
         .encode(&[("odd", &image::RgbImage::new(18, 16))], &[true])

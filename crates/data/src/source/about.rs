@@ -159,10 +159,16 @@ pub(super) fn about(
             named(deep)
         ));
     }
-    let (pictures, left): (Vec<&str>, Vec<&str>) = left.into_iter().partition(|f| is_picture_name(f));
+    let (pictures, left): (Vec<&str>, Vec<&str>) =
+        left.into_iter().partition(|f| is_picture_name(f));
     if !pictures.is_empty() {
+        let why = match format {
+            Format::Folder | Format::Classes => "that are partners of no picture",
+            Format::Idx | Format::WebDataset => "beside the files that are read",
+            _ => "that the table does not name",
+        };
         notes.push(format!(
-            "left out: {} pictures that the table does not name: {}",
+            "left out: {} pictures {why}: {}",
             pictures.len(),
             named(pictures)
         ));

@@ -16,10 +16,10 @@ use crate::{
     config::Format,
     store::{Listing, Place, Store},
 };
-pub use about::{About, printable};
 pub(crate) use about::named;
-pub(crate) use parquet::{Cells, Chunks};
+pub use about::{About, printable};
 use entries::Entries;
+pub(crate) use parquet::{Cells, Chunks};
 
 /// The file that names classes.
 const CLASSES: &str = "classes.txt";

@@ -61,6 +61,7 @@ pub(super) fn entries(store: &Store, files: &[String]) -> Result<Indexed, Error>
         entries,
         read: shards.into_iter().cloned().collect(),
         notes,
+        ..Indexed::default()
     })
 }
 

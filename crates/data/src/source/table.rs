@@ -204,7 +204,9 @@ impl Roles {
             let picture = place(names)?.ok_or_else(|| format!("{} is empty", names[0]))?;
             let id = match (&picture.part, filled(names)) {
                 (Stretch::Whole, _) => picture.file.to_string(),
-                (_, Some((_, Value::Object(of)))) if of.get("path").is_some_and(Value::is_string) => {
+                (_, Some((_, Value::Object(of))))
+                    if of.get("path").is_some_and(Value::is_string) =>
+                {
                     format!("{table}/{}", of["path"].as_str().unwrap_or_default())
                 }
                 _ => name.clone(),

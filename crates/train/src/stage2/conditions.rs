@@ -92,10 +92,12 @@ impl Conditions {
                 rows: *rows,
                 reserved,
             },
-            (ConditionerConfig::Text { transformer, .. }, Reader::Words(words)) => Needs::Captions {
-                words: words.clone(),
-                positions: transformer.positions,
-            },
+            (ConditionerConfig::Text { transformer, .. }, Reader::Words(words)) => {
+                Needs::Captions {
+                    words: words.clone(),
+                    positions: transformer.positions,
+                }
+            }
             (_, Reader::Frozen(frozen)) => Needs::Captions {
                 words: frozen.words.clone(),
                 positions: frozen.size[0],
@@ -104,9 +106,9 @@ impl Conditions {
                 classes: tokens.classes,
                 most: tokens.objects,
             },
-            (ConditionerConfig::SemanticMap { classes, .. }, _) => Needs::SemanticMap {
-                classes: *classes,
-            },
+            (ConditionerConfig::SemanticMap { classes, .. }, _) => {
+                Needs::SemanticMap { classes: *classes }
+            }
             (_, Reader::Vectors(vectors)) => Needs::Vectors {
                 known: Arc::new(vectors.ids.keys().cloned().collect()),
             },

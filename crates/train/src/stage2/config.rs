@@ -84,7 +84,8 @@ impl Stage2Config {
                     ..
                 } = self.unet;
                 if in_channels != out_channels || context.is_some() {
-                    let context = context.map_or(String::new(), |width| format!(", context = {width}"));
+                    let context =
+                        context.map_or(String::new(), |width| format!(", context = {width}"));
                     let value = format!("{in_channels} → {out_channels} channels{context}");
                     let expected = "as many channels in as out and no context where there is no model.conditioner";
                     return Err(Error::setting("model.unet", value, expected));

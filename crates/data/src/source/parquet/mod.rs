@@ -190,7 +190,11 @@ impl Table {
 
     /// The names of a column's classes, which the Hugging Face Hub writes into the file.
     fn class_names(&self, column: &str) -> Option<Vec<String>> {
-        let about = self.reader.metadata().file_metadata().key_value_metadata()?;
+        let about = self
+            .reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()?;
         let text = about.iter().find(|entry| entry.key == "huggingface")?;
         let about: Value = serde_json::from_str(text.value.as_deref()?).ok()?;
         let names = about["info"]["features"][column]["names"].clone();

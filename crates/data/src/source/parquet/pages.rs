@@ -274,7 +274,12 @@ impl<R: Read> Thrift<R> {
         Ok(found)
     }
 
-    fn structure(&mut self, depth: usize, outer: Option<i16>, found: &mut HashMap<Key, i64>) -> Result<()> {
+    fn structure(
+        &mut self,
+        depth: usize,
+        outer: Option<i16>,
+        found: &mut HashMap<Key, i64>,
+    ) -> Result<()> {
         if depth > DEPTH {
             return Err(bad("its header is nested too deep"));
         }
@@ -301,7 +306,13 @@ impl<R: Read> Thrift<R> {
         }
     }
 
-    fn value(&mut self, kind: u8, depth: usize, id: i16, found: &mut HashMap<Key, i64>) -> Result<Option<i64>> {
+    fn value(
+        &mut self,
+        kind: u8,
+        depth: usize,
+        id: i16,
+        found: &mut HashMap<Key, i64>,
+    ) -> Result<Option<i64>> {
         match kind {
             1 => return Ok(Some(1)),
             2 => return Ok(Some(0)),
