@@ -4,7 +4,7 @@
 //! member's bytes are read from the middle of the shard when they are needed.
 
 use std::{
-    io::{Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     sync::Arc,
 };
 
@@ -74,11 +74,7 @@ fn members(
 ) -> Result<Result<(), String>, Error> {
     let file: Arc<str> = shard.into();
     let mut reader = store.reader(shard)?;
-    let length = reader.seek(SeekFrom::End(0)).and_then(|length| {
-        reader.rewind()?;
-        Ok(length)
-    });
-    let length = length.map_err(|e| Error::read(store.name(shard), e))?;
+    let (length, ended) = end(&mut reader).map_err(|e| Error::read(store.name(shard), e))?;
     let mut archive = tar::Archive::new(reader);
     let mut group: Option<(String, Entry)> = None;
     let mut add_all = || -> Result<(), String> {
@@ -110,7 +106,10 @@ fn members(
                 strange.push(path.into_owned());
             }
         }
-        Ok(())
+        match ended {
+            true => Ok(()),
+            false => Err("it has no end mark".to_owned()),
+        }
     };
     let ended = add_all();
     match (&ended, group) {
@@ -122,6 +121,18 @@ fn members(
         }
     }
     Ok(ended)
+}
+
+/// A shard's length, and whether it ends with the mark of an archive's end: blocks of zeros. Reads on from its beginning.
+fn end(reader: &mut (impl Read + Seek)) -> std::io::Result<(u64, bool)> {
+    const BLOCK: u64 = 512;
+    let length = reader.seek(SeekFrom::End(0))?;
+    let mut last = Vec::new();
+    reader.seek(SeekFrom::Start(length.saturating_sub(BLOCK)))?;
+    reader.take(BLOCK).read_to_end(&mut last)?;
+    reader.rewind()?;
+    let whole = length >= BLOCK && last.iter().all(|byte| *byte == 0);
+    Ok((length, whole))
 }
 
 /// A member's key, folders included, and what follows the first dot of its name.
