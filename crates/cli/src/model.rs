@@ -40,6 +40,23 @@ pub fn built_in(path: &Path) -> Files {
     }
 }
 
+/// Says where the model of a run is, for the folder of the run itself.
+///
+/// # Errors
+/// Where `path` is such a folder.
+fn not_a_run(path: &Path) -> Result<(), Failure> {
+    if !path.join(latent_train::CHECKPOINTS).is_dir() || path.join("model_index.json").exists() {
+        return Ok(());
+    }
+    let (name, model) = (path.display(), path.join("model"));
+    Err(Failure::input(match model.is_dir() {
+        true => format!("{name} is the folder of a run: use {}", model.display()),
+        false => format!(
+            "{name} is the folder of a run that has not ended: write its model with `latent export SETTINGS MODEL --out {name}`"
+        ),
+    }))
+}
+
 /// Opens the model of `request` on `device`. `hash` computes the hashes that pictures carry.
 ///
 /// # Errors
@@ -52,6 +69,7 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
             built_in::SIDE
         ));
     }
+    request.model.as_deref().map_or(Ok(()), not_a_run)?;
     let files = ModelFiles {
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
