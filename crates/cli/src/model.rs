@@ -61,7 +61,13 @@ fn not_a_run(path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Whatever is wrong with the files.
-pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Result<Model, Failure> {
+pub fn open(
+    request: &Request,
+    device: &Device,
+    hash: bool,
+    json: bool,
+    alone: bool,
+) -> Result<Model, Failure> {
     if request.model.is_none() && !json {
         screen::tell(format_args!(
             "drawing with the built-in model: icons, emoji and clip art of {0}×{0} pixels; for other pictures give a checkpoint \
@@ -88,7 +94,12 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         ));
     }
     let bar = screen::bar();
-    let (mut model, reports) = Model::open(&files, device, dtype, &mut |part, done, all| {
+    let open = if alone {
+        Model::open_in_turn
+    } else {
+        Model::open
+    };
+    let (mut model, reports) = open(&files, device, dtype, &mut |part, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         bar.set_prefix(format!("loading the {part}"));
