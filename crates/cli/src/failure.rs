@@ -82,8 +82,9 @@ const READING: [&str; 5] = ["open", "read", "list", "map into memory", "read its
 
 /// A file that cannot be read is bad input; one that cannot be written, and memory that is short, are failures of the run.
 fn happened_while_running(error: &Error) -> bool {
-    if let Error::Checkpoint(ModelError::File(latent_checkpoint::Error::Io { doing, source, .. })) =
-        error
+    if let Error::Checkpoint(ModelError::File(latent_checkpoint::Error::Io {
+        doing, source, ..
+    })) = error
     {
         return !READING.contains(doing) || source.kind() == ErrorKind::OutOfMemory;
     }
