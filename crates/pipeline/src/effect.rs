@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::profile::{Profile, StepNoise};
 use crate::ready::{Resolved, reads_prompt_language};
-use crate::request::Request;
+use crate::request::{Compat, Request};
 
 /// A setting without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,11 +119,26 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let no_text = "this model reads no text";
     let no_language = "this model has no text encoder of Stable Diffusion";
     let no_churn = "there is no churn: --s-churn, and a sampler that has it, such as Euler or Heun";
-    let rules: [(bool, &'static str, &'static str); 24] = [
+    let sizes = model.family.vector.sinusoids() > 0;
+    let no_sizes = "this model is not told sizes; SDXL is";
+    let open_clip = model.texts.iter().any(|text| text.input.open_clip);
+    let rules: [(bool, &'static str, &'static str); 28] = [
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),
         (!language, "clip_skip", no_language),
+        (
+            language && open_clip && request.compat == Compat::A1111,
+            "clip_skip",
+            "A1111 skips no layers of OpenCLIP's encoders",
+        ),
+        (!sizes, "sizes", no_sizes),
+        (
+            !request.negative_prompt.is_empty(),
+            "zero_empty_negative",
+            "the negative prompt is not empty",
+        ),
+        (unguided, "zero_empty_negative", no_guidance),
         (!language, "weight_rule", no_language),
         (
             language && profile.dialect == Dialect::Diffusers,

@@ -74,7 +74,7 @@ impl MemoryPlan {
         });
         // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
-        let width = unet.model_channels as u64 * bytes_of(model.unet.dtype());
+        let width = unet.model_channels as u64 * bytes_of(model.denoiser_dtype());
         let guided = if request.guidance_scale() == 1.0 {
             1
         } else {
@@ -82,7 +82,7 @@ impl MemoryPlan {
         };
         let map = pixels * finest;
         Self {
-            weights: weights(&model.unet, model.unet.dtype())
+            weights: weights(&model.unet, model.denoiser_dtype())
                 + decoder.map_or(0, |decoder| weights(decoder, decoder.dtype()))
                 + model
                     .texts

@@ -239,7 +239,9 @@ impl Ready {
         let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
-        let decoding = MemoryPlan::of(request, model).settle(request, available)?;
+        // What is loaded later takes its share of what is free now.
+        let free = available.map(|free| free.saturating_sub(model.pending_bytes()));
+        let decoding = MemoryPlan::of(request, model).settle(request, free)?;
         hooks.stage("encoding the prompt", 0, 0);
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
         let mut encoding = Encoding {

@@ -10,6 +10,7 @@ use common::family;
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::TinyFamily;
 use latent_diffusion::PictureSeed;
+use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
@@ -477,4 +478,18 @@ fn four_times_as_large() {
         let drawn = draw_with(&model, &ask, None, Some(&hints));
         check(&golden, &format!("upscale/noise_level_{level}"), &drawn);
     }
+}
+
+/// As users run them.
+#[test]
+fn packed_networks() {
+    let packed = |kind: TinyFamily| family(kind, kind.scheduler()).packed(Form::Plain);
+    let two = Golden::family_pipelines_sd2();
+    let drawn = draw(&packed(TinyFamily::Sd2), &request("DDIM"), None);
+    check(&two, "v/ddim", &drawn);
+    let xl_goldens = Golden::family_pipelines_sdxl();
+    let drawn = draw(&packed(TinyFamily::Sdxl), &xl("Euler"), None);
+    check(&xl_goldens, "txt2img/euler", &drawn);
+    let drawn = draw(&packed(TinyFamily::Ssd1b), &xl("Euler"), None);
+    check(&xl_goldens, "txt2img/ssd1b", &drawn);
 }

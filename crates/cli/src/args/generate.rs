@@ -4,10 +4,12 @@ use std::{convert::Infallible, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use latent_pipeline::request::{
-    Compat, Dtype, InpaintFill, ResizeMode, Rng, Size, Switch, Tiling, Upscaler, WeightRule,
+    Compat, Dtype, InpaintFill, PredictionType, ResizeMode, Rng, Size, Switch, Tiling, Upscaler,
+    WeightRule,
 };
 
 use super::choice::ChoiceParser;
+use super::told::ToldArgs;
 
 /// Everything `latent generate` takes.
 #[derive(Debug, Args)]
@@ -22,6 +24,8 @@ pub struct GenerateArgs {
     pub picture: PictureArgs,
     #[command(flatten)]
     pub condition: ConditionArgs,
+    #[command(flatten)]
+    pub told: ToldArgs,
     #[command(flatten)]
     pub hires: HiresArgs,
     #[command(flatten)]
@@ -70,6 +74,9 @@ pub struct ModelArgs {
     /// The number type the networks run in [default: f32].
     #[arg(long, aliases = ["type", "precision"], value_parser = ChoiceParser::<Dtype>::new(), hide_possible_values = false)]
     pub dtype: Option<Dtype>,
+    /// What the network predicts, where its files say it wrongly or not at all.
+    #[arg(long, alias = "parameterization", value_parser = ChoiceParser::<PredictionType>::new())]
+    pub prediction: Option<PredictionType>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
     #[arg(long, alias = "backend", default_value = "cpu")]
     pub device: String,

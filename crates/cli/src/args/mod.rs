@@ -11,6 +11,7 @@ pub mod data;
 mod eval;
 mod generate;
 mod refused;
+mod told;
 mod train;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -22,6 +23,7 @@ pub use generate::{
     ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
     SamplingArgs, SourceArgs,
 };
+pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 
 /// Native latent diffusion: pictures from Stable Diffusion checkpoints.

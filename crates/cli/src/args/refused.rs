@@ -121,7 +121,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ),
     (
         "what the model predicts is read from the checkpoint and its configuration",
-        &["prediction=", "vae-format="],
+        &["vae-format="],
     ),
     (
         "the network's configuration is read from the checkpoint",

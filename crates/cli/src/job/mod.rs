@@ -124,6 +124,7 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         ("--semantic-map", &request.semantic_map),
         ("--layout", &request.layout),
         ("--upscale", &request.upscale),
+        ("--depth", &request.depth),
     ] {
         if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
             return Err(Failure::input(format!(

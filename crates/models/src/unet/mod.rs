@@ -10,6 +10,7 @@ mod attention;
 mod config;
 mod embedding;
 mod given;
+mod input;
 mod network;
 mod recompute;
 mod resnet;
@@ -23,6 +24,7 @@ pub use config::{
 };
 pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
 pub use given::{Given, GivenError, GivenStates};
+pub use input::Input;
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};

@@ -8,6 +8,7 @@ use super::attention::{AttentionBlock, KeysValues, Place};
 use super::config::{Attention, Labels, UNetConfig, Way};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
 use super::given::{Given, GivenError, GivenStates, TimeShifts};
+use super::input::Input;
 use super::resnet::{Resampler, Resnet, Resolution};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
@@ -261,10 +262,11 @@ impl UNet {
         t: Tensor<1>,
         given: Given,
     ) -> Result<Tensor<4>, GivenError> {
-        Ok(self.forward_with(x, t, &self.prepare(given)?))
+        let given = &self.prepare(given)?;
+        Ok(self.run(Input { x, t, given }))
     }
 
-    /// What [`forward_with`](Self::forward_with) needs of what is given. It holds for every step.
+    /// What [`run`](Self::run) needs of what is given. It holds for every step.
     ///
     /// # Errors
     ///
@@ -293,7 +295,8 @@ impl UNet {
     /// # Shapes
     ///
     /// As [`forward`](Self::forward).
-    pub fn forward_with(&self, x: Tensor<4>, t: Tensor<1>, given: &GivenStates) -> Tensor<4> {
+    pub fn run(&self, input: Input<'_>) -> Tensor<4> {
+        let Input { x, t, given } = input;
         let time = self.embed(t, &given.shifts);
         let context = &mut given.context.iter();
         let mut h = x;

@@ -13,10 +13,10 @@ pub use texts::{Encoding, Skip};
 use crate::beside::NOISE_LEVEL;
 use crate::error::{Error, Result};
 use crate::family::VectorInput;
-use crate::guided::{Context, Track};
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::request::{self, Request, Size};
+use crate::track::{Context, Track};
 
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use parts::{
-    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, ResizeMode, Rng,
-    Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
+    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, PredictionType,
+    ResizeMode, Rng, Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
 };
 pub use read::{Remark, text_of};
 pub use validate::RequestError;
@@ -96,6 +96,8 @@ pub struct Request {
     pub rng: Option<Rng>,
     /// The number type the networks run in. `None`: f32.
     pub dtype: Option<Dtype>,
+    /// What the denoiser predicts. `None`: as its files say, or as it is found by asking it.
+    pub prediction: Option<PredictionType>,
     /// A checkpoint file or a diffusers folder.
     #[serde(with = "paths")]
     pub model: Option<PathBuf>,
@@ -139,6 +141,7 @@ pub struct Request {
     #[serde(with = "paths")]
     pub upscale: Option<PathBuf>,
     /// A depth map, for a model that takes one: nearer is lighter.
+    #[serde(with = "paths")]
     pub depth: Option<PathBuf>,
     /// How much noise the small picture is given before it is made larger, 0 to 350, for a model that takes it; `None`: 20.
     pub noise_level: Option<u32>,
@@ -189,6 +192,7 @@ impl Default for Request {
             weight_rule: None,
             rng: None,
             dtype: None,
+            prediction: None,
             model: None,
             vae: None,
             text_encoder: None,

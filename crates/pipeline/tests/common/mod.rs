@@ -21,6 +21,11 @@ fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
 
 /// The model; `in_channels` is 4, or 9 for an inpainting U-Net.
 pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
+    try_tiny(in_channels, scheduler).expect("the tiny model is of a known family")
+}
+
+/// The model, or why it is of no family.
+pub fn try_tiny(in_channels: usize, scheduler: SchedulerConfig) -> Result<Model, String> {
     let device = Device::flex();
     let attention = Attention {
         heads: Heads::Count(8),
@@ -65,7 +70,6 @@ pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
         vec![(Role::TEXT_ENCODER, fill("text_encoder", text.init(&device)))],
         scheduler,
     )
-    .expect("the tiny model is of a known family")
 }
 
 /// A tiny model of a published kind with recipe weights, as a folder carries it.

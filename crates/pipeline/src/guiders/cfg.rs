@@ -1,0 +1,32 @@
+//! Classifier-free guidance (Ho and Salimans, 2207.12598), by one prompt or by several (Liu et al., 2206.01714).
+
+use burn::tensor::Tensor;
+use latent_diffusion as diffusion;
+use latent_diffusion::guidance::cfg_many;
+
+use super::{Answers, Ask, Guider};
+
+/// `e_u + s·Σ wᵢ·(cᵢ − e_u)`, e_u of the negative prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cfg {
+    /// s.
+    pub scale: f64,
+    /// How many parts the prompt has.
+    pub parts: usize,
+}
+
+impl Guider for Cfg {
+    fn asks(&self) -> Vec<Ask> {
+        let parts = (0..self.parts).map(Ask::Positive);
+        [Ask::Negative].into_iter().chain(parts).collect()
+    }
+
+    fn combine(
+        &self,
+        _: Tensor<4>,
+        answers: &mut Answers<'_, '_>,
+    ) -> Result<Tensor<4>, diffusion::Error> {
+        let base = answers.get(Ask::Negative)?;
+        Ok(cfg_many(base, &answers.parts()?, self.scale))
+    }
+}
