@@ -87,7 +87,7 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         mut notes,
         drawn_with,
     } = Base::read(&args.source, &mut said)?;
-    let replaced = |field: &str| typed.iter().any(|typed| *typed == field);
+    let replaced = |field: &str| typed.contains(&field);
     let left = remarks.iter().filter(|remark| !replaced(&remark.field));
     notes.extend(
         left.map(|remark| format!("not taken over from the picture as it stands: {remark}")),
