@@ -22,7 +22,7 @@ pub mod report;
 pub mod tiny;
 
 pub use convert::{ConvertOptions, Converted, Target, convert};
-pub use detect::{Checkpoint, DetectedPart, Form, SchedulerConfig};
+pub use detect::{Carried, Checkpoint, DetectedPart, Form, SchedulerConfig};
 pub use error::Error;
 pub use file::{
     Component, Dtype, FileFormat, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights,

@@ -4,8 +4,11 @@
 //! misshapen it is an error and nothing has been read. Then the tensors are read one at a time, converted straight to
 //! the wanted type, and their pages given back, so that memory peaks at the model plus one tensor.
 
+mod float8;
+mod scale;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use burn::tensor::{DType, Device, TensorData};
@@ -16,6 +19,7 @@ use crate::file::{Dtype, Weights};
 use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
 use crate::networks::{Kind, Role};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
+pub(crate) use scale::applied;
 pub(crate) use values::{check_finite, recast, stored, to_f32};
 use values::{convert, overflow};
 
@@ -55,6 +59,8 @@ pub struct Assignment {
     pub tensor: String,
     /// Which part of the tensor.
     pub piece: Piece,
+    /// The full name of the number by which it is multiplied, where the file has one.
+    pub scale: Option<String>,
 }
 
 /// Which tensor fills which parameter of one network.
@@ -131,6 +137,8 @@ pub fn plan(
             continue;
         };
         used.insert(info.name.clone());
+        let scale = scale::of(weights, info);
+        used.extend(scale.clone());
         let expected = place.piece.stored_shape(&shape);
         if !fits(&info.shape, &expected) {
             mismatch.misshapen.push(Misshapen {
@@ -145,6 +153,7 @@ pub fn plan(
             shape,
             tensor: info.name.clone(),
             piece: place.piece,
+            scale,
         });
     }
     mismatch.misshapen.dedup();
@@ -254,11 +263,7 @@ fn rows(index: usize, groups: usize, rows: usize) -> impl Iterator<Item = std::o
 }
 
 /// The bytes of the parameter of shape `shape` that is `piece` of a tensor whose whole bytes are `bytes`.
-pub(crate) fn cut<'a>(
-    bytes: std::borrow::Cow<'a, [u8]>,
-    piece: Piece,
-    shape: &[usize],
-) -> std::borrow::Cow<'a, [u8]> {
+pub(crate) fn cut<'a>(bytes: Cow<'a, [u8]>, piece: Piece, shape: &[usize]) -> Cow<'a, [u8]> {
     let count = shape.first().copied().unwrap_or(1);
     match piece {
         Piece::Third { index, groups } if count > 0 => {
@@ -353,6 +358,11 @@ fn read(
         if options.check_finite {
             check_finite(&bytes, info, weights)?;
         }
+        let scaled = scale::applied(&bytes, info, assignment, weights)?;
+        let (bytes, info) = match &scaled {
+            Some((bytes, info)) => (Cow::Borrowed(bytes.as_slice()), info),
+            None => (bytes, info),
+        };
         match options.dtype {
             DType::F16 => {
                 let values: Vec<f16> = convert(&bytes, info.dtype, f16::from_f32);

@@ -163,7 +163,7 @@ pub enum ModelError {
         dtype: &'static str,
     },
     /// A weight is stored in a type that is not read as a weight.
-    #[error("{}: tensor `{tensor}` is stored as {dtype}; weights may be F16, BF16, F32 or F64", path.display())]
+    #[error("{}: tensor `{tensor}` is stored as {dtype}; weights may be F16, BF16, F32, F64, F8_E4M3 or F8_E5M2", path.display())]
     StoredType {
         /// The file.
         path: PathBuf,

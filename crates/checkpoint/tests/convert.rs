@@ -293,7 +293,7 @@ fn model(parts: Vec<(Role, Network)>, scheduler: SchedulerConfig) -> Model {
         scheduler,
         sample_size: None,
         metadata: BTreeMap::new(),
-        attachments: Vec::new(),
+        ..Model::default()
     }
 }
 

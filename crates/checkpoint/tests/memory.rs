@@ -56,7 +56,7 @@ fn peak(before: usize, from: Dtype, to: DType, size: usize, target: Target) {
         scheduler: SchedulerConfig::stable_diffusion(),
         sample_size: None,
         metadata: BTreeMap::new(),
-        attachments: Vec::new(),
+        ..Model::default()
     };
     let mut values = |_: Role, name: &str| Ok(vec![0x11; shapes[name] * from.size()]);
     write_file(&path, target, &model, Existing::Refuse, &mut values).unwrap();

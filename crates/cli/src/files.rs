@@ -3,8 +3,7 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Dtype, Info, InfoOptions, Target, convert::ConvertOptions, convert::convert,
-    file::write::Existing,
+    Info, InfoOptions, Target, convert::ConvertOptions, convert::convert, file::write::Existing,
 };
 use latent_pipeline::{
     RequestError, family,
@@ -14,7 +13,7 @@ use latent_pipeline::{
         files::{Format, read_bytes},
         metadata::Metadata,
     },
-    request::{self, Request, Size, paths},
+    request::{Request, Size, paths},
 };
 use serde_json::{Map, Value, json};
 
@@ -251,17 +250,11 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             args.target.display()
         )));
     };
-    let dtype = match args.dtype {
-        None => None,
-        Some(request::Dtype::F32) => Some(Dtype::F32),
-        Some(request::Dtype::F16) => Some(Dtype::F16),
-        Some(request::Dtype::Bf16) => Some(Dtype::BF16),
-        Some(request::Dtype::Int8) => {
-            return Err(Failure::input(
-                "--dtype int8 is a way to compute, not to store: convert to f16 or bf16 and give generate --dtype int8",
-            ));
-        }
-    };
+    let dtype = args
+        .dtype
+        .map(|stored| stored.dtype())
+        .transpose()
+        .map_err(Failure::input)?;
     let (checkpoint, _) = family::open(&args.source, model::built_in(&args.source))?;
     let options = ConvertOptions {
         target,

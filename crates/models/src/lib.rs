@@ -32,7 +32,10 @@ pub mod walk;
 pub use autoencoder::{
     Autoencoder, AutoencoderConfig, AutoencoderTiny, AutoencoderTinyConfig, Moments,
 };
-pub use clip::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Take, TextStates};
+pub use clip::{
+    ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, EmbeddingNormalizer,
+    EmbeddingNormalizerConfig, Take, TextStates,
+};
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};

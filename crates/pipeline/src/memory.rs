@@ -68,9 +68,7 @@ impl MemoryPlan {
         let unet = model.unet.config();
         let decoder = model.autoencoder.as_ref();
         let finest = decoder.map_or(0, |decoder| {
-            let levels = &decoder.config().levels;
-            let second = levels.get(1).or(levels.last());
-            second.map_or(0, |l| l.channels as u64) * bytes_of(decoder.dtype())
+            decoder.finest() as u64 * bytes_of(decoder.dtype())
         });
         // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
@@ -83,7 +81,9 @@ impl MemoryPlan {
         let map = pixels * finest;
         Self {
             weights: weights(&model.unet, model.denoiser_dtype())
-                + decoder.map_or(0, |decoder| weights(decoder, decoder.dtype()))
+                + decoder.map_or(0, |decoder| {
+                    decoder.parameters() as u64 * bytes_of(decoder.dtype())
+                })
                 + model
                     .texts
                     .iter()

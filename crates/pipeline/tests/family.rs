@@ -5,17 +5,17 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use common::family;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use common::{family, taesd};
 use latent_checkpoint::SchedulerConfig;
-use latent_checkpoint::tiny::TinyFamily;
+use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_diffusion::PictureSeed;
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
-use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
+use latent_pipeline::{Decoding, Model, ModelFiles, Profile, Request, Resolved};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
 use latent_text::Pass;
 
@@ -438,6 +438,33 @@ fn levels_of_noise() {
     check(&golden, "edm/euler", &draw(&model, &ask("Automatic"), None));
     let model = family(TinyFamily::CosXl, TinyFamily::CosXl.scheduler());
     check(&golden, "edm/cosxl", &draw(&model, &ask("Automatic"), None));
+}
+
+#[test]
+fn a_tiny_autoencoder_in_the_place_of_the_models_own() {
+    let golden = Golden::family_pipelines_more();
+    let dir = tempfile::tempdir().unwrap();
+    let weights = &mut |folder: &str, name: &str, shape: &[usize]| {
+        recipe::tensor_f16(&format!("{folder}/{name}"), shape, 0)
+    };
+    let paths = write_family(dir.path(), TinyFamily::Sdxl, weights).unwrap();
+    for vae in taesd(dir.path()) {
+        let files = ModelFiles {
+            vae: Some(vae),
+            ..paths.folder.clone().into()
+        };
+        let quiet = &mut |_: &'static str, _, _| {};
+        let (model, _) = Model::open(&files, &Device::flex(), DType::F32, quiet).unwrap();
+        let drawn = draw(&model, &xl("Euler"), None);
+        check(&golden, "taesd/euler", &drawn);
+    }
+    let encoder = dir.path().join("taesd_encoder.safetensors");
+    std::fs::remove_file(encoder).unwrap();
+    let alone = dir.path().join("taesd_decoder.safetensors");
+    let error = latent_checkpoint::Checkpoint::open(alone)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("put its encoder beside it"), "{error}");
 }
 
 fn normal(name: &str, shape: [usize; 4]) -> Tensor<4> {

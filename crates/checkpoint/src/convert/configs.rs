@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use latent_models::unet::Labels;
-use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 use serde_json::{Map, Value, json};
 
+use super::request;
 use super::write::{Model, NamedPart};
-use super::{request, tokenizer};
 use crate::detect::SchedulerConfig;
-use crate::networks::{DIFFUSERS, Network, OWN_CLASS, Role, extend, sorted};
+use crate::networks::{DIFFUSERS, Network, OWN_CLASS, Role, sorted};
 use crate::report::ModelError;
 
 /// The component's subfolder.
@@ -29,6 +27,8 @@ fn library_and_class(config: &Value) -> Value {
     let architecture = || config.get("architectures")?.get(0)?.as_str();
     match (own, architecture()) {
         (Some(class), _) if class.starts_with(OWN_CLASS) => json!(["latent", class]),
+        // It stands in the module of the pipelines that use it.
+        (Some(class @ "StableUnCLIPImageNormalizer"), _) => json!(["stable_diffusion", class]),
         (Some(class), _) => json!(["diffusers", class]),
         (None, class) => json!(["transformers", class]),
     }
@@ -39,7 +39,8 @@ pub(super) fn own_index(model: &Model, parts: &[(String, Value)]) -> Value {
     index("LatentPipeline", model, parts)
 }
 
-fn index(class: &str, model: &Model, parts: &[(String, Value)]) -> Value {
+/// An index with every component that is written.
+pub(super) fn index(class: &str, model: &Model, parts: &[(String, Value)]) -> Value {
     let mut index = Map::new();
     index.insert("_class_name".into(), json!(class));
     index.insert("_diffusers_version".into(), json!(DIFFUSERS));
@@ -47,6 +48,10 @@ fn index(class: &str, model: &Model, parts: &[(String, Value)]) -> Value {
     index.insert("scheduler".into(), json!(["diffusers", scheduler]));
     for (folder, config) in parts {
         index.insert(folder.clone(), library_and_class(config));
+    }
+    for carried in &model.carried {
+        let entry = json!([carried.library, carried.class]);
+        index.insert(carried.name.clone(), entry);
     }
     sorted(Value::Object(index))
 }
@@ -58,7 +63,7 @@ impl Model {
         self.sample_size.unwrap_or(if v { 96 } else { 64 })
     }
 
-    fn part(&self, role: Role) -> Option<&Network> {
+    pub(super) fn part(&self, role: Role) -> Option<&Network> {
         let part = self.parts.iter().find(|part| part.role == role);
         part.map(|part| &part.config)
     }
@@ -83,121 +88,4 @@ pub(super) fn scheduler_json(scheduler: &SchedulerConfig) -> Value {
         object.insert("_class_name".into(), json!(scheduler_class(scheduler)));
     }
     sorted(value)
-}
-
-/// The networks of a model that decide which pipeline of diffusers draws with them.
-struct Signs<'a> {
-    denoiser: &'a UNetConfig,
-    autoencoder: &'a AutoencoderConfig,
-    texts: Vec<&'a ClipTextConfig>,
-    others: usize,
-}
-
-/// A pipeline of diffusers: its class, what its networks are like, and what else its index says, as JSON.
-struct Pipeline {
-    class: &'static str,
-    fits: fn(&Signs<'_>) -> bool,
-    more: &'static str,
-}
-
-const PIPELINES: [Pipeline; 6] = [
-    Pipeline {
-        class: "StableDiffusionXLInpaintPipeline",
-        fits: |s| s.told_sizes(6) && s.reads_text() && s.inpaints(),
-        more: r#"{"force_zeros_for_empty_prompt": true, "requires_aesthetics_score": false}"#,
-    },
-    Pipeline {
-        class: "StableDiffusionXLPipeline",
-        fits: |s| s.told_sizes(6) && s.reads_text(),
-        more: r#"{"force_zeros_for_empty_prompt": true}"#,
-    },
-    Pipeline {
-        class: "StableDiffusionXLImg2ImgPipeline",
-        fits: |s| s.told_sizes(5) && s.reads_text(),
-        more: r#"{"force_zeros_for_empty_prompt": false, "requires_aesthetics_score": true,
-            "text_encoder": [null, null], "tokenizer": [null, null]}"#,
-    },
-    Pipeline {
-        class: "StableDiffusionInpaintPipeline",
-        fits: |s| s.plain() && s.reads_text() && s.inpaints(),
-        more: UNCHECKED,
-    },
-    Pipeline {
-        class: "StableDiffusionPipeline",
-        fits: |s| s.plain() && s.reads_text(),
-        more: UNCHECKED,
-    },
-    Pipeline {
-        class: "LDMPipeline",
-        fits: |s| {
-            s.texts.is_empty() && s.denoiser.context.is_none() && s.autoencoder.codebook.is_some()
-        },
-        more: "{}",
-    },
-];
-
-/// No network that judges pictures.
-const UNCHECKED: &str = r#"{"feature_extractor": [null, null], "image_encoder": [null, null],
-    "requires_safety_checker": false, "safety_checker": [null, null]}"#;
-
-impl Signs<'_> {
-    fn reads_text(&self) -> bool {
-        let context = self.denoiser.context.is_some();
-        context && self.autoencoder.codebook.is_none() && self.others == 0
-    }
-
-    /// One text encoder, and nothing beside the time.
-    fn plain(&self) -> bool {
-        self.texts.len() == 1 && self.denoiser.labels == Labels::None
-    }
-
-    /// Whether the denoiser is given the pooled text and `count` sizes.
-    fn told_sizes(&self, count: usize) -> bool {
-        let pooled = self.texts.last().and_then(|text| text.projection);
-        pooled.is_some_and(|pooled| self.denoiser.labels == Labels::Vector(pooled + 256 * count))
-    }
-
-    fn inpaints(&self) -> bool {
-        self.denoiser.in_channels == self.autoencoder.latent_channels * 2 + 1
-    }
-}
-
-/// `model_index.json`: the pipeline that draws with exactly these networks.
-pub(super) fn model_index(
-    path: &Path,
-    model: &Model,
-    parts: &[(String, Value)],
-) -> Result<Value, ModelError> {
-    let texts = model.parts.iter().filter_map(|part| match &part.config {
-        Network::TextEncoder(text) => Some((part.role, text)),
-        _ => None,
-    });
-    let texts: Vec<_> = texts.collect();
-    let networks = (model.part(Role::DENOISER), model.part(Role::AUTOENCODER));
-    let row = match networks {
-        (Some(Network::Unet(denoiser)), Some(Network::Autoencoder(stored))) => {
-            let signs = Signs {
-                denoiser,
-                autoencoder: &stored.network,
-                texts: texts.iter().map(|(_, text)| *text).collect(),
-                others: model.parts.len() - 2 - texts.len(),
-            };
-            PIPELINES.iter().find(|row| (row.fits)(&signs))
-        }
-        _ => None,
-    };
-    let row = row.ok_or_else(|| {
-        let problem = "diffusers has no pipeline for just these networks; convert them one by one";
-        request(path, problem)
-    })?;
-    let mut index = index(row.class, model, parts);
-    let more = serde_json::from_str(row.more).unwrap_or_default();
-    extend(&mut index, more);
-    for (role, _) in texts {
-        extend(
-            &mut index,
-            json!({tokenizer::folder(role): ["transformers", "CLIPTokenizer"]}),
-        );
-    }
-    Ok(sorted(index))
 }

@@ -5,6 +5,8 @@
 //! ignores is left out and reported. Where the type is kept, no bit of a weight changes.
 
 mod configs;
+mod index;
+mod marks;
 mod tokenizer;
 mod write;
 
@@ -15,10 +17,10 @@ use serde::Serialize;
 
 pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 
-use crate::detect::{Checkpoint, Form, SchedulerConfig};
+use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
-use crate::load::{Assignment, Plan, STRANGER, check_finite, cut, plan, recast, stored};
+use crate::load::{Assignment, Plan, STRANGER, applied, check_finite, cut, plan, recast, stored};
 use crate::names::ignored;
 use crate::networks::Role;
 use crate::report::{Mismatch, ModelError};
@@ -51,12 +53,39 @@ impl Target {
 pub struct ConvertOptions {
     /// The form.
     pub target: Target,
-    /// The type of the weights: F32, F16 or BF16; `None` keeps each tensor's own.
+    /// The type of the weights: F32, F16, BF16, F8E4M3 or F8E5M2; `None` keeps each tensor's own. Only matrices and kernels
+    /// are stored in eight bits, and none of an autoencoder, which shows it: the others keep their own type.
     pub dtype: Option<Dtype>,
     /// Take the moving average of the U-Net's weights where there is one.
     pub moving_average: bool,
     /// What to do when the output is there already.
     pub existing: Existing,
+}
+
+impl ConvertOptions {
+    /// The type in which a parameter is stored whose own is `own`.
+    ///
+    /// # Errors
+    /// A type to be kept that the values do not have once they are multiplied by their scale.
+    fn stored(&self, role: Role, assignment: &Assignment, own: Dtype) -> Result<Dtype, String> {
+        let scaled = assignment.scale.is_some();
+        match self.dtype {
+            None if scaled => Err(format!(
+                "`{}` is stored in eight bits with a scale, which the output does not keep: choose the type of its \
+                 weights (--dtype f16, bf16 or f32)",
+                assignment.tensor
+            )),
+            Some(dtype @ (Dtype::F8E4M3 | Dtype::F8E5M2)) => {
+                let small = assignment.shape.len() > 1 && role != Role::AUTOENCODER;
+                Ok(match (small, scaled) {
+                    (true, _) => dtype,
+                    (false, true) => Dtype::F16,
+                    (false, false) => own,
+                })
+            }
+            dtype => Ok(dtype.unwrap_or(own)),
+        }
+    }
 }
 
 /// What a conversion did.
@@ -91,8 +120,20 @@ pub fn convert(
         dropped: account(checkpoint, &plans)?,
         moving_average: plans.iter().any(|plan| plan.moving_average),
     };
+    let mut carried = checkpoint.carried.clone();
+    carried.retain(|component| {
+        let reason = match options.target {
+            _ if checkpoint.parts.len() == 1 => Some(ALONE),
+            Target::Folder => None,
+            _ => component.metadata().is_none().then_some(NOT_TEXT),
+        };
+        let dropped = reason.map(|reason| (component.name.clone(), reason.to_owned()));
+        converted.dropped.extend(dropped);
+        reason.is_none()
+    });
     for other in &checkpoint.others {
-        if !other.starts_with("tokenizer") {
+        let kept = |component: &Carried| other.starts_with(&format!("{} (", component.name));
+        if !other.starts_with("tokenizer") && !checkpoint.carried.iter().any(kept) {
             converted
                 .dropped
                 .push((other.clone(), "not one of the model's networks".into()));
@@ -120,10 +161,9 @@ pub fn convert(
             let weights = checkpoint.weights_of(part);
             let dtypes = plan.assignments.iter().map(|assignment| {
                 let info = stored(weights, &assignment.tensor)?;
-                Ok((
-                    assignment.parameter.clone(),
-                    options.dtype.unwrap_or(info.dtype),
-                ))
+                let dtype = options.stored(part.role, assignment, info.dtype);
+                let dtype = dtype.map_err(|problem| request(weights.path(), problem))?;
+                Ok((assignment.parameter.clone(), dtype))
             });
             Ok(NamedPart {
                 role: part.role,
@@ -139,9 +179,11 @@ pub fn convert(
     let model = Model {
         parts,
         scheduler: checkpoint.scheduler.clone(),
-        sample_size: None,
+        assumed: !checkpoint.states_scheduler(),
+        sample_size: checkpoint.side,
         metadata,
         attachments: checkpoint.attachments()?,
+        carried,
     };
     let (mut done, total) = (0, converted.parameters);
     let mut bytes = |role: Role, parameter: &str| {
@@ -152,9 +194,12 @@ pub fn convert(
             let stored = weights.bytes(&assignment.tensor)?;
             let values = cut(stored, assignment.piece, &assignment.shape);
             check_finite(&values, info, weights)?;
-            match options.dtype.filter(|&dtype| dtype != info.dtype) {
-                None => values.into_owned(),
-                Some(dtype) => recast(&values, info, dtype, weights)?,
+            let dtype = options.stored(role, assignment, info.dtype);
+            let dtype = dtype.map_err(|problem| request(weights.path(), problem))?;
+            match &applied(&values, info, assignment, weights)? {
+                Some((values, info)) => recast(values, info, dtype, weights)?,
+                None if dtype == info.dtype => values.into_owned(),
+                None => recast(&values, info, dtype, weights)?,
             }
         };
         weights.release(&assignment.tensor);
@@ -207,7 +252,9 @@ fn account(checkpoint: &Checkpoint, plans: &[Plan]) -> Result<Vec<(String, Strin
             .collect();
         let used: HashSet<&str> = plans
             .iter()
-            .flat_map(|plan| plan.assignments.iter().map(|a| a.tensor.as_str()))
+            .flat_map(|plan| &plan.assignments)
+            .flat_map(|a| [Some(a.tensor.as_str()), a.scale.as_deref()])
+            .flatten()
             .collect();
         let known: HashSet<&str> = plans
             .iter()
@@ -248,6 +295,9 @@ pub(crate) fn request(path: &Path, problem: impl Into<String>) -> ModelError {
         problem: problem.into(),
     }
 }
+
+const ALONE: &str = "one network is written, not a model";
+const NOT_TEXT: &str = "a single file has no place for a component that is not text";
 
 /// Whether `scheduler` describes the same training as what is assumed of a file that says nothing but its prediction
 /// type and zero-terminal-SNR mark.

@@ -8,8 +8,8 @@ use std::path::Path;
 use latent_models::clip::Activation;
 use serde_json::Value;
 
-use super::{Target, configs, request, tokenizer, usual_training};
-use crate::detect::SchedulerConfig;
+use super::{Target, configs, index, marks, request, tokenizer, usual_training};
+use crate::detect::{Carried, SIDE, SchedulerConfig};
 use crate::file::write::{Existing, FolderWriter, TorchLayout, json, safetensors, torch_zip};
 use crate::file::{Dtype, TensorInfo};
 use crate::load::transposed;
@@ -18,18 +18,22 @@ use crate::networks::{Network, Role, Shapes, attachment_key};
 use crate::report::ModelError;
 
 /// A model to write: everything but the values of its parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     /// The networks.
     pub parts: Vec<NamedPart>,
     /// Noise schedule and prediction type.
     pub scheduler: SchedulerConfig,
+    /// Nothing states the scheduler's settings: a single file does not state them either.
+    pub assumed: bool,
     /// The side of the latent square that a diffusers folder draws by default; `None`: 64, or 96 for v-prediction.
     pub sample_size: Option<usize>,
     /// Text to store in a single file.
     pub metadata: BTreeMap<String, String>,
     /// Further files that networks need, by path in the folder (`conditioner/vocab.txt`), with what is in them.
     pub attachments: Vec<(String, Vec<u8>)>,
+    /// Components that are not networks, passed on as they are.
+    pub carried: Vec<Carried>,
 }
 
 impl Model {
@@ -165,7 +169,7 @@ pub fn write_file(
         let scheme = part.config.file_scheme();
         let alone = model.parts.len() == 1 && part.role != Role::DENOISER;
         let prefix = match alone {
-            true => part.config.stands_alone().then_some(""),
+            true => part.config.prefix_alone(),
             false => part.config.prefix_in_file(part.role, model.texts()),
         };
         let prefix = prefix.ok_or_else(|| {
@@ -185,7 +189,20 @@ pub fn write_file(
         }
         all.extend(outputs);
     }
-    if !usual_training(&model.scheduler) {
+    for component in &model.carried {
+        let entry = component.metadata().ok_or_else(|| {
+            let problem = format!(
+                "a single file has no place for `{}`, which is not text",
+                component.name
+            );
+            request(path, problem)
+        })?;
+        metadata.extend([entry]);
+    }
+    if let Some(side) = model.sample_size.filter(|_| !model.assumed) {
+        metadata.insert(SIDE.into(), side.to_string());
+    }
+    if !usual_training(&model.scheduler) || !model.assumed && !usual_settings(&model.scheduler) {
         metadata.insert(
             "latent.scheduler".into(),
             model.scheduler.to_json().to_string(),
@@ -202,23 +219,32 @@ pub fn write_file(
     } else {
         metadata.remove("format");
     }
-    write_tensors(path, target, &all, &metadata, existing, values)
+    let marks = marks::marks(model);
+    write_tensors(path, target, (&all, &marks), &metadata, existing, values)
 }
 
 fn write_tensors(
     path: &Path,
     target: Target,
-    outputs: &[Output],
+    (outputs, marks): (&[Output], &[(TensorInfo, Vec<u8>)]),
     metadata: &BTreeMap<String, String>,
     existing: Existing,
     values: &mut Values<'_>,
 ) -> Result<(), ModelError> {
-    let infos: Vec<TensorInfo> = outputs.iter().map(|output| output.info.clone()).collect();
+    let infos = outputs.iter().map(|output| &output.info);
+    let infos: Vec<TensorInfo> = infos
+        .chain(marks.iter().map(|(info, _)| info))
+        .cloned()
+        .collect();
     // The writers ask for every tensor once, in this order.
-    let mut queue = outputs.iter();
-    let bytes = |info: &TensorInfo| match queue.next() {
-        Some(output) => assemble(output, values).map(Cow::Owned),
-        None => Err(request(path, format!("`{}` is asked for twice", info.name))),
+    let (mut outputs, mut marks) = (outputs.iter(), marks.iter());
+    let bytes = |info: &TensorInfo| match (outputs.next(), marks.as_slice()) {
+        (Some(output), _) => assemble(output, values).map(Cow::Owned),
+        (None, [(_, bytes), ..]) => {
+            marks.next();
+            Ok(Cow::Borrowed(bytes.as_slice()))
+        }
+        (None, []) => Err(request(path, format!("`{}` is asked for twice", info.name))),
     };
     match target {
         Target::Ckpt => torch_zip(
@@ -230,6 +256,15 @@ fn write_tensors(
         ),
         _ => safetensors(path, &infos, metadata, existing, bytes),
     }
+}
+
+/// Whether a file that says nothing of its scheduler is taken to have these settings, bookkeeping aside.
+fn usual_settings(scheduler: &SchedulerConfig) -> bool {
+    let mut settings = scheduler.clone();
+    settings
+        .rest
+        .retain(|key, _| key == SchedulerConfig::TRAINED || !key.starts_with('_'));
+    settings == SchedulerConfig::stable_diffusion()
 }
 
 /// Writes `model` as a diffusers folder; a model of one network becomes the folder of that component.
@@ -253,8 +288,10 @@ pub fn write_folder(
         write_part(path, &writer, "", &model.parts[0], config, values)?;
         return Ok(writer.finish()?);
     }
-    let index = configs::model_index(path, model, &configs)?;
-    write_whole(path, model, &configs, &index, existing, values)
+    let mut model = model.clone();
+    model.carried.extend(index::companions(&model));
+    let index = index::model_index(path, &model, &configs)?;
+    write_whole(path, &model, &configs, &index, existing, values)
 }
 
 /// Writes a model that was trained here as a folder that [`Checkpoint::open`](crate::Checkpoint::open) opens: as
@@ -275,7 +312,7 @@ pub fn write_trained(
         (configs::folder(part).to_owned(), config)
     });
     let configs: Vec<_> = configs.collect();
-    let index = configs::model_index(path, model, &configs);
+    let index = index::model_index(path, model, &configs);
     let index = index.unwrap_or_else(|_| configs::own_index(model, &configs));
     write_whole(path, model, &configs, &index, existing, values)
 }
@@ -293,8 +330,19 @@ fn write_whole(
     for (part, (folder, config)) in model.parts.iter().zip(configs) {
         write_part(path, &writer, &format!("{folder}/"), part, config, values)?;
     }
-    for (name, bytes) in &model.attachments {
+    let carried = model.carried.iter().flat_map(|component| {
+        let files = component.files.iter();
+        files.map(|(name, bytes)| (format!("{}/{name}", component.name), bytes))
+    });
+    let attachments = model
+        .attachments
+        .iter()
+        .map(|(name, bytes)| (name.clone(), bytes));
+    for (name, bytes) in carried.chain(attachments) {
         let file = writer.file(name)?;
+        if file.exists() {
+            return Err(crate::Error::Exists { path: file }.into());
+        }
         fs::write(&file, bytes).map_err(crate::Error::io(&file, "write"))?;
     }
     write_rest(path, &writer, model, index)?;
@@ -320,7 +368,7 @@ fn write_part(
     write_tensors(
         &file,
         Target::Safetensors,
-        &outputs,
+        (&outputs, &[]),
         &metadata,
         existing,
         values,

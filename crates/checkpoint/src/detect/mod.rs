@@ -5,8 +5,13 @@
 //! published models; the tables stand with each [kind](crate::networks), and a caller with better knowledge can overwrite a configuration
 //! before loading ([`Checkpoint::parts_mut`]).
 
+mod carried;
+mod clues;
+mod halves;
 mod open;
 mod scheduler;
 
+pub use carried::Carried;
+pub(crate) use open::SIDE;
 pub use open::{Checkpoint, DetectedPart, Form, OpenOptions};
 pub use scheduler::SchedulerConfig;

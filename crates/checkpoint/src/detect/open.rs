@@ -1,25 +1,19 @@
 //! Opening a model: a file or folder together with what was found out about it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::SchedulerConfig;
+use super::clues::{averaged_alone, config_of, moments, numbers, sidecar};
 use super::scheduler::{Edm, Marks};
-use crate::file::{Component, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights};
-use crate::names::averaged::dotted;
+use super::{Carried, SchedulerConfig};
+use crate::file::{Component, Files, Folder, Source, TensorFile, Variant, Weights};
 use crate::networks::{
-    DetectError, Entry, Found, KINDS, Network, Role, Scheme, Shapes, attachment_key, find,
-    find_stated,
+    DetectError, Entry, KINDS, Network, Role, Scheme, attachment_key, find, find_stated,
 };
 use crate::report::ModelError;
 
-/// A training configuration beside a `.ckpt` is read up to this many bytes.
-const MAX_YAML: u64 = 1 << 20;
-
-/// What the names of a U-Net's tensors begin with in files of the original code.
-const ORIGINAL_PREFIX: &str = "model.diffusion_model.";
+/// The metadata key under which a single file keeps the side of the latent square.
+pub(crate) const SIDE: &str = "latent.sample_size";
 
 /// How a model lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -69,6 +63,9 @@ pub struct Checkpoint {
     marks: Marks,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) others: Vec<String>,
+    pub(crate) carried: Vec<Carried>,
+    /// The side of the latent square that it draws by default, where something says it.
+    pub(crate) side: Option<usize>,
 }
 
 impl Checkpoint {
@@ -114,7 +111,7 @@ impl Checkpoint {
     pub fn from_file(file: TensorFile) -> Result<Self, ModelError> {
         let path = file.path().to_owned();
         let metadata = file.metadata().clone();
-        let weights = Weights::from(file);
+        let weights = super::halves::weights(file)?;
         let stated = match metadata.get("latent.scheduler") {
             None => None,
             Some(text) => Some(SchedulerConfig::from_text(text).map_err(at(&path))?),
@@ -172,6 +169,8 @@ impl Checkpoint {
             scheduler: SchedulerConfig::stable_diffusion(),
             stated: stated.is_some(),
             marks,
+            carried: Carried::of_metadata(&metadata),
+            side: metadata.get(SIDE).and_then(|text| text.parse().ok()),
             metadata,
             others: Vec::new(),
         };
@@ -195,6 +194,8 @@ impl Checkpoint {
             marks: Marks::default(),
             metadata: BTreeMap::new(),
             others: Vec::new(),
+            carried: Vec::new(),
+            side: None,
         };
         for component in folder.components() {
             let class = component.class.as_str();
@@ -210,6 +211,10 @@ impl Checkpoint {
                     checkpoint.stated = true;
                 }
                 _ => {
+                    // Tokenizers are written anew.
+                    let carried = Carried::of(component, checkpoint.files);
+                    let carried = carried.filter(|_| !component.name.starts_with("tokenizer"));
+                    checkpoint.carried.extend(carried);
                     let other = format!("{} ({class})", component.name);
                     checkpoint.others.push(other);
                 }
@@ -239,6 +244,10 @@ impl Checkpoint {
             });
         };
         let role = kind.role(&component.name);
+        if role == Role::DENOISER {
+            let side = json.get("sample_size").and_then(serde_json::Value::as_u64);
+            self.side = side.map(|side| side as usize);
+        }
         let config = kind.read(json).map_err(at(&component.path))?;
         let weights = component.weights(variant)?;
         let (scheme, prefix) = if kind.spots.iter().all(|spot| spot.anchor.is_empty()) {
@@ -379,12 +388,23 @@ impl Checkpoint {
         self.scheduler.prediction_type = prediction.to_owned();
     }
 
+    /// Takes `side` for that of the latent square that it draws by default where its files do not say.
+    pub fn assume_side(&mut self, side: usize) {
+        self.side.get_or_insert(side);
+    }
+
+    /// Whether the scheduler's settings stand in the files.
+    pub(crate) fn states_scheduler(&self) -> bool {
+        self.stated
+    }
+
     /// Text stored in the weight files.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// A folder's components that are not read here, each with its class.
+    /// A folder's components that are not read here, each with its class; those that are small are passed on by
+    /// [`convert`](crate::convert()).
     pub fn other_components(&self) -> &[String] {
         &self.others
     }
@@ -419,84 +439,4 @@ fn nothing_known(path: &Path, weights: &Weights) -> ModelError {
         path: path.to_owned(),
         names,
     }
-}
-
-fn pairs(tensors: &[TensorInfo]) -> impl Iterator<Item = (&str, &[usize])> {
-    tensors
-        .iter()
-        .map(|info| (info.name.as_str(), info.shape.as_slice()))
-}
-
-/// Names and shapes that the U-Net's tensors would have in a file that holds their moving average alone; none in other files.
-fn averaged_alone(weights: &Weights) -> BTreeMap<String, Vec<usize>> {
-    let tensors = weights.tensors();
-    if tensors
-        .iter()
-        .any(|info| info.name.starts_with(ORIGINAL_PREFIX))
-    {
-        return BTreeMap::new();
-    }
-    let named = tensors.iter().filter_map(|info| {
-        let name = dotted(&info.name)?;
-        Some((format!("{ORIGINAL_PREFIX}{name}"), info.shape.clone()))
-    });
-    named.collect()
-}
-
-/// The configuration of one network of a single file: as stated in the metadata, else from its tensors.
-fn config_of(
-    weights: &Weights,
-    averaged: &BTreeMap<String, Vec<usize>>,
-    metadata: &BTreeMap<String, String>,
-    found: &Found,
-) -> Result<Network, DetectError> {
-    let kind = &KINDS[found.kind];
-    let key = found.role.metadata_key();
-    let Some(text) = metadata.get(&key) else {
-        let averaged = averaged.iter();
-        let averaged = averaged.map(|(name, shape)| (name.as_str(), shape.as_slice()));
-        let shapes = Shapes::new(pairs(weights.tensors()).chain(averaged), found.prefix);
-        return kind.detect(&shapes, found.scheme);
-    };
-    let settings = |problem: String| DetectError::Settings {
-        what: "the metadata",
-        problem: format!("`{key}`: {problem}"),
-    };
-    let config: Network = serde_json::from_str(text).map_err(|e| settings(e.to_string()))?;
-    if *kind != config {
-        return Err(settings("it describes another network".into()));
-    }
-    config.check()?;
-    Ok(config)
-}
-
-/// The values of a small tensor of numbers, if it is there.
-fn numbers(weights: &Weights, name: &str) -> Result<Option<Vec<f64>>, ModelError> {
-    let Some(info) = weights.get(name).filter(|info| info.dtype.is_float()) else {
-        return Ok(None);
-    };
-    if info.elements() > 100_000 {
-        return Ok(None);
-    }
-    let bytes = weights.bytes(name)?;
-    Ok(crate::load::to_f32(&bytes, info.dtype)
-        .map(|values| values.into_iter().map(f64::from).collect()))
-}
-
-/// Mean and deviation of each channel of the latents, where a file carries them.
-fn moments(weights: &Weights) -> Result<Vec<(f64, f64)>, ModelError> {
-    let (means, deviations) = (numbers(weights, "edm_mean")?, numbers(weights, "edm_std")?);
-    let pairs = means
-        .into_iter()
-        .flatten()
-        .zip(deviations.into_iter().flatten());
-    Ok(pairs.collect())
-}
-
-/// The text of `name.yaml` beside `name.ckpt`.
-fn sidecar(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = File::open(path.with_extension("yaml")).ok()?;
-    file.take(MAX_YAML).read_to_string(&mut text).ok()?;
-    Some(text)
 }

@@ -303,7 +303,7 @@ fn shards(files: Files, folder: &Path, index_path: &Path) -> Result<Weights, Err
 }
 
 /// Whether `name` names something directly inside a folder, on every system.
-fn is_plain_name(name: &str) -> bool {
+pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
 }
 

@@ -22,6 +22,7 @@ pub mod write;
 mod write_folder;
 
 pub use files::Files;
+pub(crate) use folder::is_plain_name;
 pub use folder::{Component, Folder, Variant};
 pub use tensor::{Dtype, TensorInfo};
 pub use tensor_file::{FileFormat, TensorFile};

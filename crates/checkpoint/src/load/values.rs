@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::float8::{E4M3, E5M2, Float8};
 use crate::file::{Dtype, TensorInfo, Weights};
 use crate::report::ModelError;
 
@@ -14,7 +15,7 @@ pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorI
             tensor: crate::error::shown(name),
         })?;
     match info.dtype {
-        Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => Ok(info),
+        dtype if dtype.is_float() => Ok(info),
         dtype => Err(ModelError::StoredType {
             path: weights.path().to_owned(),
             tensor: crate::error::shown(name),
@@ -33,17 +34,28 @@ pub(super) fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -
         Dtype::F16 => each(bytes, |b| store(f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => each(bytes, |b| store(bf16::from_le_bytes(b).to_f32())),
         Dtype::F64 => each(bytes, |b| store(f64::from_le_bytes(b) as f32)),
+        Dtype::F8E4M3 => each_of(bytes, E4M3, store),
+        Dtype::F8E5M2 => each_of(bytes, E5M2, store),
         _ => Vec::new(),
     }
 }
 
+fn each_of<T>(bytes: &[u8], float: Float8, store: impl Fn(f32) -> T) -> Vec<T> {
+    let values = float.values();
+    bytes
+        .iter()
+        .map(|&b| store(values[usize::from(b)]))
+        .collect()
+}
+
 /// Values as f32; `None` for a type that is no weight.
 pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+    dtype
+        .is_float()
         .then(|| convert(bytes, dtype, |value| value))
 }
 
-/// `bytes` stored as `dtype` instead: F32, F16 or BF16.
+/// `bytes` stored as `dtype` instead: F32, F16, BF16 or a type of eight bits.
 pub(crate) fn recast(
     bytes: &[u8],
     info: &TensorInfo,
@@ -66,12 +78,28 @@ pub(crate) fn recast(
             let values = convert(bytes, info.dtype, |v| v);
             Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
         }
+        Dtype::F8E4M3 => narrow(bytes, info, weights, E4M3, "float8 E4M3"),
+        Dtype::F8E5M2 => narrow(bytes, info, weights, E5M2, "float8 E5M2"),
         dtype => Err(ModelError::StoredType {
             path: weights.path().to_owned(),
             tensor: crate::error::shown(&info.name),
             dtype: dtype.name(),
         }),
     }
+}
+
+fn narrow(
+    bytes: &[u8],
+    info: &TensorInfo,
+    weights: &Weights,
+    float: Float8,
+    name: &'static str,
+) -> Result<Vec<u8>, ModelError> {
+    let values = convert(bytes, info.dtype, |value| float.nearest(value));
+    if values.contains(&None) {
+        overflow(bytes, info, weights, name, |i| values[i].is_none())?;
+    }
+    Ok(values.into_iter().flatten().collect())
 }
 
 /// The first element that `bad` points at, with its value.
@@ -104,6 +132,8 @@ pub(crate) fn check_finite(
             .0
             .iter()
             .all(|&b| u16::from_le_bytes(b) & 0x7F80 != 0x7F80),
+        Dtype::F8E4M3 => bytes.iter().all(|&b| b & 0x7F != 0x7F),
+        Dtype::F8E5M2 => bytes.iter().all(|&b| b & 0x7C != 0x7C),
         _ => first(bytes, info.dtype, |_, v| !v.is_finite()).is_none(),
     };
     if finite {

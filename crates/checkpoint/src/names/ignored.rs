@@ -4,10 +4,14 @@ const SCHEDULE: &str = "a buffer of the training schedule, computed from the β 
 const LOSS: &str = "the training loss (discriminator, perceptual network), not part of the model";
 const POSITIONS: &str = "the indices 0, 1, 2, …, computed by the program";
 const CONTRASTIVE: &str = "compares texts with pictures; pictures are not drawn with it";
+const TEXT_HALF: &str =
+    "the half of the picture encoder's model that reads text; the model has its own";
+const EIGHT_BIT_INPUT: &str =
+    "the scale of a layer's input, for programs that compute in eight bits";
 const MARK: &str = "a mark that says how the model was trained; honoured, holds no weights";
 
 /// Name patterns (`*` stands for any run of characters) with the reason.
-pub const IGNORED: [(&str, &str); 43] = [
+pub const IGNORED: [(&str, &str); 53] = [
     ("*position_ids", POSITIONS),
     ("betas", SCHEDULE),
     ("alphas_cumprod", SCHEDULE),
@@ -61,6 +65,22 @@ pub const IGNORED: [(&str, &str); 43] = [
     ("edm_std", MARK),
     ("edm_vpred.sigma_max", MARK),
     ("edm_vpred.sigma_min", MARK),
+    (
+        "*scaled_fp8",
+        "a mark that weights of eight bits have scales; they are read with them",
+    ),
+    (
+        "*.comfy_quant",
+        "how a weight is stored; read from its type",
+    ),
+    ("*.input_scale", EIGHT_BIT_INPUT),
+    ("*.scale_input", EIGHT_BIT_INPUT),
+    ("embedder.model.ln_final.*", TEXT_HALF),
+    ("embedder.model.positional_embedding", TEXT_HALF),
+    ("embedder.model.text_projection", TEXT_HALF),
+    ("embedder.model.token_embedding.weight", TEXT_HALF),
+    ("embedder.model.transformer.*", TEXT_HALF),
+    ("noise_augmentor.*", SCHEDULE),
     ("low_scale_model.*", SCHEDULE),
     (
         "depth_model.*",

@@ -6,9 +6,12 @@
 //! they go through [`Network`], which is one of the kinds. A new kind is a file here and a word in the list below.
 
 pub mod autoencoder;
+pub mod autoencoder_tiny;
 pub mod clip_text;
+pub mod clip_vision;
 pub mod conditioner;
 mod error;
+pub mod image_normalizer;
 pub(crate) mod keys;
 mod role;
 mod shapes;
@@ -145,8 +148,14 @@ kinds! {
     Unet(latent_models::UNetConfig),
     /// A picture compressor, KL or VQ.
     Autoencoder(StoredAutoencoder),
+    /// A tiny picture compressor that was distilled from another.
+    AutoencoderTiny(latent_models::AutoencoderTinyConfig),
     /// A CLIP text encoder.
     TextEncoder(latent_models::ClipTextConfig),
+    /// A CLIP encoder of pictures.
+    ImageEncoder(latent_models::ClipVisionConfig),
+    /// The statistics of such an encoder's embeddings.
+    ImageNormalizer(latent_models::EmbeddingNormalizerConfig),
     /// What reads a condition of a model that was trained here.
     Conditioner(latent_models::ConditionerConfig),
 }
@@ -255,12 +264,16 @@ impl Network {
         each!(self, config => config.file_scheme())
     }
 
-    /// Whether a file of it alone can be read again: its tensors say how it is built.
-    pub(crate) fn stands_alone(&self) -> bool {
-        fn told<K: Kind>(_: &K) -> bool {
-            K::SPOTS.iter().any(|spot| !spot.anchor.is_empty())
+    /// The prefix of its names in a file of it alone; `None` where such a file could not be read again, because its
+    /// tensors do not say how it is built.
+    pub(crate) fn prefix_alone(&self) -> Option<&'static str> {
+        fn prefix<K: Kind>(config: &K) -> Option<&'static str> {
+            let told =
+                |spot: &&Spot| spot.scheme == config.file_scheme() && !spot.anchor.is_empty();
+            let prefixes = K::SPOTS.iter().filter(told).map(|spot| spot.prefix);
+            prefixes.min_by_key(|prefix| prefix.len())
         }
-        each!(self, config => told(config))
+        each!(self, config => prefix(config))
     }
 
     /// The prefix of its names in a single file of a model with `texts` text encoders, as `role`.

@@ -17,6 +17,10 @@ impl Role {
     pub const TEXT_ENCODER: Self = Self("text_encoder");
     /// The second text encoder.
     pub const TEXT_ENCODER_2: Self = Self("text_encoder_2");
+    /// The encoder of pictures, for models that are shown one.
+    pub const IMAGE_ENCODER: Self = Self("image_encoder");
+    /// The statistics of that encoder's embeddings.
+    pub const IMAGE_NORMALIZER: Self = Self("image_normalizer");
     /// What reads the condition of a model that was trained here.
     pub const CONDITIONER: Self = Self("conditioner");
 
@@ -42,6 +46,8 @@ impl std::fmt::Display for Role {
             Self::AUTOENCODER => "autoencoder",
             Self::TEXT_ENCODER => "text encoder",
             Self::TEXT_ENCODER_2 => "second text encoder",
+            Self::IMAGE_ENCODER => "image encoder",
+            Self::IMAGE_NORMALIZER => "normaliser of picture embeddings",
             Self(name) => name,
         })
     }

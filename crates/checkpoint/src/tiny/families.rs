@@ -2,7 +2,10 @@
 //! numbers of layers, extra channels), everything else is small.
 
 use latent_models::unet::{Attention, Depths, Labels};
-use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig, named};
+use latent_models::{
+    AutoencoderConfig, AutoencoderTinyConfig, ClipTextConfig, ClipVisionConfig,
+    EmbeddingNormalizerConfig, UNetConfig, named,
+};
 use serde_json::{Value, json};
 
 use super::{TINY_LATENT, part, tiny_autoencoder, tiny_text_encoder, tiny_unet};
@@ -96,6 +99,28 @@ fn text_l() -> ClipTextConfig {
         heads: 4,
         intermediate: 128,
         ..named::clip_l()
+    }
+}
+
+/// The tiny encoder of pictures, of the kind of ViT-H/14.
+pub fn tiny_image_encoder() -> ClipVisionConfig {
+    ClipVisionConfig {
+        image: 32,
+        patch: 8,
+        width: 32,
+        layers: 3,
+        heads: 4,
+        intermediate: 128,
+        projection: 32,
+        ..named::clip_h_vision()
+    }
+}
+
+/// TAESD, narrow.
+pub fn tiny_taesd() -> AutoencoderTinyConfig {
+    AutoencoderTinyConfig {
+        width: 16,
+        ..named::autoencoder_tiny()
     }
 }
 
@@ -264,12 +289,19 @@ impl TinyFamily {
                 .into_iter()
                 .map(|(role, text)| part(role, text.into())),
         );
+        if self == Sd2UnClip {
+            let encoder = tiny_image_encoder();
+            let width = encoder.projection;
+            let normalizer = EmbeddingNormalizerConfig { width };
+            parts.push(part(Role::IMAGE_ENCODER, encoder.into()));
+            parts.push(part(Role::IMAGE_NORMALIZER, normalizer.into()));
+        }
         Model {
             parts,
             scheduler: self.scheduler(),
             sample_size: Some(if self == Upscaler { 16 } else { TINY_LATENT }),
             metadata: Default::default(),
-            attachments: Vec::new(),
+            ..Model::default()
         }
     }
 

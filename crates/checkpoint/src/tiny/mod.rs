@@ -21,7 +21,7 @@ use crate::file::write::Existing;
 use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
-pub use families::{TINY_FAMILIES, TinyFamily};
+pub use families::{TINY_FAMILIES, TinyFamily, tiny_image_encoder, tiny_taesd};
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.
 pub const TINY_LATENT: usize = 8;
@@ -206,6 +206,6 @@ fn tiny_model(in_channels: usize) -> Model {
         scheduler: SchedulerConfig::stable_diffusion(),
         sample_size: Some(TINY_LATENT),
         metadata: BTreeMap::new(),
-        attachments: Vec::new(),
+        ..Model::default()
     }
 }

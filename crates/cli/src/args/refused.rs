@@ -62,7 +62,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["diffusion-model=", "uncond-diffusion-model="],
     ),
     (
-        "the tiny autoencoder is not part of this version; for a cheap preview there is --preview terminal",
+        "give the file of a tiny autoencoder to --vae; previews are a linear projection here (--preview terminal or a file)",
         &["taesd=", "tae=", "taesd-preview-only"],
     ),
     (

@@ -4,10 +4,12 @@
 //! Parameter names are those of transformers' `CLIPTextModelWithProjection` and
 //! `CLIPVisionModelWithProjection` files.
 
+mod normalizer;
 mod text;
 mod transformer;
 mod vision;
 
+pub use normalizer::{EmbeddingNormalizer, EmbeddingNormalizerConfig};
 pub use text::{ClipText, ClipTextConfig, Embeddings, Take, TextModel, TextStates};
 pub use transformer::{Activation, Layer, Mlp, SelfAttention, Transformer};
 pub use vision::{ClipVision, ClipVisionConfig, VisionEmbeddings, VisionModel};

@@ -234,6 +234,12 @@ pub fn open(path: &Path, built_in: Files) -> Result<(Checkpoint, Recognised), Mo
         }
     }
     checkpoint.assume((family.scheduler)());
+    // At 512, the usual size, what it predicts says more.
+    if family.size != STABLE_DIFFUSION_1.size
+        || family.latent.downsample != STABLE_DIFFUSION_1.latent.downsample
+    {
+        checkpoint.assume_side(family.size / family.latent.downsample);
+    }
     settle(&mut checkpoint, family);
     Ok((checkpoint, Recognised::Family(family)))
 }

@@ -1,5 +1,6 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
+mod compressor;
 mod open;
 mod pending;
 mod probe;
@@ -7,9 +8,7 @@ mod probe;
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Role, SchedulerConfig};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
-use latent_models::{
-    Autoencoder, ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
-};
+use latent_models::{ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig};
 use latent_text::ClipTokenizer;
 
 use crate::condition::Reader;
@@ -18,6 +17,7 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::picture::Picture;
 use crate::request::{Request, Size};
 
+pub use compressor::Compressor;
 pub use open::{ModelFiles, autoencoder_dtype};
 
 /// What a model is drawn with where a request leaves it open. `None`: the documented default.
@@ -54,7 +54,7 @@ pub struct Model {
     /// The denoiser.
     pub unet: UNet,
     /// Pictures ↔ latents; `None` where the denoiser draws pixels.
-    pub autoencoder: Option<Autoencoder>,
+    pub autoencoder: Option<Compressor>,
     /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
     /// [`condition`](Self::condition).
     pub texts: Vec<TextEncoder>,
@@ -94,13 +94,13 @@ impl Model {
     /// A sentence that says why these networks and settings cannot be run together.
     pub fn new(
         unet: UNet,
-        autoencoder: Autoencoder,
+        autoencoder: impl Into<Compressor>,
         texts: Vec<(Role, ClipText)>,
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
         let networks = Parts {
             unet,
-            autoencoder: Some(autoencoder),
+            autoencoder: Some(autoencoder.into()),
             texts,
             condition: None,
         };
@@ -115,7 +115,7 @@ impl Model {
             condition,
         } = parts;
         let settings = scheduler.trained_here();
-        let vae = autoencoder.as_ref().map(Autoencoder::config);
+        let vae = autoencoder.as_ref().and_then(Compressor::config);
         let family = match settings {
             None => {
                 let networks = Networks {
@@ -139,6 +139,19 @@ impl Model {
                 Family::trained(unet.config(), vae, size)?
             }
         };
+        let mut latent = family.latent;
+        if let Some(compressor) = &autoencoder {
+            let (channels, downsample) = (compressor.channels(), compressor.downsampling());
+            if (channels, downsample) != (latent.channels, latent.downsample) {
+                return Err(format!(
+                    "its latents have {} channels at 1/{} size, and those of the autoencoder {channels} at 1/{downsample}",
+                    latent.channels, latent.downsample
+                ));
+            }
+            if compressor.scales_itself() {
+                (latent.scale, latent.shift) = (1.0, 0.0);
+            }
+        }
         let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
         let steps = settings.and_then(|s| s.get("steps")?.as_u64());
         let device = unet.conv_norm_out.weight.val().device();
@@ -156,7 +169,7 @@ impl Model {
             hash: None,
             vae: None,
             notes: Vec::new(),
-            latent: family.latent,
+            latent,
             moments: Vec::new(),
             schedule: noise_schedule(&scheduler)?,
             prediction: prediction(&scheduler)?,
@@ -241,7 +254,7 @@ impl Model {
             Some(pending) => pending.form = Some(form),
             None => self.unet = self.unet.packed(form, latent),
         }
-        self.autoencoder = self.autoencoder.map(|a| a.packed(Form::Plain, latent));
+        self.autoencoder = self.autoencoder.map(|a| a.packed(latent));
         self
     }
 
@@ -302,7 +315,7 @@ impl Model {
 /// Networks of one model, loaded.
 struct Parts {
     unet: UNet,
-    autoencoder: Option<Autoencoder>,
+    autoencoder: Option<Compressor>,
     texts: Vec<(Role, ClipText)>,
     condition: Option<Reader>,
 }

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use latent_checkpoint::load::plan;
-use latent_checkpoint::{Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder};
+use latent_checkpoint::{
+    Checkpoint, Files, Kind, LoadOptions, Network, Report, Role, StoredAutoencoder,
+};
 use latent_diffusion::Prediction;
-use latent_models::{ClipTextConfig, ConditionerConfig, UNetConfig};
+use latent_models::{AutoencoderTinyConfig, ClipTextConfig, ConditionerConfig, UNetConfig};
 
 use super::pending::Pending;
-use super::{Model, Parts, Progress, probe};
+use super::{Compressor, Model, Parts, Progress, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
 use crate::family;
@@ -161,11 +163,17 @@ impl Model {
         let (mut autoencoder, mut condition, mut stored) = (None, None, None);
         let role = Role::AUTOENCODER;
         if family.is_some() || vae_from.find(role).is_some() {
-            let (network, report) =
-                vae_from.load::<StoredAutoencoder>(role, &vae_options, &mut |done, all| {
-                    progress("autoencoder", done, all)
-                })?;
-            stored = StoredAutoencoder::of(&vae_from.part(role)?.config);
+            let part = vae_from.part(role)?;
+            let progress = &mut |done, all| progress("autoencoder", done, all);
+            let (network, report) = match part.config {
+                Network::AutoencoderTiny(_) => vae_from
+                    .load::<AutoencoderTinyConfig>(role, &vae_options, progress)
+                    .map(|(network, report)| (Compressor::from(network), report))?,
+                _ => vae_from
+                    .load::<StoredAutoencoder>(role, &vae_options, progress)
+                    .map(|(network, report)| (Compressor::from(network), report))?,
+            };
+            stored = StoredAutoencoder::of(&part.config);
             autoencoder = Some(network);
             reports.push(report);
         }

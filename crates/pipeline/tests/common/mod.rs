@@ -2,9 +2,14 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
 use burn::tensor::{DType, Device, TensorData};
-use latent_checkpoint::tiny::TinyFamily;
-use latent_checkpoint::{Network, Role, SchedulerConfig};
+use latent_checkpoint::convert::{NamedPart, Target, write_file, write_folder};
+use latent_checkpoint::file::write::{Existing, safetensors};
+use latent_checkpoint::tiny::{TinyFamily, tiny_taesd};
+use latent_checkpoint::{Dtype, Error, Network, Role, SchedulerConfig, TensorFile, TensorInfo};
 use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
@@ -109,4 +114,59 @@ pub fn scheduler() -> SchedulerConfig {
         set_alpha_to_one: Some(false),
         ..SchedulerConfig::default()
     }
+}
+
+/// TAESD, narrow, in each form in which it is published: a folder, one file, a decoder with its encoder beside it.
+pub fn taesd(dir: &Path) -> [PathBuf; 3] {
+    let config = Network::AutoencoderTiny(tiny_taesd());
+    let parameters = config.parameters();
+    let part = NamedPart {
+        role: Role::AUTOENCODER,
+        dtypes: parameters
+            .iter()
+            .map(|(name, _)| (name.clone(), Dtype::F16))
+            .collect(),
+        config,
+    };
+    let model = latent_checkpoint::convert::Model {
+        parts: vec![part],
+        ..Default::default()
+    };
+    let shapes: HashMap<String, Vec<usize>> = parameters.into_iter().collect();
+    let values = &mut |_: Role, name: &str| {
+        let values = recipe::tensor_f16(&format!("vae/{name}"), &shapes[name], 0);
+        Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    };
+    let folder = dir.join("taesd");
+    write_folder(&folder, &model, Existing::Refuse, values).unwrap();
+    let whole = dir.join("taesd.safetensors");
+    write_file(
+        &whole,
+        Target::Safetensors,
+        &model,
+        Existing::Refuse,
+        values,
+    )
+    .unwrap();
+    let file = TensorFile::open(&whole).unwrap();
+    for half in ["encoder", "decoder"] {
+        let start = format!("{half}.");
+        let tensors = file.tensors().iter();
+        let infos: Vec<TensorInfo> = tensors
+            .filter_map(|info| {
+                let name = info.name.strip_prefix(&start)?.to_owned();
+                Some(TensorInfo {
+                    name,
+                    ..info.clone()
+                })
+            })
+            .collect();
+        let path = dir.join(format!("taesd_{half}.safetensors"));
+        let metadata = BTreeMap::new();
+        safetensors::<Error>(&path, &infos, &metadata, Existing::Refuse, |info| {
+            file.bytes(&format!("{start}{}", info.name))
+        })
+        .unwrap();
+    }
+    [folder, whole, dir.join("taesd_decoder.safetensors")]
 }

@@ -409,7 +409,7 @@ impl Task for Stage1 {
                 .first()
                 .map(|x| x.dims()[2] / self.config.multiple()),
             metadata: Default::default(),
-            attachments: Vec::new(),
+            ..Model::default()
         };
         let take = &mut |_: Role, name: &str| Ok(values.remove(name).unwrap_or_default());
         Ok(write_folder(folder, &model, Existing::Refuse, take)?)

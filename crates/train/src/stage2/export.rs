@@ -67,6 +67,7 @@ impl Export<'_> {
             sample_size: self.size.map(|size| size / self.first.downsampling()),
             metadata: Default::default(),
             attachments: self.files,
+            ..Model::default()
         };
         let values = &mut |role: Role, name: &str| {
             let bytes = numbers.get_mut(&role).and_then(|part| part.remove(name));

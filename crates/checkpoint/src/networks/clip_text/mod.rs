@@ -1,6 +1,6 @@
 //! The CLIP text encoder in files: OpenAI's as transformers writes it, OpenCLIP's under its own names.
 
-mod names;
+pub(in crate::networks) mod names;
 
 use burn::tensor::Device;
 use latent_models::clip::Activation;
@@ -258,9 +258,9 @@ impl Kind for ClipTextConfig {
     }
 
     fn file_scheme(&self) -> Scheme {
-        match self.width >= OPEN_CLIP_WIDTH {
-            true => Scheme::OpenClip,
-            false => Scheme::Diffusers,
+        match self.activation {
+            Activation::Gelu => Scheme::OpenClip,
+            Activation::QuickGelu => Scheme::Diffusers,
         }
     }
 

@@ -53,23 +53,28 @@ impl ClipLayout {
         for (ours, theirs) in TOP {
             table.pair(format!("{TEXT_MODEL}.{ours}"), theirs);
         }
-        for layer in 0..self.layers {
-            let ours = format!("{TEXT_MODEL}.encoder.layers.{layer}");
-            let theirs = format!("transformer.resblocks.{layer}");
-            for (a, b) in LAYER {
-                table.pair(format!("{ours}.{a}"), format!("{theirs}.{b}"));
-            }
-            for (index, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {
-                for kind in ["weight", "bias"] {
-                    table.third(
-                        format!("{ours}.self_attn.{part}.{kind}"),
-                        format!("{theirs}.attn.in_proj_{kind}"),
-                        (index, 1),
-                        None,
-                    );
-                }
+        open_clip_layers(&mut table, TEXT_MODEL, self.layers);
+        table
+    }
+}
+
+/// The layers of `module`, which OpenCLIP calls `transformer.resblocks`.
+pub(in crate::networks) fn open_clip_layers(table: &mut Table, module: &str, layers: usize) {
+    for layer in 0..layers {
+        let ours = format!("{module}.encoder.layers.{layer}");
+        let theirs = format!("transformer.resblocks.{layer}");
+        for (a, b) in LAYER {
+            table.pair(format!("{ours}.{a}"), format!("{theirs}.{b}"));
+        }
+        for (index, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {
+            for kind in ["weight", "bias"] {
+                table.third(
+                    format!("{ours}.self_attn.{part}.{kind}"),
+                    format!("{theirs}.attn.in_proj_{kind}"),
+                    (index, 1),
+                    None,
+                );
             }
         }
-        table
     }
 }
