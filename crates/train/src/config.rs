@@ -269,6 +269,12 @@ impl TrainConfig {
         Some(side as usize)
     }
 
+    /// Whether a validation and a sheet are due, by their steps between.
+    pub(crate) fn looked_at(&self, due: impl Fn(u64) -> bool) -> [bool; 2] {
+        let validation = self.validation.as_ref().map(|v| v.every);
+        [validation, self.sheet.as_ref().map(|s| s.every)].map(|every| every.is_some_and(&due))
+    }
+
     /// What of the settings has less effect than one may expect.
     pub(crate) fn notes(&self) -> Option<String> {
         let ModelConfig::Stage2(model) = &self.model else {

@@ -242,15 +242,11 @@ impl<'a> Trainer<'a> {
                 self.save(observer)?;
             }
             if let Some(log) = log.as_mut() {
-                if self
-                    .config
-                    .validation
-                    .as_ref()
-                    .is_some_and(|v| due(v.every))
-                {
+                let [validates, draws] = self.config.looked_at(due);
+                if validates {
                     self.validated(log, observer)?;
                 }
-                if self.config.sheet.as_ref().is_some_and(|s| due(s.every)) {
+                if draws {
                     self.sheet(log, observer)?;
                 }
             }
@@ -287,15 +283,10 @@ impl<'a> Trainer<'a> {
         }
         let step = self.step;
         let due = |every: u64| step > 0 && step.is_multiple_of(every);
-        let validates = self
-            .config
-            .validation
-            .as_ref()
-            .is_some_and(|v| due(v.every));
+        let [validates, draws] = self.config.looked_at(due);
         if validates && log.validated().is_none_or(|last| last < step) {
             self.validated(&mut log, observer)?;
         }
-        let draws = self.config.sheet.as_ref().is_some_and(|s| due(s.every));
         if draws && !self.sheet_path().exists() {
             self.sheet(&mut log, observer)?;
         }
