@@ -72,10 +72,14 @@ impl MemoryPlan {
             let second = levels.get(1).or(levels.last());
             second.map_or(0, |l| l.channels as u64) * bytes_of(decoder.dtype())
         });
-        // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
+        // Prompts that guidance reads run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
         let width = unet.model_channels as u64 * bytes_of(model.unet.dtype());
-        let guided = if request.cfg_scale == 1.0 { 1 } else { 2 };
+        let guided = match request.guidance.perp_neg {
+            Some(_) => 3,
+            None if request.cfg_scale == 1.0 => 1,
+            None => 2,
+        };
         let map = pixels * finest;
         Self {
             weights: weights(&model.unet, model.unet.dtype())

@@ -19,7 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
+    ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
     SamplingArgs, SourceArgs,
 };
 pub use train::{ExportArgs, TrainArgs};
