@@ -193,12 +193,17 @@ impl Drawing<'_> {
             .concat
             .map(|extra| Box::new(Beside(extra)) as Box<dyn Extension>);
         let mut guided = Guided {
-            passes: Passes::new(&unet, prompts, beside.into_iter().collect()),
+            passes: Passes::new(
+                &unet,
+                prompts,
+                self.request.cfg_scale,
+                beside.into_iter().collect(),
+            ),
             prediction: self.model.prediction,
             path: &path,
             sigmas,
             whole_timesteps: self.profile.whole_timesteps,
-            guidance: Guidance::of(self.request, prompts.positive.len()),
+            guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
             needs_unconditional: self.sampler.needs_unconditional(),
             calls: (0, calls),
             unconditional: None,

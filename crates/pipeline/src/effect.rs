@@ -107,7 +107,11 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let masked = request.mask.is_some() || request.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
-    let unguided = request.guidance_scale() == 1.0 && !request.prompt.contains("AND");
+    let more = &request.guidance;
+    let unguided = request.guidance_scale() == 1.0
+        && !request.prompt.contains("AND")
+        && more.perp_neg.is_none();
+    let alone = unguided && more.pag.is_none() && more.sag.is_none() && more.skip_layers.is_none();
     let one_sided = unguided && !passes().any(|(names, _)| names.sampler.needs_unconditional());
     let by_hand = request.sigmas.is_some();
     let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();
@@ -196,8 +200,8 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "scheduler",
             "the levels are given by hand (--sigmas)",
         ),
-        (unguided, "cfg_rescale", no_guidance),
-        (unguided, "guidance_interval", no_guidance),
+        (alone, "cfg_rescale", no_guidance),
+        (alone, "guidance_interval", no_guidance),
         (unguided, "dynamic_thresholding", no_guidance),
     ];
     let rules = rules.into_iter();

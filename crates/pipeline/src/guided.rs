@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use latent_diffusion::{self as diffusion, Denoise, Mixing, NoisePath, Prediction, Sigmas};
 
-use crate::guiders::{Answers, Ask, At, Guidance, Level};
+use crate::guiders::{Answers, Ask, At, Guidance, Level, Prompt};
 use crate::passes::Passes;
 
 /// The network behind [`Denoise`]: scaling, time steps, guidance.
@@ -48,8 +48,10 @@ impl Denoise for Guided<'_> {
             timestep: self.timestep(sigma),
         };
         let guiders = self.guidance.at(&at);
-        let mut asks = vec![Ask::Positive(0)];
-        asks.extend(self.needs_unconditional.then_some(Ask::Negative));
+        let first = Ask::of(Prompt::Positive(0));
+        let negative = Ask::of(Prompt::Negative);
+        let mut asks = vec![first.clone()];
+        asks.extend(self.needs_unconditional.then(|| negative.clone()));
         asks.extend(guiders.iter().flat_map(|guider| guider.asks()));
         asks.sort_unstable();
         asks.dedup();
@@ -59,9 +61,10 @@ impl Denoise for Guided<'_> {
             path: self.path,
             prediction: self.prediction,
         };
-        let mut answers = Answers::new(&mut self.passes, &level);
+        let watch = guiders.iter().any(|guider| guider.watches());
+        let mut answers = Answers::new(&mut self.passes, &level, watch);
         answers.run(&asks)?;
-        let mut output = answers.get(Ask::Positive(0))?;
+        let mut output = answers.output(&first)?;
         for guider in guiders {
             output = guider.combine(output, &mut answers)?;
         }
@@ -69,8 +72,8 @@ impl Denoise for Guided<'_> {
         for guider in guiders {
             clean = guider.finish(clean, &mut answers)?;
         }
-        self.unconditional = match asks.contains(&Ask::Negative) {
-            true => Some(level.clean(answers.get(Ask::Negative)?)),
+        self.unconditional = match asks.contains(&negative) {
+            true => Some(level.clean(answers.output(&negative)?)),
             false => None,
         };
         self.calls.0 += 1;

@@ -6,7 +6,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use common::{family, taesd};
+use common::{family, family_with, taesd};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_diffusion::PictureSeed;
@@ -522,4 +522,31 @@ fn packed_networks() {
     check(&xl_goldens, "txt2img/euler", &drawn);
     let drawn = draw(&packed(TinyFamily::Ssd1b), &xl("Euler"), None);
     check(&xl_goldens, "txt2img/ssd1b", &drawn);
+}
+
+/// Networks that are told their guidance, and consistency models that are not.
+#[test]
+fn consistency_models() {
+    let golden = Golden::family_pipelines_more();
+    let asked = |steps, cfg_scale| Request {
+        negative_prompt: String::new(),
+        steps,
+        cfg_scale,
+        ..request("LCM")
+    };
+    let model = family(TinyFamily::Lcm, TinyFamily::Lcm.scheduler());
+    for steps in [1, 2, 4] {
+        let drawn = draw(&model, &asked(steps, 8.5), None);
+        check(&golden, &format!("lcm/{steps}"), &drawn);
+    }
+    let told = family_with(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler(), |unet| {
+        unet.guidance = Some(256);
+    });
+    check(&golden, "lcm/sdxl", &draw(&told, &asked(4, 8.0), None));
+    let model = family(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler());
+    check(
+        &golden,
+        "lcm/lora_like",
+        &draw(&model, &asked(4, 1.0), None),
+    );
 }

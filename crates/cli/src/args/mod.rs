@@ -21,8 +21,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
-    SamplingArgs, SourceArgs,
+    ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, OutputArgs,
+    PictureArgs, PreviewTo, SamplingArgs, SourceArgs,
 };
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
-use latent_models::unet::{Attention, Heads, Input, Level};
+use latent_models::unet::{Alter, Attention, Heads, Input, Level};
 use latent_models::{Form, Given, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
@@ -89,8 +89,10 @@ pub fn step(
             x: x.clone(),
             t: t.clone(),
             given: &given,
+            alter: &Alter::Nothing,
+            watch: false,
         });
-        std::hint::black_box(y.into_data());
+        std::hint::black_box(y.x.into_data());
     }))
 }
 

@@ -3,14 +3,14 @@
 use latent_pipeline::{
     Model,
     picture::Picture,
-    request::{DynamicThresholding, Hires, Outpaint, Request, Size, Sizes, Tiling},
+    request::{DynamicThresholding, Hires, MoreGuidance, Outpaint, Request, Size, Sizes, Tiling},
 };
 
 use super::Said;
 use crate::{
     args::{
-        ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs,
-        ToldArgs,
+        ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, PictureArgs,
+        SamplingArgs, ToldArgs,
     },
     failure::Failure,
 };
@@ -148,7 +148,30 @@ fn sampling(args: &SamplingArgs, request: &mut Request) -> Result<(), Failure> {
             }
         });
     }
+    guidance(&args.guidance, &mut request.guidance);
     Ok(())
+}
+
+/// What is typed of a kind of guidance lies over what the request has of it, or over its defaults.
+fn guidance(args: &GuidanceArgs, asked: &mut MoreGuidance) {
+    if let Some(scale) = args.pag {
+        let pag = asked.pag.get_or_insert_default();
+        pag.scale = scale;
+        set(&mut pag.layers, args.pag_layers.clone());
+    }
+    if let Some(scale) = args.sag {
+        let sag = asked.sag.get_or_insert_default();
+        sag.scale = scale;
+        set(&mut sag.blur, args.sag_blur);
+    }
+    set_some(&mut asked.perp_neg, args.perp_neg);
+    if let Some(scale) = args.slg_scale {
+        let skip = asked.skip_layers.get_or_insert_default();
+        skip.scale = scale;
+        set(&mut skip.layers, args.skip_layers.clone());
+        set(&mut skip.start, args.skip_layer_start);
+        set(&mut skip.end, args.skip_layer_end);
+    }
 }
 
 fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {

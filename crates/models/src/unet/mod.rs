@@ -6,6 +6,7 @@
 //! context-free attention of unconditional models and the resblock resamplers have the names that
 //! diffusers gives to its blocks of the same structure.
 
+mod alter;
 mod attention;
 mod config;
 mod embedding;
@@ -15,6 +16,7 @@ mod network;
 mod recompute;
 mod resnet;
 
+pub use alter::{Alter, MIDDLE, Side, Spot, SpotError};
 pub use attention::{
     AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,
@@ -24,7 +26,7 @@ pub use config::{
 };
 pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
 pub use given::{Given, GivenError, GivenStates};
-pub use input::Input;
+pub use input::{Input, Output};
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
 use latent_diffusion::guidance::cfg_many;
+use latent_models::unet::Alter;
 
-use super::{Answers, Ask, Guider};
+use super::{Answers, Ask, Guider, Prompt, parts_with};
 
 /// `e_u + s·Σ wᵢ·(cᵢ − e_u)`, e_u of the negative prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,8 +18,9 @@ pub struct Cfg {
 
 impl Guider for Cfg {
     fn asks(&self) -> Vec<Ask> {
-        let parts = (0..self.parts).map(Ask::Positive);
-        [Ask::Negative].into_iter().chain(parts).collect()
+        let mut asks = parts_with(&Alter::Nothing, self.parts);
+        asks.push(Ask::of(Prompt::Negative));
+        asks
     }
 
     fn combine(
@@ -26,7 +28,8 @@ impl Guider for Cfg {
         _: Tensor<4>,
         answers: &mut Answers<'_, '_>,
     ) -> Result<Tensor<4>, diffusion::Error> {
-        let base = answers.get(Ask::Negative)?;
-        Ok(cfg_many(base, &answers.parts()?, self.scale))
+        let base = answers.output(&Ask::of(Prompt::Negative))?;
+        let parts = answers.parts(&Alter::Nothing)?;
+        Ok(cfg_many(base, &parts, self.scale))
     }
 }

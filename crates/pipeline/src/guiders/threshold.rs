@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
 use latent_diffusion::guidance::dynamic_threshold;
 
-use super::{Answers, Ask, Guider};
+use super::{Answers, Ask, Guider, Prompt};
 
 /// Bounds on the guided x̂₀.
 pub struct Threshold {
@@ -21,7 +21,7 @@ impl Guider for Threshold {
         clean: Tensor<4>,
         answers: &mut Answers<'_, '_>,
     ) -> Result<Tensor<4>, diffusion::Error> {
-        let conditional = answers.get(Ask::Positive(0))?;
+        let conditional = answers.output(&Ask::of(Prompt::Positive(0)))?;
         let mimicked = self.mimic.combine(conditional, answers)?;
         let mimicked = answers.level.clean(mimicked);
         let batch = clean.dims()[0];

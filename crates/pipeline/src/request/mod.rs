@@ -8,6 +8,7 @@
 //! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
 //! model.
 
+mod guidance;
 mod parts;
 pub mod paths;
 mod read;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, PredictionType,
     ResizeMode, Rng, Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
@@ -88,6 +90,8 @@ pub struct Request {
     pub guidance_interval: Option<[f64; 2]>,
     /// Bound the guided prediction as at a smaller scale.
     pub dynamic_thresholding: Option<DynamicThresholding>,
+    /// Kinds of guidance beside the scale.
+    pub guidance: MoreGuidance,
     /// Whose picture this shall be where programs differ. Default `a1111`.
     pub compat: Compat,
     /// How prompt weights act on the embedding. `None`: the profile's rule.
@@ -188,6 +192,7 @@ impl Default for Request {
             cfg_rescale: 0.0,
             guidance_interval: None,
             dynamic_thresholding: None,
+            guidance: MoreGuidance::default(),
             compat: Compat::default(),
             weight_rule: None,
             rng: None,

@@ -106,7 +106,7 @@ pub(super) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> 
         .map(|(_, name)| name)
 }
 
-fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
+pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
     if value.is_finite() && (low..=high).contains(&value) {
         return Ok(());
     }
@@ -261,6 +261,7 @@ impl Request {
     }
 
     fn validate_guidance(&self) -> Result<(), RequestError> {
+        self.guidance.validate()?;
         number("cfg_rescale", self.cfg_rescale, 0.0, 1.0)?;
         if let Some([from, to]) = self.guidance_interval {
             number("guidance_interval (from)", from, 0.0, 1.0)?;
@@ -378,7 +379,9 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Compat, DynamicThresholding, Hires};
+    use super::super::{
+        Compat, DynamicThresholding, Hires, PerturbedAttention, SelfAttention, SkipLayers,
+    };
     use super::*;
 
     /// Each change breaks one field, and the message names it.
@@ -419,6 +422,27 @@ mod tests {
                 r.dynamic_thresholding = Some(DynamicThresholding {
                     percentile: 0.0,
                     mimic: 7.0,
+                })
+            }),
+            ("guidance.pag.scale", |r| {
+                r.guidance.pag = Some(PerturbedAttention {
+                    scale: -1.0,
+                    ..Default::default()
+                })
+            }),
+            ("guidance.sag.blur", |r| {
+                r.guidance.sag = Some(SelfAttention {
+                    blur: 0.0,
+                    ..Default::default()
+                })
+            }),
+            ("guidance.perp_neg", |r| {
+                r.guidance.perp_neg = Some(f64::NAN)
+            }),
+            ("guidance.skip_layers.end", |r| {
+                r.guidance.skip_layers = Some(SkipLayers {
+                    start: 0.5,
+                    ..Default::default()
                 })
             }),
             ("strength", |r| r.strength = 1.5),

@@ -79,13 +79,25 @@ pub fn try_tiny(in_channels: usize, scheduler: SchedulerConfig) -> Result<Model,
 
 /// A tiny model of a published kind with recipe weights, as a folder carries it.
 pub fn family(kind: TinyFamily, scheduler: SchedulerConfig) -> Model {
+    family_with(kind, scheduler, |_| {})
+}
+
+/// The same with a change to its U-Net.
+pub fn family_with(
+    kind: TinyFamily,
+    scheduler: SchedulerConfig,
+    change: impl Fn(&mut UNetConfig),
+) -> Model {
     let device = Device::flex();
     let model = kind.model(false);
     let (mut unet, mut vae, mut texts, mut stored) = (None, None, Vec::new(), None);
     for part in model.parts {
         let component = part.role.folder();
         match part.config {
-            Network::Unet(config) => unet = Some(fill(component, config.init(&device))),
+            Network::Unet(mut config) => {
+                change(&mut config);
+                unet = Some(fill(component, config.init(&device)));
+            }
             Network::Autoencoder(config) => {
                 vae = Some(fill(component, config.network.init(&device)));
                 stored = Some(config);
