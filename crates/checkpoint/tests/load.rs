@@ -54,7 +54,7 @@ fn every_form_is_recognised() {
                     assert_eq!(*scale, folder.then_some(0.18215));
                 }
                 Network::TextEncoder(config) => assert_eq!(config, &tiny_text_encoder()),
-                Network::Conditioner(config) => panic!("{config:?}"),
+                other => panic!("{other:?}"),
             }
         }
         let mut scheduler = checkpoint.scheduler().clone();

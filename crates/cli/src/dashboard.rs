@@ -2,6 +2,7 @@
 //! happens above them; lines alone where there is no terminal; objects with `--json`.
 
 use std::{
+    io::Write,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use latent_data::printable;
 use latent_train::{Event, Observer, Report};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +29,8 @@ pub struct Dashboard {
     /// Of several processes one speaks.
     leads: bool,
     presses: Arc<AtomicUsize>,
+    /// Whether what is said can still be written. Where it cannot, nobody follows the run, which ends as by Ctrl-C.
+    heard: bool,
     bar: ProgressBar,
     begun: Option<u64>,
     losses: Curve,
@@ -50,6 +54,7 @@ impl Dashboard {
             json,
             leads,
             presses,
+            heard: true,
             bar,
             begun: None,
             losses: Curve::default(),
@@ -60,10 +65,16 @@ impl Dashboard {
     }
 
     /// A line above the bar.
-    pub fn say(&self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         if self.leads && !self.json {
-            self.bar.suspend(|| eprintln!("{text}"));
+            let write = || writeln!(std::io::stderr().lock(), "{text}");
+            self.heard &= self.bar.suspend(write).is_ok();
         }
+    }
+
+    /// Whether everything that was said could be written.
+    pub fn is_heard(&self) -> bool {
+        self.heard
     }
 
     /// Nothing more will come.
@@ -217,6 +228,13 @@ impl Observer for Dashboard {
                 format!("passed over {}: {reason}", path.display()),
                 json!({"event": "passed_over", "path": path, "reason": reason}),
             ),
+            Event::NothingToResume { folder } => (
+                format!(
+                    "{}: no checkpoint to go on from; the run begins",
+                    folder.display()
+                ),
+                json!({"event": "nothing_to_resume", "path": folder}),
+            ),
             Event::Resumed { path, step } => (
                 format!("going on after step {step}, from {}", path.display()),
                 json!({"event": "resumed", "path": path, "step": step}),
@@ -236,9 +254,12 @@ impl Observer for Dashboard {
                 self.validation = Some(text.clone());
                 (text, object("validation", *step, report))
             }
-            Event::Sheet { path } => (
-                format!("sheet: {}", path.display()),
-                json!({"event": "sheet", "path": path}),
+            Event::Sheet { path, shows } => (
+                match shows.is_empty() {
+                    true => format!("sheet: {}", path.display()),
+                    false => format!("sheet: {} ({shows})", path.display()),
+                },
+                json!({"event": "sheet", "path": path, "shows": shows}),
             ),
             Event::Checkpoint { path, step } => {
                 self.checkpoint = Some(*step);
@@ -250,7 +271,7 @@ impl Observer for Dashboard {
             Event::Skipped { id, reason } => {
                 self.skipped += 1;
                 (
-                    format!("skipped {id}: {reason}"),
+                    printable(&format!("skipped {id}: {reason}")),
                     json!({"event": "skipped", "id": id, "reason": reason}),
                 )
             }
@@ -261,14 +282,14 @@ impl Observer for Dashboard {
             _ => return,
         };
         if self.json && self.leads {
-            println!("{value}");
+            self.heard &= writeln!(std::io::stdout().lock(), "{value}").is_ok();
         } else if !text.is_empty() {
             self.say(&text);
         }
     }
 
     fn stop(&mut self) -> bool {
-        self.presses.load(Ordering::SeqCst) > 0
+        self.presses.load(Ordering::SeqCst) > 0 || !self.heard
     }
 
     fn seconds(&mut self) -> f64 {

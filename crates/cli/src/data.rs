@@ -7,7 +7,7 @@ use latent_data::{
     build::{self, DefaultOptions, Fetcher, Notice},
     check::{self, Report},
     compose::{Art, Composer, SceneOptions, Split},
-    open,
+    open, printable,
 };
 use latent_pipeline::picture::{Picture, metadata::Metadata};
 use serde_json::json;
@@ -81,16 +81,17 @@ fn check(args: &CheckArgs, json: bool) -> Result<u8, Failure> {
     bar.set_length(source.len() as u64);
     let report = check::check(&*source, &fit, &mut |done| bar.set_position(done as u64));
     bar.finish_and_clear();
+    // Reading takes the time: what was found is told before anything else can fail.
+    match json {
+        true => println!("{}", serde_json::to_value(&report).map_err(Failure::run)?),
+        false => print!("{}", describe(&args.data, &report)),
+    }
     if let Some(file) = &args.sheet {
         let sheet = check::sheet(&*source, &fit, args.pictures.into(), 8, 128);
         let (w, h) = (sheet.width() as usize, sheet.height() as usize);
         let picture =
             Picture::new(w, h, sheet.into_raw()).ok_or_else(|| Failure::run("an empty sheet"))?;
         picture.write(file, 95, &Metadata::default(), args.overwrite)?;
-    }
-    match json {
-        true => println!("{}", serde_json::to_value(&report).map_err(Failure::run)?),
-        false => print!("{}", describe(&args.data, &report)),
     }
     Ok(if report.broken.is_empty() { OK } else { INPUT })
 }
@@ -106,6 +107,9 @@ fn describe(name: &str, report: &Report) -> String {
         report.broken.len()
     );
     let mut line = |name: &str, value: String| text += &format!("  {name:<14} {value}\n");
+    line("read as", report.read.to_string());
+    let notes = report.read.notes.iter();
+    list(&mut line, "note", notes.cloned());
     let sides = report.sides.iter().map(|group| match group.below {
         Some(below) => format!("{}–{}: {}", group.from, below - 1, group.count),
         None => format!("{} and more: {}", group.from, group.count),
@@ -125,9 +129,9 @@ fn describe(name: &str, report: &Report) -> String {
     let captions = &report.captions;
     line(
         "captions",
-        match captions.count {
-            0 => "none".to_owned(),
-            count => format!(
+        match (captions.count, captions.empty) {
+            (0, 0) => "none".to_owned(),
+            (count, _) => format!(
                 "{count} of {good} pictures ({:.0} %), {} different; {:.1} words on average, {} at most",
                 100.0 * count as f64 / good as f64,
                 captions.distinct,
@@ -136,6 +140,12 @@ fn describe(name: &str, report: &Report) -> String {
             ),
         },
     );
+    if captions.empty > 0 {
+        line(
+            "empty captions",
+            format!("{} more pictures", captions.empty),
+        );
+    }
     if !captions.common.is_empty() {
         let words = captions
             .common
@@ -165,13 +175,13 @@ fn describe(name: &str, report: &Report) -> String {
     list(
         &mut line,
         "same pixels",
-        groups.map(|group| group.join(" = ").escape_debug().to_string()),
+        groups.map(|group| printable(&group.join(" = "))),
     );
     let broken = report.broken.iter();
     list(
         &mut line,
         "broken",
-        broken.map(|b| format!("{}: {}", b.id, b.reason).escape_debug().to_string()),
+        broken.map(|b| printable(&format!("{}: {}", b.id, b.reason))),
     );
     text
 }

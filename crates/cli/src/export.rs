@@ -1,9 +1,10 @@
 //! `latent export`: the model of a run's checkpoint, for this program and for others.
 
-use latent_train::{CHECKPOINTS, Checkpoints, Ground, TrainConfig};
+use latent_train::{CHECKPOINTS, Checkpoints, Ground, TrainConfig, name_classes};
 
 use crate::{
     args::{ConvertArgs, ExportArgs},
+    data,
     failure::{Failure, OK},
     files, machine,
     train::default_folder,
@@ -49,6 +50,12 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let scratch = tempfile::tempdir_in(parent).map_err(failed)?;
     let model = scratch.path().join("model");
     task.export(&model)?;
+    match latent_data::open(&config.data, &data::store_options()) {
+        Ok(source) => name_classes(&model, source.classes())?,
+        Err(error) => {
+            eprintln!("the model has no names of classes, as its data is not there: {error}")
+        }
+    }
     eprintln!("step {} of {}", saved.about.step, folder.display());
     let as_it_is = args.dtype.is_none() && args.target.extension().is_none();
     if !as_it_is {

@@ -1,6 +1,6 @@
 //! How the program ends when it does not end well.
 
-use std::fmt::Display;
+use std::{fmt::Display, io::ErrorKind};
 
 use latent_checkpoint::ModelError;
 use latent_pipeline::{Code, Error, RequestError, picture::files::PictureError};
@@ -77,8 +77,17 @@ impl Failure {
     }
 }
 
-/// A picture that cannot be read is bad input; one that cannot be written is a failure of the run.
+/// What is done to files of checkpoints that are given; all else is done to those that are written.
+const READING: [&str; 5] = ["open", "read", "list", "map into memory", "read its size"];
+
+/// A file that cannot be read is bad input; one that cannot be written, and memory that is short, are failures of the run.
 fn happened_while_running(error: &Error) -> bool {
+    if let Error::Checkpoint(ModelError::File(latent_checkpoint::Error::Io {
+        doing, source, ..
+    })) = error
+    {
+        return !READING.contains(doing) || source.kind() == ErrorKind::OutOfMemory;
+    }
     matches!(
         error,
         Error::Memory { .. }

@@ -61,7 +61,13 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let presses = screen::on_ctrl_c()?;
 
     let started = Instant::now();
-    let model = model::open(&jobs.requests[0], &device, !output.no_metadata, json)?;
+    let model = model::open(
+        &jobs.requests[0],
+        &device,
+        !output.no_metadata,
+        json,
+        jobs.requests.len() == 1,
+    )?;
     for request in &mut jobs.requests {
         job::defaults_of(jobs.said, &model, request)?;
     }

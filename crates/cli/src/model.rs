@@ -40,11 +40,34 @@ pub fn built_in(path: &Path) -> Files {
     }
 }
 
+/// Says where the model of a run is, for the folder of the run itself.
+///
+/// # Errors
+/// Where `path` is such a folder.
+fn not_a_run(path: &Path) -> Result<(), Failure> {
+    if !path.join(latent_train::CHECKPOINTS).is_dir() || path.join("model_index.json").exists() {
+        return Ok(());
+    }
+    let (name, model) = (path.display(), path.join("model"));
+    Err(Failure::input(match model.is_dir() {
+        true => format!("{name} is the folder of a run: use {}", model.display()),
+        false => format!(
+            "{name} is the folder of a run that has not ended: write its model with `latent export SETTINGS MODEL --out {name}`"
+        ),
+    }))
+}
+
 /// Opens the model of `request` on `device`. `hash` computes the hashes that pictures carry.
 ///
 /// # Errors
 /// Whatever is wrong with the files.
-pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Result<Model, Failure> {
+pub fn open(
+    request: &Request,
+    device: &Device,
+    hash: bool,
+    json: bool,
+    alone: bool,
+) -> Result<Model, Failure> {
     if request.model.is_none() && !json {
         screen::tell(format_args!(
             "drawing with the built-in model: icons, emoji and clip art of {0}×{0} pixels; for other pictures give a checkpoint \
@@ -52,9 +75,11 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
             built_in::SIDE
         ));
     }
+    request.model.as_deref().map_or(Ok(()), not_a_run)?;
     let files = ModelFiles {
         vae: request.vae.clone(),
         text_encoder: request.text_encoder.clone(),
+        prediction: request.prediction.map(Into::into),
         ..files(request.model.as_deref())
     };
     let asked = request.dtype.unwrap_or(Dtype::F32);
@@ -69,7 +94,12 @@ pub fn open(request: &Request, device: &Device, hash: bool, json: bool) -> Resul
         ));
     }
     let bar = screen::bar();
-    let (mut model, reports) = Model::open(&files, device, dtype, &mut |part, done, all| {
+    let open = if alone {
+        Model::open_in_turn
+    } else {
+        Model::open
+    };
+    let (mut model, reports) = open(&files, device, dtype, &mut |part, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         bar.set_prefix(format!("loading the {part}"));

@@ -9,7 +9,7 @@ use crate::{
     args::TrainArgs,
     dashboard::Dashboard,
     data,
-    failure::{Failure, INTERRUPTED, OK},
+    failure::{Failure, INTERRUPTED, OK, PIPE},
     machine, screen,
 };
 
@@ -66,7 +66,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
             dashboard.say(&format!(
                 "stopped after step {step}; --resume --out {folder} goes on"
             ));
-            Ok(INTERRUPTED)
+            Ok(match dashboard.is_heard() {
+                true => INTERRUPTED,
+                false => PIPE,
+            })
         }
     }
 }
@@ -88,12 +91,9 @@ pub fn default_folder(config: &Path) -> PathBuf {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Io { .. }
-            | Error::Diverged { .. }
-            | Error::NotFinite { .. }
-            | Error::Chart { .. } => Self::run(error),
-            _ => Self::input(error),
+        match error.is_of_the_run() {
+            true => Self::run(error),
+            false => Self::input(error),
         }
     }
 }

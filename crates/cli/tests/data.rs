@@ -66,6 +66,9 @@ fn scenes_are_built_checked_and_shown() {
         Some(2),
         "a sheet is not replaced unasked"
     );
+    // What was read is told all the same.
+    let report: Value = serde_json::from_slice(&kept.stdout).unwrap();
+    assert_eq!(report["read"]["format"], "jsonl");
 
     std::fs::write(dir.path().join("set/pictures/000002.png"), "no\u{1b}[31m").unwrap();
     let broken = run(dir.path(), &["check", "set"]);
@@ -73,6 +76,13 @@ fn scenes_are_built_checked_and_shown() {
     let said = text(&broken.stdout);
     assert!(
         said.contains("6 pictures, 1 broken") && said.contains("000002.png"),
+        "{said}"
+    );
+    assert!(said.contains("read as jsonl, found by looking"), "{said}");
+    std::fs::write(dir.path().join("set/stray.avif"), "").unwrap();
+    let said = text(&run(dir.path(), &["check", "set"]).stdout);
+    assert!(
+        said.contains("note left out: 1 pictures that the table does not name: stray.avif"),
         "{said}"
     );
 }

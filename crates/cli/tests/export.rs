@@ -77,3 +77,22 @@ fn what_a_run_has_learnt_is_written_in_every_form() {
     works(dir, &["export", "small.toml", "whole", "--overwrite"]);
     assert!(weights("whole") == weights("runs/small/model"));
 }
+
+/// The built-in model has a condition of its own, with a vocabulary beside it: one file keeps all of it.
+#[test]
+fn a_model_with_a_condition_is_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    works(dir, &["convert", "latent-default", "one.safetensors"]);
+    let draw = |more: &[&str], name: &str| {
+        let mut arguments = vec!["generate", "a red apple", "--seed", "3", "--steps", "2"];
+        arguments.extend_from_slice(more);
+        arguments.extend_from_slice(&["--no-metadata", "-o", name]);
+        works(dir, &arguments);
+        std::fs::read(dir.join(name)).unwrap()
+    };
+    let own = draw(&[], "own.png");
+    assert!(own == draw(&["--model", "one.safetensors"], "one.png"));
+    works(dir, &["convert", "one.safetensors", "again"]);
+    assert!(own == draw(&["--model", "again"], "again.png"));
+}

@@ -7,11 +7,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Example, Fit, Source, fit::Draw, loader::guarded};
+use crate::{About, Error, Example, Fit, Labels, Source, fit::Draw, loader::guarded};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
+    /// How the place was read, and what of it was left out.
+    pub read: About,
     /// Pictures, broken ones included.
     pub pictures: usize,
     /// Those that cannot be used, in the order of the source.
@@ -72,8 +74,10 @@ pub struct SizeCount {
 /// The captions of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Captions {
-    /// How many pictures have one.
+    /// How many pictures have one of a word or more.
     pub count: usize,
+    /// How many have one without a word.
+    pub empty: usize,
     /// How many different ones there are.
     pub distinct: usize,
     /// The mean number of words.
@@ -144,6 +148,24 @@ pub fn check(source: &dyn Source, fit: &Fit, progress: &mut dyn FnMut(usize)) ->
     tally.report(source)
 }
 
+/// Reads what belongs to every picture, and no picture; masks only where `masks` is set. `map` is called from many
+/// threads, `each` in the order of the source with what it gave, or why a picture's labels cannot be read.
+pub fn labels<T: Send>(
+    source: &dyn Source,
+    masks: bool,
+    map: impl Fn(usize, Labels) -> T + Sync,
+    each: &mut dyn FnMut(usize, Result<T, String>),
+) {
+    for first in (0..source.len()).step_by(CHUNK) {
+        let chunk = first..(first + CHUNK).min(source.len());
+        let one = |index| guarded(|| Ok(map(index, source.labels(index, masks)?)));
+        let found: Vec<_> = chunk.clone().into_par_iter().map(one).collect();
+        chunk
+            .zip(found)
+            .for_each(|(index, found)| each(index, found));
+    }
+}
+
 fn see(source: &dyn Source, fit: &Fit, index: usize) -> Result<Seen, Error> {
     let raw = source.read(index)?;
     let mut hash = Sha256::new();
@@ -194,8 +216,10 @@ impl Tally {
         *self.sides.entry(from.copied().unwrap_or(1)).or_default() += 1;
         *self.sizes.entry(seen.size).or_default() += 1;
         *self.shapes.entry(seen.shape).or_default() += 1;
-        if let Some(caption) = &seen.caption {
-            self.caption(caption);
+        match &seen.caption {
+            None => {}
+            Some(caption) if caption.is_empty() => self.captions.empty += 1,
+            Some(caption) => self.caption(caption),
         }
         if let Some(class) = seen.class {
             self.classes.entry(class).or_default()[0] += 1;
@@ -257,6 +281,7 @@ impl Tally {
         same.sort_unstable();
         let ids = |group: Vec<usize>| group.into_iter().map(|index| source.id(index)).collect();
         Report {
+            read: source.about(),
             pictures: source.len(),
             broken: self.broken,
             sides: self.sides.into_iter().map(sides).collect(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Crop, Error, Fit};
+use crate::{Crop, Error, Fit, settings};
 
 /// A data set.
 ///
@@ -58,9 +58,9 @@ fn white() -> [u8; 3] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Pictures in a folder and those below it, with captions in `.txt` files beside them.
+    /// Pictures in a folder and those below it, with captions in `.txt` or `.caption` files beside them.
     Folder,
-    /// A folder of folders, one for each class.
+    /// A folder of folders, one for each class; names that are all numbers stand in the order of numbers.
     Classes,
     /// A table with a header line.
     Csv,
@@ -74,11 +74,27 @@ pub enum Format {
     Idx,
 }
 
+impl Format {
+    /// Its word in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Classes => "classes",
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+            Self::WebDataset => "webdataset",
+            Self::Idx => "idx",
+        }
+    }
+}
+
 /// The columns of a table. A name that is given must exist; where none is, usual ones are tried.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
-    /// The picture's path, relative to the table: `file_name`, `path`, `image`, `picture` or `file`.
+    /// The picture's path, relative to the table, or in Parquet the picture itself: `file_name`, `path`, `image`,
+    /// `picture` or `file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
     /// Its caption: `text`, `caption` or `prompt`.
@@ -179,10 +195,8 @@ impl DataConfig {
     pub fn read(file: &Path) -> Result<Self, Error> {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|e| Error::read(&name, e))?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| Error::Config {
-            path: name,
-            reason: e.to_string(),
-        })?;
+        let mut config: Self =
+            settings::from_toml(&text).map_err(|reason| Error::Config { path: name, reason })?;
         config.relative_to(file.parent().unwrap_or(Path::new("")));
         config.fit()?;
         Ok(config)

@@ -11,13 +11,35 @@ pub const MAX_SIDE: u32 = 16384;
 /// Files and decoded pictures take at most this many bytes.
 pub const MAX_BYTES: u64 = 1 << 29;
 
-/// Endings of picture files, in small letters.
-pub const ENDINGS: &[&str] = &["png", "jpg", "jpeg", "webp"];
+/// Endings of picture files that are read, in small letters.
+pub const ENDINGS: &[&str] = &["png", "jpg", "jpeg", "jfif", "webp"];
+/// Endings of pictures that are not read, and what they are.
+const UNREAD: &[(&str, &str)] = &[
+    ("avif", "AVIF"),
+    ("bmp", "BMP"),
+    ("gif", "GIF"),
+    ("heic", "HEIC"),
+    ("heif", "HEIF"),
+    ("jp2", "JPEG 2000"),
+    ("jxl", "JPEG XL"),
+    ("tga", "TGA"),
+    ("tif", "TIFF"),
+    ("tiff", "TIFF"),
+];
 
-/// Whether a file's name ends like a picture's. What it is, its bytes decide.
+/// Whether a file's name ends like a picture's, one that is read or not. What it is, its bytes decide.
 pub fn is_picture_name(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending);
     ending.is_some_and(|e| ENDINGS.iter().any(|known| e.eq_ignore_ascii_case(known)))
+        || unread_kind(name).is_some()
+}
+
+/// What a picture is that is not read here, by the ending of its name.
+pub fn unread_kind(name: &str) -> Option<&'static str> {
+    let (_, ending) = name.rsplit_once('.')?;
+    let mut known = UNREAD.iter();
+    let found = known.find(|(known, _)| ending.eq_ignore_ascii_case(known));
+    found.map(|(_, kind)| *kind)
 }
 
 /// Decodes a PNG, JPEG or WebP file, turned as its EXIF orientation says; transparent pixels show `background`.
@@ -50,18 +72,67 @@ pub(crate) fn over(colour: [u8; 3], alpha: u8, background: [u8; 3]) -> [u8; 3] {
     })
 }
 
-/// Decodes a mask. A picture of one channel keeps its numbers and one with a palette the numbers of its entries, which
-/// is how semantic maps are stored; one of colours becomes its brightness.
+/// Decodes a mask of numbers in 0..=255. A picture of one channel keeps its numbers, whether it has 8 bits or 16, and one
+/// with a palette the numbers of its entries, which is how semantic maps are stored; three equal channels are one. The
+/// largest number of 16 bits is 255, a hole.
 ///
 /// # Errors
-/// Those of [`rgb`].
+/// Those of [`rgb`]; colours, which are no numbers; other numbers of 16 bits above 255.
 pub fn grey(name: &str, bytes: &[u8]) -> Result<GrayImage, Error> {
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
     const COLOUR_TYPE: usize = 25;
     if bytes.starts_with(PNG) && bytes.get(COLOUR_TYPE) == Some(&3) {
         return palette(name, bytes);
     }
-    Ok(dynamic(name, bytes)?.into_luma8())
+    let wide = |v: u16| match (u8::try_from(v), v) {
+        (Ok(v), _) => Ok(v),
+        (_, u16::MAX) => Ok(u8::MAX),
+        _ => Err(Error::damaged(
+            name,
+            format!("a mask holds numbers of 0 to 255, and this one {v}"),
+        )),
+    };
+    let coloured = || {
+        Error::damaged(
+            name,
+            "its colours are no numbers of classes: save the mask as grey or with a palette",
+        )
+    };
+    let picture = dynamic(name, bytes)?;
+    let (width, height) = (picture.width(), picture.height());
+    let numbers: Vec<u8> = match picture {
+        DynamicImage::ImageLuma8(mask) => return Ok(mask),
+        DynamicImage::ImageLumaA8(mask) => mask.pixels().map(|p| p.0[0]).collect(),
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            let mask = picture.into_luma16();
+            mask.pixels()
+                .map(|p| wide(p.0[0]))
+                .collect::<Result<_, _>>()?
+        }
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+            let one = |p: &image::Rgb<u16>| match p.0 {
+                [r, g, b] if r == g && g == b => wide(r),
+                _ => Err(coloured()),
+            };
+            picture
+                .into_rgb16()
+                .pixels()
+                .map(one)
+                .collect::<Result<_, _>>()?
+        }
+        other => {
+            let one = |p: &image::Rgb<u8>| match p.0 {
+                [r, g, b] if r == g && g == b => Ok(r),
+                _ => Err(coloured()),
+            };
+            other
+                .into_rgb8()
+                .pixels()
+                .map(one)
+                .collect::<Result<_, _>>()?
+        }
+    };
+    GrayImage::from_raw(width, height, numbers).ok_or_else(|| wrong(name, "too few bytes"))
 }
 
 /// The numbers of a PNG's palette entries.
@@ -158,8 +229,36 @@ fn classified(name: &str, error: image::ImageError) -> Error {
     }
 }
 
-/// Whether the end marker follows the last scan. The decoder paints what is missing grey and says nothing.
+/// Whether the picture's end marker is there. The decoder paints what is missing grey and says nothing. What follows the
+/// end, such as the film of a motion photo, is not the picture's and may hold any bytes.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
-    last(0xD9) > last(0xDA)
+    const SCAN: u8 = 0xDA;
+    const END: u8 = 0xD9;
+    let mut at = 2;
+    let mut in_scan = false;
+    loop {
+        let Some(&[mark, marker]) = bytes.get(at..at + 2) else {
+            return false;
+        };
+        match (mark, marker) {
+            (0xFF, END) => return true,
+            // A byte that fills up.
+            (0xFF, 0xFF) => at += 1,
+            // A number of the scan, or a restart in it.
+            (0xFF, 0x00 | 0xD0..=0xD7) => at += 2,
+            (0xFF, 0x01) => at += 2,
+            (0xFF, marker) => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else {
+                    return false;
+                };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+                in_scan = marker == SCAN;
+            }
+            // Only a scan holds bytes that belong to no segment; some writers leave a few between segments.
+            _ => match bytes[at..].iter().position(|byte| *byte == 0xFF) {
+                Some(on) if in_scan || on > 0 => at += on,
+                _ => return false,
+            },
+        }
+    }
 }

@@ -52,7 +52,10 @@ pub enum Error {
         reason: String,
     },
     /// A table has no such column.
-    #[error("{name} has no column {wanted}: it has {found}; name the column under [columns]")]
+    #[error(
+        "{name} has no column {wanted}: it has {found}; name the column under [columns], or say format = \"folder\" \
+         where this is no table of the pictures"
+    )]
     Column {
         /// The table.
         name: String,

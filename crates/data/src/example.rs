@@ -16,7 +16,7 @@ pub struct Raw {
     pub id: String,
     /// The picture, at its own size.
     pub picture: RgbImage,
-    /// What it shows, in words.
+    /// What it shows, in words; an empty caption is one too.
     pub caption: Option<String>,
     /// What it shows, as a class.
     pub class: Option<u32>,
@@ -39,6 +39,30 @@ impl Raw {
             mask: None,
             boxes: Vec::new(),
             low: None,
+        }
+    }
+}
+
+/// What belongs to a picture, without the picture.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Labels {
+    /// What it shows, in words; an empty caption is one too.
+    pub caption: Option<String>,
+    /// What it shows, as a class.
+    pub class: Option<u32>,
+    /// Boxes in 0..=1 of the whole picture.
+    pub boxes: Vec<LabelledBox>,
+    /// A semantic map of class ids, or a hole (255).
+    pub mask: Option<GrayImage>,
+}
+
+impl From<Raw> for Labels {
+    fn from(raw: Raw) -> Self {
+        Self {
+            caption: raw.caption,
+            class: raw.class,
+            boxes: raw.boxes,
+            mask: raw.mask,
         }
     }
 }

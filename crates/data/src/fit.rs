@@ -167,12 +167,7 @@ impl Fit {
         }
         // In units of the partner's pixels, so that the crop of both falls on whole ones.
         let [out_h, out_w] = shape.map(|side| side / factor);
-        let scale = f64::max(
-            f64::from(out_h) / f64::from(own[0]),
-            f64::from(out_w) / f64::from(own[1]),
-        );
-        let covers = |side: u32, out: u32| ((f64::from(side) * scale).round() as u32).max(out);
-        let (full_h, full_w) = (covers(own[0], out_h), covers(own[1], out_w));
+        let [full_h, full_w] = cover(own, [out_h, out_w]);
         if full_h.max(full_w) > LONGEST {
             return Err(Error::mismatch(
                 &raw.id,
@@ -190,6 +185,27 @@ impl Fit {
             shape,
             factor,
         })
+    }
+}
+
+/// The smallest height and width of the sides' ratio of `own` that cover `shape`.
+fn cover(own: [u32; 2], shape: [u32; 2]) -> [u32; 2] {
+    let ratio = |at: usize| f64::from(shape[at]) / f64::from(own[at]);
+    let scale = ratio(0).max(ratio(1));
+    [0, 1].map(|at| ((f64::from(own[at]) * scale).round() as u32).max(shape[at]))
+}
+
+impl Example {
+    /// Whether its crop is the middle of the picture: the one crop that comes again in every epoch, for some pictures
+    /// the only one that there is.
+    pub fn is_centred(&self) -> bool {
+        let factor = match &self.low {
+            None => 1,
+            Some(low) => (self.picture.width() / low.width().max(1)).max(1),
+        };
+        let shape = [self.picture.height(), self.picture.width()].map(|side| side / factor);
+        let whole = cover(self.original, shape);
+        (0..2).all(|at| self.crop[at] == (whole[at] - shape[at]) / 2 * factor)
     }
 }
 

@@ -28,13 +28,14 @@ pub mod json;
 mod loader;
 mod plan;
 pub mod random;
+pub mod settings;
 mod source;
 mod store;
 
 pub use config::DataConfig;
 pub use error::Error;
-pub use example::{Example, LabelledBox, Raw};
+pub use example::{Example, LabelledBox, Labels, Raw};
 pub use fit::{Crop, Fit, buckets};
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use plan::{Partial, Share};
-pub use source::{Source, open};
+pub use source::{About, Source, open, printable};

@@ -33,6 +33,9 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// What becomes of batches that are not full.
     pub partial: Partial,
+    /// Whether another picture takes the place of one that cannot be read; otherwise its batch is smaller, so that no
+    /// picture counts twice: for validation.
+    pub replace: bool,
     /// The part of each batch that this process reads.
     pub share: Share,
     /// Threads that decode; 0 for as many as the machine has cores.
@@ -49,6 +52,7 @@ impl LoaderOptions {
             batch,
             shuffle: true,
             partial: Partial::default(),
+            replace: true,
             share: Share::default(),
             threads: 0,
             ahead: 2,
@@ -214,13 +218,14 @@ impl Loader {
         }
     }
 
-    /// One batch, made by the calling thread: for validation and for looking at a position again.
+    /// One batch, made by the calling thread: for validation and for looking at a position again. It has no examples
+    /// where none of its pictures can be read and others do not take their place.
     ///
     /// # Errors
     /// [`Error::AllBroken`] where nothing of the batch's shape can be read.
     pub fn batch(&self, position: u64) -> Result<Batch, Error> {
         let places = self.inner.share(position);
-        let examples = places.map(|place| self.inner.example(position, place));
+        let examples = places.filter_map(|place| self.inner.example(position, place).transpose());
         Ok(Batch {
             position,
             epoch: position / self.inner.batches_per_epoch,
@@ -278,12 +283,14 @@ impl Inner {
         (position..).flat_map(|position| self.share(position).map(move |place| (position, place)))
     }
 
-    fn example(&self, position: u64, place: usize) -> Result<Example, Error> {
+    /// Nothing where a picture cannot be read and none takes its place.
+    fn example(&self, position: u64, place: usize) -> Result<Option<Example>, Error> {
         let epoch = position / self.batches_per_epoch;
         let plan = self.plan(epoch);
         let number = position * self.options.batch as u64 + place as u64;
         let candidates = plan.candidates((position % self.batches_per_epoch) as usize, place);
-        for index in candidates {
+        let tried = if self.options.replace { usize::MAX } else { 1 };
+        for index in candidates.take(tried) {
             if locked(&self.broken).contains_key(&index) {
                 continue;
             }
@@ -297,11 +304,14 @@ impl Inner {
                 self.fit.apply(raw, draw, number)
             });
             match made {
-                Ok(example) => return Ok(example),
+                Ok(example) => return Ok(Some(example)),
                 Err(reason) => drop(locked(&self.broken).insert(index, reason)),
             }
         }
-        Err(all_broken(&locked(&self.broken)))
+        match self.options.replace {
+            true => Err(all_broken(&locked(&self.broken))),
+            false => Ok(None),
+        }
     }
 }
 
@@ -335,7 +345,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Batches in order; see [`Loader::at`].
 pub struct Batches {
     inner: Arc<Inner>,
-    queues: Vec<Receiver<Result<Example, Error>>>,
+    queues: Vec<Receiver<Result<Option<Example>, Error>>>,
     threads: Vec<JoinHandle<()>>,
     position: u64,
     /// Examples taken so far: whose turn it is.
@@ -358,7 +368,7 @@ impl Iterator for Batches {
         for _ in self.inner.share(position) {
             let queue = &self.queues[self.taken % self.queues.len()];
             match queue.recv().ok()? {
-                Ok(example) => examples.push(example),
+                Ok(example) => examples.extend(example),
                 Err(error) => return Some(Err(error)),
             }
             self.taken += 1;

@@ -321,3 +321,48 @@ fn buckets_hold_one_shape_each() {
         "{shapes:?}"
     );
 }
+
+#[test]
+fn broken_pictures_may_leave_their_place_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    squares(dir.path(), 5, 8);
+    put(dir.path(), "001.png", "");
+    put(dir.path(), "004.png", "no");
+    let mut config = config(dir.path());
+    config.size = Some(Size::Square(8));
+    let options = LoaderOptions {
+        shuffle: false,
+        partial: Partial::Keep,
+        replace: false,
+        ..LoaderOptions::new(0, 2)
+    };
+    let loader = loader(&config, options);
+    let batches: Vec<_> = (0..3).map(|i| marks(&loader.batch(i).unwrap())).collect();
+    assert_eq!(batches, [vec![0], vec![2, 3], vec![]]);
+    let read: Vec<_> = loader.at(0).take(3).map(|b| marks(&b.unwrap())).collect();
+    assert_eq!(read, batches);
+    assert_eq!(loader.skipped().len(), 2);
+}
+
+#[test]
+fn the_middle_is_the_one_crop_that_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "wide.png", png(&gradient(64, 16, 1)));
+    put(dir.path(), "square.png", png(&gradient(32, 32, 2)));
+    let config = random(dir.path(), 16);
+    let crops = |config: &DataConfig| -> Vec<(u8, bool, [u32; 2])> {
+        let loader = loader(config, LoaderOptions::new(7, 1));
+        let examples = loader.at(0).take(40).map(|b| b.unwrap().examples.remove(0));
+        examples
+            .map(|e| (e.picture.get_pixel(0, 0).0[2], e.is_centred(), e.crop))
+            .collect()
+    };
+    for (mark, centred, crop) in crops(&config) {
+        assert_eq!(centred, mark == 2 || crop == [0, 24], "{mark} {crop:?}");
+    }
+    let middle = DataConfig {
+        crop: latent_data::Crop::Centre,
+        ..config.clone()
+    };
+    assert!(crops(&middle).iter().all(|(_, centred, _)| *centred));
+}

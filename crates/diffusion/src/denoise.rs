@@ -67,6 +67,7 @@ pub trait Denoise<const D: usize = 4> {
 pub struct Sigmas {
     values: Vec<f64>,
     timesteps: Option<Vec<f64>>,
+    landings: Option<Vec<f64>>,
 }
 
 impl Sigmas {
@@ -87,6 +88,7 @@ impl Sigmas {
             None => Ok(Self {
                 values,
                 timesteps: None,
+                landings: None,
             }),
         }
     }
@@ -100,6 +102,30 @@ impl Sigmas {
         }
         self.timesteps = Some(timesteps);
         Ok(self)
+    }
+
+    /// The same ladder of which step i arrives at level `landings[i]`, and the next one takes the (variance-preserving)
+    /// latent for one of its own level: diffusers' schedulers of whole time steps go to t − ⌊N/n⌋, which is not always the
+    /// next of their list.
+    ///
+    /// # Errors
+    /// Not one level for each step.
+    pub fn with_landings(mut self, landings: Vec<f64>) -> Result<Self, Error> {
+        if landings.len() != self.steps() {
+            return Err(Error::Ladder {
+                reason: format!("{} landings for {} steps", landings.len(), self.steps()),
+            });
+        }
+        self.landings = (landings != self.values[1..]).then_some(landings);
+        Ok(self)
+    }
+
+    /// The level that step `i` arrives at.
+    pub fn landing(&self, i: usize) -> f64 {
+        match &self.landings {
+            Some(landings) => landings[i],
+            None => self.values[i + 1],
+        }
     }
 
     /// Every σ, the last included.
@@ -126,7 +152,11 @@ impl Sigmas {
             .timesteps
             .as_ref()
             .map(|t| t.get(start..).unwrap_or_default().to_vec());
-        let ladder = Self::new(values)?;
+        let mut ladder = Self::new(values)?;
+        ladder.landings = self
+            .landings
+            .as_ref()
+            .map(|l| l.get(start..).unwrap_or_default().to_vec());
         match timesteps {
             Some(t) => ladder.with_timesteps(t),
             None => Ok(ladder),

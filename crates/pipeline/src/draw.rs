@@ -15,8 +15,12 @@ use latent_models::Padding;
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
-use crate::guided::{Guidance, Guided, Masked, Threshold};
+use crate::extension::{Beside, Extension};
+use crate::guided::Guided;
+use crate::guiders::Guidance;
+use crate::masked::Masked;
 use crate::model::Model;
+use crate::passes::Passes;
 use crate::profile::{Asked, Posterior, Profile, StartScale, StepNoise, Walk};
 use crate::request::{InpaintFill, Request, Tiling};
 
@@ -185,20 +189,24 @@ impl Drawing<'_> {
             .unet
             .clone()
             .with_padding(padding(self.request.tiling));
+        let beside = prepared
+            .concat
+            .map(|extra| Box::new(Beside(extra)) as Box<dyn Extension>);
         let mut guided = Guided {
-            unet: &unet,
+            passes: Passes::new(
+                &unet,
+                prompts,
+                self.request.cfg_scale,
+                beside.into_iter().collect(),
+            ),
             prediction: self.model.prediction,
             path: &path,
             sigmas,
             whole_timesteps: self.profile.whole_timesteps,
-            positive: &prompts.positive,
-            negative: &prompts.negative,
-            concat: prepared.concat,
-            guidance: guidance(self.request),
+            guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
             needs_unconditional: self.sampler.needs_unconditional(),
             calls: (0, calls),
             unconditional: None,
-            prepared: Vec::new(),
         };
         let mut stopped = None;
         let mut on_step = |step: Step<'_>| {
@@ -389,16 +397,4 @@ fn next_seed(streams: &NoiseStreams, seeds: &[PictureSeed]) -> Result<NoiseStrea
         streams.source(),
         &next.collect::<Vec<_>>(),
     )?)
-}
-
-fn guidance(request: &Request) -> Guidance {
-    Guidance {
-        scale: request.guidance_scale(),
-        rescale: request.cfg_rescale,
-        interval: request.guidance_interval,
-        threshold: request.dynamic_thresholding.map(|d| Threshold {
-            percentile: d.percentile,
-            mimic: d.mimic,
-        }),
-    }
 }

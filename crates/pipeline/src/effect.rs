@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::profile::{Profile, StepNoise};
 use crate::ready::{Resolved, reads_prompt_language};
-use crate::request::Request;
+use crate::request::{Compat, Request};
 
 /// A setting without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,13 @@ fn takes_eta(sampler: Sampler) -> bool {
         )
 }
 
-/// Samplers that add noise whatever their options are.
-fn always_noisy(sampler: Sampler) -> bool {
-    matches!(sampler, Sampler::Restart | Sampler::Lcm | Sampler::Tcd)
+/// Samplers that add noise whatever their options are. Restart jumps back from 20 steps on.
+fn always_noisy(sampler: Sampler, steps: usize) -> bool {
+    match sampler {
+        Sampler::Lcm | Sampler::Tcd => true,
+        Sampler::Restart => steps >= 20,
+        _ => false,
+    }
 }
 
 /// What a sampler does with the settings of noise, under a request.
@@ -70,12 +74,12 @@ struct Noises {
 }
 
 impl Noises {
-    fn of(request: &Request, profile: &Profile, sampler: Sampler) -> Self {
+    fn of(request: &Request, profile: &Profile, sampler: Sampler, steps: usize) -> Self {
         let churn = churns(sampler);
-        let options = profile.eta_of(request, sampler);
-        let noise = (takes_eta(sampler) && options > 0.0)
+        let eta = profile.eta_of(request, sampler);
+        let noise = (takes_eta(sampler) && eta > 0.0)
             || (churn && request.s_churn > 0.0)
-            || always_noisy(sampler);
+            || always_noisy(sampler, steps);
         let path = profile.brownian && sampler.brownian_noise();
         Self {
             eta: takes_eta(sampler),
@@ -93,16 +97,22 @@ impl Noises {
 pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let profile = Profile::of(request.compat);
     let passes = Resolved::of_passes(request, model, &profile)?;
-    let passes = || std::iter::once(passes.0).chain(passes.1);
+    let second = request.hires.as_ref().zip(passes.1);
+    let second = second.map(|(hires, names)| (names, hires.steps_after(request.steps)));
+    let passes = || std::iter::once((passes.0, request.steps)).chain(second);
     let any = |has: fn(&Noises) -> bool| {
-        passes().any(|names| has(&Noises::of(request, &profile, names.sampler)))
+        passes().any(|(names, steps)| has(&Noises::of(request, &profile, names.sampler, steps)))
     };
     let picture = request.init_image.is_some();
     let masked = request.mask.is_some() || request.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
-    let unguided = request.guidance_scale() == 1.0 && !request.prompt.contains("AND");
-    let one_sided = unguided && !passes().any(|names| names.sampler.needs_unconditional());
+    let more = &request.guidance;
+    let unguided = request.guidance_scale() == 1.0
+        && !request.prompt.contains("AND")
+        && more.perp_neg.is_none();
+    let alone = unguided && more.pag.is_none() && more.sag.is_none() && more.skip_layers.is_none();
+    let one_sided = unguided && !passes().any(|(names, _)| names.sampler.needs_unconditional());
     let by_hand = request.sigmas.is_some();
     let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();
     let churning = any(|n| n.churn) && request.s_churn > 0.0;
@@ -113,11 +123,26 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let no_text = "this model reads no text";
     let no_language = "this model has no text encoder of Stable Diffusion";
     let no_churn = "there is no churn: --s-churn, and a sampler that has it, such as Euler or Heun";
-    let rules: [(bool, &'static str, &'static str); 24] = [
+    let sizes = model.family.vector.sinusoids() > 0;
+    let no_sizes = "this model is not told sizes; SDXL is";
+    let open_clip = model.texts.iter().any(|text| text.input.open_clip);
+    let rules: [(bool, &'static str, &'static str); 28] = [
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),
         (!language, "clip_skip", no_language),
+        (
+            language && open_clip && request.compat == Compat::A1111,
+            "clip_skip",
+            "A1111 skips no layers of OpenCLIP's encoders",
+        ),
+        (!sizes, "sizes", no_sizes),
+        (
+            !request.negative_prompt.is_empty(),
+            "zero_empty_negative",
+            "the negative prompt is not empty",
+        ),
+        (unguided, "zero_empty_negative", no_guidance),
         (!language, "weight_rule", no_language),
         (
             language && profile.dialect == Dialect::Diffusers,
@@ -175,8 +200,8 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "scheduler",
             "the levels are given by hand (--sigmas)",
         ),
-        (unguided, "cfg_rescale", no_guidance),
-        (unguided, "guidance_interval", no_guidance),
+        (alone, "cfg_rescale", no_guidance),
+        (alone, "guidance_interval", no_guidance),
         (unguided, "dynamic_thresholding", no_guidance),
     ];
     let rules = rules.into_iter();

@@ -7,7 +7,7 @@
 use burn::tensor::Tensor;
 use latent_models::Conditioned;
 
-use crate::guided::{Context, Track};
+use crate::track::{Context, Track};
 
 fn tokens(context: &Context) -> usize {
     context.given.context.as_ref().map_or(0, |c| c.dims()[1])

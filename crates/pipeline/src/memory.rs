@@ -70,17 +70,17 @@ impl MemoryPlan {
         let finest = decoder.map_or(0, |decoder| {
             decoder.finest() as u64 * bytes_of(decoder.dtype())
         });
-        // Both halves of guidance run as one batch. The second level's width meets the finest resolution after the last
+        // Prompts that guidance reads run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
-        let width = unet.model_channels as u64 * bytes_of(model.unet.dtype());
-        let guided = if request.guidance_scale() == 1.0 {
-            1
-        } else {
-            2
+        let width = unet.model_channels as u64 * bytes_of(model.denoiser_dtype());
+        let guided = match request.guidance.perp_neg {
+            Some(_) => 3,
+            None if request.guidance_scale() == 1.0 => 1,
+            None => 2,
         };
         let map = pixels * finest;
         Self {
-            weights: weights(&model.unet, model.unet.dtype())
+            weights: weights(&model.unet, model.denoiser_dtype())
                 + decoder.map_or(0, |decoder| {
                     decoder.parameters() as u64 * bytes_of(decoder.dtype())
                 })

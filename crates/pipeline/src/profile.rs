@@ -15,7 +15,7 @@ use latent_text::{Dialect, WeightRule};
 use crate::conditioning::Skip;
 use crate::error::{Error, Result};
 use crate::family::{Family, Layer};
-use crate::guided::{MaskRule, Outside};
+use crate::masked::{MaskRule, Outside};
 use crate::request::{Compat, Request, Rng};
 
 mod ladders;

@@ -12,6 +12,7 @@ use crate::conditioning::Prompts;
 use crate::decode::Decoding;
 use crate::draw::{Drawing, calls_per_step};
 use crate::error::{Error, Result};
+use crate::guiders;
 use crate::level::level;
 use crate::marks::clean;
 use crate::memory::MemoryPlan;
@@ -239,7 +240,9 @@ impl Ready {
         let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
-        let decoding = MemoryPlan::of(request, model).settle(request, available)?;
+        // What is loaded later takes its share of what is free now.
+        let free = available.map(|free| free.saturating_sub(model.pending_bytes()));
+        let decoding = MemoryPlan::of(request, model).settle(request, free)?;
         hooks.stage("encoding the prompt", 0, 0);
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
         let mut encoding = Encoding {
@@ -255,6 +258,14 @@ impl Ready {
             Pass::Only(first),
             false,
         )?;
+        let network = &model.unet;
+        guiders::check(request, network, names.0.sampler, prompts.positive.len())?;
+        if network.config().guidance.is_some() && !negative.trim().is_empty() {
+            encoding.hooks.note(
+                "this model is told its guidance and reads no negative prompt: it has no effect"
+                    .to_owned(),
+            );
+        }
         let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
             let steps = hires.steps_after(request.steps);
             let pass = Pass::Second {
@@ -269,6 +280,7 @@ impl Ready {
                 height: request.height,
             });
             let prompts = encoding.pass([prompt, negative], size, pass, told)?;
+            guiders::check(request, network, resolved.sampler, prompts.positive.len())?;
             Ok::<_, Error>(Second {
                 hires,
                 resolved,

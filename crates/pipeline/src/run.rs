@@ -92,7 +92,8 @@ pub fn run(
     Job::new(request, Held::Lent(model), &ready)?.run(hooks)
 }
 
-/// [`run`] for a model that draws nothing else: each network is freed when it has done its work.
+/// [`run`] for a model that draws nothing else: each network is freed when it has done its work, and the denoiser of one that was
+/// opened [in turn](Model::open_in_turn) is loaded when the text encoders are gone.
 ///
 /// # Errors
 /// As [`run`]'s.
@@ -104,6 +105,10 @@ pub fn run_once(
 ) -> Result<Vec<Output>> {
     let ready = Ready::of(request, &model, available, hooks)?;
     model.drop_text_encoders();
+    if model.pending_bytes() > 0 {
+        hooks.stage("loading the denoiser", 0, 0);
+        model.load_denoiser()?;
+    }
     Job::new(request, Held::Own(Box::new(model)), &ready)?.run(hooks)
 }
 

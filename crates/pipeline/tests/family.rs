@@ -6,10 +6,11 @@ mod common;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use common::{family, taesd};
+use common::{family, family_with, taesd};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_diffusion::PictureSeed;
+use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
@@ -198,22 +199,25 @@ fn stable_diffusion_2() {
     check(&golden, "eps/pndm", &draw(&model, &request("PNDM"), None));
 }
 
-/// Where the number of steps divides 1000. Elsewhere diffusers' DDIM lands up to a step beside the one that it goes on
-/// from (docs/compatibility.md).
+/// In numbers of steps that divide 1000 and that do not: diffusers' DDIM then lands beside the step that it goes on from.
 #[test]
 fn zero_terminal_snr() {
-    let golden = Golden::family_pipelines_own();
     let model = family(TinyFamily::Sd2, trailing(TinyFamily::Sd2.scheduler()));
-    let plain = Request {
-        steps: 5,
-        ..request("DDIM")
-    };
-    check(&golden, "v/zsnr", &draw(&model, &plain, None));
-    let rescaled = Request {
-        cfg_rescale: 0.7,
-        ..plain
-    };
-    check(&golden, "v/zsnr_rescale", &draw(&model, &rescaled, None));
+    for (golden, steps) in [
+        (Golden::family_pipelines_own(), 5),
+        (Golden::family_pipelines_sd2(), 6),
+    ] {
+        let plain = Request {
+            steps,
+            ..request("DDIM")
+        };
+        check(&golden, "v/zsnr", &draw(&model, &plain, None));
+        let rescaled = Request {
+            cfg_rescale: 0.7,
+            ..plain
+        };
+        check(&golden, "v/zsnr_rescale", &draw(&model, &rescaled, None));
+    }
 }
 
 #[test]
@@ -504,4 +508,45 @@ fn four_times_as_large() {
         let drawn = draw_with(&model, &ask, None, Some(&hints));
         check(&golden, &format!("upscale/noise_level_{level}"), &drawn);
     }
+}
+
+/// As users run them.
+#[test]
+fn packed_networks() {
+    let packed = |kind: TinyFamily| family(kind, kind.scheduler()).packed(Form::Plain);
+    let two = Golden::family_pipelines_sd2();
+    let drawn = draw(&packed(TinyFamily::Sd2), &request("DDIM"), None);
+    check(&two, "v/ddim", &drawn);
+    let xl_goldens = Golden::family_pipelines_sdxl();
+    let drawn = draw(&packed(TinyFamily::Sdxl), &xl("Euler"), None);
+    check(&xl_goldens, "txt2img/euler", &drawn);
+    let drawn = draw(&packed(TinyFamily::Ssd1b), &xl("Euler"), None);
+    check(&xl_goldens, "txt2img/ssd1b", &drawn);
+}
+
+/// Networks that are told their guidance, and consistency models that are not.
+#[test]
+fn consistency_models() {
+    let golden = Golden::family_pipelines_more();
+    let asked = |steps, cfg_scale| Request {
+        negative_prompt: String::new(),
+        steps,
+        cfg_scale,
+        ..request("LCM")
+    };
+    let model = family(TinyFamily::Lcm, TinyFamily::Lcm.scheduler());
+    for steps in [1, 2, 4] {
+        let drawn = draw(&model, &asked(steps, 8.5), None);
+        check(&golden, &format!("lcm/{steps}"), &drawn);
+    }
+    let told = family_with(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler(), |unet| {
+        unet.guidance = Some(256);
+    });
+    check(&golden, "lcm/sdxl", &draw(&told, &asked(4, 8.0), None));
+    let model = family(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler());
+    check(
+        &golden,
+        "lcm/lora_like",
+        &draw(&model, &asked(4, 1.0), None),
+    );
 }

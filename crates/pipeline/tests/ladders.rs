@@ -223,7 +223,7 @@ fn the_ladder_of_a_flow_is_the_published_one_and_any_other_that_is_asked_for() {
             );
             for (other, seen) in &ladders {
                 assert_ne!(
-                    values, &seen as &[f64],
+                    values, seen as &[f64],
                     "{compat}: {scheduler:?} is {other:?}"
                 );
             }

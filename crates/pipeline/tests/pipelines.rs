@@ -5,11 +5,15 @@ mod common;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_diffusion::PictureSeed;
+use latent_models::Given;
+use latent_models::unet::{Alter, Input, MIDDLE};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
-use latent_pipeline::request::{Compat, Size};
+use latent_pipeline::request::{
+    Compat, MoreGuidance, PerturbedAttention, SelfAttention, Size, SkipLayers,
+};
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
-use latent_testkit::{Golden, max_abs_difference, recipe};
+use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
 use latent_text::Pass;
 use std::ops::ControlFlow;
 
@@ -204,4 +208,119 @@ fn inpainting_with_an_inpainting_model() {
     };
     let (_, picture) = draw(&model, &request, [8, 8], Some(&given(true)));
     assert_near("inpaint9/ddim/pt", &picture);
+}
+
+fn guided(guidance: MoreGuidance) -> Request {
+    Request {
+        guidance,
+        ..request("DDIM", "Automatic")
+    }
+}
+
+fn pag(layers: &str) -> PerturbedAttention {
+    PerturbedAttention {
+        layers: layers.parse().expect("layers"),
+        ..PerturbedAttention::default()
+    }
+}
+
+/// Perturbed-attention and self-attention guidance, at 256×256 so that the network's middle is of 4×4.
+#[test]
+fn guidance_by_attention() {
+    let golden = Golden::adapters_guidance();
+    let model = tiny(4, scheduler());
+    let perturbed = MoreGuidance {
+        pag: Some(pag("mid")),
+        ..MoreGuidance::default()
+    };
+    let watched = MoreGuidance {
+        sag: Some(SelfAttention::default()),
+        ..MoreGuidance::default()
+    };
+    for (name, guidance) in [("pag_3/latent", perturbed), ("sag_0.75/latent", watched)] {
+        let (latent, _) = draw(&model, &guided(guidance), [32, 32], None);
+        let difference = closeness(&latent, golden.values(name));
+        println!("{name}: {difference:.2e}");
+        assert!(difference < 1e-4, "{name}: {difference:e}");
+    }
+}
+
+/// One call of the network with its middle's self-attention replaced.
+#[test]
+fn perturbed_attention_of_the_network() {
+    let model = tiny(4, scheduler());
+    let tensor = |name: &str, shape: [usize; 4]| {
+        let data = TensorData::new(recipe::normal(name, &shape), shape);
+        Tensor::<4>::from_data(data, &model.device)
+    };
+    let given = Given {
+        context: Some(tensor("probe/context", [1, 1, 77, 48]).reshape([1, 77, 48])),
+        ..Given::default()
+    };
+    let given = model.unet.prepare(given).expect("what it takes");
+    let call = |alter: &Alter| {
+        let input = Input {
+            x: tensor("probe/x", [1, 4, 8, 8]),
+            t: Tensor::from_floats([501.0f32], &model.device),
+            given: &given,
+            alter,
+            watch: false,
+        };
+        let output = model.unet.run(input).x.into_data();
+        output.iter::<f32>().collect::<Vec<f32>>()
+    };
+    let golden = Golden::adapters_guidance();
+    let golden = golden.values("pag_mid/unet");
+    let difference = closeness(&call(&Alter::Identity(vec![MIDDLE])), golden);
+    assert!(difference < 1e-4, "{difference:e}");
+    // The middle sees one pixel, so that self-attention is the identity there; elsewhere it is not.
+    let everywhere = ["down", "mid", "up"].map(|spot| spot.parse().expect("a spot"));
+    let difference = closeness(&call(&Alter::Identity(everywhere.to_vec())), golden);
+    assert!(difference > 1e-3, "{difference:e}");
+}
+
+#[test]
+fn skipped_layers_and_perpendicular_negatives() {
+    let model = tiny(4, scheduler());
+    let draw = |request: &Request| draw(&model, request, [8, 8], None).0;
+    let plain = draw(&guided(MoreGuidance::default()));
+    let skip = |layers: &str, scale, end| {
+        draw(&guided(MoreGuidance {
+            skip_layers: Some(SkipLayers {
+                scale,
+                layers: layers.parse().expect("layers"),
+                start: 0.01,
+                end,
+            }),
+            ..MoreGuidance::default()
+        }))
+    };
+    assert_eq!(skip("mid", 2.8, 0.1), plain, "no call is within");
+    for layers in ["mid", "down.0", "up.1.0,down.2"] {
+        let near = closeness(&skip(layers, 0.0, 1.0), &plain);
+        assert!(near < 1e-6, "{layers}: {near:e}");
+        let far = closeness(&skip(layers, 2.8, 1.0), &plain);
+        assert!(far > 1e-3, "{layers}: {far:e}");
+    }
+
+    let perp = |weight, negative: &str| {
+        draw(&Request {
+            negative_prompt: negative.into(),
+            ..guided(MoreGuidance {
+                perp_neg: Some(weight),
+                ..MoreGuidance::default()
+            })
+        })
+    };
+    let unopposed = draw(&Request {
+        negative_prompt: String::new(),
+        ..request("DDIM", "Automatic")
+    });
+    let near = |got: &[f32]| closeness(got, &unopposed);
+    let same = near(&perp(3.0, &request("DDIM", "Automatic").prompt));
+    assert!(same < 1e-4, "nothing is perpendicular to itself: {same:e}");
+    let none = near(&perp(0.0, "blurry"));
+    assert!(none < 1e-4, "{none:e}");
+    let far = near(&perp(1.0, "blurry"));
+    assert!(far > 1e-3, "{far:e}");
 }

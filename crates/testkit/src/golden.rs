@@ -74,6 +74,8 @@ files! {
     family_pipelines_own = "family_pipelines_own.safetensors";
     /// Few-step and EDM pipelines, the tiny autoencoder as decoder.
     family_pipelines_more = "family_pipelines_more.safetensors";
+    /// Guidance that changes the network's inside: FreeU, PAG, SAG, and a hypernetwork.
+    adapters_guidance = "adapters_guidance.safetensors";
     /// Strided samples of SDXL's U-Net at full size.
     networks_sdxl = "networks_sdxl.safetensors";
     /// The same of Stable Diffusion 2.1's.

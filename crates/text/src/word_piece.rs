@@ -152,6 +152,15 @@ impl TextTokenizer {
         }
     }
 
+    /// How many ids `text` has with those of start and end, before anything is cut off.
+    pub fn length(&self, text: &str) -> usize {
+        let ids = match self {
+            Self::Clip(clip) => clip.encode(text),
+            Self::WordPiece(pieces) => pieces.encode(text),
+        };
+        ids.len() + 2
+    }
+
     /// The ids of `text` between those of start and end, cut off or filled up to `length`, which is 2 or more.
     pub fn row(&self, text: &str, length: usize) -> Vec<u32> {
         let (start, end, pad, ids) = match self {

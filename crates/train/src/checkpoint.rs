@@ -143,23 +143,12 @@ impl Checkpoints {
         self.clean()?;
         let target = self.path(step);
         let part = self.folder.join(format!(".{PREFIX}{step:08}.part"));
-        fs::create_dir(&part).map_err(Error::io(&part, "create"))?;
-        let tensors = part.join(TENSORS);
-        state.write(&tensors)?;
-        let about = About {
-            format: FORMAT,
-            step,
-            position,
-            settings,
-            numbers: state.numbers().clone(),
-            sha256: sha256(&tensors, &mut |_, _| {})?,
-        };
-        let about = serde_json::to_value(about).map_err(|e| Error::State {
-            path: target.clone(),
-            problem: e.to_string(),
-        })?;
-        write::json(&part.join(ABOUT), &about, Existing::Refuse)?;
-        flush(&part);
+        let written = self.write(&part, step, position, settings, state);
+        if let Err(error) = written {
+            // A half one would keep a full disk full.
+            let _ = fs::remove_dir_all(&part);
+            return Err(error);
+        }
         // One of this step is there only if it was passed over.
         self.remove(step)?;
         fs::rename(&part, &target)
@@ -174,6 +163,35 @@ impl Checkpoints {
             self.remove(step)?;
         }
         Ok(target)
+    }
+
+    /// Writes all of a checkpoint into a folder.
+    fn write(
+        &self,
+        part: &Path,
+        step: u64,
+        position: u64,
+        settings: Value,
+        state: &StateWriter,
+    ) -> Result<(), Error> {
+        fs::create_dir(part).map_err(Error::io(part, "create"))?;
+        let tensors = part.join(TENSORS);
+        state.write(&tensors)?;
+        let about = About {
+            format: FORMAT,
+            step,
+            position,
+            settings,
+            numbers: state.numbers().clone(),
+            sha256: sha256(&tensors, &mut |_, _| {})?,
+        };
+        let about = serde_json::to_value(about).map_err(|e| Error::State {
+            path: part.to_owned(),
+            problem: e.to_string(),
+        })?;
+        write::json(&part.join(ABOUT), &about, Existing::Refuse)?;
+        flush(part);
+        Ok(())
     }
 
     /// Removes what a killed run left half written or half removed.
@@ -335,5 +353,16 @@ mod tests {
             error.to_string().contains("none of its 1 checkpoints"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn one_that_fails_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(dir.path().to_owned(), 2);
+        checkpoints.save(1, 1, json!({}), &state(1.0)).unwrap();
+        let mut twice = state(2.0);
+        twice.tensor("x", Tensor::<1>::from_floats([2.0], &Device::flex()));
+        checkpoints.save(2, 2, json!({}), &twice).unwrap_err();
+        assert_eq!(names(dir.path()), ["step-00000001"]);
     }
 }

@@ -1,10 +1,11 @@
 //! A run's settings: one TOML file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use latent_data::{DataConfig, config::Size};
+use latent_data::{Crop, DataConfig, config::Size, settings};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{Ema, Error, LearnerSettings, ModelConfig, Optimiser, Precision, Rate};
 
@@ -173,8 +174,15 @@ impl TrainConfig {
             path: path.to_owned(),
             problem,
         };
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| problem(e.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => problem(
+                "there are no such settings; configs/small of this project has some to begin with, and docs/training.md \
+                 explains them"
+                    .to_owned(),
+            ),
+            _ => Error::io(path, "read")(e),
+        })?;
+        let mut config: Self = settings::from_toml(&text).map_err(problem)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data.relative_to(folder);
         if let Some(data) = config.validation.as_mut().and_then(|v| v.data.as_mut()) {
@@ -261,6 +269,25 @@ impl TrainConfig {
         Some(side as usize)
     }
 
+    /// Whether a validation and a sheet are due, by their steps between.
+    pub(crate) fn looked_at(&self, due: impl Fn(u64) -> bool) -> [bool; 2] {
+        let validation = self.validation.as_ref().map(|v| v.every);
+        [validation, self.sheet.as_ref().map(|s| s.every)].map(|every| every.is_some_and(&due))
+    }
+
+    /// What of the settings has less effect than one may expect.
+    pub(crate) fn notes(&self) -> Option<String> {
+        let ModelConfig::Stage2(model) = &self.model else {
+            return None;
+        };
+        let keeps = model.cache.is_some() && model.first_stage.is_some();
+        (keeps && self.data.crop == Crop::Random).then(|| {
+            "model.cache: latents of random crops are not kept, as they do not come again; those of pictures that need no \
+             crop are, and data.crop = \"centre\" keeps all"
+                .to_owned()
+        })
+    }
+
     /// How each network is trained.
     pub fn learner(&self) -> LearnerSettings {
         LearnerSettings {
@@ -321,4 +348,28 @@ impl TrainConfig {
             "ema": self.ema,
         })
     }
+}
+
+/// The settings below `name` that differ, as text.
+pub(crate) fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
+    if before == now {
+        return Vec::new();
+    }
+    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
+        let text = |value: &Value| match value {
+            Value::Null => "nothing".to_owned(),
+            value => value.to_string(),
+        };
+        return vec![format!("{name} was {} and is {}", text(before), text(now))];
+    };
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let below = |key: &String| {
+        let of = |all: &Map<String, Value>| all.get(key).cloned().unwrap_or_default();
+        let name = match name {
+            "" => key.clone(),
+            name => format!("{name}.{key}"),
+        };
+        differences(&name, &of(before), &of(now))
+    };
+    names.into_iter().flat_map(below).collect()
 }

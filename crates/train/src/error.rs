@@ -70,6 +70,12 @@ pub enum Error {
         /// Its folder.
         path: PathBuf,
     },
+    /// A run that is going on.
+    #[error("{}: another run is writing into it: wait for its end, or choose another folder with --out", path.display())]
+    Locked {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// A checkpoint that another run made.
     #[error("{}: was made with other settings: {problem}", path.display())]
     OtherRun {
@@ -130,6 +136,23 @@ impl Error {
         }
     }
 
+    /// Whether the run failed by the machine or by its numbers, not by what it was given: a disk that is full, a loss
+    /// that is not finite.
+    pub fn is_of_the_run(&self) -> bool {
+        use latent_checkpoint::{Error as File, ModelError};
+        const READS: &[&str] = &["open", "read", "list", "read its size", "map into memory"];
+        match self {
+            Self::Io { doing, .. }
+            | Self::Checkpoint(File::Io { doing, .. })
+            | Self::Model(ModelError::File(File::Io { doing, .. })) => !READS.contains(doing),
+            Self::Data(latent_data::Error::Write { .. })
+            | Self::Diverged { .. }
+            | Self::NotFinite { .. }
+            | Self::Chart { .. } => true,
+            _ => false,
+        }
+    }
+
     /// A setting that is out of its range.
     pub fn setting(name: &str, value: impl std::fmt::Display, expected: &str) -> Self {
         Self::Setting {
@@ -137,5 +160,34 @@ impl Error {
             value: value.to_string(),
             expected: expected.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latent_checkpoint::{Error as File, ModelError};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_of_the_run_and_a_missing_file_is_not() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let file = |doing| File::Io {
+            path: "x".into(),
+            doing,
+            source: full(),
+        };
+        let of_the_run = [
+            Error::io("x", "write")(full()),
+            Error::Checkpoint(file("write")),
+            Error::Model(ModelError::File(file("write to the disk"))),
+        ];
+        assert!(of_the_run.iter().all(Error::is_of_the_run));
+        let given = [
+            Error::io("x", "read")(full()),
+            Error::Checkpoint(file("open")),
+            Error::setting("batch", 0, "1 or more"),
+        ];
+        assert!(!given.iter().any(Error::is_of_the_run));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latent_data::{Error, Raw, Source};
+use latent_data::{About, Error, Labels, Raw, Source};
 
 /// Some of the pictures of a source.
 pub struct Part {
@@ -40,7 +40,15 @@ impl Source for Part {
         self.source.read(self.indices[index])
     }
 
+    fn labels(&self, index: usize, mask: bool) -> Result<Labels, Error> {
+        self.source.labels(self.indices[index], mask)
+    }
+
     fn classes(&self) -> &[String] {
         self.source.classes()
+    }
+
+    fn about(&self) -> About {
+        self.source.about()
     }
 }

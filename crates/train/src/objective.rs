@@ -406,7 +406,8 @@ mod tests {
             for (i, &sigma) in sigmas.iter().enumerate() {
                 let one = |x: &Tensor<4>| x.clone().narrow(0, i, 1);
                 let x = one(&x) / objective.path().c_in(sigma);
-                let back = prediction.denoised(
+                let back = objective.path().denoised(
+                    prediction,
                     x,
                     one(&prediction
                         .target(z.clone(), noise.clone(), &sigmas)

@@ -10,12 +10,17 @@ use crate::{Plan, Report};
 pub enum Event<'a> {
     /// The run is about to begin, or to go on.
     Plan(&'a Plan),
-    /// A checkpoint is no good and an older one is looked for.
+    /// A checkpoint is no good and an older one is looked for; or lines of a log are.
     PassedOver {
-        /// The checkpoint.
+        /// The checkpoint, or the log.
         path: &'a Path,
         /// What is wrong with it.
         reason: String,
+    },
+    /// There is no checkpoint to go on from, and the run begins.
+    NothingToResume {
+        /// The run's folder.
+        folder: &'a Path,
     },
     /// The run goes on from here.
     Resumed {
@@ -48,6 +53,8 @@ pub enum Event<'a> {
     Sheet {
         /// The file.
         path: &'a Path,
+        /// What it shows where.
+        shows: &'a str,
     },
     /// A checkpoint was written.
     Checkpoint {

@@ -1,12 +1,17 @@
 //! What a run will take, before it begins.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 /// A run in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
+    /// Where everything is written.
+    pub folder: PathBuf,
+    /// How the data was read and what was found in it, a sentence each.
+    pub found: Vec<String>,
     /// Trained numbers of each network.
     pub parameters: Vec<(String, usize)>,
     /// Bytes of weights, gradients, optimiser and averages. What a step computes comes on top and grows
@@ -28,6 +33,7 @@ pub struct Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "folder: {}", self.folder.display())?;
         for (name, count) in &self.parameters {
             writeln!(f, "{name}: {:.2} million parameters", *count as f64 / 1e6)?;
         }
@@ -41,6 +47,9 @@ impl fmt::Display for Plan {
             count => format!(", {count} held back for validation"),
         };
         writeln!(f, "data: {} pictures{held_back}", self.pictures)?;
+        for found in &self.found {
+            writeln!(f, "  {found}")?;
+        }
         write!(
             f,
             "steps: {} of {} pictures, {:.1} epochs",

@@ -1,7 +1,12 @@
 //! Pictures side by side.
 
+use std::io::Cursor;
+use std::path::Path;
+
 use burn::tensor::Tensor;
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
+
+use crate::Error;
 
 /// Pictures within −1..=1 as a grid that is about as high as wide, row by row; white where there is none.
 ///
@@ -35,6 +40,36 @@ pub fn grid(pictures: Tensor<4>) -> RgbImage {
     sheet
 }
 
+/// A sheet as a PNG file; `path` is what errors call it.
+///
+/// # Errors
+/// Memory that does not suffice.
+pub(crate) fn png(sheet: &RgbImage, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut png = Cursor::new(Vec::new());
+    let encodes = |e: image::ImageError| Error::io(path, "encode")(std::io::Error::other(e));
+    sheet
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(encodes)?;
+    Ok(png.into_inner())
+}
+
+/// The line between two halves, in pixels.
+const LINE: u32 = 4;
+
+/// Two grids of as many pictures, one above the other, with a grey line between them.
+///
+/// # Shapes
+///
+/// Both `[batch, 3, height, width]`
+pub(crate) fn halves(above: Tensor<4>, below: Tensor<4>) -> RgbImage {
+    let [above, below] = [above, below].map(grid);
+    let (width, height) = above.dimensions();
+    let mut sheet = RgbImage::from_pixel(width, 2 * height + LINE, Rgb([128; 3]));
+    image::imageops::replace(&mut sheet, &above, 0, 0);
+    image::imageops::replace(&mut sheet, &below, 0, i64::from(height + LINE));
+    sheet
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -55,5 +90,15 @@ mod tests {
             [at(0, 0), at(3, 1), at(6, 0), at(1, 2), at(5, 3), at(8, 3)],
             [0, 128, 255, 64, 0, 255]
         );
+    }
+
+    #[test]
+    fn halves_lie_apart() {
+        let device = Device::flex();
+        let of = |v: f32| Tensor::<4>::full([3, 3, 2, 3], v, &device);
+        let sheet = halves(of(-1.0), of(1.0));
+        assert_eq!(sheet.dimensions(), (6, 4 + 4 + 4));
+        let row = |y| sheet.get_pixel(0, y)[0];
+        assert_eq!([row(3), row(4), row(7), row(8)], [0, 128, 128, 255]);
     }
 }

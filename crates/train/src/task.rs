@@ -8,7 +8,7 @@ use image::RgbImage;
 use latent_checkpoint::Checkpoint;
 use latent_data::Example;
 
-use crate::{Error, Peers, Random, StateReader, StateWriter};
+use crate::{Error, Needs, Peers, Random, StateReader, StateWriter};
 
 /// The time within a run: all that randomness may depend on, beside a purpose and a picture's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,16 @@ pub trait Task {
     /// # Errors
     /// As [`accumulate`](Self::accumulate).
     fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error>;
+
+    /// What a sheet shows where, in a few words.
+    fn sheet_shows(&self) -> &'static str {
+        ""
+    }
+
+    /// What the data must have beside pictures.
+    fn needs(&self) -> Needs {
+        Needs::Nothing
+    }
 
     /// A grid of samples or reconstructions with the averaged weights, of a fixed seed.
     ///

@@ -1,23 +1,22 @@
 //! The loop.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::ImageFormat;
 use latent_checkpoint::Checkpoint;
-use latent_data::{
-    Batches, Crop, DataConfig, Example, Loader, LoaderOptions, Partial, Share, Source,
-};
-use serde_json::{Map, Value};
+use latent_data::{Batches, Loader, Source};
+use serde_json::Value;
 
-use crate::held_back::split;
+use crate::config::differences;
+use crate::lock::Lock;
 use crate::log::Log;
+use crate::sets::{Sets, validate};
 use crate::{
     Checkpoints, Error, Event, Observer, Peers, Plan, Report, Saved, StateWriter, Step, Task,
     TrainConfig, Update,
 };
+use crate::{export, sheet};
 
 /// Where in its folder a run keeps checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -53,17 +52,21 @@ pub struct Trainer<'a> {
     recent: Vec<f64>,
     seconds: Option<f64>,
     skipped: BTreeSet<String>,
+    /// What was found in the data.
+    found: Vec<String>,
+    /// Of the process that writes.
+    _lock: Option<Lock>,
 }
 
 /// How many steps the loss limit is a mean of.
 const RECENT: usize = 20;
 
 impl<'a> Trainer<'a> {
-    /// A run that begins. `folder` is created; a run that is there already has to be
-    /// [resumed](Self::resume).
+    /// A run that begins, on the data of the settings. `folder` is created and held until the trainer is dropped; a run
+    /// that is there already has to be [resumed](Self::resume).
     ///
     /// # Errors
-    /// Data that cannot be read.
+    /// Those of [`on`](Self::on), and data that cannot be opened.
     pub fn new(
         config: &'a TrainConfig,
         task: Box<dyn Task>,
@@ -71,35 +74,36 @@ impl<'a> Trainer<'a> {
         folder: PathBuf,
     ) -> Result<Self, Error> {
         config.validate()?;
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
-        let mut source = latent_data::open(&config.data, &config.store)?;
-        let mut validation = None;
-        if let Some(settings) = &config.validation {
-            let mut data = config.data.clone();
-            let held: Arc<dyn Source> = match (&settings.data, settings.share) {
-                (Some(other), _) => {
-                    data = other.clone();
-                    latent_data::open(other, &config.store)?
-                }
-                (None, share) => {
-                    let [learnt, back] = split(&source, share.unwrap_or_default());
-                    source = Arc::new(learnt);
-                    Arc::new(back)
-                }
-            };
-            validation = Some(validation_loader(held, data, config.batch)?);
-        }
-        let options = LoaderOptions {
-            share: Share {
-                rank: peers.rank(),
-                of: peers.size(),
-            },
-            ..LoaderOptions::new(config.seed, config.batch * peers.size())
+        let source = latent_data::open(&config.data, &config.store)?;
+        let other = config.validation.as_ref().and_then(|v| v.data.as_ref());
+        let other = other.map(|data| latent_data::open(data, &config.store));
+        Self::on(config, task, peers, folder, source, other.transpose()?)
+    }
+
+    /// The same on sources of the caller's own: `source` in the place of `data`, and `validation`, where it is there, in
+    /// that of `validation.data`; of the settings of data, those that prepare pictures are in force. All captions, classes,
+    /// boxes and masks that the task needs are read once.
+    ///
+    /// # Errors
+    /// A folder that another run holds; data that the task cannot learn from; settings out of range.
+    pub fn on(
+        config: &'a TrainConfig,
+        task: Box<dyn Task>,
+        peers: &'a dyn Peers,
+        folder: PathBuf,
+        source: Arc<dyn Source>,
+        validation: Option<Arc<dyn Source>>,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let lock = match peers.rank() {
+            0 => Some(Lock::take(&folder)?),
+            _ => None,
         };
+        let sets = Sets::new(config, &task.needs(), peers, source, validation)?;
         let steps = config.steps(peers.size());
         Ok(Self {
-            data: Loader::new(source, config.data.fit()?, options)?,
-            validation,
+            data: sets.learnt,
+            validation: sets.validation,
             checkpoints: Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep),
             config,
             task,
@@ -112,6 +116,8 @@ impl<'a> Trainer<'a> {
             recent: Vec::new(),
             seconds: None,
             skipped: BTreeSet::new(),
+            found: sets.found,
+            _lock: lock,
         })
     }
 
@@ -128,6 +134,9 @@ impl<'a> Trainer<'a> {
     /// Checkpoints of which none is whole, or one of other settings or another model.
     pub fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let Some(saved) = latest(&self.checkpoints, observer)? else {
+            observer.event(&Event::NothingToResume {
+                folder: &self.folder,
+            });
             return Ok(());
         };
         let differing = differences("", &saved.about.settings, &self.defining());
@@ -168,6 +177,8 @@ impl<'a> Trainer<'a> {
             .as_ref()
             .is_some_and(|v| v.share.is_some());
         Plan {
+            folder: self.folder.clone(),
+            found: self.found.clone(),
             state_bytes: parameters
                 .iter()
                 .map(|(_, count)| (count * bytes) as u64)
@@ -200,15 +211,7 @@ impl<'a> Trainer<'a> {
             self.begin_from(run, observer)?;
         }
         observer.event(&Event::Plan(&self.plan()));
-        let mut log = match self.leads() {
-            true => Some(Log::open(
-                &self.folder,
-                self.step,
-                self.config.log.tensorboard,
-                observer.seconds(),
-            )?),
-            false => None,
-        };
+        let mut log = self.open_log(observer)?;
         let mut batches = self.data.at(self.step * self.config.accumulation);
         let mut since_line: Vec<(Report, f64)> = Vec::new();
         while self.step < self.end {
@@ -234,24 +237,18 @@ impl<'a> Trainer<'a> {
                 log.write("train", self.step, &mean, observer.seconds())?;
                 self.name_skipped(observer);
             }
-            if let (Some(settings), Some(log)) = (&self.config.validation, log.as_mut())
-                && due(settings.every)
-            {
-                let report = self.validate()?;
-                log.write("validation", self.step, &report, observer.seconds())?;
-                observer.event(&Event::Validated {
-                    step: self.step,
-                    report: &report,
-                });
-                log.draw()?;
-            }
-            if let (Some(settings), Some(log)) = (&self.config.sheet, log.as_mut())
-                && due(settings.every)
-            {
-                self.sheet(log, observer)?;
-            }
+            // Before anything that is only looked at: what fails there costs no step.
             if self.leads() && (stop || due(self.config.checkpoint.every)) {
                 self.save(observer)?;
+            }
+            if let Some(log) = log.as_mut() {
+                let [validates, draws] = self.config.looked_at(due);
+                if validates {
+                    self.validated(log, observer)?;
+                }
+                if draws {
+                    self.sheet(log, observer)?;
+                }
             }
             if stop && !last {
                 log.map_or(Ok(()), |log| log.draw())?;
@@ -264,6 +261,36 @@ impl<'a> Trainer<'a> {
             self.export(observer)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// The log of the process that writes. A run that goes on after a kill between a checkpoint and what was due at its
+    /// step makes up for it.
+    fn open_log(&mut self, observer: &mut dyn Observer) -> Result<Option<Log>, Error> {
+        if !self.leads() {
+            return Ok(None);
+        }
+        let (mut log, damaged) = Log::open(
+            &self.folder,
+            self.step,
+            self.config.log.tensorboard,
+            observer.seconds(),
+        )?;
+        if damaged > 0 {
+            observer.event(&Event::PassedOver {
+                path: log.path(),
+                reason: format!("{damaged} of its lines are damaged and left out"),
+            });
+        }
+        let step = self.step;
+        let due = |every: u64| step > 0 && step.is_multiple_of(every);
+        let [validates, draws] = self.config.looked_at(due);
+        if validates && log.validated().is_none_or(|last| last < step) {
+            self.validated(&mut log, observer)?;
+        }
+        if draws && !self.sheet_path().exists() {
+            self.sheet(&mut log, observer)?;
+        }
+        Ok(Some(log))
     }
 
     /// Takes the weights of another run's latest checkpoint, or of a model.
@@ -374,34 +401,25 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn validate(&self) -> Result<Report, Error> {
-        let Some(loader) = &self.validation else {
-            return Ok(Report::new());
+    /// Losses on the pictures that are not learnt from, into the log.
+    fn validated(&mut self, log: &mut Log, observer: &mut dyn Observer) -> Result<(), Error> {
+        let (Some(settings), Some(loader)) = (&self.config.validation, &self.validation) else {
+            return Ok(());
         };
-        let most = self
-            .config
-            .validation
-            .as_ref()
-            .and_then(|v| v.pictures)
-            .unwrap_or(usize::MAX);
-        let mut seen = 0;
-        let mut reports = Vec::new();
-        for position in 0..loader.batches_per_epoch() {
-            let mut examples: Vec<Example> = loader.batch(position)?.examples;
-            examples.truncate(most - seen);
-            if examples.is_empty() {
-                break;
-            }
-            // The same noise at every validation.
-            let step = Step {
-                number: u64::MAX,
-                seed: self.config.seed,
-                first: seen,
-            };
-            reports.push((self.task.validate(&examples, step)?, examples.len() as f64));
-            seen += examples.len();
-        }
-        Ok(reports.into_iter().collect())
+        let most = settings.pictures.unwrap_or(usize::MAX);
+        let report = validate(&*self.task, loader, most, self.config.seed)?;
+        log.write("validation", self.step, &report, observer.seconds())?;
+        observer.event(&Event::Validated {
+            step: self.step,
+            report: &report,
+        });
+        self.name_skipped(observer);
+        log.draw()
+    }
+
+    fn sheet_path(&self) -> PathBuf {
+        let name = format!("step-{:08}.png", self.step);
+        self.folder.join(SHEETS).join(name)
     }
 
     fn sheet(&self, log: &mut Log, observer: &mut dyn Observer) -> Result<(), Error> {
@@ -410,15 +428,14 @@ impl<'a> Trainer<'a> {
         };
         let folder = self.folder.join(SHEETS);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
-        let path = folder.join(format!("step-{:08}.png", self.step));
-        let mut png = Vec::new();
-        let writes = |e: image::ImageError| Error::io(&path, "encode")(std::io::Error::other(e));
-        sheet
-            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
-            .map_err(writes)?;
+        let path = self.sheet_path();
+        let png = sheet::png(&sheet, &path)?;
         std::fs::write(&path, &png).map_err(Error::io(&path, "write"))?;
         log.sheet(self.step, &png, &sheet, observer.seconds())?;
-        observer.event(&Event::Sheet { path: &path });
+        observer.event(&Event::Sheet {
+            path: &path,
+            shows: self.task.sheet_shows(),
+        });
         Ok(())
     }
 
@@ -445,22 +462,23 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Writes the model beside an older one, then takes its place.
     fn export(&self, observer: &mut dyn Observer) -> Result<(), Error> {
         let path = self.folder.join(MODEL);
-        let part = self.folder.join(".model.part");
-        remove(&part)?;
-        std::fs::create_dir(&part).map_err(Error::io(&part, "create"))?;
-        self.task.export(&part)?;
-        remove(&path)?;
-        std::fs::rename(&part, &path)
-            .map_err(Error::io(&path, "rename the finished model to it"))?;
+        let (classes, part) = (
+            self.data.source().classes(),
+            self.folder.join(".model.part"),
+        );
+        export::replace(&*self.task, classes, &path, &part)?;
         observer.event(&Event::Exported { path: &path });
         Ok(())
     }
 
     fn name_skipped(&mut self, observer: &mut dyn Observer) {
-        for (id, reason) in self.data.skipped() {
+        let learnt = self.data.skipped();
+        let validated = self.validation.iter().flat_map(Loader::skipped);
+        let validated =
+            validated.map(|(id, reason)| (format!("{id} of the validation set"), reason));
+        for (id, reason) in learnt.into_iter().chain(validated) {
             if !self.skipped.contains(&id) {
                 observer.event(&Event::Skipped {
                     id: &id,
@@ -475,51 +493,4 @@ impl<'a> Trainer<'a> {
 /// The latest checkpoint that is whole; the observer is told of those that are not.
 fn latest(checkpoints: &Checkpoints, observer: &mut dyn Observer) -> Result<Option<Saved>, Error> {
     checkpoints.latest(&mut |path, reason| observer.event(&Event::PassedOver { path, reason }))
-}
-
-fn remove(folder: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, "remove")(e)),
-        _ => Ok(()),
-    }
-}
-
-/// Pictures in their order, whole, from the middle, as they are.
-fn validation_loader(
-    source: Arc<dyn Source>,
-    mut data: DataConfig,
-    batch: usize,
-) -> Result<Loader, Error> {
-    data.flip = 0.0;
-    data.crop = Crop::Centre;
-    let options = LoaderOptions {
-        shuffle: false,
-        partial: Partial::Keep,
-        ..LoaderOptions::new(0, batch)
-    };
-    Ok(Loader::new(source, data.fit()?, options)?)
-}
-
-/// The settings below `name` that differ, as text.
-fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
-    if before == now {
-        return Vec::new();
-    }
-    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
-        let text = |value: &Value| match value {
-            Value::Null => "nothing".to_owned(),
-            value => value.to_string(),
-        };
-        return vec![format!("{name} was {} and is {}", text(before), text(now))];
-    };
-    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let below = |key: &String| {
-        let of = |all: &Map<String, Value>| all.get(key).cloned().unwrap_or_default();
-        let name = match name {
-            "" => key.clone(),
-            name => format!("{name}.{key}"),
-        };
-        differences(&name, &of(before), &of(now))
-    };
-    names.into_iter().flat_map(below).collect()
 }

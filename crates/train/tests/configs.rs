@@ -175,6 +175,7 @@ fn first_stage(config: &Stage2Config) -> FirstStage {
         "vq-f4" | "vq-f4-noattn" => (4, 3, Some(64)),
         "vq-f8" => (8, 4, Some(64)),
         "first-stage" => (4, 4, None),
+        "built-in" => (8, 8, None),
         other => panic!("{other}"),
     };
     FirstStage::new(

@@ -117,6 +117,46 @@ fn weights(task: &Stage2) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// Files in a cache of latents.
+fn kept(folder: &std::path::Path) -> usize {
+    let within =
+        |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path());
+    within(&folder.join("latents"))
+        .map(|folder| within(&folder).count())
+        .sum()
+}
+
+#[test]
+fn random_crops_do_not_fill_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = FirstStage::new(autoencoder(4, 4, None), 0.3, &Device::flex()).unwrap();
+    let config = Stage2Config {
+        cache: Some(folder.path().to_owned()),
+        ..config(None, 4)
+    };
+    let mut task = task(&config, first);
+    for number in 0..3 {
+        let crop = |i: u32| {
+            let mut example = example(i, 16, 3);
+            // One picture in three is a square; of the others a part is seen, another one at every step.
+            if i > 0 {
+                example.original = [16, 40];
+                example.crop = [0, 3 * number as u32 + i];
+                example.picture =
+                    image::RgbImage::from_pixel(16, 16, image::Rgb([number as u8; 3]));
+            }
+            example
+        };
+        step(
+            &mut task,
+            &(0..3).map(crop).collect::<Vec<_>>(),
+            number,
+            1e-3,
+        );
+    }
+    assert_eq!(kept(folder.path()), 1);
+}
+
 #[test]
 fn a_cache_changes_nothing_and_neither_does_the_batch() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,21 +166,27 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
         .iter()
         .map(|e| (e.id.as_str(), &e.picture))
         .collect();
-    let plain = first().encode(&named).unwrap();
+    let plain = first().encode(&named, &[true; 3]).unwrap();
     let cached = first().cached(folder.path());
     for _ in 0..2 {
-        let again = cached.encode(&named).unwrap();
+        let again = cached.encode(&named, &[true; 3]).unwrap();
         assert_eq!(numbers(again.mean), numbers(plain.mean.clone()));
         assert_eq!(numbers(again.logvar), numbers(plain.logvar.clone()));
     }
-    let one = first().encode(&named[1..2]).unwrap();
+    let one = first().encode(&named[1..2], &[true]).unwrap();
     assert_eq!(
         numbers(one.mean.clone()),
         numbers(plain.mean.clone().narrow(0, 1, 1))
     );
+    // What does not come again is not kept.
+    let empty = tempfile::tempdir().unwrap();
+    let bounded = first().cached(empty.path());
+    let again = bounded.encode(&named, &[false, true, false]).unwrap();
+    assert_eq!(numbers(again.mean), numbers(plain.mean.clone()));
+    assert_eq!(kept(empty.path()), 1);
     // In a smaller type it is nearly the same, and has its own entries.
     let narrow = first().encoding_in(DType::BF16).cached(folder.path());
-    let narrow = narrow.encode(&named).unwrap().mean;
+    let narrow = narrow.encode(&named, &[true; 3]).unwrap().mean;
     let apart = (narrow.clone() - plain.mean.clone()).square().mean();
     let apart: f32 = (apart / plain.mean.clone().square().mean())
         .sqrt()
@@ -149,10 +195,13 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
     // Another autoencoder has its own entries.
     let other =
         FirstStage::new(fill("other", autoencoder(4, 4, None)), 0.3, &Device::flex()).unwrap();
-    let other = other.cached(folder.path()).encode(&named[1..2]).unwrap();
+    let other = other
+        .cached(folder.path())
+        .encode(&named[1..2], &[true])
+        .unwrap();
     assert_ne!(numbers(other.mean), numbers(one.mean));
     let error = first()
-        .encode(&[("odd", &image::RgbImage::new(18, 16))])
+        .encode(&[("odd", &image::RgbImage::new(18, 16))], &[true])
         .unwrap_err()
         .to_string();
     assert!(
@@ -377,11 +426,11 @@ fn a_class_is_learnt_and_drawn() {
     };
     let losses = task.validate(&batch, at).unwrap();
     assert!(losses.get("loss").unwrap() < 0.05, "{losses:?}");
-    // Four originals and four samples, three in a row.
+    // Four originals, two in a row, and below the line four samples.
     let sheet = task.sheet(at).unwrap().unwrap();
-    assert_eq!(sheet.dimensions(), (24, 24));
+    assert_eq!(sheet.dimensions(), (16, 16 + 4 + 16));
     let brightness = |picture: u32| {
-        let (left, top) = (picture % 3 * 8, picture / 3 * 8);
+        let (left, top) = (picture % 2 * 8, picture / 2 * 8 + picture / 4 * 4);
         let pixels = (0..64).map(|i| sheet.get_pixel(left + i % 8, top + i / 8).0);
         pixels.flatten().map(f64::from).sum::<f64>() / (64.0 * 3.0)
     };

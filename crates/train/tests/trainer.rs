@@ -113,7 +113,8 @@ fn a_run_writes_what_it_promises() {
         assert!(folder.join(file).is_file(), "{file}");
     }
     let sheet = image::open(folder.join("sheets/step-00000011.png")).unwrap();
-    assert_eq!((sheet.width(), sheet.height()), (24, 16));
+    // Three pictures above the line, three below it.
+    assert_eq!((sheet.width(), sheet.height()), (16, 16 + 4 + 16));
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = log
         .lines()

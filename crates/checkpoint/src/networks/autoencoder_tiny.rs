@@ -32,11 +32,9 @@ fn original(half: &str, index: usize) -> usize {
 
 /// How many blocks stand after each convolution of a half but the last, and the shapes of the first and the last
 /// convolution.
-fn half<'a>(
-    shapes: &Shapes<'a>,
-    scheme: Scheme,
-    half: &str,
-) -> Result<(Vec<usize>, &'a [usize], &'a [usize]), DetectError> {
+type Half<'a> = (Vec<usize>, &'a [usize], &'a [usize]);
+
+fn half<'a>(shapes: &Shapes<'a>, scheme: Scheme, half: &str) -> Result<Half<'a>, DetectError> {
     let layer = |index: usize| match scheme {
         Scheme::Ldm => format!("{half}.{}", original(half, index)),
         _ => format!("{half}.layers.{index}"),

@@ -4,10 +4,12 @@ use std::{convert::Infallible, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use latent_pipeline::request::{
-    Compat, Dtype, InpaintFill, ResizeMode, Rng, Size, Switch, Tiling, Upscaler, WeightRule,
+    Compat, Dtype, InpaintFill, Layers, PredictionType, ResizeMode, Rng, Size, Switch, Tiling,
+    Upscaler, WeightRule,
 };
 
 use super::choice::ChoiceParser;
+use super::told::ToldArgs;
 
 /// Everything `latent generate` takes.
 #[derive(Debug, Args)]
@@ -22,6 +24,8 @@ pub struct GenerateArgs {
     pub picture: PictureArgs,
     #[command(flatten)]
     pub condition: ConditionArgs,
+    #[command(flatten)]
+    pub told: ToldArgs,
     #[command(flatten)]
     pub hires: HiresArgs,
     #[command(flatten)]
@@ -70,6 +74,9 @@ pub struct ModelArgs {
     /// The number type the networks run in [default: f32].
     #[arg(long, aliases = ["type", "precision"], value_parser = ChoiceParser::<Dtype>::new(), hide_possible_values = false)]
     pub dtype: Option<Dtype>,
+    /// What the network predicts, where its files say it wrongly or not at all.
+    #[arg(long, alias = "parameterization", value_parser = ChoiceParser::<PredictionType>::new())]
+    pub prediction: Option<PredictionType>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
     #[arg(long, alias = "backend", default_value = "cpu")]
     pub device: String,
@@ -166,9 +173,58 @@ pub struct SamplingArgs {
     /// Bound the guided prediction: PERCENTILE, or PERCENTILE,MIMIC-SCALE [0.995,7 without a value].
     #[arg(long, value_delimiter = ',', num_args = 0..=1, default_missing_value = "0.995,7", value_name = "P,SCALE")]
     pub dynamic_thresholding: Option<Vec<f64>>,
+    #[command(flatten)]
+    pub guidance: GuidanceArgs,
     /// Opposite edges meet.
     #[arg(long, num_args = 0..=1, default_missing_value = "both", value_name = "EDGES", value_parser = ChoiceParser::<Tiling>::new())]
     pub tiling: Option<Tiling>,
+}
+
+/// Guidance beside the scale.
+#[derive(Debug, Args)]
+pub struct GuidanceArgs {
+    /// Perturbed-attention guidance of this scale [3 without a value].
+    #[arg(long, num_args = 0..=1, default_missing_value = "3", value_name = "SCALE", allow_negative_numbers = true)]
+    pub pag: Option<f64>,
+    /// Where it perturbs attention: mid, down.LEVEL, up.LEVEL, up.LEVEL.BLOCK [default: mid].
+    #[arg(long, requires = "pag", value_name = "A,B,…")]
+    pub pag_layers: Option<Layers>,
+    /// Self-attention guidance of this scale [0.75 without a value].
+    #[arg(long, num_args = 0..=1, default_missing_value = "0.75", value_name = "SCALE", allow_negative_numbers = true)]
+    pub sag: Option<f64>,
+    /// Its blur, in pixels of the latent [default: 1].
+    #[arg(
+        long,
+        requires = "sag",
+        value_name = "SIGMA",
+        allow_negative_numbers = true
+    )]
+    pub sag_blur: Option<f64>,
+    /// Of the negative prompt, follow what is perpendicular to the prompt alone, so much [1 without a value].
+    #[arg(long, num_args = 0..=1, default_missing_value = "1", value_name = "WEIGHT", allow_negative_numbers = true)]
+    pub perp_neg: Option<f64>,
+    /// Skip-layer guidance of this scale [2.8 without a value].
+    #[arg(long, num_args = 0..=1, default_missing_value = "2.8", value_name = "SCALE", allow_negative_numbers = true)]
+    pub slg_scale: Option<f64>,
+    /// Which attention it leaves out, as --pag-layers names it [default: mid].
+    #[arg(long, requires = "slg_scale", value_name = "A,B,…")]
+    pub skip_layers: Option<Layers>,
+    /// It begins at this fraction of the run [default: 0.01].
+    #[arg(
+        long,
+        requires = "slg_scale",
+        value_name = "FRACTION",
+        allow_negative_numbers = true
+    )]
+    pub skip_layer_start: Option<f64>,
+    /// It ends at this fraction of the run [default: 0.2].
+    #[arg(
+        long,
+        requires = "slg_scale",
+        value_name = "FRACTION",
+        allow_negative_numbers = true
+    )]
+    pub skip_layer_end: Option<f64>,
 }
 
 /// Starting from a picture.

@@ -12,6 +12,7 @@ mod eval;
 mod generate;
 mod refused;
 mod stored;
+mod told;
 mod train;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -20,9 +21,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, OutputArgs, PictureArgs, PreviewTo,
-    SamplingArgs, SourceArgs,
+    ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, OutputArgs,
+    PictureArgs, PreviewTo, SamplingArgs, SourceArgs,
 };
+pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 
 /// Native latent diffusion: pictures from Stable Diffusion checkpoints.

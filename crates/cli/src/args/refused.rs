@@ -50,10 +50,6 @@ const REFUSED: &[(&str, &[&str])] = &[
             "guidance=",
             "img-cfg-scale=",
             "flow-shift=",
-            "slg-scale=",
-            "skip-layers=",
-            "skip-layer-start=",
-            "skip-layer-end=",
             "timestep-shift=",
         ],
     ),
@@ -121,7 +117,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ),
     (
         "what the model predicts is read from the checkpoint and its configuration",
-        &["prediction=", "vae-format="],
+        &["vae-format="],
     ),
     (
         "the network's configuration is read from the checkpoint",

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{choice, stored};
+use super::choice;
+use super::stored::Stored;
 
 /// `latent export`.
 #[derive(Debug, clap::Args)]
@@ -15,9 +16,9 @@ pub struct ExportArgs {
     /// The run's folder. Without it, `runs/` and the name of the settings.
     #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// The number type of the weights: f32, f16, bf16, or in eight bits fp8_e4m3 or fp8_e5m2.
-    #[arg(long, value_parser = choice::ChoiceParser::<stored::Stored>::new())]
-    pub dtype: Option<stored::Stored>,
+    /// The number type of the weights: f32, f16, bf16, fp8_e4m3 or fp8_e5m2.
+    #[arg(long, value_parser = choice::ChoiceParser::<Stored>::new())]
+    pub dtype: Option<Stored>,
     /// Replace what is there.
     #[arg(long)]
     pub overwrite: bool,

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
-use latent_models::unet::{Attention, Heads, Level};
+use latent_models::unet::{Alter, Attention, Heads, Input, Level};
 use latent_models::{Form, Given, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
@@ -85,8 +85,14 @@ pub fn step(
     let given = unet.prepare(given).map_err(Failure::run)?;
     let t = Tensor::from_floats([500.0f32; 2], &device);
     Ok(bench.time(what, name(dtype), &mut || {
-        let y = unet.forward_with(x.clone(), t.clone(), &given);
-        std::hint::black_box(y.into_data());
+        let y = unet.run(Input {
+            x: x.clone(),
+            t: t.clone(),
+            given: &given,
+            alter: &Alter::Nothing,
+            watch: false,
+        });
+        std::hint::black_box(y.x.into_data());
     }))
 }
 

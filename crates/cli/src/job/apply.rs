@@ -3,12 +3,15 @@
 use latent_pipeline::{
     Model,
     picture::Picture,
-    request::{DynamicThresholding, Hires, Outpaint, Request, Size, Tiling},
+    request::{DynamicThresholding, Hires, MoreGuidance, Outpaint, Request, Size, Sizes, Tiling},
 };
 
 use super::Said;
 use crate::{
-    args::{ConditionArgs, GenerateArgs, Grid, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs},
+    args::{
+        ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, PictureArgs,
+        SamplingArgs, ToldArgs,
+    },
     failure::Failure,
 };
 
@@ -44,6 +47,7 @@ pub fn apply(args: &GenerateArgs, said: Said, request: &mut Request) -> Result<(
     set_some(&mut request.vae, args.model.vae.clone());
     set_some(&mut request.text_encoder, args.model.text_encoder.clone());
     set_some(&mut request.dtype, args.model.dtype);
+    set_some(&mut request.prediction, args.model.prediction);
     set(&mut request.vae_tiling, args.model.vae_tiling);
     sampling(&args.sampling, request)?;
     if let Some(Grid::Shape([columns, rows])) = args.output.grid {
@@ -56,6 +60,7 @@ pub fn apply(args: &GenerateArgs, said: Said, request: &mut Request) -> Result<(
     }
     picture(&args.picture, request)?;
     condition(&args.condition, request);
+    told(&args.told, request)?;
     if !said.size {
         own_size(request)?;
     }
@@ -143,7 +148,30 @@ fn sampling(args: &SamplingArgs, request: &mut Request) -> Result<(), Failure> {
             }
         });
     }
+    guidance(&args.guidance, &mut request.guidance);
     Ok(())
+}
+
+/// What is typed of a kind of guidance lies over what the request has of it, or over its defaults.
+fn guidance(args: &GuidanceArgs, asked: &mut MoreGuidance) {
+    if let Some(scale) = args.pag {
+        let pag = asked.pag.get_or_insert_default();
+        pag.scale = scale;
+        set(&mut pag.layers, args.pag_layers.clone());
+    }
+    if let Some(scale) = args.sag {
+        let sag = asked.sag.get_or_insert_default();
+        sag.scale = scale;
+        set(&mut sag.blur, args.sag_blur);
+    }
+    set_some(&mut asked.perp_neg, args.perp_neg);
+    if let Some(scale) = args.slg_scale {
+        let skip = asked.skip_layers.get_or_insert_default();
+        skip.scale = scale;
+        set(&mut skip.layers, args.skip_layers.clone());
+        set(&mut skip.start, args.skip_layer_start);
+        set(&mut skip.end, args.skip_layer_end);
+    }
 }
 
 fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {
@@ -178,6 +206,37 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
     set_some(&mut request.layout, args.layout.clone());
     set_some(&mut request.upscale, args.upscale.clone());
     set_some(&mut request.near, args.near.clone());
+}
+
+fn told(args: &ToldArgs, request: &mut Request) -> Result<(), Failure> {
+    let corner = |flag: &str, typed: &Option<Vec<usize>>| match typed.as_deref() {
+        None => Ok(None),
+        Some([top, left]) => Ok(Some([*top, *left])),
+        Some(_) => Err(Failure::input(format!(
+            "{flag} takes two numbers of pixels, TOP,LEFT, such as 0,128"
+        ))),
+    };
+    set_some(&mut request.depth, args.depth.clone());
+    set_some(&mut request.noise_level, args.noise_level);
+    set_some(&mut request.zero_empty_negative, args.zero_empty_negative);
+    let sizes = &mut request.sizes;
+    set_some(&mut sizes.original, args.original_size);
+    set_some(&mut sizes.crop, corner("--crop", &args.crop)?);
+    set_some(&mut sizes.target, args.target_size);
+    set_some(&mut sizes.score, args.aesthetic_score);
+    set_some(&mut sizes.negative_score, args.negative_aesthetic_score);
+    let negative = Sizes {
+        original: args.negative_original_size,
+        crop: corner("--negative-crop", &args.negative_crop)?,
+        target: args.negative_target_size,
+    };
+    if negative != Sizes::default() {
+        let typed = sizes.negative.get_or_insert_default();
+        set_some(&mut typed.original, negative.original);
+        set_some(&mut typed.crop, negative.crop);
+        set_some(&mut typed.target, negative.target);
+    }
+    Ok(())
 }
 
 /// How much of the enlarged picture the built-in model's second pass draws anew.

@@ -87,7 +87,7 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         mut notes,
         drawn_with,
     } = Base::read(&args.source, &mut said)?;
-    let replaced = |field: &str| typed.iter().any(|typed| *typed == field);
+    let replaced = |field: &str| typed.contains(&field);
     let left = remarks.iter().filter(|remark| !replaced(&remark.field));
     notes.extend(
         left.map(|remark| format!("not taken over from the picture as it stands: {remark}")),
@@ -124,6 +124,7 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         ("--semantic-map", &request.semantic_map),
         ("--layout", &request.layout),
         ("--upscale", &request.upscale),
+        ("--depth", &request.depth),
     ] {
         if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
             return Err(Failure::input(format!(

@@ -10,6 +10,19 @@ pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
     let sampler = s.sampler.is_some() || legacy.plms || legacy.dpm_solver;
     let sized = s.size.is_some() || s.width.is_some() || s.height.is_some();
     let prompt = &args.prompt;
+    let t = &args.told;
+    let sizes = [
+        t.original_size,
+        t.target_size,
+        t.negative_original_size,
+        t.negative_target_size,
+    ]
+    .iter()
+    .any(Option::is_some)
+        || t.crop.is_some()
+        || t.negative_crop.is_some()
+        || t.aesthetic_score.is_some()
+        || t.negative_aesthetic_score.is_some();
     let fields = [
         ("prompt", prompt.words.is_some() || prompt.prompt.is_some()),
         ("negative_prompt", prompt.negative_prompt.is_some()),
@@ -36,7 +49,13 @@ pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
         ("cfg_rescale", s.cfg_rescale.is_some()),
         ("guidance_interval", s.guidance_interval.is_some()),
         ("dynamic_thresholding", s.dynamic_thresholding.is_some()),
+        ("guidance.pag", s.guidance.pag.is_some()),
+        ("guidance.sag", s.guidance.sag.is_some()),
+        ("guidance.perp_neg", s.guidance.perp_neg.is_some()),
+        ("guidance.skip_layers", s.guidance.slg_scale.is_some()),
         ("tiling", s.tiling.is_some() || circular),
+        ("zero_empty_negative", t.zero_empty_negative.is_some()),
+        ("sizes", sizes),
         ("init_image", p.init_img.is_some()),
         ("strength", p.strength.is_some()),
         ("resize_mode", p.resize_mode.is_some()),
@@ -69,6 +88,7 @@ pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
 pub fn flag_of(field: &str) -> String {
     match field {
         "init_image" => "--init-img".to_owned(),
+        "sizes" => "--original-size and what goes with it".to_owned(),
         "inpaint_only_masked" => "--only-masked".to_owned(),
         field => format!("--{}", field.replace(['_', '.'], "-")),
     }

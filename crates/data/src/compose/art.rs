@@ -214,9 +214,9 @@ impl Art {
     /// A folder that cannot be read, a picture that does not decode, a folder without pictures.
     pub fn folder(folder: &Path, style: &str) -> Result<Self, Error> {
         let path = folder.display().to_string();
-        let (store, _) = Store::open(&path, &[])?;
+        let (mut store, _) = Store::open(&path, &[])?;
         let mut drawings = Vec::new();
-        for file in store.list()? {
+        for file in store.list()?.files {
             let (place, name) = (file.rsplit_once('/'), store.name(&file));
             let (within, last) = place.unwrap_or((style, &file));
             let Some((stem, ending)) = last.rsplit_once('.') else {

@@ -1,7 +1,8 @@
 //! What lies at a path, by the names of the files.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
+use super::{about::named, folder};
 use crate::{
     Error,
     config::{Format, Pairs},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// The format of a file by its ending.
-fn of_file(name: &str) -> Option<Format> {
+pub fn of_file(name: &str) -> Option<Format> {
     let name = name.to_ascii_lowercase();
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     if is_idx_images(&name) {
@@ -37,7 +38,7 @@ pub fn at_root(files: &[String], format: Format) -> impl Iterator<Item = &String
         .filter(move |file| !file.contains('/') && of_file(file) == Some(format))
 }
 
-/// Finds the format. A table wins where no picture has a `.txt` file; tar files where there are no pictures; folders are
+/// Finds the format. A table wins where no picture has a caption's file; tar files where there are no pictures; folders are
 /// classes where there are several and no picture lies at the root or has a caption. Folders of `pairs` do not count.
 ///
 /// # Errors
@@ -48,13 +49,8 @@ pub fn format(path: &str, files: &[String], pairs: &Pairs) -> Result<Format, Err
         pictures.filter(|file| !pairs.hold(file))
     };
     // Other texts, such as a licence, may lie among the pictures.
-    let stem = |file: &str| file.rsplit_once('.').map(|(stem, _)| stem.to_owned());
-    let texts: HashSet<_> = files
-        .iter()
-        .filter(|file| file.ends_with(".txt"))
-        .map(|file| stem(file))
-        .collect();
-    let captions = pictures().any(|file| texts.contains(&stem(file)));
+    let texts = folder::captions(files);
+    let captions = pictures().any(|file| texts.contains_key(folder::stem(file)));
     let tables = [Format::Idx, Format::Jsonl, Format::Csv, Format::Parquet];
     let table = tables
         .into_iter()
@@ -67,9 +63,11 @@ pub fn format(path: &str, files: &[String], pairs: &Pairs) -> Result<Format, Err
             Some(_) => Ok(Format::WebDataset),
             None => Err(Error::Empty {
                 path: path.to_owned(),
-                reason: "looked for pictures (.png, .jpg, .webp), tables (.csv, .jsonl, .parquet), shards (.tar) \
-                         and IDX files (…-images-idx3-ubyte)"
-                    .to_owned(),
+                reason: format!(
+                    "looked for pictures (.png, .jpg, .webp), tables (.csv, .jsonl, .parquet), shards (.tar) \
+                     and IDX files (…-images-idx3-ubyte){}",
+                    deeper(files)
+                ),
             }),
         };
     }
@@ -82,11 +80,20 @@ pub fn format(path: &str, files: &[String], pairs: &Pairs) -> Result<Format, Err
     }
 }
 
+/// Tables and shards that would be read if their folder were the path.
+fn deeper(files: &[String]) -> String {
+    let tables = files.iter().filter(|file| of_file(file).is_some());
+    match named(tables.map(String::as_str)) {
+        names if names.is_empty() => names,
+        names => format!("; {names} would be read with its own folder as the path"),
+    }
+}
+
 /// What a format consists of.
 pub fn expected(format: Format) -> &'static str {
     match format {
-        Format::Folder => "files ending in .png, .jpg, .jpeg or .webp",
-        Format::Classes => "folders of files ending in .png, .jpg, .jpeg or .webp",
+        Format::Folder => "files ending in .png, .jpg, .jpeg, .jfif or .webp",
+        Format::Classes => "folders of files ending in .png, .jpg, .jpeg, .jfif or .webp",
         Format::Csv => "rows in files ending in .csv",
         Format::Jsonl => "lines in files ending in .jsonl or .ndjson",
         Format::Parquet => "rows in files ending in .parquet",

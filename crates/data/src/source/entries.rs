@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::Source;
+use super::{About, Source};
 use crate::{
-    Error, LabelledBox, Raw, decode,
+    Error, LabelledBox, Labels, Raw, decode,
     json::{self, Class},
     store::{Place, Store},
 };
@@ -60,22 +60,34 @@ pub(super) struct Entries {
     pub entries: Vec<Entry>,
     pub classes: Vec<String>,
     pub background: [u8; 3],
+    pub about: About,
 }
 
-/// The sorted names that classes are given by.
+/// The sorted names that classes are given by: as numbers where all are numbers, so that 10 comes after 9.
 pub(super) fn names(entries: &[Entry]) -> Vec<String> {
     let name = |entry: &Entry| match &entry.class {
         Some(Part::Given(Class::Name(name))) => Some(name.clone()),
         _ => None,
     };
     let names: BTreeSet<String> = entries.iter().filter_map(name).collect();
-    names.into_iter().collect()
+    let mut names: Vec<String> = names.into_iter().collect();
+    let number = |name: &String| name.parse::<u64>().ok();
+    if names.iter().all(|name| number(name).is_some()) {
+        names.sort_by_key(number);
+    }
+    names
 }
 
 /// A small text file without the mark that some editors put before it.
 pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::damaged(name, "it is not UTF-8: save it as UTF-8"))?;
+    let wide = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let reason = match wide {
+            true => "it is UTF-16: save it as UTF-8",
+            false => "it is not UTF-8: save it as UTF-8",
+        };
+        Error::damaged(name, reason)
+    })?;
     Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
@@ -83,6 +95,16 @@ pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
 pub(super) fn member<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     let found = names.iter().find_map(|name| object.get(*name));
     found.filter(|value| !value.is_null())
+}
+
+/// A caption: a text, a number as one, or the first of several.
+pub(super) fn caption(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.trim().to_owned()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Array(list) if !list.is_empty() => caption(&list[0]),
+        other => Err(format!("the caption {other} is no text")),
+    }
 }
 
 /// A class from a number or a name.
@@ -139,25 +161,55 @@ impl Entries {
     }
 
     /// Fills in what the picture's JSON object says.
-    fn add_json(&self, entry: &Entry, place: &Place, raw: &mut Raw) -> Result<(), Error> {
+    fn add_json(&self, entry: &Entry, place: &Place, labels: &mut Labels) -> Result<(), Error> {
         let Value::Object(object) = self.json(place)? else {
             return Err(Error::damaged(&entry.id, "its JSON is no object"));
         };
-        if raw.caption.is_none() {
-            let caption = member(&object, CAPTION).and_then(Value::as_str);
-            raw.caption = caption
-                .map(str::trim)
-                .filter(|t| !t.is_empty())
-                .map(str::to_owned);
+        let damaged = |reason| Error::damaged(&entry.id, reason);
+        if let (None, Some(value)) = (&labels.caption, member(&object, CAPTION)) {
+            labels.caption = Some(caption(value).map_err(damaged)?);
         }
-        if let (None, Some(value)) = (raw.class, member(&object, CLASS)) {
-            let class = class(value).map_err(|reason| Error::damaged(&entry.id, reason))?;
-            raw.class = Some(class.resolve(&entry.id, &self.classes)?);
+        if let (None, Some(value)) = (labels.class, member(&object, CLASS)) {
+            let class = class(value).map_err(damaged)?;
+            labels.class = Some(class.resolve(&entry.id, &self.classes)?);
         }
         if let Some(boxes) = member(&object, BOXES) {
-            raw.boxes = self.boxes(entry, boxes.clone())?;
+            labels.boxes = self.boxes(entry, boxes.clone())?;
         }
         Ok(())
+    }
+
+    /// What belongs to an entry.
+    fn labels_of(&self, entry: &Entry, mask: bool) -> Result<Labels, Error> {
+        let mut labels = Labels {
+            caption: match &entry.caption {
+                None => None,
+                Some(Part::Given(text)) => Some(text.clone()),
+                Some(Part::File(place)) => Some(self.small(place)?),
+            },
+            ..Labels::default()
+        };
+        let class = match &entry.class {
+            None => None,
+            Some(Part::Given(class)) => Some(class.clone()),
+            Some(Part::File(place)) => Some(Class::of_text(&self.small(place)?)),
+        };
+        labels.class = class
+            .map(|class| class.resolve(&entry.id, &self.classes))
+            .transpose()?;
+        if let Some(place) = entry.mask.as_ref().filter(|_| mask) {
+            let name = self.store.name(&place.file);
+            labels.mask = Some(decode::grey(&name, &self.store.read(place)?)?);
+        }
+        match &entry.boxes {
+            None => {}
+            Some(Part::Given(value)) => labels.boxes = self.boxes(entry, value.clone())?,
+            Some(Part::File(place)) => labels.boxes = self.boxes(entry, self.json(place)?)?,
+        }
+        if let Some(place) = &entry.json {
+            self.add_json(entry, place, &mut labels)?;
+        }
+        Ok(labels)
     }
 }
 
@@ -186,45 +238,36 @@ impl Source for Entries {
     fn read(&self, index: usize) -> Result<Raw, Error> {
         let (entry, place) = self.entry(index)?;
         let picture = decode::rgb(&entry.id, &self.store.read(place)?, self.background)?;
-        let mut raw = Raw::new(&entry.id, picture);
-        raw.caption = match &entry.caption {
+        let low = match &entry.low {
             None => None,
-            Some(Part::Given(text)) => Some(text.trim().to_owned()),
-            Some(Part::File(place)) => Some(self.small(place)?),
-        }
-        .filter(|text| !text.is_empty());
-        let class = match &entry.class {
-            None => None,
-            Some(Part::Given(class)) => Some(class.clone()),
-            Some(Part::File(place)) => Some(Class::of_text(&self.small(place)?)),
+            Some(place) => {
+                let name = self.store.name(&place.file);
+                let bytes = self.store.read(place)?;
+                Some(decode::rgb(&name, &bytes, self.background)?)
+            }
         };
-        raw.class = class
-            .map(|class| class.resolve(&entry.id, &self.classes))
-            .transpose()?;
-        if let Some(place) = &entry.mask {
-            let name = self.store.name(&place.file);
-            raw.mask = Some(decode::grey(&name, &self.store.read(place)?)?);
-        }
-        if let Some(place) = &entry.low {
-            let name = self.store.name(&place.file);
-            raw.low = Some(decode::rgb(
-                &name,
-                &self.store.read(place)?,
-                self.background,
-            )?);
-        }
-        match &entry.boxes {
-            None => {}
-            Some(Part::Given(value)) => raw.boxes = self.boxes(entry, value.clone())?,
-            Some(Part::File(place)) => raw.boxes = self.boxes(entry, self.json(place)?)?,
-        }
-        if let Some(place) = &entry.json {
-            self.add_json(entry, place, &mut raw)?;
-        }
-        Ok(raw)
+        let labels = self.labels_of(entry, true)?;
+        Ok(Raw {
+            id: entry.id.clone(),
+            picture,
+            caption: labels.caption,
+            class: labels.class,
+            mask: labels.mask,
+            boxes: labels.boxes,
+            low,
+        })
+    }
+
+    fn labels(&self, index: usize, mask: bool) -> Result<Labels, Error> {
+        let (entry, _) = self.entry(index)?;
+        self.labels_of(entry, mask)
     }
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn about(&self) -> About {
+        self.about.clone()
     }
 }

@@ -1,20 +1,53 @@
 //! Pictures in folders: with captions beside them, or one folder for each class.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::entries::{Entry, Part};
-use crate::{config::Pairs, decode::is_picture_name, json::Class, store::Place};
+use super::{
+    about::named,
+    entries::{Entry, Part},
+};
+use crate::{
+    config::Pairs,
+    decode::{self, is_picture_name},
+    json::Class,
+    store::Place,
+};
 
-/// Every picture, with the `.txt` file of its name.
+/// The endings of captions' files in any letters, the first coming before the second.
+pub(super) const CAPTIONS: &[&str] = &[".txt", ".caption"];
+
+/// The caption's file of each name without ending.
+pub(super) fn captions(files: &[String]) -> HashMap<&str, &str> {
+    let mut found = HashMap::new();
+    for ending in CAPTIONS {
+        for file in files {
+            let start = file.len().saturating_sub(ending.len());
+            let ends = file
+                .get(start..)
+                .is_some_and(|end| end.eq_ignore_ascii_case(ending));
+            if ends {
+                found.entry(stem(file)).or_insert(file.as_str());
+            }
+        }
+    }
+    found
+}
+
+/// Every picture, with the caption's file of its name.
 pub(super) fn entries(files: &[String], pairs: &Pairs) -> Vec<Entry> {
     let partners = Partners::find(files, pairs);
+    let captions = captions(files);
     let pictures = files.iter().filter(|file| is_picture_name(file));
     let entry = |file: &String| {
         let mut entry = Entry::new(file, Ok(Place::file(file.as_str())));
-        let text = format!("{}.txt", stem(file));
-        let found = files.binary_search(&text).is_ok();
-        entry.caption = found.then(|| Part::File(Place::file(text)));
+        let text = captions.get(stem(file));
+        entry.caption = text.map(|text| Part::File(Place::file(*text)));
         partners.add_to(&mut entry, file);
+        if let Some(kind) = decode::unread_kind(file) {
+            entry.picture = Err(format!(
+                "{kind} pictures are not read here: save it as PNG, JPEG or WebP"
+            ));
+        }
         entry
     };
     pictures
@@ -35,8 +68,28 @@ pub(super) fn classes(files: &[String], pairs: &Pairs) -> Vec<Entry> {
     entries
 }
 
+/// Folders that could have been classes, had no picture lain beside them.
+pub(super) fn not_classes(read: &[&str], pairs: &Pairs) -> Option<String> {
+    let pictures = read
+        .iter()
+        .filter(|file| is_picture_name(file) && !pairs.hold(file));
+    let (inside, beside): (Vec<&str>, Vec<&str>) = pictures.partition(|file| file.contains('/'));
+    let folders: BTreeSet<&str> = inside
+        .iter()
+        .filter_map(|file| Some(file.split_once('/')?.0))
+        .collect();
+    let texts = read.len() > inside.len() + beside.len();
+    (!texts && folders.len() > 1 && !beside.is_empty()).then(|| {
+        format!(
+            "the folders {} are no classes, because {} lies beside them; format = \"classes\" makes them so",
+            named(folders),
+            named(beside)
+        )
+    })
+}
+
 /// A name without its ending.
-fn stem(file: &str) -> &str {
+pub(super) fn stem(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 

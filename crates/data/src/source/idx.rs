@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use image::{GrayImage, buffer::ConvertBuffer};
 
-use super::{Source, detect::is_idx_images};
+use super::{About, Source, detect::is_idx_images};
 use crate::{
     Error, Raw,
     decode::{MAX_BYTES, MAX_SIDE},
@@ -23,9 +23,18 @@ pub(super) struct Idx {
     size: [u32; 2],
     count: usize,
     classes: Vec<String>,
+    /// The file of classes.
+    labels_file: Option<String>,
+    pub about: About,
 }
 
 impl Idx {
+    /// The files that it was read from.
+    pub fn used(&self) -> std::collections::HashSet<&str> {
+        let files = [Some(&self.name), self.labels_file.as_ref()];
+        files.into_iter().flatten().map(String::as_str).collect()
+    }
+
     /// Opens a file of pictures, or of a folder `train-…` or else the first, and the classes beside it.
     pub fn open(
         path: &str,
@@ -56,14 +65,14 @@ impl Idx {
         let labels = labels_of(file);
         let exists = |file: &str| store.reader(file).is_ok();
         // The classes may be packed where the pictures are not, and the other way round.
-        let labels = [labels.clone(), format!("{labels}.gz")]
+        let labels_file = [labels.clone(), format!("{labels}.gz")]
             .into_iter()
             .find(|file| exists(file));
-        let labels = match labels {
+        let labels = match &labels_file {
             None => None,
             Some(file) => {
-                let name = store.name(&file);
-                let (sizes, labels) = read(&name, store, &file, 1)?;
+                let name = store.name(file);
+                let (sizes, labels) = read(&name, store, file, 1)?;
                 if sizes[0] as usize != count {
                     return Err(Error::damaged(
                         name,
@@ -80,6 +89,8 @@ impl Idx {
             size,
             count,
             classes,
+            labels_file,
+            about: About::default(),
         })
     }
 
@@ -187,5 +198,9 @@ impl Source for Idx {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn about(&self) -> About {
+        self.about.clone()
     }
 }

@@ -1,31 +1,29 @@
-//! Tables of paths and captions: CSV, JSON lines, Parquet.
+//! Tables of paths and captions: CSV and JSON lines; Parquet has its own file.
 //!
 //! Each becomes rows of JSON values under column names; from there on they are one format. A row that cannot be read is
 //! a broken picture, not the end of the table.
 
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader},
+    sync::Arc,
 };
 
-use parquet::{
-    file::reader::{FileReader, SerializedFileReader},
-    record::Field,
-    schema::types::Type,
-};
 use serde_json::{Map, Value};
 
 use super::{
+    Cells, Indexed,
     detect::at_root,
-    entries::{BOXES, CAPTION, CLASS, Entry, Part, class, member},
+    entries::{BOXES, CAPTION, CLASS, Entry, Part, caption, class},
 };
 use crate::{
     Error,
     config::{Columns, Format},
-    store::{Place, Store},
+    store::{Place, Store, Stretch},
 };
 
-const PICTURE: &[&str] = &["file_name", "path", "image", "picture", "file"];
+pub(super) const PICTURE: &[&str] = &["file_name", "path", "image", "picture", "file"];
 const MASK: &[&str] = &["mask"];
 const LOW: &[&str] = &["low"];
 
@@ -33,15 +31,15 @@ const LOW: &[&str] = &["low"];
 type Row = Result<Map<String, Value>, String>;
 
 /// The tables of a format: the named file, or all at the root.
-fn tables(files: &[String], format: Format) -> Vec<&String> {
+pub(super) fn tables(files: &[String], format: Format) -> Vec<&String> {
     match files {
         [file] => vec![file],
         files => at_root(files, format).collect(),
     }
 }
 
-pub(super) fn csv(store: &Store, files: &[String], columns: &Columns) -> Result<Vec<Entry>, Error> {
-    let mut entries = Vec::new();
+pub(super) fn csv(store: &Store, files: &[String], columns: &Columns) -> Result<Indexed, Error> {
+    let mut indexed = Indexed::default();
     for file in tables(files, Format::Csv) {
         let name = store.name(file);
         let mut reader = csv::Reader::from_reader(store.reader(file)?);
@@ -50,175 +48,199 @@ pub(super) fn csv(store: &Store, files: &[String], columns: &Columns) -> Result<
             .iter()
             .map(|cell| cell.trim_start_matches('\u{feff}').trim().to_owned())
             .collect();
-        let roles = Roles::find(&name, columns, &header.iter().cloned().collect())?;
+        let found = header.iter().cloned().collect();
+        let roles = Roles::find(&name, columns, &found, BTreeMap::new())?;
         for (number, record) in reader.records().enumerate() {
             let row = record.map_err(|e| e.to_string()).map(|record| {
-                let cells = record.iter().filter(|cell| !cell.is_empty()).count();
                 let values = header.iter().cloned().zip(record.iter());
-                let filled = values.filter(|(_, cell)| cells > 0 && !cell.is_empty());
-                filled
+                values
                     .map(|(key, cell)| (key, Value::String(cell.to_owned())))
                     .collect()
             });
-            entries.push(roles.entry(file, number, row));
+            indexed.entries.push(roles.entry(store, file, number, row));
         }
+        indexed.add_table(file, &roles);
     }
-    Ok(entries)
+    Ok(indexed)
 }
 
-pub(super) fn jsonl(
-    store: &Store,
-    files: &[String],
-    columns: &Columns,
-) -> Result<Vec<Entry>, Error> {
-    let mut entries = Vec::new();
+pub(super) fn jsonl(store: &Store, files: &[String], columns: &Columns) -> Result<Indexed, Error> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let mut indexed = Indexed::default();
     for file in tables(files, Format::Jsonl) {
         let name = store.name(file);
         let mut rows: Vec<Row> = Vec::new();
-        for line in BufReader::new(store.reader(file)?).split(b'\n') {
+        for (number, line) in BufReader::new(store.reader(file)?).split(b'\n').enumerate() {
             let line = line.map_err(|e| Error::read(&name, e))?;
+            if number == 0 && (line.starts_with(&[0xFF, 0xFE]) || line.starts_with(&[0xFE, 0xFF])) {
+                return Err(Error::damaged(&name, "it is UTF-16: save it as UTF-8"));
+            }
+            let line = match number {
+                0 => line.strip_prefix(MARK).unwrap_or(&line),
+                _ => &line,
+            };
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            rows.push(serde_json::from_slice(&line).map_err(|e| e.to_string()));
+            rows.push(serde_json::from_slice(line).map_err(|e| e.to_string()));
         }
         let found = rows.iter().flatten().flat_map(Map::keys).cloned().collect();
-        let roles = Roles::find(&name, columns, &found)?;
+        let roles = Roles::find(&name, columns, &found, BTreeMap::new())?;
         let numbered = rows.into_iter().enumerate();
-        entries.extend(numbered.map(|(number, row)| roles.entry(file, number, row)));
+        let entries = numbered.map(|(number, row)| roles.entry(store, file, number, row));
+        indexed.entries.extend(entries);
+        indexed.add_table(file, &roles);
     }
-    Ok(entries)
+    Ok(indexed)
 }
 
-pub(super) fn parquet(
-    store: &Store,
-    files: &[String],
-    columns: &Columns,
-) -> Result<Vec<Entry>, Error> {
-    let mut entries = Vec::new();
-    for file in tables(files, Format::Parquet) {
-        let name = store.name(file);
-        let failed = |e: parquet::errors::ParquetError| Error::damaged(&name, e);
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut store.reader(file)?, &mut bytes)
-            .map_err(|e| Error::read(&name, e))?;
-        // The reader is the format's own, and has been seen to panic on damaged files.
-        let read = std::panic::catch_unwind(|| {
-            let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(failed)?;
-            let schema = reader.metadata().file_metadata().schema();
-            let found = schema
-                .get_fields()
-                .iter()
-                .map(|f| f.name().to_owned())
-                .collect();
-            let roles = Roles::find(&name, columns, &found)?;
-            // Only these columns are unpacked: others may hold the pictures themselves.
-            let fields = schema
-                .get_fields()
-                .iter()
-                .filter(|f| roles.names().any(|n| n == f.name()));
-            let projection = Type::group_type_builder(schema.name())
-                .with_fields(fields.cloned().collect())
-                .build()
-                .map_err(failed)?;
-            let mut entries = Vec::new();
-            let rows = reader.get_row_iter(Some(projection)).map_err(failed)?;
-            for (number, row) in rows.enumerate() {
-                let row = row.map_err(failed)?;
-                let values = row.into_columns().into_iter();
-                let row = values.map(|(key, field)| (key, value(&field))).collect();
-                entries.push(roles.entry(file, number, Ok(row)));
-            }
-            Ok(entries)
-        });
-        entries.extend(read.map_err(|_| Error::damaged(&name, "it is no whole Parquet file"))??);
-    }
-    Ok(entries)
-}
-
-fn value(field: &Field) -> Value {
-    match field {
-        // Writers may leave out that bytes are text.
-        Field::Bytes(bytes) => match bytes.as_utf8() {
-            Ok(text) => Value::String(text.to_owned()),
-            Err(_) => Value::Null,
-        },
-        other => other.to_json_value(),
-    }
-}
-
-/// Which column holds what.
-struct Roles {
-    picture: String,
-    caption: Option<String>,
-    class: Option<String>,
-    mask: Option<String>,
-    boxes: Option<String>,
-    low: Option<String>,
+/// Which columns hold what: of several, the first that is filled in a row.
+pub(super) struct Roles {
+    picture: Vec<String>,
+    caption: Vec<String>,
+    class: Vec<String>,
+    mask: Vec<String>,
+    boxes: Vec<String>,
+    low: Vec<String>,
+    /// Columns that hold files themselves.
+    inside: BTreeMap<String, Arc<Cells>>,
+    /// How many rows had their caption from which column.
+    captions: RefCell<BTreeMap<String, usize>>,
 }
 
 impl Roles {
-    fn find(table: &str, columns: &Columns, found: &BTreeSet<String>) -> Result<Self, Error> {
+    /// By the columns that were found, `inside` of which are files. A name that is given must be there.
+    pub fn find(
+        table: &str,
+        columns: &Columns,
+        found: &BTreeSet<String>,
+        inside: BTreeMap<String, Arc<Cells>>,
+    ) -> Result<Self, Error> {
         let role = |given: &Option<String>, usual: &[&str]| match given {
-            Some(name) if found.contains(name) => Ok(Some(name.clone())),
+            Some(name) if found.contains(name) => Ok(vec![name.clone()]),
             Some(name) => Err(missing(table, format!("{name:?}"), found)),
-            None => Ok(usual
-                .iter()
-                .find(|name| found.contains(**name))
-                .map(|n| (*n).to_owned())),
+            None => {
+                let usual = usual.iter().map(|name| (*name).to_owned());
+                let mut names: Vec<String> = usual.filter(|name| found.contains(name)).collect();
+                names.sort_by_key(|name| !inside.contains_key(name));
+                Ok(names)
+            }
         };
         let picture = role(&columns.picture, PICTURE)?;
+        if picture.is_empty() {
+            return Err(missing(table, PICTURE.join(" or "), found));
+        }
         Ok(Self {
-            picture: picture.ok_or_else(|| missing(table, PICTURE.join(" or "), found))?,
+            picture,
             caption: role(&columns.caption, CAPTION)?,
             class: role(&columns.class, CLASS)?,
             mask: role(&columns.mask, MASK)?,
             boxes: role(&columns.boxes, BOXES)?,
             low: role(&columns.low, LOW)?,
+            inside,
+            captions: RefCell::default(),
         })
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let rest = [
+    /// All columns that are of use.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all = [
+            &self.picture,
             &self.caption,
             &self.class,
             &self.mask,
             &self.boxes,
             &self.low,
         ];
-        let rest = rest.into_iter().filter_map(|name| name.as_deref());
-        std::iter::once(self.picture.as_str()).chain(rest)
+        all.into_iter().flatten().map(String::as_str)
+    }
+
+    /// The columns of classes.
+    pub fn classes(&self) -> &[String] {
+        &self.class
     }
 
     /// The entry of a row; `number` counts rows from 0.
-    fn entry(&self, table: &str, number: usize, row: Row) -> Entry {
+    pub fn entry(&self, store: &Store, table: &str, number: usize, row: Row) -> Entry {
         let name = format!("{table}, row {}", number + 1);
         let broken = |reason: String| Entry::new(&name, Err(reason));
         let row = match row {
             Ok(row) => row,
             Err(reason) => return broken(reason),
         };
-        let cell = |role: &Option<String>| role.as_ref().and_then(|role| member(&row, &[role]));
-        let path = |role: &Option<String>| match cell(role) {
-            None => Ok(None),
-            Some(Value::String(path)) if !path.is_empty() => Ok(Some(beside(table, path))),
-            Some(_) => Err(format!(
-                "{} holds no path",
-                role.as_deref().unwrap_or_default()
-            )),
+        // The first that is filled, else one that is empty.
+        let cell = |names: &[String]| {
+            let there = |name: &String| {
+                let value = row.get(name).filter(|value| !value.is_null())?;
+                Some((name.clone(), value))
+            };
+            let cells: Vec<_> = names.iter().filter_map(there).collect();
+            let filled = cells.iter().find(|(_, value)| **value != *"");
+            filled.or(cells.first()).cloned()
+        };
+        let filled = |names: &[String]| cell(names).filter(|(_, value)| **value != *"");
+        let place = |names: &[String]| {
+            let inside = names.iter().find_map(|name| self.inside.get(name));
+            if let Some(cells) = inside {
+                let part = Stretch::Cell(cells.clone(), number);
+                return Ok(Some(Place {
+                    file: table.into(),
+                    part,
+                }));
+            }
+            match filled(names) {
+                None => Ok(None),
+                Some((_, Value::String(path))) => Ok(Some(beside(store, table, path))),
+                // The form of the Hugging Face Hub, with the picture elsewhere.
+                Some((_, Value::Object(of))) if of.get("path").is_some_and(Value::is_string) => {
+                    let path = of["path"].as_str().unwrap_or_default();
+                    Ok(Some(beside(store, table, path)))
+                }
+                Some((name, _)) => Err(format!("{name} holds no path")),
+            }
         };
         let parts = || {
-            let picture = path(&Some(self.picture.clone()))?
-                .ok_or_else(|| format!("{} is empty", self.picture))?;
-            let mut entry = Entry::new(picture.file.to_string(), Ok(picture));
-            entry.caption = cell(&self.caption).and_then(caption).map(Part::Given);
-            entry.class = cell(&self.class).map(class).transpose()?.map(Part::Given);
-            entry.boxes = cell(&self.boxes).map(boxes).transpose()?.map(Part::Given);
-            entry.mask = path(&self.mask)?;
-            entry.low = path(&self.low)?;
+            let names = &self.picture;
+            let picture = place(names)?.ok_or_else(|| format!("{} is empty", names[0]))?;
+            let id = match (&picture.part, filled(names)) {
+                (Stretch::Whole, _) => picture.file.to_string(),
+                (_, Some((_, Value::Object(of))))
+                    if of.get("path").is_some_and(Value::is_string) =>
+                {
+                    format!("{table}/{}", of["path"].as_str().unwrap_or_default())
+                }
+                _ => name.clone(),
+            };
+            let mut entry = Entry::new(id, Ok(picture));
+            if let Some((column, value)) = cell(&self.caption) {
+                entry.caption = Some(Part::Given(caption(value)?));
+                *self.captions.borrow_mut().entry(column).or_default() += 1;
+            }
+            let value = filled(&self.class).map(|(_, value)| class(value));
+            entry.class = value.transpose()?.map(Part::Given);
+            let value = filled(&self.boxes).map(|(_, value)| boxes(value));
+            entry.boxes = value.transpose()?.map(Part::Given);
+            entry.mask = place(&self.mask)?;
+            entry.low = place(&self.low)?;
             Ok(entry)
         };
         parts().unwrap_or_else(broken)
+    }
+}
+
+impl Indexed {
+    /// Notes that a table was read, and which of its columns where that is not plain.
+    pub fn add_table(&mut self, table: &str, roles: &Roles) {
+        self.read.push(table.to_owned());
+        let captions = roles.captions.borrow();
+        if captions.len() > 1 {
+            let each = captions
+                .iter()
+                .map(|(column, rows)| format!("{column} in {rows} rows"));
+            let each = each.collect::<Vec<_>>().join(", ");
+            self.notes
+                .push(format!("{table}: captions are of several columns, {each}"));
+        }
     }
 }
 
@@ -230,21 +252,17 @@ fn missing(table: &str, wanted: String, found: &BTreeSet<String>) -> Error {
     }
 }
 
-/// A path that a table gives, relative to the store's root.
-fn beside(table: &str, path: &str) -> Place {
+/// A path that a table gives, relative to the store's root; with Windows' separators where there is no such name.
+fn beside(store: &Store, table: &str, path: &str) -> Place {
     let absolute = path.starts_with('/');
-    match table.rsplit_once('/').filter(|_| !absolute) {
-        Some((folder, _)) => Place::file(format!("{folder}/{path}")),
-        None => Place::file(path),
-    }
-}
-
-/// A caption, or the first of several.
-fn caption(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(list) => list.first().and_then(caption),
-        _ => None,
+    let from_root = |path: &str| match table.rsplit_once('/').filter(|_| !absolute) {
+        Some((folder, _)) => format!("{folder}/{path}"),
+        None => path.to_owned(),
+    };
+    let own = from_root(path);
+    match path.contains('\\') && !store.has(&own) {
+        true => Place::file(from_root(&path.replace('\\', "/"))),
+        false => Place::file(own),
     }
 }
 

@@ -244,7 +244,15 @@ impl SpacedLadder {
     pub fn ladder(&self, schedule: &NoiseSchedule, steps: usize) -> Result<Sigmas, Error> {
         let timesteps = self.rule.timesteps(schedule.steps(), steps)?;
         if self.shape == Shape::Plain {
-            return ladder_of_timesteps(schedule, timesteps, self.last);
+            let stride = (schedule.steps() / steps.max(1)) as f64;
+            let landed: Vec<f64> = timesteps.iter().map(|t| t - stride).collect();
+            let ladder = ladder_of_timesteps(schedule, timesteps, self.last)?;
+            if self.rule.grid != Grid::Whole {
+                return Ok(ladder);
+            }
+            let end = ladder.values().last().copied().unwrap_or(0.0);
+            let sigma = |t: &f64| if *t < 0.0 { end } else { schedule.sigma(*t) };
+            return ladder.with_landings(landed.iter().map(sigma).collect());
         }
         let (high, low) = match (self.range, timesteps.as_slice()) {
             (Range::Visited, [first, .., last]) => {

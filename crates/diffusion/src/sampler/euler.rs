@@ -27,7 +27,8 @@ pub(super) fn euler_ancestral<const D: usize>(
 ) -> Walked<D> {
     let eta = walk.eta();
     let large = walk.sampler == Sampler::Ddpm && walk.options.ddpm_variance == DdpmVariance::Large;
-    for (i, sigma, next) in walk.steps() {
+    for (i, sigma, _) in walk.steps() {
+        let next = walk.ladder.landing(i);
         let denoised = walk.denoise(&x, sigma)?;
         let mut split = walk.split(sigma, next, eta);
         if large && next > 0.0 {
@@ -37,6 +38,7 @@ pub(super) fn euler_ancestral<const D: usize>(
         }
         x = split.walk(&x, &denoised, sigma);
         x = walk.add_noise(x, sigma, next, split.up);
+        x = walk.relabelled(i, x);
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)

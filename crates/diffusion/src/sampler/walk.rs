@@ -43,6 +43,15 @@ impl<const D: usize> Walk<'_, D> {
         pairs.map(|(i, pair)| (i, pair[0], pair[1])).collect()
     }
 
+    /// What step `i` made, at the level that the next one takes it for (see [`Sigmas::with_landings`]).
+    pub fn relabelled(&self, i: usize, x: Tensor<D>) -> Tensor<D> {
+        let (landed, next) = (self.ladder.landing(i), self.ladder.values()[i + 1]);
+        match landed == next {
+            true => x,
+            false => x * ((1.0 + next * next) / (1.0 + landed * landed)).sqrt(),
+        }
+    }
+
     pub fn eta(&self) -> f64 {
         self.options.eta(self.sampler)
     }

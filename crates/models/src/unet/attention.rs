@@ -2,9 +2,11 @@
 //! unconditional models.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
+use super::alter::Change;
 use super::config::{Heads, Projection, UNetConfig};
 use crate::layers::{Conv2d, Gap, GroupNorm, LayerNorm, Linear};
 use crate::walk::layers;
@@ -57,6 +59,25 @@ impl CrossAttention {
         let mixed = ops::multi_head_attention(q, seen.keys, seen.values, self.heads, false);
         self.to_out[0].forward_add(mixed, residual)
     }
+
+    /// Each token of `x` attending to itself alone, plus `residual`.
+    fn forward_identity(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        self.to_out[0].forward_add(self.to_v.forward(x), residual)
+    }
+}
+
+/// How much each token is attended to by all of them, on the mean of the heads: `[batch, tokens, channels]` twice →
+/// `[batch, tokens]`, in f32.
+fn attended(q: Tensor<3>, k: Tensor<3>, heads: usize) -> Tensor<2> {
+    let [batch, tokens, channels] = q.dims();
+    let split = |x: Tensor<3>| {
+        let width = channels / heads;
+        let x = x.cast(DType::F32);
+        x.reshape([batch, tokens, heads, width]).swap_dims(1, 2)
+    };
+    let scores = split(q).matmul(split(k).swap_dims(2, 3));
+    let map = softmax(scores / ((channels / heads) as f64).sqrt(), 3);
+    map.sum_dim(2).mean_dim(1).reshape([batch, tokens])
 }
 
 /// Keys and values of one attention, each `[batch, tokens, channels]`.
@@ -154,17 +175,18 @@ impl TransformerBlock {
         &self,
         x: Tensor<3>,
         context: &mut impl Iterator<Item = &'a KeysValues>,
+        change: Change,
     ) -> Tensor<3> {
         let mut seen = || {
             let next = context.next();
             next.expect("one for each attention on the context").clone()
         };
         let h = self.norm1.forward(x.clone());
-        let own = match self.context_only {
-            true => seen(),
-            false => self.attn1.keys_values(h.clone()),
+        let x = match (self.context_only, change) {
+            (true, _) => self.attn1.forward(h, seen(), x),
+            (false, Change::Identity) => self.attn1.forward_identity(h, x),
+            (false, _) => self.attn1.forward(h.clone(), self.attn1.keys_values(h), x),
         };
-        let x = self.attn1.forward(h, own, x);
         let h = self.norm2.forward(x.clone());
         let x = self.attn2.forward(h, seen(), x);
         self.ff.forward(self.norm3.forward(x.clone()), x)
@@ -261,13 +283,22 @@ impl PlainAttention {
     ///
     /// `[batch, channels, height, width]` → the same
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_changed(x, Change::Nothing)
+    }
+
+    fn forward_changed(&self, x: Tensor<4>, change: Change) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let [tokens, x] = ops::fork(x);
         let tokens = ops::to_tokens(self.group_norm.forward(tokens));
-        let q = self.to_q.forward(tokens.clone());
-        let k = self.to_k.forward(tokens.clone());
-        let v = self.to_v.forward(tokens);
-        let mixed = ops::multi_head_attention(q, k, v, self.heads, false);
+        let mixed = match change {
+            Change::Identity => self.to_v.forward(tokens),
+            _ => {
+                let q = self.to_q.forward(tokens.clone());
+                let k = self.to_k.forward(tokens.clone());
+                let v = self.to_v.forward(tokens);
+                ops::multi_head_attention(q, k, v, self.heads, false)
+            }
+        };
         let out = self.to_out[0].forward_add(mixed, ops::to_tokens(x));
         ops::to_picture(out, height, width)
     }
@@ -331,6 +362,19 @@ impl AttentionBlock {
         }
     }
 
+    /// How many [`keys_values`](Self::keys_values) makes.
+    fn contexts(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Transformer(t) => {
+                let blocks = t.transformer_blocks.iter();
+                blocks
+                    .map(|block| 1 + usize::from(block.context_only))
+                    .sum()
+            }
+        }
+    }
+
     /// `context` gives what [`keys_values`](Self::keys_values) made.
     ///
     /// # Shapes
@@ -340,21 +384,51 @@ impl AttentionBlock {
     /// # Panics
     ///
     /// Where `context` gives less.
-    pub fn forward<'a>(
+    pub(super) fn forward<'a>(
         &self,
         x: Tensor<4>,
         context: &mut impl Iterator<Item = &'a KeysValues>,
+        change: Change,
     ) -> Tensor<4> {
         match self {
-            Self::Plain(plain) => plain.forward(x),
+            _ if change == Change::Skip => {
+                // What it would have looked at is not the next one's.
+                context.take(self.contexts()).for_each(drop);
+                x
+            }
+            Self::Plain(plain) => plain.forward_changed(x, change),
             Self::Transformer(t) => {
                 let [tokens, x] = ops::fork(x);
                 let tokens = t.proj_in.enter(t.norm.forward(tokens));
                 let blocks = t.transformer_blocks.iter();
-                let tokens = blocks.fold(tokens, |x, block| block.forward(x, context));
+                let tokens = blocks.fold(tokens, |x, block| block.forward(x, context, change));
                 t.proj_out.leave(tokens, x)
             }
         }
+    }
+
+    /// How much each pixel is attended to by all of them, in the first self-attention: `[batch, channels, height, width]` →
+    /// `[batch, 1, height, width]`, 1 on average.
+    pub(super) fn attended(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = x.dims();
+        let seen = match self {
+            Self::Plain(plain) => {
+                let tokens = ops::to_tokens(plain.group_norm.forward(x));
+                let q = plain.to_q.forward(tokens.clone());
+                attended(q, plain.to_k.forward(tokens), plain.heads)
+            }
+            Self::Transformer(t) => {
+                let tokens = t.proj_in.enter(t.norm.forward(x));
+                let Some(block) = t.transformer_blocks.first() else {
+                    return Tensor::ones([batch, 1, height, width], &tokens.device());
+                };
+                let tokens = block.norm1.forward(tokens);
+                let q = block.attn1.to_q.forward(tokens.clone());
+                let k = block.attn1.to_k.forward(tokens);
+                attended(q, k, block.attn1.heads)
+            }
+        };
+        seen.reshape([batch, 1, height, width])
     }
 }
 

@@ -6,14 +6,17 @@
 //! context-free attention of unconditional models and the resblock resamplers have the names that
 //! diffusers gives to its blocks of the same structure.
 
+mod alter;
 mod attention;
 mod config;
 mod embedding;
 mod given;
+mod input;
 mod network;
 mod recompute;
 mod resnet;
 
+pub use alter::{Alter, MIDDLE, Side, Spot, SpotError};
 pub use attention::{
     AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,
@@ -23,6 +26,7 @@ pub use config::{
 };
 pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
 pub use given::{Given, GivenError, GivenStates};
+pub use input::{Input, Output};
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};

@@ -4,10 +4,12 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
+use super::alter::{Alter, Change, Spot};
 use super::attention::{AttentionBlock, KeysValues, Place};
 use super::config::{Attention, Labels, UNetConfig, Way};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
 use super::given::{Given, GivenError, GivenStates, TimeShifts};
+use super::input::{Input, Output};
 use super::resnet::{Resampler, Resnet, Resolution};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
@@ -261,10 +263,18 @@ impl UNet {
         t: Tensor<1>,
         given: Given,
     ) -> Result<Tensor<4>, GivenError> {
-        Ok(self.forward_with(x, t, &self.prepare(given)?))
+        let given = &self.prepare(given)?;
+        let input = Input {
+            x,
+            t,
+            given,
+            alter: &Alter::Nothing,
+            watch: false,
+        };
+        Ok(self.run(input).x)
     }
 
-    /// What [`forward_with`](Self::forward_with) needs of what is given. It holds for every step.
+    /// What [`run`](Self::run) needs of what is given. It holds for every step.
     ///
     /// # Errors
     ///
@@ -293,21 +303,33 @@ impl UNet {
     /// # Shapes
     ///
     /// As [`forward`](Self::forward).
-    pub fn forward_with(&self, x: Tensor<4>, t: Tensor<1>, given: &GivenStates) -> Tensor<4> {
-        let time = self.embed(t, &given.shifts);
-        let context = &mut given.context.iter();
-        let mut h = x;
-        let mut kept = Vec::new();
+    pub fn run(&self, input: Input<'_>) -> Output {
+        let time = self.embed(input.t, &input.given.shifts);
+        let context = &mut input.given.context.iter();
+        let mut h = input.x;
+        let (mut kept, mut attended) = (Vec::new(), None);
         for part in self.parts() {
             let skip = part.skip(&mut kept);
-            h = self.part(part, h, skip, &time, context);
+            h = self.block(part, h, skip, &time);
+            if let Some(attention) = self.attention(part) {
+                if input.watch && matches!(part, Part::Mid(_)) {
+                    attended = Some(attention.attended(h.clone()));
+                }
+                h = attention.forward(h, context, input.alter.at(part));
+            }
             if part.keeps() {
                 let [skip, on] = ops::fork(h);
                 kept.push(skip);
                 h = on;
             }
         }
-        h
+        Output { x: h, attended }
+    }
+
+    /// Whether there is attention at such a place.
+    pub fn attends_at(&self, spot: Spot) -> bool {
+        let mut parts = self.parts().into_iter();
+        parts.any(|part| spot.covers(part) && self.attention(part).is_some())
     }
 
     /// The parts of the network in their order.
@@ -346,6 +368,21 @@ impl UNet {
         time: &Tensor<2>,
         context: &mut impl Iterator<Item = &'a KeysValues>,
     ) -> Tensor<4> {
+        let h = self.block(part, h, skip, time);
+        match self.attention(part) {
+            Some(attention) => attention.forward(h, context, Change::Nothing),
+            None => h,
+        }
+    }
+
+    /// What a part makes before its attention.
+    fn block(
+        &self,
+        part: Part,
+        h: Tensor<4>,
+        skip: Option<Tensor<4>>,
+        time: &Tensor<2>,
+    ) -> Tensor<4> {
         let padding = self.padding;
         let resnet = match part {
             Part::In => return self.conv_in.forward(h.cast(self.dtype()), padding),
@@ -376,11 +413,7 @@ impl UNet {
             Some(skip) => ops::cat_channels(vec![h, skip]),
             None => h,
         };
-        let h = resnet.forward(h, Some(time), padding);
-        match self.attention(part) {
-            Some(attention) => attention.forward(h, context),
-            None => h,
-        }
+        resnet.forward(h, Some(time), padding)
     }
 
     /// What is given beside the context, through its layers. It was checked before.

@@ -13,10 +13,10 @@ pub use texts::{Encoding, Skip};
 use crate::beside::NOISE_LEVEL;
 use crate::error::{Error, Result};
 use crate::family::VectorInput;
-use crate::guided::{Context, Track};
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::request::{self, Request, Size};
+use crate::track::{Context, Track};
 
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Prompts {
     pub positive: Vec<Track>,
     /// Of weight 1.
     pub negative: Track,
+    /// Of no text, for guidance that starts from there.
+    pub empty: Option<Track>,
     /// What the program would cut off the end of a prompt that is too long for it.
     pub truncated: Option<String>,
 }
@@ -85,12 +87,21 @@ impl Prompts {
         if negative.is_empty() && profile.zeros_for_empty(request, &model.family) {
             encoder(true).zero(&mut against);
         }
+        let empty = request.guidance.perp_neg.map(|_| {
+            let nothing = latent_text::parse_negative("", pass, dialect)?;
+            encoder(true).track(1.0, &nothing)
+        });
+        let mut empty = empty.transpose().map_err(at("negative_prompt"))?;
+        if profile.zeros_for_empty(request, &model.family) {
+            empty.iter_mut().for_each(|track| encoder(true).zero(track));
+        }
         let pad = model.texts.first().map_or(Pad::End, |text| text.input.pad);
         let cut =
             latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at("prompt"))?;
         Ok(Self {
             positive,
             negative: against,
+            empty,
             truncated: cut.truncated,
         })
     }
@@ -104,10 +115,18 @@ impl Prompts {
             negative_prompt: negative.to_owned(),
             ..request.clone()
         };
-        let [with, without] = match &model.condition {
-            Some(reader) => reader.read(&request, request.canvas())?,
-            None => [Conditioned::default(), Conditioned::default()],
+        let read = |request: &Request| match &model.condition {
+            Some(reader) => reader.read(request, request.canvas()),
+            None => Ok([Conditioned::default(), Conditioned::default()]),
         };
+        let [with, without] = read(&request)?;
+        let empty = request.guidance.perp_neg.map(|_| {
+            let [_, empty] = read(&Request {
+                negative_prompt: String::new(),
+                ..request.clone()
+            })?;
+            Ok::<_, Error>(empty)
+        });
         let track = |given| Track {
             weight: 1.0,
             contexts: vec![Context {
@@ -118,6 +137,7 @@ impl Prompts {
         Ok(Self {
             positive: vec![track(with)],
             negative: track(without),
+            empty: empty.transpose()?.map(track),
             truncated: None,
         })
     }

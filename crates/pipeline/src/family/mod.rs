@@ -1,7 +1,7 @@
 //! Model families as values.
 //!
 //! A family says what the networks of a checkpoint have in common beyond their own configurations: how they are told
-//! ([`Signature`]), the scale of the latent, the noise that they were trained with, what the denoiser is given
+//! ([`Networks`]), the scale of the latent, the noise that they were trained with, what the denoiser is given
 //! ([`TextInput`], [`VectorInput`], [`Beside`]), the size at which they draw. It is the one place that knows: opening,
 //! describing, converting and drawing ask it. Adding a family is adding a value to [`FAMILIES`].
 

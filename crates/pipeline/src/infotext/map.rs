@@ -199,6 +199,24 @@ impl Infotext {
                 self.push(key, value);
             }
         }
+        let more = &request.guidance;
+        if let Some(pag) = &more.pag {
+            self.push("PAG scale", pag.scale);
+            self.push("PAG layers", &pag.layers);
+        }
+        if let Some(sag) = more.sag {
+            self.push("SAG scale", sag.scale);
+            self.push("SAG blur", sag.blur);
+        }
+        if let Some(weight) = more.perp_neg {
+            self.push("Perp-Neg scale", weight);
+        }
+        if let Some(skip) = &more.skip_layers {
+            self.push("SLG scale", skip.scale);
+            self.push("SLG layers", &skip.layers);
+            self.push("SLG start", skip.start);
+            self.push("SLG end", skip.end);
+        }
         if request.weight_rule == Some(WeightRule::Ignore) {
             self.push("Emphasis", "Ignore");
         }

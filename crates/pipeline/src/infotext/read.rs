@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::{Infotext, STOPPED};
 use crate::request::{
-    Choice, Compat, Hires, InpaintFill, Remark, Request, Rng, Size, Tiling, Upscaler, WeightRule,
+    Choice, Compat, Hires, InpaintFill, MoreGuidance, Remark, Request, Rng, Size, Tiling, Upscaler,
+    WeightRule,
 };
 
 /// Keys that say something of the picture and nothing that can be asked for.
@@ -103,6 +104,9 @@ impl Request {
         {
             return Some(taken);
         }
+        if let Some(taken) = self.guidance.take(key, value) {
+            return Some(taken);
+        }
         Some(match key {
             "Steps" => ("steps", set(&mut self.steps, value)),
             "Sampler" => ("sampler", name(&mut self.sampler, value)),
@@ -190,6 +194,39 @@ impl Request {
             ),
             _ => return None,
         })
+    }
+}
+
+impl MoreGuidance {
+    /// As [`Request::take`], of the keys of guidance beside the scale.
+    fn take(&mut self, key: &str, value: &str) -> Option<(&'static str, Taken)> {
+        let (kind, _) = key.split_once(' ')?;
+        let (mut pag, mut sag) = (
+            self.pag.clone().unwrap_or_default(),
+            self.sag.unwrap_or_default(),
+        );
+        let mut skip = self.skip_layers.clone().unwrap_or_default();
+        let taken = match key {
+            "PAG scale" => ("guidance.pag.scale", set(&mut pag.scale, value)),
+            "PAG layers" => ("guidance.pag.layers", set(&mut pag.layers, value)),
+            "SAG scale" => ("guidance.sag.scale", set(&mut sag.scale, value)),
+            "SAG blur" => ("guidance.sag.blur", set(&mut sag.blur, value)),
+            "Perp-Neg scale" => ("guidance.perp_neg", some(&mut self.perp_neg, value)),
+            "SLG scale" => ("guidance.skip_layers.scale", set(&mut skip.scale, value)),
+            "SLG layers" => ("guidance.skip_layers.layers", set(&mut skip.layers, value)),
+            "SLG start" => ("guidance.skip_layers.start", set(&mut skip.start, value)),
+            "SLG end" => ("guidance.skip_layers.end", set(&mut skip.end, value)),
+            _ => return None,
+        };
+        if taken.1.is_ok() {
+            match kind {
+                "PAG" => self.pag = Some(pag),
+                "SAG" => self.sag = Some(sag),
+                "SLG" => self.skip_layers = Some(skip),
+                _ => {}
+            }
+        }
+        Some(taken)
     }
 }
 

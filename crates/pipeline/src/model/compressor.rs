@@ -7,6 +7,7 @@ use latent_models::{
 
 /// Pictures ↔ latents.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a model holds one of them")]
 pub enum Compressor {
     /// The network that the denoiser was trained with.
     Whole(Autoencoder),

@@ -2,6 +2,7 @@
 
 mod compressor;
 mod open;
+mod pending;
 mod probe;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -73,6 +74,8 @@ pub struct Model {
     pub prediction: Prediction,
     /// Where it runs.
     pub device: Device,
+    /// The weights of the denoiser, where they are not loaded yet.
+    pending: Option<pending::Pending>,
 }
 
 /// A text encoder, and what the model takes of it.
@@ -180,6 +183,7 @@ impl Model {
             tokenizer: ClipTokenizer::new(),
             scheduler,
             device,
+            pending: None,
         })
     }
 
@@ -240,16 +244,23 @@ impl Model {
     /// cast. They are packed for the size that its family draws best at, so that a picture does not depend on what the
     /// process draws besides; others run too. On a GPU nothing changes.
     pub fn packed(mut self, form: Form) -> Self {
-        let side = self.family.size.div_ceil(self.latent.downsample.max(1));
-        let latent = [side, side];
+        let latent = self.nominal_latent();
         let texts = self.texts.into_iter().map(|text| TextEncoder {
             network: text.network.packed(),
             ..text
         });
         self.texts = texts.collect();
-        self.unet = self.unet.packed(form, latent);
+        match &mut self.pending {
+            Some(pending) => pending.form = Some(form),
+            None => self.unet = self.unet.packed(form, latent),
+        }
         self.autoencoder = self.autoencoder.map(|a| a.packed(latent));
         self
+    }
+
+    /// Rows and columns of a latent of the size that the family draws best at.
+    fn nominal_latent(&self) -> [usize; 2] {
+        [self.family.size.div_ceil(self.latent.downsample.max(1)); 2]
     }
 
     /// Frees the text encoders' weights, for a model that will encode no more.

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
+use latent_checkpoint::load::plan;
 use latent_checkpoint::{
     Checkpoint, Files, Kind, LoadOptions, Network, Report, Role, StoredAutoencoder,
 };
 use latent_diffusion::Prediction;
 use latent_models::{AutoencoderTinyConfig, ClipTextConfig, ConditionerConfig, UNetConfig};
 
+use super::pending::Pending;
 use super::{Compressor, Model, Parts, Progress, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
@@ -38,6 +40,15 @@ impl From<PathBuf> for ModelFiles {
     }
 }
 
+/// The type that networks asked for as `dtype` are computed in: a CPU has no arithmetic in f16, and converting at every
+/// operation is slower than f32.
+fn computed(dtype: DType, device: &Device) -> DType {
+    match dtype == DType::F16 && *device == Device::flex() {
+        true => DType::F32,
+        false => dtype,
+    }
+}
+
 /// The type the autoencoder runs in beside networks of `dtype`: f16 overflows in its decoder, so it keeps f32 there.
 pub fn autoencoder_dtype(dtype: DType) -> DType {
     if dtype == DType::F16 {
@@ -57,6 +68,30 @@ impl Model {
         files: &ModelFiles,
         device: &Device,
         dtype: DType,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Vec<Report>)> {
+        Self::open_as(files, device, dtype, false, progress)
+    }
+
+    /// [`open`](Self::open) for one job alone: the denoiser is checked against its file now and loaded by
+    /// [`run_once`](crate::run_once) when the texts are encoded and their encoders freed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open)'s.
+    pub fn open_in_turn(
+        files: &ModelFiles,
+        device: &Device,
+        dtype: DType,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Vec<Report>)> {
+        Self::open_as(files, device, dtype, true, progress)
+    }
+
+    fn open_as(
+        files: &ModelFiles,
+        device: &Device,
+        dtype: DType,
+        in_turn: bool,
         progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
         if !device.supports_dtype(dtype) {
@@ -82,6 +117,8 @@ impl Model {
         let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);
         let vae_from = vae.as_ref().unwrap_or(&main);
 
+        let asked = dtype;
+        let dtype = computed(asked, device);
         let options = LoadOptions::new(device.clone(), dtype);
         let vae_options = LoadOptions::new(device.clone(), autoencoder_dtype(dtype));
         let mut reports = Vec::new();
@@ -106,10 +143,22 @@ impl Model {
             texts.push((role, network));
             reports.push(report);
         }
-        let (unet, report) =
-            main.load::<UNetConfig>(Role::DENOISER, &options, &mut |done, all| {
+        let role = Role::DENOISER;
+        // A network that is asked for its prediction must be there.
+        let asks = files.prediction.is_none()
+            && family.is_some_and(|family| family.untold)
+            && !main.states_prediction();
+        let later = in_turn && !asks;
+        let declared = UNetConfig::of(&main.part(role)?.config).filter(|_| later);
+        let (unet, report) = match declared {
+            Some(config) => {
+                let plan = plan(&main, main.part(role)?, options.moving_average)?;
+                (config.init(device), plan.report())
+            }
+            None => main.load::<UNetConfig>(role, &options, &mut |done, all| {
                 progress("U-Net", done, all)
-            })?;
+            })?,
+        };
         reports.push(report);
         let (mut autoencoder, mut condition, mut stored) = (None, None, None);
         let role = Role::AUTOENCODER;
@@ -152,7 +201,7 @@ impl Model {
         })?;
         if let Some(asked) = files.prediction {
             model.prediction = asked;
-        } else if family.is_some_and(|family| family.untold) && !main.states_prediction() {
+        } else if asks {
             model.prediction = probe::prediction(&model.unet);
         }
         if let Some(stored) = stored {
@@ -162,8 +211,19 @@ impl Model {
             model.moments = stored.moments.clone();
         }
         model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
+        if asked != dtype {
+            let why = "a CPU has no arithmetic in f16: the networks are computed in f32";
+            model
+                .notes
+                .push(format!("{why}; --dtype bf16 takes half the memory"));
+        }
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
+        model.pending = later.then(|| Pending {
+            checkpoint: main,
+            options,
+            form: None,
+        });
         Ok((model, reports))
     }
 }

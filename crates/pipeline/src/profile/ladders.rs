@@ -274,8 +274,10 @@ pub(super) fn spaced(
     };
     let spaced = match sampler {
         Sampler::Lcm | Sampler::Tcd => {
-            let timesteps =
-                distilled_timesteps(schedule.steps(), 50.min(schedule.steps()), steps, 1.0)?;
+            let original = config.rest.get("original_inference_steps");
+            let original = original.and_then(|steps| usize::try_from(steps.as_u64()?).ok());
+            let original = original.unwrap_or(50).clamp(1, schedule.steps());
+            let timesteps = distilled_timesteps(schedule.steps(), original, steps, 1.0)?;
             return Ok(ladder_of_timesteps(schedule, timesteps, LastSigma::Zero)?);
         }
         Sampler::Ddim | Sampler::DdimCfgPp => {

@@ -8,6 +8,7 @@
 //! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
 //! model.
 
+mod guidance;
 mod parts;
 pub mod paths;
 mod read;
@@ -19,9 +20,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
 pub use parts::{
-    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, ResizeMode, Rng,
-    Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
+    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, PredictionType,
+    ResizeMode, Rng, Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
 };
 pub use read::{Remark, text_of};
 pub use validate::RequestError;
@@ -88,6 +90,8 @@ pub struct Request {
     pub guidance_interval: Option<[f64; 2]>,
     /// Bound the guided prediction as at a smaller scale.
     pub dynamic_thresholding: Option<DynamicThresholding>,
+    /// Kinds of guidance beside the scale.
+    pub guidance: MoreGuidance,
     /// Whose picture this shall be where programs differ. Default `a1111`.
     pub compat: Compat,
     /// How prompt weights act on the embedding. `None`: the profile's rule.
@@ -96,6 +100,8 @@ pub struct Request {
     pub rng: Option<Rng>,
     /// The number type the networks run in. `None`: f32.
     pub dtype: Option<Dtype>,
+    /// What the denoiser predicts. `None`: as its files say, or as it is found by asking it.
+    pub prediction: Option<PredictionType>,
     /// A checkpoint file or a diffusers folder.
     #[serde(with = "paths")]
     pub model: Option<PathBuf>,
@@ -139,6 +145,7 @@ pub struct Request {
     #[serde(with = "paths")]
     pub upscale: Option<PathBuf>,
     /// A depth map, for a model that takes one: nearer is lighter.
+    #[serde(with = "paths")]
     pub depth: Option<PathBuf>,
     /// How much noise the small picture is given before it is made larger, 0 to 350, for a model that takes it; `None`: 20.
     pub noise_level: Option<u32>,
@@ -185,10 +192,12 @@ impl Default for Request {
             cfg_rescale: 0.0,
             guidance_interval: None,
             dynamic_thresholding: None,
+            guidance: MoreGuidance::default(),
             compat: Compat::default(),
             weight_rule: None,
             rng: None,
             dtype: None,
+            prediction: None,
             model: None,
             vae: None,
             text_encoder: None,

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use latent_diffusion::Prediction;
 use serde::{Deserialize, Serialize};
 
 use super::RequestError;
@@ -137,6 +138,44 @@ choice!(Dtype, "dtype", [
     "bf16" => Bf16, "bfloat16" => Bf16,
     "int8" => Int8, "i8" => Int8, "q8" => Int8,
 ]);
+
+/// What a denoiser's output means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PredictionType {
+    /// The noise.
+    Epsilon,
+    /// The velocity.
+    V,
+    /// The clean latent.
+    Sample,
+    /// The direction of a rectified flow.
+    Flow,
+    /// Karras et al.'s F, of σ_data 0.5.
+    Edm,
+    /// The velocity in that form, of σ_data 1.
+    EdmV,
+}
+
+choice!(PredictionType, "prediction", [
+    "eps" => Epsilon, "epsilon" => Epsilon,
+    "v" => V, "v_prediction" => V, "vpred" => V,
+    "sample" => Sample, "x0" => Sample,
+    "flow" => Flow, "flow_prediction" => Flow,
+    "edm" => Edm, "edm_v" => EdmV,
+]);
+
+impl From<PredictionType> for Prediction {
+    fn from(asked: PredictionType) -> Self {
+        match asked {
+            PredictionType::Epsilon => Self::Epsilon,
+            PredictionType::V => Self::V,
+            PredictionType::Sample => Self::Sample,
+            PredictionType::Flow => Self::Flow,
+            PredictionType::Edm => Self::Edm,
+            PredictionType::EdmV => Self::EdmV,
+        }
+    }
+}
 
 /// What lies under the mask before sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

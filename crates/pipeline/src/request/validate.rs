@@ -1,6 +1,6 @@
 //! The range of every field.
 
-use super::{Outpaint, Request};
+use super::{Outpaint, Request, Size};
 
 /// Longest side of a picture, in pixels.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -106,7 +106,7 @@ pub(super) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> 
         .map(|(_, name)| name)
 }
 
-fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
+pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
     if value.is_finite() && (low..=high).contains(&value) {
         return Ok(());
     }
@@ -159,6 +159,7 @@ impl Request {
         self.validate_sampling()?;
         self.validate_clip_skip()?;
         self.validate_guidance()?;
+        self.validate_sizes()?;
         self.validate_picture()?;
         self.validate_hires()
     }
@@ -202,22 +203,65 @@ impl Request {
             return Ok(());
         };
         match self.layers_skipped() {
-            Some(0..=11) => Ok(()),
+            Some(0..=31) => Ok(()),
             _ => Err(RequestError::range(
                 "clip_skip",
                 given,
                 match self.compat {
-                    super::Compat::A1111 => "1 to 12 (A1111 counts from 1, the last layer)",
+                    super::Compat::A1111 => "1 to 32 (A1111 counts from 1, the last layer)",
                     super::Compat::ComfyUi => {
-                        "-1 to -12 (ComfyUI counts back from -1, the last layer)"
+                        "-1 to -32 (ComfyUI counts back from -1, the last layer)"
                     }
-                    super::Compat::Diffusers => "0 to 11 (diffusers counts the layers left out)",
+                    super::Compat::Diffusers => "0 to 31 (diffusers counts the layers left out)",
                 },
             )),
         }
     }
 
+    fn validate_sizes(&self) -> Result<(), RequestError> {
+        let told = &self.sizes;
+        let negative = told.negative.unwrap_or_default();
+        for (field, size) in [
+            ("sizes.original", told.original),
+            ("sizes.target", told.target),
+            ("sizes.negative.original", negative.original),
+            ("sizes.negative.target", negative.target),
+        ] {
+            let Some(Size { width, height }) = size else {
+                continue;
+            };
+            if [width, height]
+                .iter()
+                .any(|side| !(1..=MAX_SIDE).contains(side))
+            {
+                let expected = format!("sides of 1 to {MAX_SIDE} pixels");
+                return Err(RequestError::range(
+                    field,
+                    format!("{width}x{height}"),
+                    expected,
+                ));
+            }
+        }
+        for (field, crop) in [
+            ("sizes.crop", told.crop),
+            ("sizes.negative.crop", negative.crop),
+        ] {
+            if let Some(crop) = crop.filter(|crop| crop.iter().any(|cut| *cut > MAX_SIDE)) {
+                let expected = format!("at most {MAX_SIDE} pixels each");
+                return Err(RequestError::range(field, format!("{crop:?}"), expected));
+            }
+        }
+        for (field, score) in [
+            ("sizes.score", told.score),
+            ("sizes.negative_score", told.negative_score),
+        ] {
+            score.map_or(Ok(()), |score| number(field, score, 0.0, 10.0))?;
+        }
+        Ok(())
+    }
+
     fn validate_guidance(&self) -> Result<(), RequestError> {
+        self.guidance.validate()?;
         number("cfg_rescale", self.cfg_rescale, 0.0, 1.0)?;
         if let Some([from, to]) = self.guidance_interval {
             number("guidance_interval (from)", from, 0.0, 1.0)?;
@@ -335,7 +379,9 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Compat, DynamicThresholding, Hires};
+    use super::super::{
+        Compat, DynamicThresholding, Hires, PerturbedAttention, SelfAttention, SkipLayers,
+    };
     use super::*;
 
     /// Each change breaks one field, and the message names it.
@@ -363,7 +409,7 @@ mod tests {
             ("s_noise", |r| r.s_noise = 3.0),
             ("sigmas", |r| r.sigmas = Some(vec![1.0])),
             ("sigmas", |r| r.sigmas = Some(vec![1.0, 2.0, 0.0])),
-            ("clip_skip", |r| r.clip_skip = Some(13)),
+            ("clip_skip", |r| r.clip_skip = Some(33)),
             ("clip_skip", |r| {
                 r.compat = Compat::ComfyUi;
                 r.clip_skip = Some(2)
@@ -376,6 +422,27 @@ mod tests {
                 r.dynamic_thresholding = Some(DynamicThresholding {
                     percentile: 0.0,
                     mimic: 7.0,
+                })
+            }),
+            ("guidance.pag.scale", |r| {
+                r.guidance.pag = Some(PerturbedAttention {
+                    scale: -1.0,
+                    ..Default::default()
+                })
+            }),
+            ("guidance.sag.blur", |r| {
+                r.guidance.sag = Some(SelfAttention {
+                    blur: 0.0,
+                    ..Default::default()
+                })
+            }),
+            ("guidance.perp_neg", |r| {
+                r.guidance.perp_neg = Some(f64::NAN)
+            }),
+            ("guidance.skip_layers.end", |r| {
+                r.guidance.skip_layers = Some(SkipLayers {
+                    start: 0.5,
+                    ..Default::default()
                 })
             }),
             ("strength", |r| r.strength = 1.5),

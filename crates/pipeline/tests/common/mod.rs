@@ -26,6 +26,11 @@ fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
 
 /// The model; `in_channels` is 4, or 9 for an inpainting U-Net.
 pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
+    try_tiny(in_channels, scheduler).expect("the tiny model is of a known family")
+}
+
+/// The model, or why it is of no family.
+pub fn try_tiny(in_channels: usize, scheduler: SchedulerConfig) -> Result<Model, String> {
     let device = Device::flex();
     let attention = Attention {
         heads: Heads::Count(8),
@@ -70,18 +75,29 @@ pub fn tiny(in_channels: usize, scheduler: SchedulerConfig) -> Model {
         vec![(Role::TEXT_ENCODER, fill("text_encoder", text.init(&device)))],
         scheduler,
     )
-    .expect("the tiny model is of a known family")
 }
 
 /// A tiny model of a published kind with recipe weights, as a folder carries it.
 pub fn family(kind: TinyFamily, scheduler: SchedulerConfig) -> Model {
+    family_with(kind, scheduler, |_| {})
+}
+
+/// The same with a change to its U-Net.
+pub fn family_with(
+    kind: TinyFamily,
+    scheduler: SchedulerConfig,
+    change: impl Fn(&mut UNetConfig),
+) -> Model {
     let device = Device::flex();
     let model = kind.model(false);
     let (mut unet, mut vae, mut texts, mut stored) = (None, None, Vec::new(), None);
     for part in model.parts {
         let component = part.role.folder();
         match part.config {
-            Network::Unet(config) => unet = Some(fill(component, config.init(&device))),
+            Network::Unet(mut config) => {
+                change(&mut config);
+                unet = Some(fill(component, config.init(&device)));
+            }
             Network::Autoencoder(config) => {
                 vae = Some(fill(component, config.network.init(&device)));
                 stored = Some(config);

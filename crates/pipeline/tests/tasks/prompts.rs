@@ -1,10 +1,17 @@
 //! The prompt language and guidance act on the picture.
 
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+use latent_diffusion::PictureSeed;
+use latent_pipeline::conditioning::Prompts;
+use latent_pipeline::draw::{Drawing, Start};
 use latent_pipeline::memory::MemoryPlan;
 use latent_pipeline::request::{Compat, DynamicThresholding, WeightRule};
-use latent_pipeline::{Hooks, Quiet, Request, run};
+use latent_pipeline::{Hooks, Profile, Quiet, Request, Resolved, run};
+use latent_text::Pass;
 
-use super::{differ, model, one, request};
+use super::{differ, model, one, request, values};
 
 fn prompt(text: &str) -> Request {
     Request {
@@ -182,4 +189,59 @@ fn long_prompts() {
         };
         run(&empty, &model, None, &mut Quiet).expect("a picture of nothing");
     }
+}
+
+/// A1111 lengthens the shorter of two parts by repeating its last vector; the picture is not that of parts of their own length.
+#[test]
+fn parts_of_and_have_one_length() {
+    let model = model();
+    let long = ["cat", "dog", "tree", "river", "house"]
+        .repeat(18)
+        .join(" ");
+    let request = prompt(&format!("{long} AND a dog"));
+    let profile = Profile::of(request.compat);
+    let (sampler, scheduler) = (&request.sampler, &request.scheduler);
+    let names = Resolved::of(sampler, scheduler, &profile, &model.scheduler).expect("names");
+    let drawing = Drawing {
+        model: &model,
+        profile: &profile,
+        request: &request,
+        sampler: names.sampler,
+        scheduler: names.scheduler,
+        steps: request.steps,
+        strength: 1.0,
+        rule: profile.strength,
+    };
+    let encode = || {
+        let pass = Pass::Only(request.steps);
+        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        let canvas = request.canvas();
+        Prompts::encode(&model, &profile, &request, prompt, negative, canvas, pass)
+            .expect("prompts")
+    };
+    let draw = |prompts: &Prompts| -> Vec<f32> {
+        let start = Start {
+            size: [8, 8],
+            canvas: None,
+            latent: None,
+            hints: None,
+        };
+        let seeds = [PictureSeed::from(7)];
+        let go_on = &mut |_: latent_diffusion::Step<'_>| ControlFlow::Continue(());
+        let drawn = drawing
+            .draw(&start, prompts, &seeds, go_on)
+            .expect("a drawing");
+        drawn.latent.to_data().iter::<f32>().collect()
+    };
+    let separate = encode();
+    let mut repeated = encode();
+    let states = &mut repeated.positive[1].contexts[0].given.context;
+    let short = states.take().expect("text states");
+    let [_, tokens, width] = short.dims();
+    assert_eq!(tokens, 77);
+    let last = short.clone().narrow(1, 76, 1).expand([1, 77, width]);
+    *states = Some(Tensor::cat(vec![short, last], 1));
+    let drawn = values(&one(&model, &request));
+    assert_eq!(drawn, draw(&repeated));
+    assert_ne!(drawn, draw(&separate));
 }

@@ -93,6 +93,17 @@ impl LossConfig {
         }
     }
 
+    /// The negative log-likelihood of a mean difference: in KL models the sum over a picture's `numbers`, in VQ models,
+    /// which give none, the mean.
+    pub(crate) fn likelihood(&self, apart: f64, numbers: Option<usize>) -> f64 {
+        match numbers {
+            Some(numbers) => {
+                (apart * (-self.log_variance).exp() + self.log_variance) * numbers as f64
+            }
+            None => apart,
+        }
+    }
+
     /// Whether the discriminator plays at that step.
     pub fn adversarial(&self, step: u64) -> bool {
         self.discriminator_weight > 0.0 && step >= self.discriminator_start

@@ -339,15 +339,15 @@ impl Task for Stage1 {
             .abs()
             .mean()
             .into_scalar::<f32>();
-        let mut loss = f64::from(absolute);
-        let mut report = Report::new().with("absolute", loss);
+        let mut apart = f64::from(absolute);
+        let mut report = Report::new().with("absolute", apart);
         let made = made.clamp(-1.0, 1.0);
         if let Some(network) = &self.perceptual {
             let network = network.valid();
             let [a, b] = [picture.clone(), made.clone()].map(|x| network.features(x));
             let distance = f64::from(feature_distance(a, b).mean().into_scalar::<f32>());
             report = report.with("perceptual", distance);
-            loss += self.config.loss.perceptual_weight * distance;
+            apart += self.config.loss.perceptual_weight * distance;
         }
         let shape = [channels, height, width];
         let pairs = || each(&picture).into_iter().zip(each(&made));
@@ -362,8 +362,13 @@ impl Task for Stage1 {
                 .sum::<Result<_, _>>()?;
             report = report.with("ssim", alike / count);
         }
+        // In the unit of the loss that is learnt by, so that one axis holds both.
+        let numbers = net.config().double_z.then_some(channels * height * width);
+        let mut loss = self.config.loss.likelihood(apart, numbers);
         if net.config().double_z {
-            report = report.with("kl", f64::from(moments.kl().mean().into_scalar::<f32>()));
+            let kl = f64::from(moments.kl().mean().into_scalar::<f32>());
+            report = report.with("kl", kl);
+            loss += self.config.loss.kl_weight * kl;
         }
         report.0.insert(0, ("loss".to_owned(), loss));
         Ok(report)
@@ -382,6 +387,10 @@ impl Task for Stage1 {
         });
         let pairs: Vec<Tensor<4>> = pairs.collect();
         Ok((!pairs.is_empty()).then(|| grid(Tensor::cat(pairs, 0))))
+    }
+
+    fn sheet_shows(&self) -> &'static str {
+        "pairs: a picture of the data on the left, what became of it on the right"
     }
 
     /// The folder of a diffusers autoencoder, with the scale that was measured.

@@ -1,6 +1,7 @@
 //! Examples to conditions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use image::imageops::{FilterType, resize};
@@ -15,7 +16,7 @@ use super::config::Stage2Config;
 use super::first_stage::FirstStage;
 use super::{degrade, holes};
 use crate::pictures::stack;
-use crate::{Error, Example, Step};
+use crate::{Error, Example, Needs, Step};
 
 /// What turns examples into conditions: all of it but the networks that learn.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Conditions {
 #[derive(Debug)]
 enum Reader {
     Nothing,
-    Words(TextTokenizer),
+    Words(Arc<TextTokenizer>),
     Frozen(Box<Frozen>),
     Vectors(Vectors),
 }
@@ -65,7 +66,7 @@ impl Conditions {
                     let name = "model.conditioner.transformer.vocabulary";
                     return Err(Error::setting(name, transformer.vocabulary, &expected));
                 }
-                Reader::Words(words)
+                Reader::Words(Arc::new(words))
             }
             (ConditionerConfig::FrozenText { width, tokens, .. }, Some(path), _) => {
                 let cache = settings.cache.as_deref();
@@ -82,6 +83,37 @@ impl Conditions {
             reader,
             device: device.clone(),
         }))
+    }
+
+    /// What the data must have. `reserved` says whether no condition is ever asked for.
+    pub fn needs(&self, reserved: bool) -> Needs {
+        match (&self.config, &self.reader) {
+            (ConditionerConfig::Class { rows, .. }, _) => Needs::Classes {
+                rows: *rows,
+                reserved,
+            },
+            (ConditionerConfig::Text { transformer, .. }, Reader::Words(words)) => {
+                Needs::Captions {
+                    words: words.clone(),
+                    positions: transformer.positions,
+                }
+            }
+            (_, Reader::Frozen(frozen)) => Needs::Captions {
+                words: frozen.words.clone(),
+                positions: frozen.size[0],
+            },
+            (ConditionerConfig::Layout { tokens, .. }, _) => Needs::Boxes {
+                classes: tokens.classes,
+                most: tokens.objects,
+            },
+            (ConditionerConfig::SemanticMap { classes, .. }, _) => {
+                Needs::SemanticMap { classes: *classes }
+            }
+            (_, Reader::Vectors(vectors)) => Needs::Vectors {
+                known: Arc::new(vectors.ids.keys().cloned().collect()),
+            },
+            _ => Needs::Nothing,
+        }
     }
 
     /// The frozen text encoder, to be exported with the model.
@@ -245,11 +277,9 @@ impl Conditions {
                     .collect();
                 let named: Vec<(&str, &RgbImage)> =
                     batch.iter().map(|e| e.id.as_str()).zip(&masked).collect();
-                // A hole that was drawn does not come again.
-                let latents = match drawn {
-                    true => first.encode_once(&named)?.mean,
-                    false => first.encode(&named)?.mean,
-                };
+                // A hole that was drawn does not come again, nor does a crop that was.
+                let keep: Vec<bool> = batch.iter().map(|e| !drawn && e.is_centred()).collect();
+                let latents = first.encode(&named, &keep)?.mean;
                 let [_, _, height, width] = latents.dims();
                 let channel = |mask: &GrayImage| {
                     let small = resize(mask, width as u32, height as u32, FilterType::Nearest);
@@ -340,7 +370,7 @@ fn without(picture: &RgbImage, mask: &GrayImage) -> RgbImage {
 #[derive(Debug)]
 struct Frozen {
     encoder: ClipText,
-    words: TextTokenizer,
+    words: Arc<TextTokenizer>,
     hash: String,
     cache: Option<Cache>,
     size: [usize; 2],
@@ -374,7 +404,7 @@ impl Frozen {
         Ok(Self {
             hash: hash_of(&encoder),
             encoder,
-            words: TextTokenizer::Clip(ClipTokenizer::new()),
+            words: Arc::new(TextTokenizer::Clip(ClipTokenizer::new())),
             cache: cache.map(|folder| Cache::new(folder.join("texts"))),
             size,
             device: device.clone(),

@@ -87,8 +87,14 @@ impl Stage2Config {
                 } = self.unet;
                 let reads = context.or(labels.width()).or(guidance);
                 if in_channels != out_channels || reads.is_some() {
+                    let read = |name: &str, width: Option<usize>| {
+                        width.map_or(String::new(), |width| format!(", {name} = {width}"))
+                    };
                     let value = format!(
-                        "{in_channels} → {out_channels} channels, context {context:?}, labels {labels:?}, guidance {guidance:?}"
+                        "{in_channels} → {out_channels} channels{}{}{}",
+                        read("context", context),
+                        read("labels", labels.width()),
+                        read("guidance", guidance)
                     );
                     let expected = "as many channels in as out and no context, labels or guidance where there is no model.conditioner";
                     return Err(Error::setting("model.unet", value, expected));

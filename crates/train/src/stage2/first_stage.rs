@@ -107,7 +107,8 @@ impl FirstStage {
         self.autoencoder().map_or(1, |a| a.config().downsampling())
     }
 
-    /// Mean and logarithm of the variance of each picture's latent, times the scale.
+    /// Mean and logarithm of the variance of each picture's latent, times the scale. `keep` says which pictures come again:
+    /// where there is a cache, theirs are kept, and no others, or the cache would grow with every step.
     ///
     /// # Errors
     /// Pictures of different sizes, or of a size that does not halve often enough; a cache that cannot be written.
@@ -115,12 +116,13 @@ impl FirstStage {
     /// # Shapes
     ///
     /// `[batch, channels, height / downsampling, width / downsampling]`
-    pub fn encode(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
+    pub fn encode(&self, pictures: &[(&str, &RgbImage)], keep: &[bool]) -> Result<Moments, Error> {
         self.fits(pictures)?;
         let (Some((network, its_hash)), Some(cache), Some((_, first))) =
             (&self.encoder, &self.cache, pictures.first())
         else {
-            return self.encode_once(pictures);
+            let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
+            return Ok(self.scaled(self.moments(&pictures)));
         };
         let [channels, height, width] = self.shape(first);
         let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
@@ -129,7 +131,8 @@ impl FirstStage {
         let key = |p: &&RgbImage| hash(&[network, &p.width().to_le_bytes(), p.as_raw()]);
         let keys: Vec<String> = pictures.iter().map(key).collect();
         let count = channels * height * width;
-        let mut known: Vec<_> = keys.iter().map(|key| cache.get(key, 2 * count)).collect();
+        let kept = |(key, keep): (&String, &bool)| cache.get(key, 2 * count).filter(|_| *keep);
+        let mut known: Vec<_> = keys.iter().zip(keep).map(kept).collect();
         let missing: Vec<usize> = (0..keys.len()).filter(|&i| known[i].is_none()).collect();
         if !missing.is_empty() {
             let new: Vec<&RgbImage> = missing.iter().map(|&i| pictures[i]).collect();
@@ -137,7 +140,9 @@ impl FirstStage {
             let both = Tensor::cat(vec![mean, logvar], 1).into_data();
             let both: Vec<f32> = both.iter::<f32>().collect();
             for (&i, numbers) in missing.iter().zip(both.chunks_exact(2 * count)) {
-                cache.put(&keys[i], numbers)?;
+                if keep[i] {
+                    cache.put(&keys[i], numbers)?;
+                }
                 known[i] = Some(numbers.to_vec());
             }
         }
@@ -148,16 +153,6 @@ impl FirstStage {
             mean: both.clone().narrow(1, 0, channels),
             logvar: both.narrow(1, channels, channels),
         }))
-    }
-
-    /// [`encode`](Self::encode) for pictures that will not come again: nothing is kept.
-    ///
-    /// # Errors
-    /// Pictures of different sizes, or of a size that does not halve often enough.
-    pub fn encode_once(&self, pictures: &[(&str, &RgbImage)]) -> Result<Moments, Error> {
-        self.fits(pictures)?;
-        let pictures: Vec<&RgbImage> = pictures.iter().map(|(_, picture)| *picture).collect();
-        Ok(self.scaled(self.moments(&pictures)))
     }
 
     /// # Errors

@@ -35,7 +35,7 @@ use crate::learner::GradientList;
 use crate::objective::BANDS;
 use crate::teams::Teams;
 use crate::{
-    Error, Example, Fill, Ground, Learner, Level, Objective, Precision, Report, StateReader,
+    Error, Example, Fill, Ground, Learner, Level, Needs, Objective, Precision, Report, StateReader,
     StateWriter, Step, Task, Update, initialise, torch_default,
 };
 
@@ -219,7 +219,8 @@ impl Stage2 {
     /// The scaled latents of a batch, each drawn from its distribution: `[batch, channels, height, width]`.
     fn latents(&self, batch: &[Example], step: Step) -> Result<Tensor<4>, Error> {
         let pictures: Vec<_> = batch.iter().map(|e| (e.id.as_str(), &e.picture)).collect();
-        let moments = self.first.encode(&pictures)?;
+        let keep: Vec<bool> = batch.iter().map(Example::is_centred).collect();
+        let moments = self.first.encode(&pictures, &keep)?;
         let varies = self
             .first
             .autoencoder()
@@ -391,6 +392,19 @@ impl Task for Stage2 {
             return Ok(None);
         }
         samples::sheet(self, shown, step).map(Some)
+    }
+
+    fn sheet_shows(&self) -> &'static str {
+        "above the line pictures of the data, below it what is drawn, for the same conditions where there are some"
+    }
+
+    fn needs(&self) -> Needs {
+        let config = &self.config;
+        let asked = config.objective.dropout > 0.0 || config.samples.guidance != 1.0;
+        match &self.conditions {
+            Some(conditions) => conditions.needs(asked),
+            None => Needs::Nothing,
+        }
     }
 
     fn export(&self, folder: &Path) -> Result<(), Error> {

@@ -13,9 +13,10 @@ use latent_models::Conditioned;
 
 use super::{LatentModel, SamplesConfig, Stage2};
 use crate::pictures::stack;
-use crate::{Error, Example, Objective, Step, grid};
+use crate::sheet::halves;
+use crate::{Error, Example, Objective, Step};
 
-/// The pictures of `shown`, and after them what is drawn for their conditions with the averaged weights.
+/// The pictures of `shown`, and below them what is drawn for their conditions with the averaged weights.
 pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbImage, Error> {
     let network = task.learner.averaged();
     let guidance = task.config.samples.guidance;
@@ -59,7 +60,7 @@ pub(super) fn sheet(task: &Stage2, shown: &[Example], step: Step) -> Result<RgbI
     let drawn = task.first.decode(latents);
     let originals: Vec<&RgbImage> = shown.iter().map(|e| &e.picture).collect();
     let originals = stack(&originals, &task.device);
-    Ok(grid(Tensor::cat(vec![originals, drawn], 0)))
+    Ok(halves(originals, drawn))
 }
 
 /// The noise levels to walk.

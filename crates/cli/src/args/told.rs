@@ -1,0 +1,43 @@
+//! Flags for what some models are told beside a prompt.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use latent_pipeline::request::Size;
+
+/// What SDXL, depth models and upscalers are told.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What SDXL, depth models and upscalers are told")]
+pub struct ToldArgs {
+    /// A depth map, nearer is lighter (Stable Diffusion 2 depth).
+    #[arg(long, value_name = "FILE")]
+    pub depth: Option<PathBuf>,
+    /// How much noise the picture of --upscale is given first, 0 to 350 [default: 20].
+    #[arg(long, value_name = "LEVEL")]
+    pub noise_level: Option<u32>,
+    /// The size of the original [default: the picture's own].
+    #[arg(long, value_name = "WxH")]
+    pub original_size: Option<Size>,
+    /// Pixels cut off at the top and at the left [default: 0,0].
+    #[arg(long, value_name = "TOP,LEFT", value_delimiter = ',', num_args = 1)]
+    pub crop: Option<Vec<usize>>,
+    /// The size aimed at [default: the picture's own].
+    #[arg(long, value_name = "WxH")]
+    pub target_size: Option<Size>,
+    /// The same three for the negative prompt, where they differ.
+    #[arg(long, value_name = "WxH")]
+    pub negative_original_size: Option<Size>,
+    #[arg(long, value_name = "TOP,LEFT", value_delimiter = ',', num_args = 1)]
+    pub negative_crop: Option<Vec<usize>>,
+    #[arg(long, value_name = "WxH")]
+    pub negative_target_size: Option<Size>,
+    /// How beautiful the picture shall be, 0 to 10, for SDXL's refiner [default: 6].
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub aesthetic_score: Option<f64>,
+    /// The same for the negative prompt [default: 2.5].
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub negative_aesthetic_score: Option<f64>,
+    /// Whether an empty negative prompt is zeros to the network [default: as the profile's program does].
+    #[arg(long, value_name = "BOOL")]
+    pub zero_empty_negative: Option<bool>,
+}

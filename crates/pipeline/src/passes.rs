@@ -1,0 +1,199 @@
+//! The network's passes at one level of noise: which prompts it sees, in which batch, with what made ready.
+//!
+//! The order of the network's batch is written down here and nowhere else: the contexts in the order in which they are
+//! asked for, every picture of the batch within each.
+
+use burn::tensor::Tensor;
+use latent_diffusion as diffusion;
+use latent_models::unet::{Alter, Input, Output, guidance_sinusoid};
+use latent_models::{Conditioned, Given, GivenError, GivenStates, UNet};
+
+use crate::conditioning::Prompts;
+use crate::extension::Extension;
+use crate::guiders::{Ask, At, Prompt};
+use crate::track::Context;
+
+/// A network with its prompts and with what acts before its calls.
+pub struct Passes<'a> {
+    unet: &'a UNet,
+    prompts: &'a Prompts,
+    extensions: Vec<Box<dyn Extension + 'a>>,
+    /// What a network that is told its guidance is told: w of s = 1 + w.
+    told: Option<f64>,
+    /// What the network made of the contexts of the latest calls.
+    prepared: Vec<Prepared>,
+}
+
+/// What the network made of some contexts for a whole batch.
+struct Prepared {
+    contexts: Vec<(Prompt, usize)>,
+    states: GivenStates,
+}
+
+/// A context of one pass.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    /// Whose context, and which.
+    name: (Prompt, usize),
+    context: &'a Context,
+}
+
+/// What the network answers to one pass.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The raw output, `[batch, channels, h, w]`.
+    pub output: Tensor<4>,
+    /// How much each pixel of the network's middle is attended to, `[batch, 1, h, w]` of its size; where it was asked for,
+    /// and the middle attends.
+    pub attended: Option<Tensor<4>>,
+}
+
+/// More than the passes of one call with contexts of different lengths, so that none is made twice.
+const MOST_PREPARED: usize = 8;
+
+impl<'a> Passes<'a> {
+    /// The passes of a run. `scale` is for networks that [are told it](latent_models::UNetConfig::guidance), as the s of
+    /// [`Cfg`](crate::guiders::Cfg); others do not read it.
+    pub fn new(
+        unet: &'a UNet,
+        prompts: &'a Prompts,
+        scale: f64,
+        extensions: Vec<Box<dyn Extension + 'a>>,
+    ) -> Self {
+        Self {
+            unet,
+            prompts,
+            extensions,
+            told: unet.config().guidance.map(|_| scale - 1.0),
+            prepared: Vec::new(),
+        }
+    }
+
+    /// The prompts that are seen.
+    pub fn prompts(&self) -> &'a Prompts {
+        self.prompts
+    }
+
+    fn seen(&self, prompt: Prompt, call: usize) -> Seen<'a> {
+        let prompts = self.prompts;
+        let track = match prompt {
+            Prompt::Negative => &prompts.negative,
+            Prompt::Positive(part) => &prompts.positive[part],
+            Prompt::Empty => prompts.empty.as_ref().unwrap_or(&prompts.negative),
+        };
+        let (place, context) = track.at(call);
+        Seen {
+            name: (prompt, place),
+            context,
+        }
+    }
+
+    /// The network's answer to each of `asks`. Neighbours with the same alteration and contexts of one length run as one
+    /// batch. `watch` asks for what is [attended](Answer::attended).
+    ///
+    /// # Shapes
+    /// x `[batch, channels, h, w]`, as the network takes it.
+    ///
+    /// # Errors
+    /// What is given is not what the network takes.
+    pub fn run(
+        &mut self,
+        at: &At,
+        x: &Tensor<4>,
+        asks: &[Ask],
+        watch: bool,
+    ) -> Result<Vec<Answer>, diffusion::Error> {
+        let mut answers = Vec::with_capacity(asks.len());
+        for alike in asks.chunk_by(|a, b| a.alter == b.alter) {
+            let alter = &alike[0].alter;
+            let seen = alike.iter().map(|ask| self.seen(ask.prompt, at.call));
+            let seen: Vec<_> = seen.collect();
+            let tokens = seen[0].context.tokens();
+            if seen.iter().all(|one| one.context.tokens() == tokens) {
+                answers.extend(self.together(at, x, &seen, (alter, watch))?);
+                continue;
+            }
+            for one in seen {
+                answers.extend(self.together(at, x, &[one], (alter, watch))?);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn together(
+        &mut self,
+        at: &At,
+        x: &Tensor<4>,
+        contexts: &[Seen<'_>],
+        (alter, watch): (&Alter, bool),
+    ) -> Result<Vec<Answer>, diffusion::Error> {
+        let (batch, n) = (x.dims()[0], contexts.len());
+        let place = self.prepare(contexts, batch).map_err(|source| {
+            let (sigma, source) = (at.sigma, source.into());
+            diffusion::Error::Network { sigma, source }
+        })?;
+        let inputs = contexts.iter().map(|c| c.context.given.beside(x.clone()));
+        let mut input = Input {
+            x: Tensor::cat(inputs.collect(), 0),
+            t: Tensor::from_floats(vec![at.timestep as f32; batch * n].as_slice(), &x.device()),
+            given: &self.prepared[place].states,
+            alter,
+            watch,
+        };
+        for extension in &mut self.extensions {
+            extension.before(at, &mut input)?;
+        }
+        let Output { x, attended } = self.unet.run(input);
+        let mut attended = attended.map(|all| all.chunk(n, 0).into_iter());
+        let outputs = x.chunk(n, 0).into_iter();
+        Ok(outputs
+            .map(|output| Answer {
+                output,
+                attended: attended.as_mut().and_then(Iterator::next),
+            })
+            .collect())
+    }
+
+    /// The place of the states of contexts of one length, made at their first call. A run has one batch size.
+    fn prepare(&mut self, contexts: &[Seen<'_>], batch: usize) -> Result<usize, GivenError> {
+        let names: Vec<_> = contexts.iter().map(|c| c.name).collect();
+        if let Some(place) = self.prepared.iter().position(|p| p.contexts == names) {
+            return Ok(place);
+        }
+        let told = self.told.zip(self.unet.config().guidance);
+        let device = self.unet.conv_norm_out.weight.device();
+        let guidance =
+            told.map(|(w, width)| guidance_sinusoid(&vec![w; batch * names.len()], width, &device));
+        let states = self.unet.prepare(Given {
+            guidance,
+            ..given(contexts, batch)
+        })?;
+        if self.prepared.len() == MOST_PREPARED {
+            self.prepared.remove(0);
+        }
+        self.prepared.push(Prepared {
+            contexts: names,
+            states,
+        });
+        Ok(self.prepared.len() - 1)
+    }
+}
+
+/// What several contexts of one length give, each for the whole batch.
+fn given(contexts: &[Seen<'_>], batch: usize) -> Given {
+    let of_all = |one: &dyn Fn(&Conditioned) -> Option<Tensor<3>>| {
+        let given = contexts.iter().filter_map(|c| {
+            let given = one(&c.context.given)?;
+            let [_, tokens, width] = given.dims();
+            Some(given.expand([batch, tokens, width]))
+        });
+        let given: Vec<_> = given.collect();
+        (!given.is_empty()).then(|| Tensor::cat(given, 0))
+    };
+    Given {
+        context: of_all(&|given| given.context.clone()),
+        vector: of_all(&|given| Some(given.vector.clone()?.unsqueeze_dim(1)))
+            .map(|vectors| vectors.squeeze_dim(1)),
+        guidance: None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Guidance beside the scale.
+
+use std::fmt;
+use std::str::FromStr;
+
+use latent_models::unet::{MIDDLE, Spot};
+use serde::{Deserialize, Serialize};
+
+use super::RequestError;
+use super::validate::number;
+
+/// Kinds of guidance that act beside the scale, each where it is set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MoreGuidance {
+    /// Away from what the network draws when pixels attend to themselves alone.
+    pub pag: Option<PerturbedAttention>,
+    /// Away from what the network draws where what it looks at is blurred.
+    pub sag: Option<SelfAttention>,
+    /// The share of the negative prompt, 0 to 100, of which only what is perpendicular to the prompt counts.
+    pub perp_neg: Option<f64>,
+    /// Away from what the network draws without some of its attention blocks.
+    pub skip_layers: Option<SkipLayers>,
+}
+
+/// Perturbed-attention guidance (2403.17377).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PerturbedAttention {
+    /// 0 to 100. Default 3.
+    pub scale: f64,
+    /// Where attention is perturbed. Default `mid`.
+    pub layers: Layers,
+}
+
+impl Default for PerturbedAttention {
+    fn default() -> Self {
+        Self {
+            scale: 3.0,
+            layers: Layers(vec![MIDDLE]),
+        }
+    }
+}
+
+/// Self-attention guidance (2210.00939).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelfAttention {
+    /// 0 to 100. Default 0.75.
+    pub scale: f64,
+    /// Standard deviation of the blur in pixels of the latent, 0.01 to 10. Default 1.
+    pub blur: f64,
+}
+
+impl Default for SelfAttention {
+    fn default() -> Self {
+        Self {
+            scale: 0.75,
+            blur: 1.0,
+        }
+    }
+}
+
+/// Skip-layer guidance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SkipLayers {
+    /// 0 to 100. Default 2.8.
+    pub scale: f64,
+    /// Which attention blocks are left out. Default `mid`.
+    pub layers: Layers,
+    /// From this fraction of the run, 0 to 1. Default 0.01.
+    pub start: f64,
+    /// To this fraction. Default 0.2.
+    pub end: f64,
+}
+
+impl Default for SkipLayers {
+    fn default() -> Self {
+        Self {
+            scale: 2.8,
+            layers: Layers(vec![MIDDLE]),
+            start: 0.01,
+            end: 0.2,
+        }
+    }
+}
+
+/// Attention blocks of a U-Net, written `mid,down.2,up.1.0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers(pub Vec<Spot>);
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(Spot::to_string).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl FromStr for Layers {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let spots = text.split(',').map(str::parse);
+        let spots: Result<Vec<Spot>, _> = spots.collect();
+        spots
+            .map(Self)
+            .map_err(|e| RequestError::range("layers", text, e.to_string()))
+    }
+}
+
+impl Serialize for Layers {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Layers {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl MoreGuidance {
+    pub(super) fn validate(&self) -> Result<(), RequestError> {
+        if let Some(pag) = &self.pag {
+            number("guidance.pag.scale", pag.scale, 0.0, 100.0)?;
+        }
+        if let Some(sag) = self.sag {
+            number("guidance.sag.scale", sag.scale, 0.0, 100.0)?;
+            number("guidance.sag.blur", sag.blur, 0.01, 10.0)?;
+        }
+        if let Some(weight) = self.perp_neg {
+            number("guidance.perp_neg", weight, 0.0, 100.0)?;
+        }
+        if let Some(skip) = &self.skip_layers {
+            number("guidance.skip_layers.scale", skip.scale, 0.0, 100.0)?;
+            number("guidance.skip_layers.start", skip.start, 0.0, 1.0)?;
+            number("guidance.skip_layers.end", skip.end, skip.start, 1.0)?;
+        }
+        Ok(())
+    }
+}
