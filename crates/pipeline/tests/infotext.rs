@@ -1,7 +1,10 @@
 //! The `parameters` text: round trips, and the way to a request and back.
 
 use latent_pipeline::infotext::{Drawn, Infotext, Reading};
-use latent_pipeline::request::{Compat, Hires, InpaintFill, Request, Rng, Size, Tiling, Upscaler};
+use latent_pipeline::request::{
+    Compat, Hires, InpaintFill, MoreGuidance, PerturbedAttention, Request, Rng, SelfAttention,
+    Size, SkipLayers, Tiling, Upscaler,
+};
 use proptest::prelude::*;
 
 fn drawn(request: &Request) -> Drawn<'_> {
@@ -66,6 +69,45 @@ fn extras_come_in_order() {
                 Variation seed: 2, Variation seed strength: 0.25, Denoising strength: 0.7, ENSD: 31337, RNG: NV, \
                 Tiling: True, Hires upscale: 2, Hires steps: 12, Hires upscaler: Latent (nearest-exact), Version";
     assert!(text.contains(keys), "{text}");
+}
+
+#[test]
+fn guidance_goes_into_the_text_and_back() {
+    let request = Request {
+        seed: Some(1),
+        rng: Some(Rng::Cpu),
+        sampler: "Euler a".into(),
+        guidance: MoreGuidance {
+            pag: Some(PerturbedAttention {
+                scale: 2.5,
+                layers: "mid,up.1.0".parse().expect("layers"),
+            }),
+            sag: Some(SelfAttention {
+                scale: 0.5,
+                blur: 2.0,
+            }),
+            perp_neg: Some(0.8),
+            skip_layers: Some(SkipLayers {
+                end: 0.4,
+                ..SkipLayers::default()
+            }),
+        },
+        ..Request::default()
+    };
+    let text = Infotext::of(&drawn(&request)).to_string();
+    let reading = Infotext::parse(&text).to_request();
+    assert_eq!(reading.request.guidance, request.guidance, "{text}");
+    assert!(
+        reading.remarks.is_empty() && reading.unknown.is_empty(),
+        "{reading:?}"
+    );
+    let wrong = text.replace("mid,up.1.0", "mid,nowhere");
+    let reading = Infotext::parse(&wrong).to_request();
+    assert_eq!(
+        reading.remarks[0].field, "guidance.pag.layers",
+        "{reading:?}"
+    );
+    assert_eq!(Request::from_json(&request.to_json()), Ok(request));
 }
 
 #[test]

@@ -125,16 +125,21 @@ impl<'r, 'a> Answers<'r, 'a> {
     /// # Errors
     /// What the network reports.
     pub fn run(&mut self, asks: &[Ask]) -> Result<(), diffusion::Error> {
-        let answers = self.of(self.level.x.clone(), asks)?;
+        let answers = self.of(self.level.x.clone(), asks, self.watch)?;
         self.known.extend(asks.iter().cloned().zip(answers));
         Ok(())
     }
 
     /// The answers for another latent of the same level.
-    fn of(&mut self, x: Tensor<4>, asks: &[Ask]) -> Result<Vec<Answer>, diffusion::Error> {
+    fn of(
+        &mut self,
+        x: Tensor<4>,
+        asks: &[Ask],
+        watch: bool,
+    ) -> Result<Vec<Answer>, diffusion::Error> {
         let Level { at, path, .. } = self.level;
         let input = x * path.c_in(at.sigma);
-        self.passes.run(at, &input, asks, self.watch)
+        self.passes.run(at, &input, asks, watch)
     }
 
     /// The raw output of a pass over another latent of the same level, both `[batch, channels, h, w]`.
@@ -142,7 +147,7 @@ impl<'r, 'a> Answers<'r, 'a> {
     /// # Errors
     /// What the network reports.
     pub fn elsewhere(&mut self, x: Tensor<4>, ask: Ask) -> Result<Tensor<4>, diffusion::Error> {
-        let mut answers = self.of(x, &[ask])?;
+        let mut answers = self.of(x, &[ask], false)?;
         Ok(answers.remove(0).output)
     }
 
