@@ -66,9 +66,13 @@ fn scenes_are_built_checked_and_shown() {
         Some(2),
         "a sheet is not replaced unasked"
     );
-    // What was read is told all the same.
-    let report: Value = serde_json::from_slice(&kept.stdout).unwrap();
+    // What was read is told all the same, before the error.
+    let said = text(&kept.stdout);
+    let mut lines = said.lines();
+    let report: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     assert_eq!(report["read"]["format"], "jsonl");
+    let error: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert!(error.to_string().contains("sheet.png"), "{error}");
 
     std::fs::write(dir.path().join("set/pictures/000002.png"), "no\u{1b}[31m").unwrap();
     let broken = run(dir.path(), &["check", "set"]);

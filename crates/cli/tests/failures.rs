@@ -199,8 +199,6 @@ fn what_cannot_be_written_is_known_before_the_work() {
         error.contains("do not fit into a JPEG") && error.contains("PNG"),
         "{error}"
     );
-    let error = fails(&["cat", "-o", "a.png", "--sampler", "flow_euler"], 2);
-    assert!(error.contains("flow"), "{error}");
     assert!(
         fails(
             &["cat", "--grid", "2x2", "--grid-columns", "3", "-o", "s.png"],
