@@ -377,16 +377,16 @@ fn conditional_json(config: &UNetConfig) -> Result<Value, String> {
     let heads = config
         .levels
         .iter()
-        .map(|level| attention(level).heads.count(level.channels));
+        .map(|level| attention(level).heads.count(level.channels).max(1));
     let heads: Vec<usize> = heads.collect();
     let last = config.levels.len().saturating_sub(1);
     if let Some(middle) = config.middle {
         let level = config.levels[last];
         let own = (
-            attention(&level).heads.count(level.channels),
+            attention(&level).heads.count(level.channels).max(1),
             attention(&level).depth,
         );
-        if own != (middle.heads.count(level.channels), middle.depth) {
+        if own != (middle.heads.count(level.channels).max(1), middle.depth) {
             return Err(
                 "diffusers cannot say that the middle's attention differs from the last level's"
                     .into(),
