@@ -273,7 +273,10 @@ fn checkpoints_are_described_and_converted() {
     let place = Place::new();
     place.draw(&["-o", "a.png"]);
     let text = place.ok(&["info", TINY, "--hash"]);
-    assert!(text.contains("SHA-256") && text.contains("denoiser"), "{text}");
+    assert!(
+        text.contains("SHA-256") && text.contains("denoiser"),
+        "{text}"
+    );
     let json: Value =
         serde_json::from_str(&place.ok(&["info", TINY, "--json", "--tensors"])).unwrap();
     assert_eq!(json["parts"].as_array().unwrap().len(), 3);

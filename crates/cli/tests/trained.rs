@@ -238,13 +238,16 @@ fn classes_are_drawn_by_number_however_they_enter() {
             "guidance is the model's own, 2, unless another is typed"
         );
         assert!(
-            refused(place.path(), &[]).contains("class = not set"),
+            refused(place.path(), &[]).contains("`class` is not set"),
             "{}",
             refused(place.path(), &[])
         );
         assert!(refused(place.path(), &["--class", "4"]).contains("0 to 3"));
         let error = refused(place.path(), &["--class", "1", "--near", "x"]);
-        assert!(error.contains("near = set: left out"), "{error}");
+        assert!(
+            error.contains("`near` is set: expected no such condition"),
+            "{error}"
+        );
     }
 }
 
