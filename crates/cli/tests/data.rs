@@ -67,7 +67,7 @@ fn scenes_are_built_checked_and_shown() {
         "a sheet is not replaced unasked"
     );
     // What was read is told all the same, before the error.
-    let said = text(&kept.stdout);
+    let said = String::from_utf8_lossy(&kept.stdout);
     let mut lines = said.lines();
     let report: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     assert_eq!(report["read"]["format"], "jsonl");
