@@ -73,8 +73,8 @@ const PRODUCTS: &[&str] = &["stable diffusion", "sdxl", "sd15", "sd1.5", "sd 1",
 const PRODUCT_TABLES: &[&str] = &[
     // The configurations whose parameter counts are tested, by the names of their papers and releases.
     "crates/models/src/named/",
-    // `latent info` describes a file in the words people know; nothing branches on them.
-    "crates/checkpoint/src/info.rs",
+    // The small models of each family that tests write, by the family that they stand for.
+    "crates/checkpoint/src/tiny/families.rs",
 ];
 
 /// No file of code is longer.
