@@ -2,22 +2,19 @@
 //! `family_pipelines_*`).
 
 mod common;
-
-use std::ops::ControlFlow;
+#[path = "common/drawing.rs"]
+mod drawing;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{family, family_with, taesd};
+use drawing::{Drawn, draw, draw_with, given};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
-use latent_diffusion::PictureSeed;
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
-use latent_pipeline::conditioning::Prompts;
-use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
-use latent_pipeline::{Decoding, Model, ModelFiles, Profile, Request, Resolved};
+use latent_pipeline::{Model, ModelFiles, Request};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
-use latent_text::Pass;
 
 /// Of pictures in 0..1, and of latents relative to their norm.
 const PICTURE: f64 = 2e-3;
@@ -35,78 +32,6 @@ fn request(sampler: &str) -> Request {
         height: 64,
         compat: Compat::Diffusers,
         ..Request::default()
-    }
-}
-
-struct Drawn {
-    latent: Vec<f32>,
-    picture: Vec<f32>,
-}
-
-fn values(t: Tensor<4>) -> Vec<f32> {
-    t.into_data().convert::<f32>().iter::<f32>().collect()
-}
-
-fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn {
-    draw_with(model, request, canvas, None)
-}
-
-fn draw_with(
-    model: &Model,
-    request: &Request,
-    canvas: Option<&Canvas>,
-    hints: Option<&Hints>,
-) -> Drawn {
-    let profile = Profile::of(request.compat);
-    let names = Resolved::of(
-        &request.sampler,
-        &request.scheduler,
-        &profile,
-        &model.scheduler,
-    )
-    .expect("known names");
-    let drawing = Drawing {
-        model,
-        profile: &profile,
-        request,
-        sampler: names.sampler,
-        scheduler: names.scheduler,
-        steps: request.steps,
-        strength: request.strength,
-        rule: profile.strength,
-    };
-    let size = Size {
-        width: request.width,
-        height: request.height,
-    };
-    let prompts = Prompts::encode(
-        model,
-        &profile,
-        request,
-        &request.prompt,
-        &request.negative_prompt,
-        size,
-        Pass::Only(request.steps),
-    )
-    .expect("prompts");
-    let down = model.latent.downsample;
-    let start = Start {
-        size: [request.height / down, request.width / down],
-        canvas,
-        latent: None,
-        hints,
-    };
-    let drawn = drawing
-        .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {
-            ControlFlow::Continue(())
-        })
-        .expect("a drawing");
-    let pixels = Decoding::Whole
-        .pixels(model, request, drawn.latent.clone())
-        .expect("pixels");
-    Drawn {
-        latent: values(drawn.latent),
-        picture: values((pixels / 2.0 + 0.5).clamp(0.0, 1.0)),
     }
 }
 
@@ -148,28 +73,6 @@ fn trailing(config: SchedulerConfig) -> SchedulerConfig {
         rescale_betas_zero_snr: true,
         timestep_spacing: Some("trailing".into()),
         ..config
-    }
-}
-
-fn given(mask: bool) -> Canvas {
-    let device = Device::flex();
-    let image = recipe::normal("img2img/image", &[1, 3, 64, 64]);
-    let image: Vec<f32> = image.into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
-    let stencil = |side: usize, scale: usize| {
-        let inside = move |i: usize| {
-            let (y, x) = (i / side * scale, i % side * scale);
-            f32::from(u8::from((16..48).contains(&y) && x >= 24))
-        };
-        let values: Vec<f32> = (0..side * side).map(inside).collect();
-        Tensor::from_data(TensorData::new(values, [1, 1, side, side]), &device)
-    };
-    Canvas {
-        image: Tensor::from_data(TensorData::new(image, [1, 3, 64, 64]), &device),
-        mask: mask.then(|| Mask {
-            pixels: stencil(64, 1),
-            latent: stencil(8, 8),
-            channel: stencil(8, 8),
-        }),
     }
 }
 

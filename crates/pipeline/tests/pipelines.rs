@@ -2,22 +2,21 @@
 //! inpainting (`tools/reference/`, golden `pipelines`).
 
 mod common;
+#[path = "common/drawing.rs"]
+mod drawing;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use latent_diffusion::PictureSeed;
+use burn::tensor::{Tensor, TensorData};
 use latent_models::Given;
 use latent_models::unet::{Alter, Input, MIDDLE};
-use latent_pipeline::conditioning::Prompts;
-use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::draw::Canvas;
 use latent_pipeline::request::{
-    Compat, MoreGuidance, PerturbedAttention, SelfAttention, Size, SkipLayers,
+    Compat, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers,
 };
-use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
+use latent_pipeline::{Model, Request};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
-use latent_text::Pass;
-use std::ops::ControlFlow;
 
 use common::{scheduler, tiny};
+use drawing::given;
 
 /// Per value of a picture in 0..1.
 const TOLERANCE: f64 = 2e-3;
@@ -43,62 +42,13 @@ fn draw(
     size: [usize; 2],
     canvas: Option<&Canvas>,
 ) -> (Vec<f32>, Vec<f32>) {
-    let profile = Profile::of(Compat::Diffusers);
-    let names = Resolved::of(
-        &request.sampler,
-        &request.scheduler,
-        &profile,
-        &model.scheduler,
-    )
-    .expect("known names");
-    let drawing = Drawing {
-        model,
-        profile: &profile,
-        request,
-        sampler: names.sampler,
-        scheduler: names.scheduler,
-        steps: request.steps,
-        strength: request.strength,
-        rule: profile.strength,
+    let request = Request {
+        width: 8 * size[1],
+        height: 8 * size[0],
+        ..request.clone()
     };
-    let pass = Pass::Only(request.steps);
-    let prompts = Prompts::encode(
-        model,
-        &profile,
-        request,
-        &request.prompt,
-        &request.negative_prompt,
-        Size {
-            width: 8 * size[1],
-            height: 8 * size[0],
-        },
-        pass,
-    )
-    .expect("prompts");
-    let start = Start {
-        size,
-        canvas,
-        latent: None,
-        hints: None,
-    };
-    let drawn = drawing
-        .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {
-            ControlFlow::Continue(())
-        })
-        .expect("a drawing");
-    let pixels = Decoding::Whole
-        .pixels(model, request, drawn.latent.clone())
-        .expect("pixels");
-    let values = |t: Tensor<4>| {
-        t.into_data()
-            .convert::<f32>()
-            .iter::<f32>()
-            .collect::<Vec<_>>()
-    };
-    (
-        values(drawn.latent),
-        values((pixels / 2.0 + 0.5).clamp(0.0, 1.0)),
-    )
+    let drawn = drawing::draw(model, &request, canvas);
+    (drawn.latent, drawn.picture)
 }
 
 fn assert_near(name: &str, got: &[f32]) {
@@ -152,29 +102,6 @@ fn dpmpp_2m_karras() {
 #[test]
 fn unipc() {
     txt2img("unipc", "UniPC", "Automatic");
-}
-
-fn given(mask: bool) -> Canvas {
-    let device = Device::flex();
-    let image = recipe::normal("img2img/image", &[1, 3, 64, 64]);
-    let image: Vec<f32> = image.into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
-    // Rows 16..48 and columns 24.. of the picture; an eighth of that of the latent.
-    let stencil = |side: usize, scale: usize| {
-        let inside = move |i: usize| {
-            let (y, x) = (i / side * scale, i % side * scale);
-            f32::from(u8::from((16..48).contains(&y) && x >= 24))
-        };
-        let values: Vec<f32> = (0..side * side).map(inside).collect();
-        Tensor::from_data(TensorData::new(values, [1, 1, side, side]), &device)
-    };
-    Canvas {
-        image: Tensor::from_data(TensorData::new(image, [1, 3, 64, 64]), &device),
-        mask: mask.then(|| Mask {
-            pixels: stencil(64, 1),
-            latent: stencil(8, 8),
-            channel: stencil(8, 8),
-        }),
-    }
 }
 
 #[test]

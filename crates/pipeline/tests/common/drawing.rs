@@ -1,0 +1,110 @@
+//! Drawing with a model of the tests, and reading what was drawn.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use latent_diffusion::PictureSeed;
+use latent_pipeline::beside::Hints;
+use latent_pipeline::conditioning::Prompts;
+use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::request::Size;
+use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
+use latent_testkit::recipe;
+use latent_text::Pass;
+
+/// The latent, and the picture in 0..1.
+pub struct Drawn {
+    pub latent: Vec<f32>,
+    pub picture: Vec<f32>,
+}
+
+fn values(t: Tensor<4>) -> Vec<f32> {
+    t.into_data().convert::<f32>().iter::<f32>().collect()
+}
+
+/// Draws with seed 42 as `latent generate` would.
+pub fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn {
+    draw_with(model, request, canvas, None)
+}
+
+pub fn draw_with(
+    model: &Model,
+    request: &Request,
+    canvas: Option<&Canvas>,
+    hints: Option<&Hints>,
+) -> Drawn {
+    let profile = Profile::of(request.compat);
+    let names = Resolved::of(
+        &request.sampler,
+        &request.scheduler,
+        &profile,
+        &model.scheduler,
+    )
+    .expect("known names");
+    let drawing = Drawing {
+        model,
+        profile: &profile,
+        request,
+        sampler: names.sampler,
+        scheduler: names.scheduler,
+        steps: request.steps,
+        strength: request.strength,
+        rule: profile.strength,
+    };
+    let size = Size {
+        width: request.width,
+        height: request.height,
+    };
+    let prompts = Prompts::encode(
+        model,
+        &profile,
+        request,
+        &request.prompt,
+        &request.negative_prompt,
+        size,
+        Pass::Only(request.steps),
+    )
+    .expect("prompts");
+    let down = model.latent.downsample;
+    let start = Start {
+        size: [request.height / down, request.width / down],
+        canvas,
+        latent: None,
+        hints,
+    };
+    let drawn = drawing
+        .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("a drawing");
+    let pixels = Decoding::Whole
+        .pixels(model, request, drawn.latent.clone())
+        .expect("pixels");
+    Drawn {
+        latent: values(drawn.latent),
+        picture: values((pixels / 2.0 + 0.5).clamp(0.0, 1.0)),
+    }
+}
+
+/// A picture of 64×64, and a mask of its rows 16..48 and columns 24.., an eighth of that of the latent.
+pub fn given(mask: bool) -> Canvas {
+    let device = Device::flex();
+    let image = recipe::normal("img2img/image", &[1, 3, 64, 64]);
+    let image: Vec<f32> = image.into_iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let stencil = |side: usize, scale: usize| {
+        let inside = move |i: usize| {
+            let (y, x) = (i / side * scale, i % side * scale);
+            f32::from(u8::from((16..48).contains(&y) && x >= 24))
+        };
+        let values: Vec<f32> = (0..side * side).map(inside).collect();
+        Tensor::from_data(TensorData::new(values, [1, 1, side, side]), &device)
+    };
+    Canvas {
+        image: Tensor::from_data(TensorData::new(image, [1, 3, 64, 64]), &device),
+        mask: mask.then(|| Mask {
+            pixels: stencil(64, 1),
+            latent: stencil(8, 8),
+            channel: stencil(8, 8),
+        }),
+    }
+}
