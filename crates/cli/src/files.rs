@@ -3,7 +3,8 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Info, InfoOptions, Target, convert::ConvertOptions, convert::convert, file::write::Existing,
+    Info, InfoOptions, Network, Target, convert::ConvertOptions, convert::convert,
+    file::write::Existing,
 };
 use latent_pipeline::{
     RequestError,
@@ -157,10 +158,16 @@ fn describe(info: &Info) -> String {
             .iter()
             .map(|(dtype, count)| format!("{count} × {dtype}"));
         let types = types.collect::<Vec<_>>().join(", ");
+        // Of a role that networks of several kinds take, the kind.
+        let kind = match part.config {
+            Network::Unet(_) => "U-Net, ",
+            Network::AutoencoderTiny(_) => "tiny, ",
+            _ => "",
+        };
         line(
             &part.role.to_string(),
             format!(
-                "{} parameters; {types}; names of {}",
+                "{kind}{} parameters; {types}; names of {}",
                 thousands(part.parameters),
                 scheme(part.scheme)
             ),

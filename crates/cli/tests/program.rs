@@ -274,7 +274,7 @@ fn checkpoints_are_described_and_converted() {
     place.draw(&["-o", "a.png"]);
     let text = place.ok(&["info", TINY, "--hash"]);
     assert!(
-        text.contains("SHA-256") && text.contains("denoiser"),
+        text.contains("SHA-256") && text.contains("denoiser         U-Net"),
         "{text}"
     );
     let json: Value =
