@@ -88,7 +88,7 @@ pub enum Distance {
 
 /// How times are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Times {
     /// All equally often.
     Uniform,

@@ -174,7 +174,13 @@ fn check(golden: &Golden, double_z: bool) {
             let (got, want) = (report.get(name).unwrap(), f64::from(want));
             let error = (got - want).abs() / scale(name, want);
             println!("{step} {name}: {got} {error:.2e}");
-            let most = if step == 0 { 1e-5 } else { 1e-4 };
+            // The weight is a ratio of gradients, and the gradient of |x − x̂| is a sign: after a step, rounding (another
+            // instruction set's) can put a pixel on the other side of zero, which shows in the ratio and not in the losses.
+            let most = match (step, *name) {
+                (0, _) => 1e-5,
+                (_, "adaptive_weight") => 1e-2,
+                _ => 1e-4,
+            };
             assert!(
                 error < most,
                 "{name} of step {step}: {got} for {want}, {error:.2e}"

@@ -425,7 +425,8 @@ fn a_class_is_learnt_and_drawn() {
         first: 0,
     };
     let losses = task.validate(&batch, at).unwrap();
-    assert!(losses.get("loss").unwrap() < 0.05, "{losses:?}");
+    // 0.05 on some instruction sets, a little more on others; 1 without training.
+    assert!(losses.get("loss").unwrap() < 0.07, "{losses:?}");
     // Four originals, two in a row, and below the line four samples.
     let sheet = task.sheet(at).unwrap().unwrap();
     assert_eq!(sheet.dimensions(), (16, 16 + 4 + 16));

@@ -208,6 +208,8 @@ fn other_settings_are_refused() {
     let mut trainer = Trainer::new(&config, task(&config), &Alone, folder.clone()).unwrap();
     let error = trainer.run(&mut Watch::default()).unwrap_err().to_string();
     assert!(error.contains("--resume"), "{error}");
+    // It holds the run's folder.
+    drop(trainer);
 
     let other = TrainConfig {
         clip: Some(0.25),
