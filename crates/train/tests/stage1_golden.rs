@@ -152,6 +152,9 @@ fn check(golden: &Golden, double_z: bool) {
         "adaptive_weight",
         "discriminator",
     ];
+    // The gradient of |x − x̂| is a sign. In the KL model rounding (another instruction set's) can put a pixel on the other
+    // side of zero after a few steps: the weight, a ratio of gradients, jumps, and the steps that follow.
+    let drifts = double_z;
     let mut last = None;
     for (step, want) in golden.values("losses").chunks(names.len()).enumerate() {
         let picture =
@@ -174,13 +177,11 @@ fn check(golden: &Golden, double_z: bool) {
             let (got, want) = (report.get(name).unwrap(), f64::from(want));
             let error = (got - want).abs() / scale(name, want);
             println!("{step} {name}: {got} {error:.2e}");
-            // The gradient of |x − x̂| is a sign. After a few steps rounding (another instruction set's) can put a pixel on
-            // the other side of zero: the weight, a ratio of gradients, jumps, and the steps that follow.
             let most = match (step, *name) {
                 (0, _) => 1e-5,
-                (1..=3, _) => 1e-4,
-                (_, "adaptive_weight") => 1e-1,
-                _ => 5e-3,
+                (4.., "adaptive_weight") if drifts => 1e-1,
+                (4.., _) if drifts => 5e-3,
+                _ => 1e-4,
             };
             assert!(
                 error < most,
@@ -214,7 +215,8 @@ fn check(golden: &Golden, double_z: bool) {
     let judged = judge.forward(last.unwrap());
     let error = closeness(&values(judged), golden.values("judged"));
     println!("in evaluation: {error:.2e}");
-    assert!(error < 5e-3, "{error:.2e}");
+    let most = if drifts { 5e-3 } else { 1e-4 };
+    assert!(error < most, "{error:.2e}");
 }
 
 #[test]
