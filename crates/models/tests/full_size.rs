@@ -3,7 +3,7 @@
 //! Some GB and a minute or more each, so not run by default:
 //!
 //! ```text
-//! cargo test --release -p latent-models --test full_size -- --ignored --nocapture --test-threads 1 stable_diffusion_15
+//! cargo test --release --workspace --test full_size -- --ignored --nocapture --test-threads 1 stable_diffusion_15
 //! ```
 
 mod common;

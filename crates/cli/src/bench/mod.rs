@@ -114,6 +114,7 @@ pub fn bench(args: &BenchArgs, json: bool) -> Result<u8, Failure> {
             Benchmark::Text => networks::text(&bench, args.dtype)?,
             Benchmark::Small => small::run(&bench, args.dtype)?,
             Benchmark::Train => train::run(&bench)?,
+            Benchmark::Xl => networks::xl(&bench, args.dtype)?,
         }
     }
     Ok(OK)

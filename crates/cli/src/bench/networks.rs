@@ -1,4 +1,4 @@
-//! The networks of Stable Diffusion 1.5.
+//! The networks of Stable Diffusion 1.5, and the large ones of SDXL.
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -78,8 +78,10 @@ pub fn step(
         [2, CONTEXT, config.context.unwrap_or(1)],
         &device,
     );
+    let vector = config.labels.width();
     let given = Given {
         context: Some(context),
+        vector: vector.map(|width| normal("bench/vector", [2, width], &device)),
         ..Given::default()
     };
     let given = unet.prepare(given).map_err(Failure::run)?;
@@ -121,11 +123,24 @@ pub fn three_levels(widths: [usize; 3], heads: Heads, everywhere: bool) -> UNetC
 
 /// The decoder at 512×512.
 pub fn vae(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    decode(bench, "vae_decode_512", 64, dtype)
+}
+
+/// SDXL's U-Net and decoder at 1024×1024.
+pub fn xl(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
+    let config = named::unet_sdxl_base();
+    step(bench, "sdxl_cfg_step_1024", &config, 128, dtype)?;
+    decode(bench, "vae_decode_1024", 128, dtype)
+}
+
+/// The decoder of Stable Diffusion 1 and XL on a latent of `side` × `side`.
+fn decode(bench: &Bench, what: &'static str, side: usize, dtype: Dtype) -> Result<(), Failure> {
     let device = Device::flex();
     let (parameters, form) = types(dtype);
-    let vae = fill(named::autoencoder_kl_f8().init(&device), parameters)?.packed(form, [64, 64]);
-    let z = normal("bench/x", [1, 4, 64, 64], &device);
-    bench.time("vae_decode_512", name(dtype), &mut || {
+    let vae = fill(named::autoencoder_kl_f8().init(&device), parameters)?;
+    let vae = vae.packed(form, [side, side]);
+    let z = normal("bench/x", [1, 4, side, side], &device);
+    bench.time(what, name(dtype), &mut || {
         std::hint::black_box(vae.decode(z.clone()).into_data());
     });
     Ok(())
