@@ -8,6 +8,7 @@
 mod common;
 
 mod effect;
+mod kinds;
 mod pictures;
 mod prompts;
 mod refusals;

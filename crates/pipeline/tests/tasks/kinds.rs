@@ -1,0 +1,112 @@
+//! Every published kind, on a tiny model of its shape, does each task, and what was asked counts: from text, from a picture, inside a
+//! mask. What the numbers are is for goldens to say (`family`, `pipelines`).
+
+use latent_checkpoint::tiny::TinyFamily;
+use latent_models::Form;
+use latent_pipeline::family::Beside;
+use latent_pipeline::{Model, Request};
+
+use super::{Files, common, differ, one, request};
+
+struct Kind {
+    model: Model,
+    files: Files,
+}
+
+impl Kind {
+    fn new(kind: TinyFamily) -> Self {
+        let model = common::family(kind, kind.scheduler());
+        Self {
+            model: model.packed(Form::Plain),
+            files: Files::new(),
+        }
+    }
+
+    /// The request with what the family takes beside the text.
+    fn asked(&self) -> Request {
+        let mut asked = request();
+        match self.model.family.beside {
+            Beside::Depth => asked.depth = Some(self.files.picture(40, 40)),
+            Beside::Small => asked.upscale = Some(self.files.picture(16, 16)),
+            _ => {}
+        }
+        asked
+    }
+
+    fn from_text(&self) {
+        let drawn = one(&self.model, &self.asked());
+        let pixels = drawn.picture.rgb();
+        assert!(pixels.iter().any(|v| *v != pixels[0]), "one colour");
+        let other = Request {
+            prompt: "a blue boat".into(),
+            ..self.asked()
+        };
+        assert!(differ(&drawn, &one(&self.model, &other)), "the prompt");
+        let again = one(&self.model, &drawn.request);
+        assert!(!differ(&drawn, &again), "drawn again");
+    }
+
+    fn from_a_picture(&self) {
+        let with = |width, strength| {
+            let init_image = Some(self.files.picture(width, 64));
+            one(
+                &self.model,
+                &Request {
+                    init_image,
+                    strength,
+                    ..self.asked()
+                },
+            )
+        };
+        let drawn = with(64, 0.6);
+        assert!(differ(&drawn, &with(32, 0.6)), "the picture");
+        assert!(differ(&drawn, &with(64, 0.9)), "the strength");
+    }
+
+    fn inside_a_mask(&self) {
+        let picture = self.files.picture(64, 64);
+        let asked = Request {
+            init_image: Some(picture.clone()),
+            mask: Some(self.files.mask(64, 64, 24, 64)),
+            mask_blur: 0,
+            strength: 0.9,
+            ..self.asked()
+        };
+        let drawn = one(&self.model, &asked).picture;
+        let original = latent_pipeline::picture::Picture::read(&picture).unwrap();
+        assert_eq!(drawn.pixel(4, 4), original.pixel(4, 4), "outside");
+        let inside = (16..48).flat_map(|y| (24..64).map(move |x| (x, y)));
+        let changed = inside.filter(|(x, y)| drawn.pixel(*x, *y) != original.pixel(*x, *y));
+        assert!(changed.count() > 1000, "inside");
+    }
+}
+
+macro_rules! kinds {
+    ($($name:ident: $kind:ident [$($task:ident),*];)*) => { $(
+        #[test]
+        fn $name() {
+            let kind = Kind::new(TinyFamily::$kind);
+            $(kind.$task();)*
+        }
+    )* };
+}
+
+kinds! {
+    stable_diffusion_1: Sd1 [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_1_inpainting: Sd1Inpainting [from_text, from_a_picture, inside_a_mask];
+    lcm: Lcm [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_2: Sd2 [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_2_inpainting: Sd2Inpainting [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_2_depth: Sd2Depth [from_text, from_a_picture, inside_a_mask];
+    upscaler: Upscaler [from_text, from_a_picture, inside_a_mask];
+    sdxl: Sdxl [from_text, from_a_picture, inside_a_mask];
+    sdxl_inpainting: SdxlInpainting [from_text, from_a_picture, inside_a_mask];
+    sdxl_turbo: SdxlTurbo [from_text, from_a_picture, inside_a_mask];
+    sdxl_v: SdxlV [from_text, from_a_picture, inside_a_mask];
+    ssd_1b: Ssd1b [from_text, from_a_picture, inside_a_mask];
+    vega: Vega [from_text, from_a_picture, inside_a_mask];
+    koala: Koala [from_text, from_a_picture, inside_a_mask];
+    playground: Playground [from_text, from_a_picture, inside_a_mask];
+    cosxl: CosXl [from_text, from_a_picture, inside_a_mask];
+    refiner: Refiner [from_text, from_a_picture, inside_a_mask];
+}
