@@ -93,7 +93,7 @@ const NOT_AVERAGED: &str = "the plain weights; their moving average was asked fo
 /// Matches the tensors of `part` with its parameters.
 ///
 /// # Errors
-/// A [`Mismatch`] where anything is missing, unused or misshapen.
+/// A [`Mismatch`] where anything is missing, unused or misshapen; a tensor of a type that is no weight's.
 pub fn plan(
     checkpoint: &Checkpoint,
     part: &DetectedPart,
@@ -137,6 +137,7 @@ pub fn plan(
             continue;
         };
         used.insert(info.name.clone());
+        stored(weights, &info.name)?;
         let scale = scale::of(weights, info);
         used.extend(scale.clone());
         let expected = place.piece.stored_shape(&shape);
@@ -293,6 +294,18 @@ pub(crate) fn transposed(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
 }
 
 impl Checkpoint {
+    /// The configuration of the network that plays `role`, which must be of kind `K`.
+    ///
+    /// # Errors
+    /// When there is none or it is of another kind.
+    pub fn config<K: Kind>(&self, role: Role) -> Result<&K, ModelError> {
+        let part = self.part(role)?;
+        K::of(&part.config).ok_or_else(|| ModelError::Request {
+            path: self.path.clone(),
+            problem: format!("its {role} is a {}, not a {}", part.config.kind(), K::OWN),
+        })
+    }
+
     /// Loads the network that plays `role`, which must be of kind `K`. `progress` is called with the parameters read so
     /// far and their number.
     ///
@@ -304,13 +317,8 @@ impl Checkpoint {
         options: &LoadOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(K::Net, Report), ModelError> {
-        let part = self.part(role)?;
-        let config = K::of(&part.config).ok_or_else(|| ModelError::Request {
-            path: self.path.clone(),
-            problem: format!("its {role} is a {}, not a {}", part.config.kind(), K::OWN),
-        })?;
-        let net = Kind::init(config, &options.device);
-        self.fill(part, net, options, progress)
+        let net = Kind::init(self.config::<K>(role)?, &options.device);
+        self.fill(self.part(role)?, net, options, progress)
     }
 
     fn fill<M: burn::module::Module>(

@@ -94,22 +94,21 @@ pub fn open(
         ));
     }
     let bar = screen::bar();
-    let open = if alone {
-        Model::open_in_turn
-    } else {
-        Model::open
+    let (mut model, reports) = match alone {
+        true => Model::declare(&files, device, dtype)?,
+        false => Model::open(&files, device, dtype, &mut |part, done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_prefix(format!("loading the {part}"));
+        })?,
     };
-    let (mut model, reports) = open(&files, device, dtype, &mut |part, done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-        bar.set_prefix(format!("loading the {part}"));
-    })?;
     for report in reports {
         tracing::info!(
             tensors = report.applied.len(),
             ignored = report.ignored.len(),
             moving_average = report.moving_average,
-            "loaded"
+            "{}",
+            if alone { "checked" } else { "loaded" }
         );
     }
     if hash {

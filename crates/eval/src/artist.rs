@@ -80,7 +80,7 @@ impl Artist {
         observer: &mut dyn Observer,
         mut each: impl FnMut(Tensor<4>, Tensor<4>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let Some(autoencoder) = &self.model.autoencoder else {
+        let Some(autoencoder) = self.model.compressor()? else {
             return Ok(false);
         };
         observer.stage("reconstructing", pictures.len() as u64);

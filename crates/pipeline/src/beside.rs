@@ -135,12 +135,15 @@ impl Drawing<'_> {
 
     /// Mask and masked picture of an inpainting network: `[batch, 1 + channels, h, w]`. Without a mask everything is
     /// repainted, and what it sees is grey.
+    ///
+    /// # Errors
+    /// An autoencoder whose weights cannot be read.
     pub(crate) fn masked_channels(
         &self,
         start: &Start<'_>,
         streams: &mut NoiseStreams,
         shape: [usize; 3],
-    ) -> Tensor<4> {
+    ) -> Result<Tensor<4>> {
         let [_, h, w] = shape;
         let device = &self.model.device;
         let down = self.model.latent.downsample;
@@ -164,12 +167,11 @@ impl Drawing<'_> {
                     Tensor::ones([1, 1, h, w], device),
                 ),
             };
-            let seen = self
-                .model
-                .scale_in(self.model.encode(image, padding(self.request.tiling)).mean);
+            let encoded = self.model.encode(image, padding(self.request.tiling))?;
+            let seen = self.model.scale_in(encoded.mean);
             let both = Tensor::cat(vec![seen, mask], 1);
             let channels = both.dims()[1];
-            return both.expand([batch, channels, h, w]);
+            return Ok(both.expand([batch, channels, h, w]));
         }
         let (latent, seen) = match start.canvas {
             Some(Canvas {
@@ -187,7 +189,8 @@ impl Drawing<'_> {
                 Tensor::zeros([1, 3, h * down, w * down], device),
             ),
         };
-        let seen = self.encode(seen, streams, shape);
-        Tensor::cat(vec![latent.expand([batch, 1, h, w]), seen], 1)
+        let seen = self.encode(seen, streams, shape)?;
+        let latent = latent.expand([batch, 1, h, w]);
+        Ok(Tensor::cat(vec![latent, seen], 1))
     }
 }

@@ -10,6 +10,7 @@ use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
 
 use crate::error::{Error, Result};
 use crate::family::{Beside, Family};
+use crate::model::Part;
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
 use crate::request::{Request, Size, text_of};
@@ -20,7 +21,7 @@ const MAX_VOCABULARY: u64 = 64 << 20;
 /// What reads conditions, and the files it needs.
 #[derive(Debug)]
 pub struct Reader {
-    network: Conditioner,
+    network: Part<Conditioner>,
     words: Option<TextTokenizer>,
     vectors: Option<Vectors>,
     device: Device,
@@ -38,7 +39,11 @@ impl Reader {
     ///
     /// # Errors
     /// A file that is missing or does not fit.
-    pub fn open(network: Conditioner, checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+    pub fn open(
+        network: Part<Conditioner>,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self> {
         let (mut words, mut vectors) = (None, None);
         match network.config() {
             ConditionerConfig::Text {
@@ -79,16 +84,17 @@ impl Reader {
     }
 
     /// Its network.
-    pub fn network(&self) -> &Conditioner {
+    pub fn network(&self) -> &Part<Conditioner> {
         &self.network
     }
 
     /// What the denoiser is given for the request's condition, and for none, for pictures of `canvas`.
     ///
     /// # Errors
-    /// A condition that the request lacks, or that does not fit the model.
+    /// A condition that the request lacks, or that does not fit the model; weights that cannot be read.
     pub fn read(&self, request: &Request, canvas: Size) -> Result<[Conditioned; 2]> {
-        let given = |condition| self.network.forward(condition);
+        let network = self.network.get()?;
+        let given = |condition| network.forward(condition);
         let pair = |with, without| Ok([given(with), given(without)]);
         match self.config() {
             ConditionerConfig::Class { rows, .. } => {

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::draw::padding;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Compressor, Model};
 use crate::picture::Picture;
 use crate::profile::Profile;
 use crate::request::Request;
@@ -22,13 +22,13 @@ impl Decoding {
     /// The values of one latent's picture, `[1, 3, height, width]`, about −1..1.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] where the decoder overflowed.
+    /// A decoder whose weights cannot be read.
     pub fn pixels(self, model: &Model, request: &Request, latent: Tensor<4>) -> Result<Tensor<4>> {
         let z = model.scale_out(latent);
-        let Some(autoencoder) = &model.autoencoder else {
+        let Some(autoencoder) = model.compressor()? else {
             return Ok(z);
         };
-        let autoencoder = autoencoder.clone().with_padding(padding(request.tiling));
+        let autoencoder = Compressor::clone(&autoencoder).with_padding(padding(request.tiling));
         let pixels = match self {
             Self::Whole => autoencoder.decode(z),
             Self::Strips(rows) => autoencoder.decode_in_strips(z, rows),
@@ -39,7 +39,7 @@ impl Decoding {
     /// One latent's picture, with the profile's rounding.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] where the decoder overflowed.
+    /// [`Error::NotFinite`] where the decoder overflowed; one whose weights cannot be read.
     pub fn picture(
         self,
         model: &Model,

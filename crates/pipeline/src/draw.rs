@@ -10,7 +10,7 @@ use latent_diffusion::{
     self as diffusion, Denoise, Mixing, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler,
     Scheduler, Sigmas, Step,
 };
-use latent_models::Padding;
+use latent_models::{Padding, UNet};
 
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
@@ -158,37 +158,41 @@ impl Drawing<'_> {
         )
     }
 
-    /// Draws one batch, one picture per seed.
+    /// What is walked from, for one batch, one picture per seed.
     ///
     /// # Errors
-    /// Settings that no ladder fits, and whatever the sampler reports.
-    pub fn draw(
-        &self,
-        start: &Start<'_>,
-        prompts: &Prompts,
-        seeds: &[PictureSeed],
-        on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Drawn> {
+    /// Settings that no ladder fits; a picture that cannot be encoded.
+    pub fn prepare<'s>(&self, start: &Start<'_>, seeds: &'s [PictureSeed]) -> Result<Prepared<'s>> {
         let from_picture = start.canvas.is_some() || start.latent.is_some();
         let walk = self.ladder(from_picture)?;
-        let sigmas = &walk.sigmas;
         let path = self.path()?;
-        let mut streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
-        let mut prepared = self.prepare(start, &walk, &path, &mut streams)?;
+        let streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
+        let mut prepared = self.started(start, walk, path, (streams, seeds))?;
         if self.profile.fresh_mask_noise(self.sampler) && prepared.mask.is_some() {
             let [_, c, h, w] = prepared.x.dims();
-            prepared.noise = next_seed(&streams, seeds)?.initial([c, h, w], &self.model.device);
+            let mut streams = next_seed(&prepared.streams, seeds)?;
+            prepared.noise = streams.initial([c, h, w], &self.model.device);
         }
+        Ok(prepared)
+    }
 
+    /// Draws a batch that is [prepared](Self::prepare).
+    ///
+    /// # Errors
+    /// Whatever the sampler reports; a denoiser that cannot be read.
+    pub fn draw(
+        &self,
+        prepared: Prepared<'_>,
+        prompts: &Prompts,
+        on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Drawn> {
+        let (path, sigmas) = (&prepared.path, &prepared.walk.sigmas);
         let options = self
             .profile
-            .options(self.request, self.sampler, &path, sigmas.steps());
+            .options(self.request, self.sampler, path, sigmas.steps());
         let calls = calls_per_step(self.sampler) * sigmas.steps();
-        let unet = self
-            .model
-            .unet
-            .clone()
-            .with_padding(padding(self.request.tiling));
+        let unet = UNet::clone(&*self.model.denoiser()?);
+        let unet = unet.with_padding(padding(self.request.tiling));
         let beside = prepared
             .concat
             .map(|extra| Box::new(Beside(extra)) as Box<dyn Extension>);
@@ -200,7 +204,7 @@ impl Drawing<'_> {
                 beside.into_iter().collect(),
             ),
             prediction: self.model.prediction,
-            path: &path,
+            path,
             sigmas,
             whole_timesteps: self.profile.whole_timesteps,
             guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
@@ -215,8 +219,8 @@ impl Drawing<'_> {
             stopped = flow.is_break().then_some((done, all));
             flow
         };
-        let shape = [self.model.latent.channels, start.size[0], start.size[1]];
-        let mut noise = self.step_noise(streams, seeds, shape, sigmas)?;
+        let [_, c, h, w] = prepared.x.dims();
+        let mut noise = self.step_noise(prepared.streams, prepared.seeds, [c, h, w], sigmas)?;
         let walk = |d: &mut dyn Denoise| {
             diffusion::sample(
                 self.sampler,
@@ -237,7 +241,7 @@ impl Drawing<'_> {
                     mask: mask.clone(),
                     original: original.clone(),
                     noise: prepared.noise,
-                    path: &path,
+                    path,
                     rule,
                     first: true,
                 };
@@ -276,13 +280,13 @@ impl Drawing<'_> {
         })
     }
 
-    fn prepare(
+    fn started<'s>(
         &self,
         start: &Start<'_>,
-        walk: &Walk,
-        path: &NoisePath,
-        streams: &mut NoiseStreams,
-    ) -> Result<Prepared> {
+        walk: Walk,
+        path: NoisePath,
+        (mut streams, seeds): (NoiseStreams, &'s [PictureSeed]),
+    ) -> Result<Prepared<'s>> {
         let Self { model, profile, .. } = self;
         let device = &model.device;
         let batch = streams.pictures();
@@ -299,18 +303,18 @@ impl Drawing<'_> {
         let original = match (&start.latent, start.canvas) {
             (Some(latent), _) => Some(latent.clone()),
             (None, Some(canvas)) if !skip_encoding => {
-                Some(self.encode(canvas.image.clone(), streams, shape))
+                Some(self.encode(canvas.image.clone(), &mut streams, shape)?)
             }
             _ => None,
         };
         // What is drawn of other pictures comes before the noise of the latent, the masked picture after it.
-        let beside = self.hint_channels(start, streams, shape)?;
+        let beside = self.hint_channels(start, &mut streams, shape)?;
         let noise = streams.initial(shape, device);
         let concat = match beside {
-            None if inpaints => Some(self.masked_channels(start, streams, shape)),
+            None if inpaints => Some(self.masked_channels(start, &mut streams, shape)?),
             early => early,
         };
-        let scale = profile.start_scale(self.sampler, &model.scheduler, path, sigma);
+        let scale = profile.start_scale(self.sampler, &model.scheduler, &path, sigma);
         let mask = mask
             .filter(|_| !inpaints || profile.masks_inpainting_networks)
             .map(|m| m.latent.clone());
@@ -335,6 +339,10 @@ impl Drawing<'_> {
         let x = x.expand([batch, shape[0], h, w]);
         let mask = mask.zip(original);
         Ok(Prepared {
+            walk,
+            path,
+            streams,
+            seeds,
             x,
             noise,
             mask,
@@ -344,23 +352,26 @@ impl Drawing<'_> {
     }
 
     /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
+    ///
+    /// # Errors
+    /// An autoencoder whose weights cannot be read.
     pub(crate) fn encode(
         &self,
         image: Tensor<4>,
         streams: &mut NoiseStreams,
         shape: [usize; 3],
-    ) -> Tensor<4> {
+    ) -> Result<Tensor<4>> {
         let model = self.model;
-        let moments = model.encode(image, padding(self.request.tiling));
+        let moments = model.encode(image, padding(self.request.tiling))?;
         let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
         let (mean, logvar) = (spread(moments.mean), spread(moments.logvar));
-        model.scale_in(match self.profile.posterior {
+        Ok(model.scale_in(match self.profile.posterior {
             Posterior::Mean => mean,
             Posterior::Draw => {
                 let noise = streams.draw(shape, &model.device);
                 latent_models::Moments { mean, logvar }.sample(noise)
             }
-        })
+        }))
     }
 
     /// What lies under the mask before sampling.
@@ -380,7 +391,12 @@ impl Drawing<'_> {
     }
 }
 
-struct Prepared {
+/// A batch before its first step.
+pub struct Prepared<'s> {
+    walk: Walk,
+    path: NoisePath,
+    streams: NoiseStreams,
+    seeds: &'s [PictureSeed],
     x: Tensor<4>,
     noise: Tensor<4>,
     mask: Option<(Tensor<4>, Tensor<4>)>,

@@ -1,22 +1,24 @@
 //! How much memory a job needs, known before it starts.
 //!
-//! Weights are counted exactly. Working memory is an estimate from the sizes of the largest tensors, with factors
-//! measured on the CPU backend with full-size Stable Diffusion 1.5 at 512×512; it is meant to be right within a quarter.
+//! Weights are counted by their numbers. Working memory is an estimate from the configurations of the networks: what the
+//! U-Net keeps for its way up, and copies of the largest maps, as many as were measured on the CPU backend with full-size
+//! Stable Diffusion 1.5 at 512×512 and SDXL at 1024×1024. It is meant to be right within a quarter.
 
 use std::fmt;
 
-use burn::module::Module;
 use burn::tensor::DType;
-use latent_models::parameter_count;
+use latent_models::UNetConfig;
 
 use crate::decode::Decoding;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, Stage};
 use crate::request::{Request, Size, Switch};
 
-/// Live copies of the U-Net's finest feature map at its worst moment.
-const UNET_COPIES: u64 = 20;
-/// The same of the decoder's finest, decoded whole.
+/// Live copies of a level's map, beside what is kept for the way up, in a transformer block at its worst moment.
+const ATTENDING_COPIES: u64 = 15;
+/// The same in a resblock.
+const RESBLOCK_COPIES: u64 = 10;
+/// Live copies of the decoder's finest map at its worst moment, decoded whole. The encoder's are as many.
 const DECODER_COPIES: u64 = 4;
 /// And in strips.
 const STRIP_COPIES: u64 = 2;
@@ -26,26 +28,59 @@ const STRIP_ROWS: usize = 32;
 /// What a job needs, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// All weights.
-    pub weights: u64,
+    /// Weights of what reads prompts and conditions.
+    pub conditioning: u64,
+    /// Weights of the denoiser.
+    pub denoiser: u64,
+    /// Weights of the autoencoder.
+    pub autoencoder: u64,
+    /// How much of all these is in memory already.
+    pub held: u64,
     /// Sampling, beside the weights.
     pub sampling: u64,
+    /// Encoding a picture that is given, beside the weights.
+    pub encoding: u64,
     /// Decoding one picture whole, beside the weights.
     pub decoding: u64,
     /// Decoding one picture in strips, beside the weights.
     pub decoding_in_strips: u64,
 }
 
-fn bytes_of(dtype: DType) -> u64 {
-    match dtype {
-        DType::F64 => 8,
-        DType::F16 | DType::BF16 => 2,
-        _ => 4,
-    }
+/// Which networks a job has in memory at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// All of them, from the first job of many to the last.
+    All,
+    /// What reads the prompts goes when it has done so; the others stay.
+    Pair,
+    /// Those of one stage.
+    Turn,
 }
 
-fn weights<M: Module>(module: &M, dtype: DType) -> u64 {
-    parameter_count(module) as u64 * bytes_of(dtype)
+/// How a job goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub decoding: Decoding,
+    /// Networks give way to each other, and are read again where they are needed again.
+    pub in_turn: bool,
+}
+
+/// Bytes of a U-Net's tensors at its worst moment, for one latent of `pixels` pixels and numbers of `size` bytes.
+fn working_bytes(unet: &UNetConfig, pixels: u64, size: u64) -> u64 {
+    let levels = unet.levels.iter().enumerate();
+    let maps = levels.map(|(i, level)| {
+        let map = (pixels >> (2 * i)) * level.channels as u64 * size;
+        let copies = match level.attention {
+            Some(_) => ATTENDING_COPIES,
+            None => RESBLOCK_COPIES,
+        };
+        // Each resblock's output is kept, and that of what comes before the first.
+        (map * (level.resblocks as u64 + 1), map * copies)
+    });
+    let (kept, worst) = maps.fold((0, 0), |(kept, worst), (keeps, works)| {
+        (kept + keeps, works.max(worst))
+    });
+    kept + worst
 }
 
 impl MemoryPlan {
@@ -65,80 +100,103 @@ impl MemoryPlan {
         });
         let pixels = (size.width * size.height) as u64;
         let latent = pixels / (model.latent.downsample * model.latent.downsample) as u64;
-        let unet = model.unet.config();
         let decoder = model.autoencoder.as_ref();
         let finest = decoder.map_or(0, |decoder| {
-            decoder.finest() as u64 * bytes_of(decoder.dtype())
+            decoder.config().finest() as u64 * bytes_of(decoder.dtype())
         });
         // Prompts that guidance reads run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
-        let width = unet.model_channels as u64 * bytes_of(model.denoiser_dtype());
         let guided = match request.guidance.perp_neg {
             Some(_) => 3,
             None if request.guidance_scale() == 1.0 => 1,
             None => 2,
         };
+        let unet = working_bytes(model.unet.config(), latent, bytes_of(model.unet.dtype()));
         let map = pixels * finest;
+        let given = request.init_image.is_some() || request.hires.is_some() || model.inpaints();
         Self {
-            weights: weights(&model.unet, model.denoiser_dtype())
-                + decoder.map_or(0, |decoder| {
-                    decoder.parameters() as u64 * bytes_of(decoder.dtype())
-                })
-                + model
-                    .texts
-                    .iter()
-                    .map(|text| weights(&text.network, text.network.dtype()))
-                    .sum::<u64>()
-                + model
-                    .condition
-                    .as_ref()
-                    .map_or(0, |c| weights(c.network(), DType::F32)),
-            sampling: latent * width * UNET_COPIES * guided * request.batch_size as u64,
+            conditioning: model.bytes(Stage::Conditioning),
+            denoiser: model.bytes(Stage::Denoising),
+            autoencoder: model.bytes(Stage::Compressing),
+            held: Stage::ALL.into_iter().map(|stage| model.held(stage)).sum(),
+            sampling: unet * guided * request.batch_size as u64,
+            encoding: if given { map * DECODER_COPIES } else { 0 },
             decoding: map * DECODER_COPIES,
             decoding_in_strips: map * STRIP_COPIES,
         }
     }
 
-    /// The most that is in use at any time, for a way of decoding.
-    pub fn peak(&self, decoding: Decoding) -> u64 {
+    /// All weights.
+    pub fn weights(&self) -> u64 {
+        self.conditioning + self.denoiser + self.autoencoder
+    }
+
+    /// The most that is in use at any time.
+    pub fn peak(&self, decoding: Decoding, holding: Holding) -> u64 {
         let decoding = match decoding {
             Decoding::Whole => self.decoding,
             Decoding::Strips(_) => self.decoding_in_strips,
         };
-        self.weights + self.sampling.max(decoding)
+        let compressing = decoding.max(self.encoding);
+        let pair = self.denoiser + self.autoencoder + self.sampling.max(compressing);
+        match holding {
+            Holding::All => self.conditioning + pair,
+            Holding::Pair => self.conditioning.max(pair),
+            Holding::Turn => (self.denoiser + self.sampling)
+                .max(self.autoencoder + compressing)
+                .max(self.conditioning),
+        }
     }
 
-    /// How to decode within `available` bytes of further memory (the weights are loaded already).
+    /// How to go about a job within `available` bytes beside what is in memory already. `once`: the model draws nothing else.
     ///
     /// # Errors
     /// [`Error::Memory`] where even strips, or sampling itself, would not fit.
-    pub fn settle(&self, request: &Request, available: Option<u64>) -> Result<Decoding> {
+    pub(crate) fn settle(
+        &self,
+        request: &Request,
+        available: Option<u64>,
+        once: bool,
+    ) -> Result<Settled> {
         let strips = Decoding::Strips(STRIP_ROWS);
+        let least = if once { Holding::Turn } else { Holding::All };
+        let needed = |decoding, holding| self.peak(decoding, holding).saturating_sub(self.held);
         let fits =
-            |decoding| available.is_none_or(|free| self.peak(decoding) - self.weights <= free);
-        let chosen = match request.vae_tiling {
+            |decoding, holding| available.is_none_or(|free| needed(decoding, holding) <= free);
+        let decoding = match request.vae_tiling {
             Switch::On => strips,
             Switch::Off => Decoding::Whole,
-            Switch::Auto if fits(Decoding::Whole) => Decoding::Whole,
+            Switch::Auto if fits(Decoding::Whole, least) => Decoding::Whole,
             Switch::Auto => strips,
         };
         match available {
-            Some(free) if !fits(chosen) => Err(Error::Memory {
-                needed: human(self.peak(chosen) - self.weights),
+            Some(free) if !fits(decoding, least) => Err(Error::Memory {
+                needed: human(needed(decoding, least)),
                 available: human(free),
                 advice: "make the picture or the batch smaller, or use --dtype bf16".to_owned(),
             }),
-            _ => Ok(chosen),
+            _ => Ok(Settled {
+                decoding,
+                in_turn: once && !fits(decoding, Holding::Pair),
+            }),
         }
     }
+}
+
+fn bytes_of(dtype: DType) -> u64 {
+    dtype.size() as u64
 }
 
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "weights {}, sampling {}, decoding {} (in strips {})",
-            human(self.weights),
+            "weights {} (text {}, denoiser {}, autoencoder {}; {} in memory), sampling {}, decoding {} (in strips {})",
+            human(self.weights()),
+            human(self.conditioning),
+            human(self.denoiser),
+            human(self.autoencoder),
+            human(self.held),
             human(self.sampling),
             human(self.decoding),
             human(self.decoding_in_strips)

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::guiders;
 use crate::level::level;
 use crate::marks::clean;
-use crate::memory::MemoryPlan;
-use crate::model::Model;
+use crate::memory::{MemoryPlan, Settled};
+use crate::model::{Model, Stage};
 use crate::profile::Profile;
 use crate::request::{self, Hires, Request, Size};
 use crate::run::Hooks;
@@ -134,6 +134,8 @@ pub(crate) fn reads_prompt_language(model: &Model) -> bool {
 pub(crate) struct Ready {
     pub profile: Profile,
     pub decoding: Decoding,
+    /// Networks give way to each other.
+    pub in_turn: bool,
     pub resolved: Resolved,
     pub prompts: Prompts,
     pub hints: Hints,
@@ -226,10 +228,12 @@ fn check_ladders(
 }
 
 impl Ready {
+    /// `once`: the model draws nothing else.
     pub fn of(
         request: &Request,
         model: &Model,
         available: Option<u64>,
+        once: bool,
         hooks: &mut dyn Hooks,
     ) -> Result<Self> {
         request.validate().map_err(Error::Request)?;
@@ -240,9 +244,9 @@ impl Ready {
         let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
-        // What is loaded later takes its share of what is free now.
-        let free = available.map(|free| free.saturating_sub(model.pending_bytes()));
-        let decoding = MemoryPlan::of(request, model).settle(request, free)?;
+        let Settled { decoding, in_turn } =
+            MemoryPlan::of(request, model).settle(request, available, once)?;
+        model.load(Stage::Conditioning, hooks)?;
         hooks.stage("encoding the prompt", 0, 0);
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
         let mut encoding = Encoding {
@@ -258,7 +262,8 @@ impl Ready {
             Pass::Only(first),
             false,
         )?;
-        let network = &model.unet;
+        // Its layout alone is looked at, which takes no memory.
+        let network = &model.unet.config().init(&model.device);
         guiders::check(request, network, names.0.sampler, prompts.positive.len())?;
         if network.config().guidance.is_some() && !negative.trim().is_empty() {
             encoding.hooks.note(
@@ -291,6 +296,7 @@ impl Ready {
         Ok(Self {
             second: second.transpose()?,
             decoding,
+            in_turn,
             hints,
             resolved: names.0,
             prompts,

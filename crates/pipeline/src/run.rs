@@ -1,6 +1,6 @@
 //! From a request to finished pictures.
 
-use std::ops::{ControlFlow, Deref, Range};
+use std::ops::{ControlFlow, Range};
 
 use burn::tensor::Tensor;
 use latent_diffusion::{PictureSeed, Step, names};
@@ -12,7 +12,7 @@ use crate::conditioning::Prompts;
 use crate::draw::{Canvas, Drawing, Drawn, Start};
 use crate::error::{Error, Result};
 use crate::infotext::{self, Infotext};
-use crate::model::Model;
+use crate::model::{Model, Stage};
 use crate::picture::resize::Filter;
 use crate::picture::{Picture, Region};
 use crate::ready::{Ready, Resolved, Second};
@@ -37,8 +37,8 @@ pub struct Output {
 
 /// What happens while a job runs. Every method has a default that does nothing.
 pub trait Hooks {
-    /// A stretch of work begins: `encoding the prompt`, `sampling`, `second pass`, `decoding`, with its steps (0 where
-    /// they are not counted) and the first picture of the batch.
+    /// A stretch of work begins: `loading the denoiser`, `encoding the prompt`, `sampling`, `second pass`, `decoding` and the
+    /// like, with its steps (0 where they are not counted) and the first picture of the batch.
     fn stage(&mut self, name: &'static str, steps: usize, picture: usize) {
         let _ = (name, steps, picture);
     }
@@ -88,12 +88,12 @@ pub fn run(
     available: Option<u64>,
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
-    let ready = Ready::of(request, model, available, hooks)?;
-    Job::new(request, Held::Lent(model), &ready)?.run(hooks)
+    let ready = Ready::of(request, model, available, false, hooks)?;
+    Job::new(request, model, &ready, false)?.run(hooks)
 }
 
-/// [`run`] for a model that draws nothing else: each network is freed when it has done its work, and the denoiser of one that was
-/// opened [in turn](Model::open_in_turn) is loaded when the text encoders are gone.
+/// [`run`] for a model that draws nothing else: each network is freed when it has done its work, and those of a model that was
+/// only [declared](Model::declare) are read when they are needed.
 ///
 /// # Errors
 /// As [`run`]'s.
@@ -103,43 +103,25 @@ pub fn run_once(
     available: Option<u64>,
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
-    let ready = Ready::of(request, &model, available, hooks)?;
-    model.drop_text_encoders();
-    if model.pending_bytes() > 0 {
-        hooks.stage("loading the denoiser", 0, 0);
-        model.load_denoiser()?;
-    }
-    Job::new(request, Held::Own(Box::new(model)), &ready)?.run(hooks)
-}
-
-/// A model for one job, or one that its owner goes on using.
-enum Held<'a> {
-    Lent(&'a Model),
-    Own(Box<Model>),
-}
-
-impl Deref for Held<'_> {
-    type Target = Model;
-
-    fn deref(&self) -> &Model {
-        match self {
-            Self::Lent(model) => model,
-            Self::Own(model) => model,
-        }
-    }
+    let ready = Ready::of(request, &model, available, true, hooks)?;
+    model.release(Stage::Conditioning);
+    model.in_turn = ready.in_turn;
+    Job::new(request, &model, &ready, true)?.run(hooks)
 }
 
 /// A request with everything that its batches share.
 struct Job<'a> {
     request: &'a Request,
-    model: Held<'a>,
+    model: &'a Model,
+    /// The model draws nothing else.
+    once: bool,
     ready: &'a Ready,
     prepared: Option<Prepared>,
     canvas: Option<Canvas>,
 }
 
 impl<'a> Job<'a> {
-    fn new(request: &'a Request, model: Held<'a>, ready: &'a Ready) -> Result<Self> {
+    fn new(request: &'a Request, model: &'a Model, ready: &'a Ready, once: bool) -> Result<Self> {
         let prepared = Prepared::of(request, &ready.profile)?;
         let canvas = prepared
             .as_ref()
@@ -147,6 +129,7 @@ impl<'a> Job<'a> {
         Ok(Self {
             request,
             model,
+            once,
             ready,
             prepared,
             canvas,
@@ -154,7 +137,7 @@ impl<'a> Job<'a> {
     }
 
     /// Draws every picture.
-    fn run(mut self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
+    fn run(self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
         let request = self.request;
         let last = self.request_of(request.pictures().saturating_sub(1));
         hooks.begin(&last, &self.infotext(&last, None))?;
@@ -188,7 +171,7 @@ impl<'a> Job<'a> {
 
     /// Draws the pictures of these numbers; whether they were stopped.
     fn batch(
-        &mut self,
+        &self,
         numbers: Range<usize>,
         outputs: &mut Vec<Output>,
         hooks: &mut dyn Hooks,
@@ -198,10 +181,10 @@ impl<'a> Job<'a> {
         let stopped = drawn
             .stopped
             .map(|(done, all)| format!("step {done} of {all}{pass}"));
-        if let (Held::Own(model), true) = (&mut self.model, numbers.end == self.request.pictures())
-        {
-            model.drop_denoiser();
+        if self.once && numbers.end == self.request.pictures() {
+            self.model.release(Stage::Denoising);
         }
+        self.model.load(Stage::Compressing, hooks)?;
         hooks.stage("decoding", 0, first);
         for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
             let output = self.finish(number, latent, stopped.clone())?;
@@ -213,7 +196,7 @@ impl<'a> Job<'a> {
 
     /// The latents of the pictures of these numbers, and which of two passes they are of.
     fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, &'static str)> {
-        let (request, model) = (self.request, &*self.model);
+        let (request, model) = (self.request, self.model);
         let first = numbers.start;
         let seeds: Vec<_> = numbers.map(|i| self.seed(i)).collect();
         let size = request.canvas();
@@ -268,8 +251,14 @@ impl<'a> Job<'a> {
             .ladder(start.canvas.is_some() || start.latent.is_some())?
             .sigmas
             .steps();
+        if start.canvas.is_some() || self.model.inpaints() {
+            self.model.load(Stage::Compressing, hooks)?;
+            hooks.stage("encoding the picture", 0, first);
+        }
+        let prepared = drawing.prepare(start, seeds)?;
+        self.model.load(Stage::Denoising, hooks)?;
         hooks.stage(name, steps, first);
-        let drawn = drawing.draw(start, prompts, seeds, &mut |step| hooks.step(&step))?;
+        let drawn = drawing.draw(prepared, prompts, &mut |step| hooks.step(&step))?;
         let values = drawn.latent.to_data().convert::<f32>();
         if values.iter::<f32>().any(|v| !v.is_finite()) {
             return Err(Error::NotFinite {
@@ -303,7 +292,10 @@ impl<'a> Job<'a> {
         let [h, w] = self.latent_size(size);
         let latent = match latent_filter(hires.upscaler) {
             Some(filter) => ops::resize(drawn.latent, [h, w], filter),
-            None => self.enlarge_pixels(drawn.latent, size, pixel_filter(hires.upscaler))?,
+            None => {
+                self.model.load(Stage::Compressing, hooks)?;
+                self.enlarge_pixels(drawn.latent, size, pixel_filter(hires.upscaler))?
+            }
         };
         let target = Size {
             width: round(cut.width),
@@ -343,7 +335,7 @@ impl<'a> Job<'a> {
         let batch = latent.dims()[0];
         let enlarged = latent.chunk(batch, 0).into_iter().map(|latent| {
             let picture = self.ready.decoding.picture(
-                &self.model,
+                self.model,
                 self.request,
                 &self.ready.profile,
                 latent,
@@ -351,7 +343,7 @@ impl<'a> Job<'a> {
             let planes = picture.resize(size, filter).to_planes();
             let data = burn::tensor::TensorData::new(planes, [1, 3, size.height, size.width]);
             let pixels = Tensor::from_data(data, &self.model.device);
-            let encoded = self.model.encode(pixels, Padding::Zero);
+            let encoded = self.model.encode(pixels, Padding::Zero)?;
             Ok(self.model.scale_in(encoded.mean))
         });
         Ok(Tensor::cat(enlarged.collect::<Result<_>>()?, 0))
@@ -359,7 +351,7 @@ impl<'a> Job<'a> {
 
     fn finish(&self, index: usize, latent: Tensor<4>, stopped: Option<String>) -> Result<Output> {
         let drawn = self.ready.decoding.picture(
-            &self.model,
+            self.model,
             self.request,
             &self.ready.profile,
             latent.clone(),

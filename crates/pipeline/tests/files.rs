@@ -132,14 +132,15 @@ fn assert_loads(path: &Path, kind: TinyFamily) {
     let files = ModelFiles::from(path.to_owned());
     let (model, _) = Model::open(&files, &Device::flex(), DType::F32, &mut |_, _, _| {}).unwrap();
     assert_eq!(model.family.name, names(kind).0);
-    assert_eq!((model.latent.scale, model.moments), expected_latents(kind));
-    assert_recipe(Role::DENOISER, &model.unet);
-    match &model.autoencoder {
+    let latents = (model.latent.scale, model.moments.clone());
+    assert_eq!(latents, expected_latents(kind));
+    assert_recipe(Role::DENOISER, &*model.denoiser().unwrap());
+    match model.compressor().unwrap().as_deref() {
         Some(Compressor::Whole(network)) => assert_recipe(Role::AUTOENCODER, network),
         other => panic!("{other:?}"),
     }
     for text in &model.texts {
-        assert_recipe(text.input.role, &text.network);
+        assert_recipe(text.input.role, &*text.network.get().unwrap());
     }
     let texts = model.texts.iter().map(|text| text.input.role);
     let parts = kind.model(false).parts.into_iter();

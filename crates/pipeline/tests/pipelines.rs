@@ -184,7 +184,8 @@ fn perturbed_attention_of_the_network() {
         context: Some(tensor("probe/context", [1, 1, 77, 48]).reshape([1, 77, 48])),
         ..Given::default()
     };
-    let given = model.unet.prepare(given).expect("what it takes");
+    let unet = model.denoiser().expect("it is in memory");
+    let given = unet.prepare(given).expect("what it takes");
     let call = |alter: &Alter| {
         let input = Input {
             x: tensor("probe/x", [1, 4, 8, 8]),
@@ -193,7 +194,7 @@ fn perturbed_attention_of_the_network() {
             alter,
             watch: false,
         };
-        let output = model.unet.run(input).x.into_data();
+        let output = unet.run(input).x.into_data();
         output.iter::<f32>().collect::<Vec<f32>>()
     };
     let golden = Golden::adapters_guidance();

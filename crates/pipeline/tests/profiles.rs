@@ -98,8 +98,9 @@ fn draw(case: &Value) -> Vec<f32> {
         hints: None,
     };
     let seeds = [PictureSeed::from(request.seed.expect("a seed"))];
+    let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(&start, &prompts, &seeds, &mut |_| ControlFlow::Continue(()))
+        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
         .expect("a drawing");
     drawn.latent.into_data().iter::<f32>().collect()
 }

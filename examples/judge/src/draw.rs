@@ -35,7 +35,7 @@ impl Artist {
 
     /// What the autoencoder makes of a picture, within −1..=1, channel by channel.
     pub fn reconstruct(&self, picture: &RgbImage) -> Result<(Vec<f32>, Vec<f32>)> {
-        let autoencoder = self.model.autoencoder.as_ref();
+        let autoencoder = self.model.compressor().into_diagnostic()?;
         let autoencoder = autoencoder.ok_or_else(|| miette!("the model has no autoencoder"))?;
         let given = tensor(&[picture], &Device::flex());
         let made = autoencoder.decode(autoencoder.encode(given.clone()).mean);

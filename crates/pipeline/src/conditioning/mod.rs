@@ -18,6 +18,10 @@ use crate::profile::Profile;
 use crate::request::{self, Request, Size};
 use crate::track::{Context, Track};
 
+/// The fields of a request whose texts are encoded.
+const PROMPT: &str = "prompt";
+const NEGATIVE: &str = "negative_prompt";
+
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]
 pub struct Prompts {
@@ -69,35 +73,34 @@ impl Prompts {
                 dialect,
                 rule: weight_rule(request, profile),
                 skip: profile.skip(request, &model.family, negative),
+                which: if negative { NEGATIVE } else { PROMPT },
             },
         };
         let at = |which| move |source| Error::Prompt { which, source };
         let parts = latent_text::parse(prompt, pass, dialect)
-            .map_err(at("prompt"))?
+            .map_err(at(PROMPT))?
             .parts;
         let positive = parts
             .iter()
             .map(|part| encoder(false).track(part.weight, &part.schedule));
-        let positive = positive.collect::<Result<_, _>>().map_err(at("prompt"))?;
-        let against =
-            latent_text::parse_negative(negative, pass, dialect).map_err(at("negative_prompt"))?;
-        let mut against = encoder(true)
-            .track(1.0, &against)
-            .map_err(at("negative_prompt"))?;
+        let positive = positive.collect::<Result<_>>()?;
+        let unwanted =
+            |text| latent_text::parse_negative(text, pass, dialect).map_err(at(NEGATIVE));
+        let mut against = encoder(true).track(1.0, &unwanted(negative)?)?;
         if negative.is_empty() && profile.zeros_for_empty(request, &model.family) {
             encoder(true).zero(&mut against);
         }
-        let empty = request.guidance.perp_neg.map(|_| {
-            let nothing = latent_text::parse_negative("", pass, dialect)?;
-            encoder(true).track(1.0, &nothing)
-        });
-        let mut empty = empty.transpose().map_err(at("negative_prompt"))?;
+        let empty = request
+            .guidance
+            .perp_neg
+            .map(|_| encoder(true).track(1.0, &unwanted("")?));
+        let mut empty = empty.transpose()?;
         if profile.zeros_for_empty(request, &model.family) {
             empty.iter_mut().for_each(|track| encoder(true).zero(track));
         }
         let pad = model.texts.first().map_or(Pad::End, |text| text.input.pad);
         let cut =
-            latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at("prompt"))?;
+            latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at(PROMPT))?;
         Ok(Self {
             positive,
             negative: against,
@@ -152,29 +155,28 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    fn track(
-        &self,
-        weight: f64,
-        schedule: &[Scheduled],
-    ) -> Result<Track, latent_text::PromptError> {
+    fn track(&self, weight: f64, schedule: &[Scheduled]) -> Result<Track> {
         let texts: Vec<&str> = schedule.iter().map(|s| s.text.as_str()).collect();
         let encoded = self.model.encode_texts(&texts, self.encoding)?;
-        let contexts = schedule.iter().zip(encoded).map(|(s, text)| Context {
-            until: s.until,
-            given: self.given(text),
+        let contexts = schedule.iter().zip(encoded).map(|(s, text)| {
+            Ok::<_, Error>(Context {
+                until: s.until,
+                given: self.given(text)?,
+            })
         });
         Ok(Track {
             weight,
-            contexts: contexts.collect(),
+            contexts: contexts.collect::<Result<_>>()?,
         })
     }
 
     /// What the denoiser is given for a text.
-    fn given(&self, text: TextStates) -> Conditioned {
+    fn given(&self, text: TextStates) -> Result<Conditioned> {
         if let Some(reader) = &self.model.condition {
-            return reader.network().forward(Condition::Vectors(text.states));
+            let network = reader.network().get()?;
+            return Ok(network.forward(Condition::Vectors(text.states)));
         }
-        Conditioned {
+        Ok(Conditioned {
             vector: match self.model.family.vector {
                 VectorInput::Level => {
                     let level = self.request.noise_level.unwrap_or(NOISE_LEVEL);
@@ -184,7 +186,7 @@ impl Encoder<'_> {
             },
             context: Some(text.states),
             ..Conditioned::default()
-        }
+        })
     }
 
     fn vector(&self, pooled: Tensor<2>) -> Tensor<2> {

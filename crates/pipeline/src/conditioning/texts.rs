@@ -1,9 +1,11 @@
 //! Texts to states: chunks of tokens through each text encoder, the rule for weights, the states joined.
 
 use burn::tensor::{Int, Tensor, TensorData};
+use latent_models::ClipText;
 use latent_models::clip::{Take, TextStates};
-use latent_text::{Chunk, Dialect, PromptError, WeightRule};
+use latent_text::{Chunk, Dialect, WeightRule};
 
+use crate::error::{Error, Result};
 use crate::family::Layer;
 use crate::model::{Model, TextEncoder};
 
@@ -16,6 +18,8 @@ pub struct Encoding {
     pub rule: WeightRule,
     /// Layers left out at the end beyond those that the family leaves out, or in its place; `None`: the family's.
     pub skip: Option<Skip>,
+    /// `prompt` or `negative_prompt`: where the texts stand, for errors.
+    pub which: &'static str,
 }
 
 /// Which layer of a text encoder a request asks for.
@@ -55,12 +59,8 @@ impl Model {
     /// that weights must keep is that of the whole batch. Each encoder is by itself in this.
     ///
     /// # Errors
-    /// Texts beyond the limits of `latent-text`.
-    pub fn encode_texts(
-        &self,
-        texts: &[&str],
-        encoding: Encoding,
-    ) -> Result<Vec<TextStates>, PromptError> {
+    /// Texts beyond the limits of `latent-text`; an encoder whose weights cannot be read.
+    pub fn encode_texts(&self, texts: &[&str], encoding: Encoding) -> Result<Vec<TextStates>> {
         let mut joined: Vec<TextStates> = Vec::new();
         for encoder in &self.texts {
             let encoded = self.encode_by(encoder, texts, encoding)?;
@@ -78,10 +78,13 @@ impl Model {
         encoder: &TextEncoder,
         texts: &[&str],
         encoding: Encoding,
-    ) -> Result<Vec<TextStates>, PromptError> {
+    ) -> Result<Vec<TextStates>> {
         let pad = encoder.input.pad;
+        let which = encoding.which;
         let chunks = |text: &str| {
-            Ok(latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad)?.chunks)
+            let encoded = latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad);
+            let encoded = encoded.map_err(|source| Error::Prompt { which, source })?;
+            Ok::<_, Error>(encoded.chunks)
         };
         let empty = chunks("")?;
         let mut rows = Vec::with_capacity(texts.len());
@@ -96,7 +99,7 @@ impl Model {
         }
         let states = Chunks {
             model: self,
-            encoder,
+            network: &*encoder.network.get()?,
             take: encoder.take(encoding.skip),
         };
         let mut encoded: Vec<Vec<TextStates>> = vec![Vec::with_capacity(longest); rows.len()];
@@ -126,7 +129,7 @@ fn join((first, second): (TextStates, TextStates)) -> TextStates {
 /// The encoding of chunks by one encoder.
 struct Chunks<'a> {
     model: &'a Model,
-    encoder: &'a TextEncoder,
+    network: &'a ClipText,
     take: Take,
 }
 
@@ -191,7 +194,7 @@ impl Chunks<'_> {
         let ids: Vec<i64> = chunk.ids.iter().map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [1, chunk.ids.len()]);
         let ids = Tensor::<2, Int>::from_data(ids, &self.model.device);
-        self.encoder.network.encode(ids, self.take)
+        self.network.encode(ids, self.take)
     }
 }
 

@@ -1,9 +1,13 @@
 //! What makes latents of pictures and pictures of latents.
 
 use burn::tensor::{DType, Tensor};
+use latent_checkpoint::{Checkpoint, ModelError, Network, Role, StoredAutoencoder};
 use latent_models::{
-    Autoencoder, AutoencoderConfig, AutoencoderTiny, Form, Moments, Padding, parameter_count,
+    Autoencoder, AutoencoderConfig, AutoencoderTiny, AutoencoderTinyConfig, Form, Moments, Padding,
+    parameter_count,
 };
+
+use super::part::{Net, Source};
 
 /// Pictures ↔ latents.
 #[derive(Debug, Clone)]
@@ -27,11 +31,20 @@ impl From<AutoencoderTiny> for Compressor {
     }
 }
 
-impl Compressor {
+/// What a [`Compressor`] is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CompressorConfig {
+    /// Of the network that the denoiser was trained with.
+    Whole(AutoencoderConfig),
+    /// Of a small one.
+    Tiny(AutoencoderTinyConfig),
+}
+
+impl CompressorConfig {
     /// What a whole one is made of, by which families are told.
-    pub fn config(&self) -> Option<&AutoencoderConfig> {
+    pub fn whole(&self) -> Option<&AutoencoderConfig> {
         match self {
-            Self::Whole(network) => Some(network.config()),
+            Self::Whole(config) => Some(config),
             Self::Tiny(_) => None,
         }
     }
@@ -39,16 +52,16 @@ impl Compressor {
     /// Channels of a latent.
     pub fn channels(&self) -> usize {
         match self {
-            Self::Whole(network) => network.config().latent_channels,
-            Self::Tiny(network) => network.config().latent_channels,
+            Self::Whole(config) => config.latent_channels,
+            Self::Tiny(config) => config.latent_channels,
         }
     }
 
     /// Pixels per latent number along each side.
     pub fn downsampling(&self) -> usize {
         match self {
-            Self::Whole(network) => network.config().downsampling(),
-            Self::Tiny(network) => network.config().downsampling(),
+            Self::Whole(config) => config.downsampling(),
+            Self::Tiny(config) => config.downsampling(),
         }
     }
 
@@ -57,47 +70,77 @@ impl Compressor {
         matches!(self, Self::Tiny(_))
     }
 
-    /// The type that it computes in.
-    pub fn dtype(&self) -> DType {
+    /// Channels at the picture's own size where the decoder is widest.
+    pub fn finest(&self) -> usize {
+        match self {
+            Self::Whole(config) => {
+                let second = config.levels.get(1).or(config.levels.last());
+                second.map_or(0, |level| level.channels)
+            }
+            Self::Tiny(config) => config.width,
+        }
+    }
+}
+
+impl Net for Compressor {
+    type Config = CompressorConfig;
+
+    fn config(&self) -> CompressorConfig {
+        match self {
+            Self::Whole(network) => CompressorConfig::Whole(network.config().clone()),
+            Self::Tiny(network) => CompressorConfig::Tiny(network.config().clone()),
+        }
+    }
+
+    fn dtype(&self) -> DType {
         match self {
             Self::Whole(network) => network.dtype(),
             Self::Tiny(network) => network.dtype(),
         }
     }
 
-    /// How many numbers its parameters hold.
-    pub fn parameters(&self) -> usize {
+    fn parameters(&self) -> usize {
         match self {
             Self::Whole(network) => parameter_count(network),
             Self::Tiny(network) => parameter_count(network),
         }
     }
 
-    /// Channels at the picture's own size where the decoder is widest.
-    pub fn finest(&self) -> usize {
+    fn packed(self, _: Form, latent: [usize; 2]) -> Self {
         match self {
-            Self::Whole(network) => {
-                let levels = &network.config().levels;
-                let second = levels.get(1).or(levels.last());
-                second.map_or(0, |level| level.channels)
-            }
-            Self::Tiny(network) => network.config().width,
+            Self::Whole(network) => Self::Whole(network.packed(Form::Plain, latent)),
+            Self::Tiny(network) => Self::Tiny(network.packed(latent)),
         }
     }
 
+    fn stored(checkpoint: &Checkpoint, role: Role) -> Result<CompressorConfig, ModelError> {
+        Ok(match &checkpoint.part(role)?.config {
+            Network::AutoencoderTiny(config) => CompressorConfig::Tiny(config.clone()),
+            _ => CompressorConfig::Whole(
+                checkpoint
+                    .config::<StoredAutoencoder>(role)?
+                    .network
+                    .clone(),
+            ),
+        })
+    }
+
+    fn read(source: &Source, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, ModelError> {
+        Ok(match source.checkpoint.part(source.role)?.config {
+            Network::AutoencoderTiny(_) => {
+                Self::Tiny(source.load::<AutoencoderTinyConfig>(progress)?)
+            }
+            _ => Self::Whole(source.load::<StoredAutoencoder>(progress)?),
+        })
+    }
+}
+
+impl Compressor {
     /// The same with another treatment of the picture's edges.
     pub fn with_padding(self, padding: Padding) -> Self {
         match self {
             Self::Whole(network) => Self::Whole(network.with_padding(padding)),
             Self::Tiny(network) => Self::Tiny(network.with_padding(padding)),
-        }
-    }
-
-    /// With packed weights, for latents of about `size` (height, width).
-    pub fn packed(self, size: [usize; 2]) -> Self {
-        match self {
-            Self::Whole(network) => Self::Whole(network.packed(Form::Plain, size)),
-            Self::Tiny(network) => Self::Tiny(network.packed(size)),
         }
     }
 

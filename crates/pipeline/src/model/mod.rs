@@ -2,13 +2,16 @@
 
 mod compressor;
 mod open;
-mod pending;
+mod part;
 mod probe;
+mod turns;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Role, SchedulerConfig};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
-use latent_models::{ClipText, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig};
+use latent_models::{
+    ClipText, ClipTextConfig, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
+};
 use latent_text::ClipTokenizer;
 
 use crate::condition::Reader;
@@ -17,8 +20,10 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::picture::Picture;
 use crate::request::{Request, Size};
 
-pub use compressor::Compressor;
+pub use compressor::{Compressor, CompressorConfig};
 pub use open::{ModelFiles, autoencoder_dtype};
+pub use part::{Net, Part, Source};
+pub use turns::Stage;
 
 /// What a model is drawn with where a request leaves it open. `None`: the documented default.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,7 +39,7 @@ pub struct Defaults {
 /// How far opening has come: which part, parameters read, parameters in all.
 pub type Progress<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
 
-/// The networks of one checkpoint, ready to run.
+/// The networks of one checkpoint. Each is in memory, or is read when it is needed.
 #[derive(Debug)]
 pub struct Model {
     /// What is written into pictures as the model's name: the file name without its ending.
@@ -52,9 +57,9 @@ pub struct Model {
     /// Mean and deviation of each latent channel, which are taken out before the scale; empty in most models.
     pub moments: Vec<(f64, f64)>,
     /// The denoiser.
-    pub unet: UNet,
+    pub unet: Part<UNet>,
     /// Pictures ↔ latents; `None` where the denoiser draws pixels.
-    pub autoencoder: Option<Compressor>,
+    pub autoencoder: Option<Part<Compressor>>,
     /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
     /// [`condition`](Self::condition).
     pub texts: Vec<TextEncoder>,
@@ -74,8 +79,8 @@ pub struct Model {
     pub prediction: Prediction,
     /// Where it runs.
     pub device: Device,
-    /// The weights of the denoiser, where they are not loaded yet.
-    pending: Option<pending::Pending>,
+    /// Only one stage's networks are in memory at a time.
+    pub(crate) in_turn: bool,
 }
 
 /// A text encoder, and what the model takes of it.
@@ -84,7 +89,7 @@ pub struct TextEncoder {
     /// What is taken.
     pub input: TextInput,
     /// The network.
-    pub network: ClipText,
+    pub network: Part<ClipText>,
 }
 
 impl Model {
@@ -98,10 +103,13 @@ impl Model {
         texts: Vec<(Role, ClipText)>,
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
+        let device = unet.conv_norm_out.weight.val().device();
+        let texts = texts.into_iter();
         let networks = Parts {
-            unet,
-            autoencoder: Some(autoencoder.into()),
-            texts,
+            device,
+            unet: unet.into(),
+            autoencoder: Some(autoencoder.into().into()),
+            texts: texts.map(|(role, text)| (role, text.into())).collect(),
             condition: None,
         };
         Self::of(networks, scheduler)
@@ -109,13 +117,15 @@ impl Model {
 
     fn of(parts: Parts, scheduler: SchedulerConfig) -> Result<Self, String> {
         let Parts {
+            device,
             unet,
             autoencoder,
             texts,
             condition,
         } = parts;
         let settings = scheduler.trained_here();
-        let vae = autoencoder.as_ref().and_then(Compressor::config);
+        let compressor = autoencoder.as_ref().map(Part::config);
+        let vae = compressor.and_then(CompressorConfig::whole);
         let family = match settings {
             None => {
                 let networks = Networks {
@@ -134,13 +144,13 @@ impl Model {
                 let size = size.map_or(64, |size| {
                     (size as usize).clamp(8, crate::request::MAX_SIDE)
                 });
-                let text = texts.first().map(|(_, text)| text);
+                let text = texts.first().map(|(_, text)| text.config());
                 check_trained(unet.config(), text, condition.as_ref())?;
                 Family::trained(unet.config(), vae, size)?
             }
         };
         let mut latent = family.latent;
-        if let Some(compressor) = &autoencoder {
+        if let Some(compressor) = compressor {
             let (channels, downsample) = (compressor.channels(), compressor.downsampling());
             if (channels, downsample) != (latent.channels, latent.downsample) {
                 return Err(format!(
@@ -154,7 +164,6 @@ impl Model {
         }
         let guidance = settings.and_then(|s| s.get("guidance")?.as_f64());
         let steps = settings.and_then(|s| s.get("steps")?.as_u64());
-        let device = unet.conv_norm_out.weight.val().device();
         let texts = texts.into_iter().map(|(role, network)| {
             let inputs = family.texts.iter();
             let input = inputs.clone().find(|input| input.role == role);
@@ -183,7 +192,7 @@ impl Model {
             tokenizer: ClipTokenizer::new(),
             scheduler,
             device,
-            pending: None,
+            in_turn: false,
         })
     }
 
@@ -230,48 +239,42 @@ impl Model {
     }
 
     /// The distribution of a picture's latent, not scaled: `[batch, 3, height, width]` → `[batch, channels, …]`.
-    pub(crate) fn encode(&self, image: Tensor<4>, padding: Padding) -> Moments {
-        match &self.autoencoder {
-            Some(autoencoder) => autoencoder.clone().with_padding(padding).encode(image),
+    ///
+    /// # Errors
+    /// An autoencoder whose weights cannot be read.
+    pub(crate) fn encode(&self, image: Tensor<4>, padding: Padding) -> Result<Moments> {
+        Ok(match self.compressor()? {
+            Some(autoencoder) => {
+                let autoencoder = Compressor::clone(&autoencoder);
+                autoencoder.with_padding(padding).encode(image)
+            }
             None => Moments {
                 logvar: image.full_like(-30.0),
                 mean: image,
             },
-        }
+        })
     }
 
-    /// The model with its networks packed for this machine's kernels: faster, and no longer to be trained, saved or
-    /// cast. They are packed for the size that its family draws best at, so that a picture does not depend on what the
-    /// process draws besides; others run too. On a GPU nothing changes.
-    pub fn packed(mut self, form: Form) -> Self {
+    /// The model with its networks packed for this machine's kernels, now or when they are read: faster, and no longer to be
+    /// trained, saved or cast. They are packed for the size that its family draws best at, so that a picture does not
+    /// depend on what the process draws besides; others run too. On a GPU nothing changes.
+    pub fn packed(self, form: Form) -> Self {
         let latent = self.nominal_latent();
         let texts = self.texts.into_iter().map(|text| TextEncoder {
-            network: text.network.packed(),
+            network: text.network.packed(form, latent),
             ..text
         });
-        self.texts = texts.collect();
-        match &mut self.pending {
-            Some(pending) => pending.form = Some(form),
-            None => self.unet = self.unet.packed(form, latent),
+        Self {
+            texts: texts.collect(),
+            unet: self.unet.packed(form, latent),
+            autoencoder: self.autoencoder.map(|a| a.packed(form, latent)),
+            ..self
         }
-        self.autoencoder = self.autoencoder.map(|a| a.packed(latent));
-        self
     }
 
     /// Rows and columns of a latent of the size that the family draws best at.
     fn nominal_latent(&self) -> [usize; 2] {
         [self.family.size.div_ceil(self.latent.downsample.max(1)); 2]
-    }
-
-    /// Frees the text encoders' weights, for a model that will encode no more.
-    pub(crate) fn drop_text_encoders(&mut self) {
-        self.texts.clear();
-    }
-
-    /// Frees the denoiser's weights, for a model that will only decode.
-    pub(crate) fn drop_denoiser(&mut self) {
-        // Parameters that are only declared take no memory.
-        self.unet = self.unet.config().init(&self.device);
     }
 
     /// Whether the denoiser takes a mask and a masked picture beside the latent.
@@ -312,22 +315,23 @@ impl Model {
     }
 }
 
-/// Networks of one model, loaded.
+/// Networks of one model.
 struct Parts {
-    unet: UNet,
-    autoencoder: Option<Compressor>,
-    texts: Vec<(Role, ClipText)>,
+    device: Device,
+    unet: Part<UNet>,
+    autoencoder: Option<Part<Compressor>>,
+    texts: Vec<(Role, Part<ClipText>)>,
     condition: Option<Reader>,
 }
 
 /// Whether the denoiser of a model that was trained here takes what the others give.
 fn check_trained(
     unet: &UNetConfig,
-    text: Option<&ClipText>,
+    text: Option<&ClipTextConfig>,
     condition: Option<&Reader>,
 ) -> Result<(), String> {
     if let Some(reader) = condition {
-        let text = text.map(|text| text.config().width);
+        let text = text.map(|text| text.width);
         return match reader.config() {
             ConditionerConfig::FrozenText { width, .. } if text != Some(*width) => Err(format!(
                 "its condition is text states of width {width}, and its text encoder gives {text:?}"
@@ -335,7 +339,7 @@ fn check_trained(
             config => config.validate(unet).map_err(|e| e.to_string()),
         };
     }
-    match text.map(|text| text.config().width) {
+    match text.map(|text| text.width) {
         width if width != unet.context => Err(format!(
             "its U-Net looks at tokens of width {:?}, and its text encoder gives {width:?}",
             unet.context

@@ -1,17 +1,13 @@
 //! Opening the files of a model.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
-use latent_checkpoint::load::plan;
-use latent_checkpoint::{
-    Checkpoint, Files, Kind, LoadOptions, Network, Report, Role, StoredAutoencoder,
-};
+use latent_checkpoint::{Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder};
 use latent_diffusion::Prediction;
-use latent_models::{AutoencoderTinyConfig, ClipTextConfig, ConditionerConfig, UNetConfig};
 
-use super::pending::Pending;
-use super::{Compressor, Model, Parts, Progress, probe};
+use super::{Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
 use crate::family;
@@ -70,29 +66,43 @@ impl Model {
         dtype: DType,
         progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
-        Self::open_as(files, device, dtype, false, progress)
+        let (model, reports) = Self::declare_with(files, device, dtype, true)?;
+        for text in &model.texts {
+            let progress = &mut |done, all| progress("text encoder", done, all);
+            text.network.get_with(progress)?;
+        }
+        model
+            .unet
+            .get_with(&mut |done, all| progress("U-Net", done, all))?;
+        if let Some(part) = &model.autoencoder {
+            part.get_with(&mut |done, all| progress("autoencoder", done, all))?;
+        }
+        if let Some(reader) = &model.condition {
+            let progress = &mut |done, all| progress("conditioner", done, all);
+            reader.network().get_with(progress)?;
+        }
+        Ok((model, reports))
     }
 
-    /// [`open`](Self::open) for one job alone: the denoiser is checked against its file now and loaded by
-    /// [`run_once`](crate::run_once) when the texts are encoded and their encoders freed.
+    /// Opens a checkpoint as [`open`](Self::open) does, and reads no weights: names, shapes and types are checked, and each
+    /// network is read when it is first needed.
     ///
     /// # Errors
     /// As [`open`](Self::open)'s.
-    pub fn open_in_turn(
+    pub fn declare(
         files: &ModelFiles,
         device: &Device,
         dtype: DType,
-        progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
-        Self::open_as(files, device, dtype, true, progress)
+        Self::declare_with(files, device, dtype, false)
     }
 
-    fn open_as(
+    /// `keep`: a denoiser that was read to be asked something stays in memory.
+    fn declare_with(
         files: &ModelFiles,
         device: &Device,
         dtype: DType,
-        in_turn: bool,
-        progress: Progress<'_>,
+        keep: bool,
     ) -> Result<(Self, Vec<Report>)> {
         if !device.supports_dtype(dtype) {
             return Err(Error::field(
@@ -102,26 +112,28 @@ impl Model {
             ));
         }
         let (main, recognised) = family::open(&files.model, files.built_in)?;
-        let family = recognised.family().map_err(|reason| Error::Model {
+        let wrong = |reason| Error::Model {
             path: files.model.clone(),
             reason,
-        })?;
+        };
+        let family = recognised.family().map_err(wrong)?;
         let other = |path: &Option<PathBuf>| {
             let Some(path) = path else { return Ok(None) };
             let mut checkpoint = Checkpoint::open(path)?;
             if let Some(family) = family {
                 family::settle(&mut checkpoint, family);
             }
-            Ok::<_, Error>(Some(checkpoint))
+            Ok::<_, Error>(Some(Arc::new(checkpoint)))
         };
+        let main = Arc::new(main);
         let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);
-        let vae_from = vae.as_ref().unwrap_or(&main);
 
         let asked = dtype;
         let dtype = computed(asked, device);
-        let options = LoadOptions::new(device.clone(), dtype);
-        let vae_options = LoadOptions::new(device.clone(), autoencoder_dtype(dtype));
-        let mut reports = Vec::new();
+        let mut opening = Opening {
+            device,
+            reports: Vec::new(),
+        };
         let mut texts = Vec::new();
         // A model that was trained here says so, and may do without some networks.
         let roles = match family {
@@ -133,83 +145,51 @@ impl Model {
                 .as_ref()
                 .filter(|other| other.find(role).is_some());
             let from = own.unwrap_or(&main);
-            if family.is_none() && from.find(role).is_none() {
-                continue;
+            if family.is_some() || from.find(role).is_some() {
+                texts.push((role, opening.part(from, role, dtype)?));
             }
-            let (network, report) =
-                from.load::<ClipTextConfig>(role, &options, &mut |done, all| {
-                    progress("text encoder", done, all)
-                })?;
-            texts.push((role, network));
-            reports.push(report);
         }
-        let role = Role::DENOISER;
-        // A network that is asked for its prediction must be there.
-        let asks = files.prediction.is_none()
-            && family.is_some_and(|family| family.untold)
-            && !main.states_prediction();
-        let later = in_turn && !asks;
-        let declared = UNetConfig::of(&main.part(role)?.config).filter(|_| later);
-        let (unet, report) = match declared {
-            Some(config) => {
-                let plan = plan(&main, main.part(role)?, options.moving_average)?;
-                (config.init(device), plan.report())
-            }
-            None => main.load::<UNetConfig>(role, &options, &mut |done, all| {
-                progress("U-Net", done, all)
-            })?,
-        };
-        reports.push(report);
-        let (mut autoencoder, mut condition, mut stored) = (None, None, None);
+        let unet = opening.part(&main, Role::DENOISER, dtype)?;
+        let vae_from = vae.as_ref().unwrap_or(&main);
         let role = Role::AUTOENCODER;
-        if family.is_some() || vae_from.find(role).is_some() {
-            let part = vae_from.part(role)?;
-            let progress = &mut |done, all| progress("autoencoder", done, all);
-            let (network, report) = match part.config {
-                Network::AutoencoderTiny(_) => vae_from
-                    .load::<AutoencoderTinyConfig>(role, &vae_options, progress)
-                    .map(|(network, report)| (Compressor::from(network), report))?,
-                _ => vae_from
-                    .load::<StoredAutoencoder>(role, &vae_options, progress)
-                    .map(|(network, report)| (Compressor::from(network), report))?,
-            };
-            stored = StoredAutoencoder::of(&part.config);
-            autoencoder = Some(network);
-            reports.push(report);
-        }
-        if family.is_none() && main.find(Role::CONDITIONER).is_some() {
-            // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
-            let options = LoadOptions::new(device.clone(), DType::F32);
-            let role = Role::CONDITIONER;
-            let (network, report) =
-                main.load::<ConditionerConfig>(role, &options, &mut |done, all| {
-                    progress("conditioner", done, all)
-                })?;
-            condition = Some(Reader::open(network, &main, device)?);
-            reports.push(report);
-        }
+        let vae_part = vae_from.find(role);
+        let stored = vae_part.and_then(|part| StoredAutoencoder::of(&part.config));
+        let autoencoder = (family.is_some() || vae_part.is_some())
+            .then(|| opening.part(vae_from, role, autoencoder_dtype(dtype)));
+        let condition = (family.is_none() && main.find(Role::CONDITIONER).is_some())
+            .then(|| {
+                // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
+                let network = opening.part(&main, Role::CONDITIONER, DType::F32)?;
+                Reader::open(network, &main, device)
+            })
+            .transpose()?;
         let parts = Parts {
+            device: device.clone(),
             unet,
-            autoencoder,
+            autoencoder: autoencoder.transpose()?,
             texts,
             condition,
         };
-        let model = Self::of(parts, main.scheduler().clone());
-        let mut model = model.map_err(|reason| Error::Model {
-            path: files.model.clone(),
-            reason,
-        })?;
-        if let Some(asked) = files.prediction {
-            model.prediction = asked;
-        } else if asks {
-            model.prediction = probe::prediction(&model.unet);
-        }
+        let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
+        model.prediction = match files.prediction {
+            Some(asked) => asked,
+            // A network that is asked for its prediction must be there.
+            None if family.is_some_and(|f| f.untold) && !main.states_prediction() => {
+                let prediction = probe::prediction(&*model.denoiser()?);
+                if !keep {
+                    model.release(Stage::Denoising);
+                }
+                prediction
+            }
+            None => model.prediction,
+        };
         if let Some(stored) = stored {
             let latent = &mut model.latent;
             latent.scale = stored.scale.unwrap_or(latent.scale);
             latent.shift = stored.shift.unwrap_or(latent.shift);
             model.moments = stored.moments.clone();
         }
+        let reports = opening.reports;
         model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
         if asked != dtype {
             let why = "a CPU has no arithmetic in f16: the networks are computed in f32";
@@ -219,12 +199,31 @@ impl Model {
         }
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
-        model.pending = later.then(|| Pending {
-            checkpoint: main,
-            options,
-            form: None,
-        });
         Ok((model, reports))
+    }
+}
+
+/// Networks that are being declared.
+struct Opening<'a> {
+    device: &'a Device,
+    reports: Vec<Report>,
+}
+
+impl Opening<'_> {
+    /// The network of a checkpoint that plays `role`, to be read as `dtype`.
+    fn part<N: Net>(
+        &mut self,
+        from: &Arc<Checkpoint>,
+        role: Role,
+        dtype: DType,
+    ) -> Result<Part<N>> {
+        let (part, report) = Part::open(Source {
+            checkpoint: Arc::clone(from),
+            role,
+            options: LoadOptions::new(self.device.clone(), dtype),
+        })?;
+        self.reports.push(report);
+        Ok(part)
     }
 }
 

@@ -72,10 +72,10 @@ pub fn draw_with(
         latent: None,
         hints,
     };
+    let seeds = [PictureSeed::from(42)];
+    let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(&start, &prompts, &[PictureSeed::from(42)], &mut |_| {
-            ControlFlow::Continue(())
-        })
+        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
         .expect("a drawing");
     let pixels = Decoding::Whole
         .pixels(model, request, drawn.latent.clone())

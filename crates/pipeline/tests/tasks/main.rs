@@ -2,7 +2,8 @@
 //!
 //! Every sampler and profile gives a picture (`samplers`); a picture does not depend on its batch, on threads or on what
 //! was drawn before it (`repeatable`); pictures, masks, sizes and second passes (`pictures`); the prompt language and
-//! guidance act (`prompts`); settings that are said to do nothing do nothing, the others something (`effect`); what cannot be done is refused in words (`refusals`).
+//! guidance act (`prompts`); settings that are said to do nothing do nothing, the others something (`effect`); what cannot be done is refused in words (`refusals`);
+//! networks may be read when they are needed (`turns`).
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,6 +16,7 @@ mod refusals;
 mod repeatable;
 mod samplers;
 mod transparent;
+mod turns;
 
 use std::path::PathBuf;
 

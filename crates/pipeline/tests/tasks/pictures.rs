@@ -479,8 +479,9 @@ fn from_noise(
         latent: Some(latent),
         hints: None,
     };
+    let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(&start, &prompts, &seeds, &mut |_| ControlFlow::Continue(()))
+        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
         .expect("a drawing");
     let pixels = Decoding::Whole
         .pixels(model, request, drawn.latent.clone())

@@ -1,0 +1,239 @@
+//! A network of a model: in memory, or in its file until it is needed.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::tensor::DType;
+use latent_checkpoint::load::plan;
+use latent_checkpoint::{Checkpoint, Kind, LoadOptions, ModelError, Report, Role};
+use latent_models::{
+    ClipText, ClipTextConfig, Conditioner, ConditionerConfig, Form, UNet, UNetConfig,
+    parameter_count,
+};
+
+/// What a model asks of its networks, whatever their kind.
+pub trait Net: Clone + Debug {
+    /// What the network is made of.
+    type Config: Clone + Debug;
+
+    /// What this one is made of.
+    fn config(&self) -> Self::Config;
+    /// The type that it computes in.
+    fn dtype(&self) -> DType;
+    /// How many numbers its parameters hold.
+    fn parameters(&self) -> usize;
+    /// With weights as kernels read them, for latents of about `latent` (height, width).
+    fn packed(self, form: Form, latent: [usize; 2]) -> Self;
+    /// What a checkpoint's network is made of.
+    ///
+    /// # Errors
+    /// When there is none in that role, or one of another kind.
+    fn stored(checkpoint: &Checkpoint, role: Role) -> Result<Self::Config, ModelError>;
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it does not fit, or a weight cannot be read.
+    fn read(source: &Source, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, ModelError>;
+}
+
+/// Where a network is read from, and how.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The files.
+    pub checkpoint: Arc<Checkpoint>,
+    /// Which of their networks.
+    pub role: Role,
+    /// Device and type, among others.
+    pub options: LoadOptions,
+}
+
+impl Source {
+    /// Reads the network, which is of kind `K`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`]'s.
+    pub fn load<K: Kind>(
+        &self,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<K::Net, ModelError> {
+        let loaded = self
+            .checkpoint
+            .load::<K>(self.role, &self.options, progress)?;
+        Ok(loaded.0)
+    }
+}
+
+/// The kinds whose networks are what they are made of alone.
+macro_rules! nets {
+    ($($net:ty: $config:ty { dtype: $dtype:expr, packed: $packed:expr })*) => {
+        $(impl Net for $net {
+            type Config = $config;
+
+            fn config(&self) -> $config {
+                self.config().clone()
+            }
+            fn dtype(&self) -> DType {
+                let dtype: fn(&Self) -> DType = $dtype;
+                dtype(self)
+            }
+            fn parameters(&self) -> usize {
+                parameter_count(self)
+            }
+            fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+                let packed: fn(Self, Form, [usize; 2]) -> Self = $packed;
+                packed(self, form, latent)
+            }
+            fn stored(checkpoint: &Checkpoint, role: Role) -> Result<$config, ModelError> {
+                checkpoint.config::<$config>(role).cloned()
+            }
+            fn read(
+                source: &Source,
+                progress: &mut dyn FnMut(usize, usize),
+            ) -> Result<Self, ModelError> {
+                source.load::<$config>(progress)
+            }
+        })*
+    };
+}
+
+nets! {
+    UNet: UNetConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, form, latent| network.packed(form, latent)
+    }
+    ClipText: ClipTextConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, _, _| network.packed()
+    }
+    // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
+    Conditioner: ConditionerConfig {
+        dtype: |_| DType::F32,
+        packed: |network, _, _| network
+    }
+}
+
+/// A network of a model. One that was opened from a file is checked against it at once, and its weights are read when they
+/// are first asked for; they can be given up and read again.
+#[derive(Debug)]
+pub struct Part<N: Net> {
+    config: N::Config,
+    parameters: usize,
+    dtype: DType,
+    /// How it is packed once it is read.
+    pack: Option<(Form, [usize; 2])>,
+    source: Option<Source>,
+    held: Mutex<Option<Arc<N>>>,
+}
+
+impl<N: Net> From<N> for Part<N> {
+    fn from(network: N) -> Self {
+        Self {
+            config: network.config(),
+            parameters: network.parameters(),
+            dtype: network.dtype(),
+            pack: None,
+            source: None,
+            held: Mutex::new(Some(Arc::new(network))),
+        }
+    }
+}
+
+impl<N: Net> Part<N> {
+    /// Declares a network of a file: its names, shapes and types are checked, and no weight is read.
+    ///
+    /// # Errors
+    /// A network that is not there, is of another kind, or does not fit.
+    pub fn open(source: Source) -> Result<(Self, Report), ModelError> {
+        let Source {
+            checkpoint,
+            role,
+            options,
+        } = &source;
+        let config = N::stored(checkpoint, *role)?;
+        let part = checkpoint.part(*role)?;
+        let report = plan(checkpoint, part, options.moving_average)?.report();
+        let parameters = part.config.parameters();
+        let numbers = parameters
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>());
+        let declared = Self {
+            config,
+            parameters: numbers.sum(),
+            dtype: options.dtype,
+            pack: None,
+            held: Mutex::new(None),
+            source: Some(source),
+        };
+        Ok((declared, report))
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &N::Config {
+        &self.config
+    }
+
+    /// The type that it computes in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of its parameters.
+    pub fn bytes(&self) -> u64 {
+        (self.parameters * self.dtype.size()) as u64
+    }
+
+    /// Whether its weights are in memory.
+    pub fn is_held(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// The network, read from its file where it is not in memory.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn get(&self) -> Result<Arc<N>, ModelError> {
+        self.get_with(&mut |_, _| {})
+    }
+
+    /// [`get`](Self::get), with the parameters read so far and their number.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get)'s.
+    pub fn get_with(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<Arc<N>, ModelError> {
+        let mut held = self.lock();
+        let network = match (held.as_ref(), &self.source) {
+            (Some(network), _) => return Ok(Arc::clone(network)),
+            (None, Some(source)) => N::read(source, progress)?,
+            (None, None) => unreachable!("a network without a file is never given up"),
+        };
+        let network = Arc::new(match self.pack {
+            Some((form, latent)) => network.packed(form, latent),
+            None => network,
+        });
+        *held = Some(Arc::clone(&network));
+        Ok(network)
+    }
+
+    /// Frees its weights as soon as nobody has them any more. A network that came from no file stays.
+    pub fn release(&self) {
+        if self.source.is_some() {
+            *self.lock() = None;
+        }
+    }
+
+    /// The same, packed now or when it is read.
+    pub(super) fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+        let held = self.held.into_inner();
+        let held = held.unwrap_or_else(PoisonError::into_inner);
+        let held = held.map(|network| Arc::unwrap_or_clone(network).packed(form, latent));
+        Self {
+            pack: Some((form, latent)),
+            held: Mutex::new(held.map(Arc::new)),
+            ..self
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<N>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
