@@ -9,6 +9,7 @@
 mod common;
 
 mod effect;
+mod patches;
 mod pictures;
 mod prompts;
 mod refusals;
