@@ -17,6 +17,7 @@ pub mod info;
 pub mod load;
 pub mod names;
 pub mod networks;
+pub mod patch;
 mod perceptual;
 pub mod report;
 pub mod tiny;
@@ -31,5 +32,6 @@ pub use file::{
 pub use info::{Info, InfoOptions, inspect};
 pub use load::LoadOptions;
 pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
+pub use patch::{Difference, Patch};
 pub use perceptual::load_perceptual;
 pub use report::{Mismatch, ModelError, Report};

@@ -2,7 +2,8 @@
 //!
 //! Loading has two halves. [`plan`] matches names and shapes and needs no weight; if anything is missing, unused or
 //! misshapen it is an error and nothing has been read. Then the tensors are read one at a time, converted straight to
-//! the wanted type, and their pages given back, so that memory peaks at the model plus one tensor.
+//! the wanted type, and their pages given back, so that memory peaks at the model plus one tensor. What is to be changed in
+//! them ([`Patch`]) is changed on the way.
 
 mod float8;
 mod scale;
@@ -10,14 +11,16 @@ mod values;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, TensorData};
 use half::{bf16, f16};
 
 use crate::detect::{Checkpoint, DetectedPart};
-use crate::file::{Dtype, Weights};
+use crate::file::{Dtype, TensorInfo, Weights};
 use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
 use crate::networks::{Kind, Role};
+use crate::patch::{Patch, Target, Targets};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
 pub(crate) use scale::applied;
 pub(crate) use values::{check_finite, recast, stored, to_f32};
@@ -34,6 +37,8 @@ pub struct LoadOptions {
     pub moving_average: bool,
     /// Refuse NaN and infinite weights.
     pub check_finite: bool,
+    /// What changes parameters on their way, one after the other.
+    pub patches: Vec<Arc<dyn Patch>>,
 }
 
 impl LoadOptions {
@@ -44,6 +49,7 @@ impl LoadOptions {
             dtype,
             moving_average: false,
             check_finite: true,
+            patches: Vec::new(),
         }
     }
 }
@@ -242,7 +248,7 @@ impl Others {
 }
 
 /// Equal, or the same matrix with and without the ones of a 1×1 convolution.
-fn fits(found: &[usize], expected: &[usize]) -> bool {
+pub(crate) fn fits(found: &[usize], expected: &[usize]) -> bool {
     fn matrix(shape: &[usize]) -> &[usize] {
         let mut end = shape.len();
         while end > 2 && shape[end - 1] == 1 {
@@ -330,6 +336,8 @@ impl Checkpoint {
     ) -> Result<(M, Report), ModelError> {
         let plan = plan(self, part, options.moving_average)?;
         let weights = self.weights_of(part);
+        let patched = !options.patches.is_empty();
+        let targets = patched.then(|| Targets::of(part.role, &part.config));
         let places: BTreeMap<&str, &Assignment> = plan
             .assignments
             .iter()
@@ -343,7 +351,7 @@ impl Checkpoint {
                 path: self.path.clone(),
                 problem: format!("parameter `{parameter}` was not planned for"),
             })?;
-            let data = read(weights, assignment, options)?;
+            let data = read(weights, assignment, options, targets.as_ref())?;
             done += 1;
             progress(done, total);
             Ok(data)
@@ -358,6 +366,7 @@ fn read(
     weights: &Weights,
     assignment: &Assignment,
     options: &LoadOptions,
+    targets: Option<&Targets>,
 ) -> Result<TensorData, ModelError> {
     let name = &assignment.tensor;
     let info = stored(weights, name)?;
@@ -368,6 +377,13 @@ fn read(
         }
         let scaled = scale::applied(&bytes, info, assignment, weights)?;
         let (bytes, info) = match &scaled {
+            Some((bytes, info)) => (Cow::Borrowed(bytes.as_slice()), info),
+            None => (bytes, info),
+        };
+        let target = targets.map(|all| all.one(&assignment.parameter, &assignment.shape));
+        let changed = target.map(|target| changed(&bytes, info, weights, &target, options));
+        let changed = changed.transpose()?.flatten();
+        let (bytes, info) = match &changed {
             Some((bytes, info)) => (Cow::Borrowed(bytes.as_slice()), info),
             None => (bytes, info),
         };
@@ -391,4 +407,33 @@ fn read(
     };
     weights.release(name);
     Ok(data)
+}
+
+/// The values of a parameter with all changes that patches make to it, as f32; `None` where they make none.
+fn changed(
+    bytes: &[u8],
+    info: &TensorInfo,
+    weights: &Weights,
+    target: &Target<'_>,
+    options: &LoadOptions,
+) -> Result<Option<(Vec<u8>, TensorInfo)>, ModelError> {
+    let mut values = None;
+    for patch in &options.patches {
+        if patch.changes(target)? {
+            let values = values.get_or_insert_with(|| to_f32(bytes, info.dtype));
+            patch.apply(target, values.as_deref_mut().unwrap_or_default())?;
+        }
+    }
+    let Some(values) = values.flatten() else {
+        return Ok(None);
+    };
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let info = TensorInfo {
+        dtype: Dtype::F32,
+        ..info.clone()
+    };
+    if options.check_finite {
+        check_finite(&bytes, &info, weights)?;
+    }
+    Ok(Some((bytes, info)))
 }

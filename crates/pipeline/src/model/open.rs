@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
-use latent_checkpoint::{Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder};
+use latent_checkpoint::patch::Targets;
+use latent_checkpoint::{
+    Checkpoint, Difference, Files, Kind, LoadOptions, Patch, Report, Role, StoredAutoencoder,
+};
 use latent_diffusion::Prediction;
 
 use super::{Model, Net, Part, Parts, Progress, Source, Stage, probe};
@@ -13,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::family;
 
 /// The files a model is opened from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelFiles {
     /// A single file or a diffusers folder.
     pub model: PathBuf,
@@ -25,6 +28,8 @@ pub struct ModelFiles {
     pub text_encoder: Option<PathBuf>,
     /// What the denoiser predicts, in the place of what the files say.
     pub prediction: Option<Prediction>,
+    /// Files of differences that are added to the weights, each with its strength: see [`Difference`].
+    pub differences: Vec<(PathBuf, f64)>,
 }
 
 impl From<PathBuf> for ModelFiles {
@@ -130,10 +135,7 @@ impl Model {
 
         let asked = dtype;
         let dtype = computed(asked, device);
-        let mut opening = Opening {
-            device,
-            reports: Vec::new(),
-        };
+        let mut opening = Opening::new(device, &files.differences)?;
         let mut texts = Vec::new();
         // A model that was trained here says so, and may do without some networks.
         let roles = match family {
@@ -170,6 +172,7 @@ impl Model {
             texts,
             condition,
         };
+        let reports = opening.finish()?;
         let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
         model.prediction = match files.prediction {
             Some(asked) => asked,
@@ -189,7 +192,6 @@ impl Model {
             latent.shift = stored.shift.unwrap_or(latent.shift);
             model.moments = stored.moments.clone();
         }
-        let reports = opening.reports;
         model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
         if asked != dtype {
             let why = "a CPU has no arithmetic in f16: the networks are computed in f32";
@@ -206,10 +208,25 @@ impl Model {
 /// Networks that are being declared.
 struct Opening<'a> {
     device: &'a Device,
+    patches: Vec<(&'a Path, Arc<dyn Patch>)>,
+    targets: Vec<Targets>,
     reports: Vec<Report>,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    fn new(device: &'a Device, differences: &'a [(PathBuf, f64)]) -> Result<Self> {
+        let patches = differences.iter().map(|(path, strength)| {
+            let patch: Arc<dyn Patch> = Arc::new(Difference::open(path, *strength)?);
+            Ok((path.as_path(), patch))
+        });
+        Ok(Self {
+            device,
+            patches: patches.collect::<Result<_>>()?,
+            targets: Vec::new(),
+            reports: Vec::new(),
+        })
+    }
+
     /// The network of a checkpoint that plays `role`, to be read as `dtype`.
     fn part<N: Net>(
         &mut self,
@@ -217,13 +234,40 @@ impl Opening<'_> {
         role: Role,
         dtype: DType,
     ) -> Result<Part<N>> {
+        let patches = self.patches.iter();
+        let options = LoadOptions {
+            patches: patches.map(|(_, patch)| Arc::clone(patch)).collect(),
+            ..LoadOptions::new(self.device.clone(), dtype)
+        };
         let (part, report) = Part::open(Source {
             checkpoint: Arc::clone(from),
             role,
-            options: LoadOptions::new(self.device.clone(), dtype),
+            options,
         })?;
+        if !self.patches.is_empty() {
+            self.targets
+                .push(Targets::of(role, &from.part(role)?.config));
+        }
         self.reports.push(report);
         Ok(part)
+    }
+
+    /// What was read of the files, after a look whether all of every patch has its place.
+    fn finish(self) -> Result<Vec<Report>> {
+        for (path, patch) in self.patches {
+            let unused = patch.unused(&self.targets)?;
+            if let Some(first) = unused.first() {
+                return Err(Error::Model {
+                    path: path.to_owned(),
+                    reason: format!(
+                        "{} of its tensors fit nothing in the model, such as `{first}`: it was made for another, or is no file of \
+                         differences (.diff, .diff_b, .w_norm, .b_norm in kohya's or ComfyUI's names)",
+                        unused.len()
+                    ),
+                });
+            }
+        }
+        Ok(self.reports)
     }
 }
 

@@ -9,7 +9,11 @@
 mod common;
 
 mod effect;
+<<<<<<< HEAD
 mod kinds;
+=======
+mod patches;
+>>>>>>> patch
 mod pictures;
 mod prompts;
 mod refusals;
