@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// crate → the crates of this workspace that it may depend on. `testkit` may stand in anybody's dev-dependencies.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("conditions", &["models", "checkpoint", "text"]),
     ("data", &[]),
     ("default-model", &["checkpoint"]),
     ("kernels", &[]),
@@ -16,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "models",
             "checkpoint",
+            "conditions",
             "data",
             "diffusion",
             "text",
@@ -29,7 +31,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("checkpoint", &["models", "text"]),
     (
         "pipeline",
-        &["models", "checkpoint", "text", "diffusion", "ops"],
+        &[
+            "models",
+            "checkpoint",
+            "conditions",
+            "text",
+            "diffusion",
+            "ops",
+        ],
     ),
     (
         "eval",
@@ -277,6 +286,7 @@ fn product_names_stay_above() {
         "text",
         "models",
         "checkpoint",
+        "conditions",
     ];
     let mut broken = Vec::new();
     for (name, text) in sources() {

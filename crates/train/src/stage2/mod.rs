@@ -10,6 +10,7 @@ mod config;
 mod degrade;
 mod export;
 mod first_stage;
+mod frozen;
 mod holes;
 mod samples;
 
@@ -20,6 +21,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 use latent_checkpoint::{Checkpoint, LoadOptions, Role};
+use latent_conditions::{NEIGHBOURS, VOCABULARY};
 use latent_models::condition::Encoder;
 use latent_models::{Condition, Conditioned, Conditioner, Outline, UNet};
 
@@ -416,11 +418,11 @@ impl Task for Stage2 {
         let mut files = Vec::new();
         if let Some(path) = &self.config.vocabulary {
             let text = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/vocab.txt".to_owned(), text));
+            files.push((VOCABULARY.to_owned(), text));
         }
         if let Some(path) = &self.config.neighbours {
             let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/neighbours.safetensors".to_owned(), bytes));
+            files.push((NEIGHBOURS.to_owned(), bytes));
         }
         let export = Export {
             model: &self.learner.averaged(),
