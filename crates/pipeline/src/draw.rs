@@ -22,6 +22,7 @@ use crate::masked::Masked;
 use crate::model::Model;
 use crate::passes::Passes;
 use crate::profile::{Asked, Posterior, Profile, StartScale, StepNoise, Walk};
+use crate::ready::Resolved;
 use crate::request::{InpaintFill, Request, Tiling};
 
 /// The pixels a pass starts from.
@@ -100,6 +101,27 @@ pub(crate) fn calls_per_step(sampler: Sampler) -> usize {
     match sampler.evaluations(10) {
         Some(calls) if calls > 15 => 2,
         _ => 1,
+    }
+}
+
+impl<'a> Drawing<'a> {
+    /// The first pass of a request.
+    pub fn of(
+        request: &'a Request,
+        model: &'a Model,
+        profile: &'a Profile,
+        names: Resolved,
+    ) -> Self {
+        Self {
+            model,
+            profile,
+            request,
+            sampler: names.sampler,
+            scheduler: names.scheduler,
+            steps: request.steps,
+            strength: request.strength,
+            rule: profile.strength,
+        }
     }
 }
 
