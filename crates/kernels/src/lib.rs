@@ -44,6 +44,7 @@ mod simd;
 mod tile;
 #[cfg(test)]
 mod twin;
+mod weight;
 mod weight_gradient;
 mod winograd;
 
@@ -51,7 +52,7 @@ pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, Tokens, attention, attention_backward};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
-pub use dense::{Weight, conv2d, linear};
+pub use dense::{conv2d, linear};
 pub use depthwise::depthwise;
 pub use elementwise::{
     add, add_assign, blend, convert, geglu, geglu_backward, scale, scale_add, unary, unary_backward,
@@ -70,5 +71,6 @@ pub use number::Number;
 pub use peak::{peak, peak_int8, peaks};
 pub use recycle::Recycler;
 pub use reduce::{column_sums, softmax, softmax_backward, square_sum};
+pub use weight::Weight;
 pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};
