@@ -1,16 +1,11 @@
 //! What files say beside their weights, and where it lies.
 
-use crate::support::{Tensors, all_values, options, tiny, values};
+use crate::quiet;
+use crate::support::{Tensors, all_values, options, tiny};
 use latent_checkpoint::file::write::{Existing, TorchLayout, torch_zip};
-use latent_checkpoint::names::ema_name;
-use latent_checkpoint::tiny::{tiny_autoencoder, tiny_text_encoder, tiny_unet};
-use latent_checkpoint::{
-    Checkpoint, Dtype, Kind, Mismatch, ModelError, Network, Role, SchedulerConfig, Scheme,
-    StoredAutoencoder, inspect,
-};
+use latent_checkpoint::{Checkpoint, Dtype, Kind, Network, Role, StoredAutoencoder};
 use latent_models::unet::Heads;
 use latent_models::{ClipTextConfig, UNetConfig, named};
-use latent_testkit::recipe;
 use serde_json::json;
 
 #[test]

@@ -1,19 +1,14 @@
 //! Weights of every form and variant.
 
+use crate::quiet;
 use crate::support::{Tensors, all_values, options, tiny, values};
-use latent_checkpoint::file::write::{Existing, TorchLayout, torch_zip};
 use latent_checkpoint::names::ema_name;
 use latent_checkpoint::tiny::{tiny_autoencoder, tiny_text_encoder, tiny_unet};
 use latent_checkpoint::{
-    Checkpoint, Dtype, Kind, Mismatch, ModelError, Network, Role, SchedulerConfig, Scheme,
+    Checkpoint, Dtype, Mismatch, ModelError, Network, Role, SchedulerConfig, Scheme,
     StoredAutoencoder, inspect,
 };
-use latent_models::unet::Heads;
-use latent_models::{ClipTextConfig, UNetConfig, named};
 use latent_testkit::recipe;
-use serde_json::json;
-
-fn quiet(_: usize, _: usize) {}
 
 #[test]
 fn the_three_forms_load_to_the_recipe_bit_for_bit() {
@@ -64,7 +59,7 @@ fn every_form_is_recognised() {
 #[test]
 fn nine_channels_are_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let paths = support::write(dir.path(), 9);
+    let paths = crate::support::write(dir.path(), 9);
     for path in [&paths.folder, &paths.safetensors] {
         let checkpoint = Checkpoint::open(path).unwrap();
         let part = checkpoint.part(Role::DENOISER).unwrap();

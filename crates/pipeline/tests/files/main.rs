@@ -14,7 +14,7 @@ use latent_checkpoint::convert::{ConvertOptions, Converted, Target, convert};
 use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TINY_FAMILIES, TinyFamily, TinyPaths, write_family};
 use latent_checkpoint::{
-    Checkpoint, Error, Files, LoadOptions, Network, Role, SchedulerConfig, TensorFile, TensorInfo,
+    Checkpoint, Error, Files, Network, Role, SchedulerConfig, TensorFile, TensorInfo,
 };
 use latent_pipeline::family::{self, Recognised};
 use latent_pipeline::model::Compressor;

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use latent_checkpoint::tiny::{TinyFamily, tiny_taesd};
-use latent_checkpoint::{
-    Checkpoint, Files, InfoOptions, LoadOptions, Network, Role, Scheme, TensorFile,
-};
+use latent_checkpoint::tiny::{TINY_FAMILIES, TinyFamily, tiny_taesd};
+use latent_checkpoint::{Files, InfoOptions, LoadOptions, Network, Role, Scheme};
 use latent_models::AutoencoderTinyConfig;
-use latent_pipeline::family;
-use latent_pipeline::{Model, ModelFiles};
+use latent_pipeline::family::{self, Recognised};
+use latent_testkit::recipe;
 use serde_json::{Value, json};
 
-use crate::{assert_recipe, beyond_h, common, contents, names, opened, to, write};
+use crate::{
+    Contents, MARKS, assert_recipe, common, contents, names, opened, published, to, tree, write,
+};
 
 fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -20,7 +20,7 @@ fn json_of(path: &Path) -> Value {
 
 #[test]
 fn folders_are_as_diffusers_writes_them() {
-    for kind in TINY_FAMILIES {
+    for &kind in TINY_FAMILIES {
         let dir = tempfile::tempdir().unwrap();
         let folder = write(dir.path(), kind).folder;
         let index = json_of(&folder.join("model_index.json"));
