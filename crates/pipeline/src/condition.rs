@@ -1,13 +1,17 @@
 //! The conditions of models that were trained here: what a request says, as what the denoiser is given.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use burn::tensor::Device;
 use latent_checkpoint::Checkpoint;
-use latent_conditions::{Field, FileProblem, Given, Pixels, Problem};
+use latent_conditions::{Field, FileProblem, Given, Pixels, Problem, class_names};
 use latent_models::condition::LayoutBox;
 use latent_models::{Conditioned, Conditioner, ConditionerConfig};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::family::{Beside, Family};
@@ -16,11 +20,44 @@ use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
 use crate::request::{Request, Size, text_of};
 
+/// A class of the data that a model learnt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Class {
+    /// By its number, from 0.
+    Number(u32),
+    /// By the name that the data has for it.
+    Name(String),
+}
+
+impl FromStr for Class {
+    type Err = Infallible;
+
+    /// What reads as a number is one.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.trim().parse() {
+            Ok(number) => Self::Number(number),
+            Err(_) => Self::Name(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// What reads conditions, and its network.
 #[derive(Debug)]
 pub struct Reader {
     network: Part<Conditioner>,
     values: latent_conditions::Reader,
+    /// By number, where the model has them.
+    classes: Vec<String>,
 }
 
 impl Reader {
@@ -33,15 +70,23 @@ impl Reader {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<Self> {
-        let values = latent_conditions::Reader::open(network.config(), checkpoint, device);
-        let values = values.map_err(|problem| match problem {
+        let failed = |problem| match problem {
             FileProblem::Unread(error) => Error::Checkpoint(error),
             FileProblem::Wrong { path, problem } => Error::Model {
                 path,
                 reason: problem,
             },
-        })?;
-        Ok(Self { network, values })
+        };
+        let values = latent_conditions::Reader::open(network.config(), checkpoint, device);
+        let classes = match network.config() {
+            ConditionerConfig::Class { .. } => class_names(checkpoint).map_err(failed)?,
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            values: values.map_err(failed)?,
+            network,
+            classes,
+        })
     }
 
     /// What it is made of.
@@ -64,7 +109,14 @@ impl Reader {
             ConditionerConfig::FrozenText { .. } | ConditionerConfig::Inpainting { .. } => {
                 return Ok([Conditioned::default(), Conditioned::default()]);
             }
-            config => given(request, config, canvas)?,
+            config => Given {
+                class: request
+                    .class
+                    .as_ref()
+                    .map(|class| number(class, &self.classes))
+                    .transpose()?,
+                ..given(request, config, canvas)?
+            },
         };
         let without = match self.config() {
             // Guidance goes away from the negative prompt, which may be empty.
@@ -86,10 +138,44 @@ impl Reader {
     }
 }
 
-/// What a request says of the condition of `config`, and of no other.
+/// The number of a class among those that a model knows by name.
+fn number(class: &Class, names: &[String]) -> Result<u32> {
+    let name = match class {
+        Class::Number(number) => return Ok(*number),
+        Class::Name(name) => name,
+    };
+    let same = |known: &&String| known.to_lowercase() == name.trim().to_lowercase();
+    let exact = names.iter().position(|known| known == name);
+    let mut alike = names.iter().filter(same);
+    // Of names that differ in case alone, only the very one is meant.
+    let only = || match (alike.next(), alike.next()) {
+        (Some(one), None) => names.iter().position(|known| known == one),
+        _ => None,
+    };
+    let known = exact.or_else(only).and_then(|at| u32::try_from(at).ok());
+    known.ok_or_else(|| Error::field("class", name, expected_class(name, names)))
+}
+
+/// How many names are offered in the place of one that is not known.
+const OFFERED: usize = 3;
+
+fn expected_class(name: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return "a number: this model has no names of its classes".to_owned();
+    }
+    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
+    let mut nearest: Vec<&str> = names.iter().map(String::as_str).collect();
+    nearest.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    format!(
+        "a class of this model, by name or by number, 0 to {}; nearest are {}",
+        names.len() - 1,
+        nearest[..nearest.len().min(OFFERED)].join(", ")
+    )
+}
+
+/// What a request says of the condition of `config`, and of no other, but for the class.
 fn given<'a>(request: &'a Request, config: &ConditionerConfig, canvas: Size) -> Result<Given<'a>> {
     let mut given = Given {
-        class: request.class,
         text: Some(Cow::Borrowed(request.prompt.as_str())),
         near: request.near.as_deref(),
         size: [canvas.width, canvas.height],
@@ -228,4 +314,36 @@ fn labels(map: &Picture) -> Option<Grey> {
     let values = pixels.iter().map(|[r, ..]| *r).collect();
     grey.then(|| Grey::new(map.width(), map.height(), values))
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_found_by_name() {
+        let names = ["ankle boot", "Bag", "bag", "T-shirt"].map(str::to_owned);
+        let of = |text: &str| number(&text.parse().unwrap(), &names);
+        assert_eq!(of("ankle boot").unwrap(), 0);
+        assert_eq!(of("bag").unwrap(), 2);
+        assert_eq!(of("t-SHIRT ").unwrap(), 3);
+        assert_eq!(of("7").unwrap(), 7, "its range is the model's to check");
+        let error = of("boots").unwrap_err().to_string();
+        assert!(error.contains("`class` is boots"), "{error}");
+        assert!(error.contains("0 to 3; nearest are ankle boot"), "{error}");
+        assert!(of("BAG").is_err(), "one of two");
+        let error = number(&Class::Name("bag".into()), &[]).unwrap_err();
+        assert!(error.to_string().contains("no names"), "{error}");
+    }
+
+    #[test]
+    fn a_class_is_a_number_or_a_name_in_files() {
+        for (json, class) in [
+            ("3", Class::Number(3)),
+            ("\"bag\"", Class::Name("bag".into())),
+        ] {
+            assert_eq!(serde_json::from_str::<Class>(json).unwrap(), class);
+            assert_eq!(serde_json::to_string(&class).unwrap(), json);
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args};
 use latent_pipeline::request::{
-    Compat, Dtype, InpaintFill, Layers, PredictionType, ResizeMode, Rng, Size, Switch, Tiling,
-    Upscaler, WeightRule,
+    Class, Compat, Dtype, InpaintFill, Layers, PredictionType, ResizeMode, Rng, Size, Switch,
+    Tiling, Upscaler, WeightRule,
 };
 
 use super::choice::ChoiceParser;
@@ -265,9 +265,9 @@ pub struct PictureArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Condition of a model trained with latent train")]
 pub struct ConditionArgs {
-    /// Draw this class.
-    #[arg(long, value_name = "NUMBER")]
-    pub class: Option<u32>,
+    /// Draw this class: its number, or its name where the model's data had names.
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub class: Option<Class>,
     /// Draw what this grey picture says: its values are numbers of classes.
     #[arg(long, value_name = "FILE")]
     pub semantic_map: Option<PathBuf>,

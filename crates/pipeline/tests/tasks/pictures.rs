@@ -1,10 +1,9 @@
 //! Starting from pictures, masks, odd sizes, second passes.
 
 use latent_pipeline::request::{
-    Choice, Compat, Hires, InpaintFill, Outpaint, ResizeMode, Size, Switch, Tiling, Upscaler,
+    Choice, Compat, Hires, InpaintFill, Outpaint, ResizeMode, Size, Tiling, Upscaler,
 };
-use latent_pipeline::{Decoding, Model, Output, Profile, Request, Resolved};
-use latent_text::Pass;
+use latent_pipeline::{Output, Request};
 
 use super::{Files, PROFILES, common, differ, draw, model, one, request, values};
 
