@@ -248,6 +248,10 @@ const MARKS: [&str; 6] = [
 fn published(from: &Path, to: &Path, without: &[&str]) {
     let mut contents = contents(from);
     contents.retain(|name, _| !without.contains(&name.as_str()));
+    rewritten(&contents, to);
+}
+
+fn rewritten(contents: &Contents, to: &Path) {
     let infos: Vec<TensorInfo> = contents.values().map(|(info, _)| info.clone()).collect();
     let metadata = BTreeMap::new();
     safetensors::<Error>(to, &infos, &metadata, Existing::Refuse, |info| {

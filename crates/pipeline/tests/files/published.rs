@@ -5,13 +5,16 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::tiny::{TINY_FAMILIES, TinyFamily, tiny_taesd};
 use latent_checkpoint::{Files, InfoOptions, LoadOptions, Network, Role, Scheme};
+use latent_diffusion::Prediction;
 use latent_models::AutoencoderTinyConfig;
 use latent_pipeline::family::{self, Recognised};
+use latent_pipeline::model::predicted;
 use latent_testkit::recipe;
 use serde_json::{Value, json};
 
 use crate::{
-    Contents, MARKS, assert_recipe, common, contents, names, opened, published, to, tree, write,
+    Contents, MARKS, assert_recipe, common, contents, names, opened, published, rewritten, to,
+    tree, write,
 };
 
 fn json_of(path: &Path) -> Value {
@@ -172,6 +175,24 @@ fn an_unmarked_file_of_the_second_generation_leaves_open_what_it_predicts() {
         checkpoint.part(Role::TEXT_ENCODER).unwrap().scheme,
         Scheme::OpenClip
     );
+}
+
+/// A network that answers the latent it is given predicts noise; one that takes far more from it, velocity.
+#[test]
+fn what_no_file_says_the_network_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = write(dir.path(), TinyFamily::Sd2);
+    let mut file = contents(&paths.safetensors);
+    file.remove("v_pred").unwrap();
+    for (bias, prediction) in [(0.5, Prediction::Epsilon), (-9.0, Prediction::V)] {
+        let path = dir.path().join(format!("{prediction:?}.safetensors"));
+        let (_, bytes) = file.get_mut("model.diffusion_model.out.2.bias").unwrap();
+        let value = half::f16::from_f32(bias).to_le_bytes();
+        *bytes = value.repeat(bytes.len() / 2);
+        rewritten(&file, &path);
+        let (checkpoint, _) = opened(&path);
+        assert_eq!(predicted(&checkpoint).unwrap(), prediction);
+    }
 }
 
 #[test]
