@@ -136,6 +136,7 @@ impl Drawing<'_> {
             scheduler: self.scheduler,
             steps: self.steps,
             custom: self.request.sigmas.as_deref(),
+            align: self.model.family.align,
             strength: from_picture.then_some((self.rule, self.strength)),
         };
         self.profile
