@@ -1,6 +1,6 @@
 //! `latent export`: the model of a run's checkpoint, for this program and for others.
 
-use latent_train::{CHECKPOINTS, Checkpoints, Ground, TrainConfig, name_classes};
+use latent_train::{CHECKPOINTS, Checkpoints, TaskContext, TrainConfig, name_classes};
 
 use crate::{
     args::{ConvertArgs, ExportArgs},
@@ -18,7 +18,7 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let config = TrainConfig::read(&args.config)?;
     let folder = args.out.clone();
     let folder = folder.unwrap_or_else(|| default_folder(&args.config));
-    let mut task = config.model.build(&Ground {
+    let mut task = config.model.build(&TaskContext {
         device: machine::device("cpu")?.autodiff(),
         more_devices: Vec::new(),
         learner: config.learner(),

@@ -10,6 +10,7 @@ use latent_pipeline::{
     RequestError,
     family::{self, Recognised},
     infotext::{Infotext, STOPPED},
+    model::predicted,
     picture::{
         Picture,
         files::{Format, read_bytes},
@@ -263,12 +264,15 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
         .map(|stored| stored.dtype())
         .transpose()
         .map_err(Failure::input)?;
-    let (checkpoint, recognised) = family::open(&args.source, model::built_in(&args.source))?;
+    let (mut checkpoint, recognised) = family::open(&args.source, model::built_in(&args.source))?;
     let untold = matches!(recognised, Recognised::Family(family) if family.untold);
+    // A folder has to say it.
     if untold && target == Target::Folder && !checkpoint.states_prediction() {
+        let predicted = predicted(&checkpoint)?.name();
+        checkpoint.set_prediction(predicted);
         screen::tell(format_args!(
-            "nothing in {} says whether it predicts noise or velocity: the folder's scheduler_config.json is written for \
-             noise (epsilon); of a 768-pixel model make its prediction_type v_prediction",
+            "nothing in {} says whether it predicts noise or velocity: the network itself was asked, and the folder's \
+             scheduler_config.json says {predicted}",
             args.source.display()
         ));
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use latent_train::{Error, Ground, Outcome, Peers, TrainConfig, Trainer};
+use latent_train::{Error, Outcome, Peers, TaskContext, TrainConfig, Trainer};
 
 use crate::{
     args::TrainArgs,
@@ -27,14 +27,14 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
     let mut devices = machine::devices(&args.device)?
         .into_iter()
         .map(Device::autodiff);
-    let ground = Ground {
+    let context = TaskContext {
         device: devices.next().unwrap_or_else(|| Device::flex().autodiff()),
         more_devices: devices.collect(),
         learner: config.learner(),
         seed: config.seed,
         side: config.side(),
     };
-    let count = 1 + ground.more_devices.len();
+    let count = 1 + context.more_devices.len();
     if count as u64 > config.parallel {
         return Err(Failure::input(format!(
             "--device {}: {count} devices, and `parallel` in {} is {}: expected at least {count}, batches of a step \
@@ -44,7 +44,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
             config.parallel
         )));
     }
-    let task = config.model.build(&ground)?;
+    let task = config.model.build(&context)?;
     let folder = args
         .out
         .clone()

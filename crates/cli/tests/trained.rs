@@ -14,8 +14,8 @@ use latent_models::{
 };
 use latent_testkit::recipe;
 use latent_train::{
-    Alone, Example, FirstStage, Ground, LabelledBox, LearnerSettings, ObjectiveConfig, Stage2,
-    Stage2Config, Step, Task, Update,
+    Alone, Example, FirstStage, LabelledBox, LearnerSettings, ObjectiveConfig, Stage2,
+    Stage2Config, Step, Task, TaskContext, Update,
 };
 
 fn latent(folder: &Path, line: &[&str]) -> Output {
@@ -166,14 +166,14 @@ fn trained(
             ..Default::default()
         },
     };
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 1,
         side: None,
     };
-    let mut task = Stage2::on(&config, first, &ground).unwrap();
+    let mut task = Stage2::on(&config, first, &context).unwrap();
     let batch: Vec<_> = (0..2).map(|i| example(i, 32)).collect();
     for number in 0..3 {
         let step = Step {
@@ -243,6 +243,11 @@ fn classes_are_drawn_by_number_however_they_enter() {
             refused(place.path(), &[])
         );
         assert!(refused(place.path(), &["--class", "4"]).contains("0 to 3"));
+        assert!(refused(place.path(), &["--class", "bag"]).contains("a number: this model has no"));
+        let names = place.path().join("model/conditioner/classes.txt");
+        std::fs::write(names, "boot\nbag\nshirt\n").unwrap();
+        assert_eq!(one, of("bag"));
+        assert!(refused(place.path(), &["--class", "shrt"]).contains("nearest are shirt"));
         let error = refused(place.path(), &["--class", "1", "--near", "x"]);
         assert!(
             error.contains("`near` is set: expected no such condition"),

@@ -71,21 +71,24 @@ fn rectified(sigma: f64, next: f64) -> (f64, f64, f64) {
     (down, alpha / alpha_down, renoise)
 }
 
-fn euler_ancestral(mut x: f64) -> f64 {
-    for w in LADDER.windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let denoised = d(x, sigma);
+/// Steps from level to level: `step` is given x, D(x, σ), σ and the next σ.
+fn walk(ladder: [f64; 6], x: f64, mut step: impl FnMut(f64, f64, f64, f64) -> f64) -> f64 {
+    let steps = ladder.windows(2);
+    steps.fold(x, |x, w| step(x, d(x, w[0]), w[0], w[1]))
+}
+
+fn euler_ancestral(x: f64) -> f64 {
+    walk(LADDER, x, |mut x, denoised, sigma, next| {
         let (down, scale, up) = rectified(sigma, next);
         x = down / sigma * x + (1.0 - down / sigma) * denoised;
         x = scale * x + NOISE * up;
-    }
-    x
+        x
+    })
 }
 
-fn dpm2_ancestral(mut x: f64) -> f64 {
-    for w in LADDER.windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let slope = (x - d(x, sigma)) / sigma;
+fn dpm2_ancestral(x: f64) -> f64 {
+    walk(LADDER, x, |mut x, denoised, sigma, next| {
+        let slope = (x - denoised) / sigma;
         let (down, scale, up) = rectified(sigma, next);
         if down == 0.0 {
             x += slope * (down - sigma);
@@ -95,18 +98,15 @@ fn dpm2_ancestral(mut x: f64) -> f64 {
             x += (x_2 - d(x_2, mid)) / mid * (down - sigma);
             x = scale * x + NOISE * up;
         }
-    }
-    x
+        x
+    })
 }
 
-fn dpmpp_2s_ancestral(mut x: f64) -> f64 {
-    for w in LADDER.windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let denoised = d(x, sigma);
+fn dpmpp_2s_ancestral(x: f64) -> f64 {
+    walk(LADDER, x, |mut x, denoised, sigma, next| {
         let (down, scale, up) = rectified(sigma, next);
         if next == 0.0 {
-            x = denoised;
-            continue;
+            return denoised;
         }
         let s = match sigma {
             1.0 => 0.9999,
@@ -115,8 +115,8 @@ fn dpmpp_2s_ancestral(mut x: f64) -> f64 {
         let u = s / sigma * x + (1.0 - s / sigma) * denoised;
         x = down / sigma * x + (1.0 - down / sigma) * d(u, s);
         x = scale * x + NOISE * up;
-    }
-    x
+        x
+    })
 }
 
 /// LADDER with its first level moved off 1.
@@ -126,13 +126,10 @@ fn offset() -> [f64; 6] {
     ladder
 }
 
-fn dpmpp_sde(mut x: f64) -> f64 {
-    for w in offset().windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let denoised = d(x, sigma);
+fn dpmpp_sde(x: f64) -> f64 {
+    walk(offset(), x, |mut x, denoised, sigma, next| {
         if next == 0.0 {
-            x = denoised;
-            continue;
+            return denoised;
         }
         let (from, to) = (lambda(sigma), lambda(next));
         let inner = from + 0.5 * (to - from);
@@ -147,19 +144,16 @@ fn dpmpp_sde(mut x: f64) -> f64 {
         let h = -sd.ln() - from;
         x = alpha_next / alpha * (-h).exp() * x - alpha_next * (-h).exp_m1() * denoised_2
             + alpha_next * NOISE * su;
-    }
-    x
+        x
+    })
 }
 
 /// 2M SDE in both forms, and 3M SDE.
-fn multistep_sde(mut x: f64, order: usize, heun: bool) -> f64 {
+fn multistep_sde(x: f64, order: usize, heun: bool) -> f64 {
     let mut past: Vec<(f64, f64)> = Vec::new(); // (prediction, h), newest first
-    for w in offset().windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let denoised = d(x, sigma);
+    walk(offset(), x, |mut x, denoised, sigma, next| {
         if next == 0.0 {
-            x = denoised;
-            continue;
+            return denoised;
         }
         let h = lambda(next) - lambda(sigma);
         let (h_eta, alpha) = (h * (1.0 + ETA), 1.0 - next);
@@ -183,19 +177,16 @@ fn multistep_sde(mut x: f64, order: usize, heun: bool) -> f64 {
         }
         x += NOISE * next * (-(-2.0 * h * ETA).exp_m1()).sqrt();
         past.insert(0, (denoised, h));
-    }
-    x
+        x
+    })
 }
 
 /// diffusers' DPM-Solver++(2M) with `use_flow_sigmas`, beginning at the same level.
-fn dpmpp_2m(mut x: f64) -> f64 {
+fn dpmpp_2m(x: f64) -> f64 {
     let mut past: Option<(f64, f64)> = None;
-    for w in offset().windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let m_0 = d(x, sigma);
+    walk(offset(), x, |mut x, m_0, sigma, next| {
         if next == 0.0 {
-            x = m_0;
-            continue;
+            return m_0;
         }
         let h = lambda(next) - lambda(sigma);
         let alpha = 1.0 - next;
@@ -205,14 +196,12 @@ fn dpmpp_2m(mut x: f64) -> f64 {
             x -= 0.5 * factor * (m_0 - m_1) / (h_0 / h);
         }
         past = Some((m_0, h));
-    }
-    x
+        x
+    })
 }
 
-fn euler_ancestral_cfg_pp(mut x: f64) -> f64 {
-    for w in LADDER.windows(2) {
-        let (sigma, next) = (w[0], w[1]);
-        let denoised = d(x, sigma);
+fn euler_ancestral_cfg_pp(x: f64) -> f64 {
+    walk(LADDER, x, |mut x, denoised, sigma, next| {
         let (alpha, alpha_next) = (1.0 - sigma, 1.0 - next);
         let eps = (x - alpha * 0.5 * denoised) / sigma;
         let (down, up) = match alpha {
@@ -226,15 +215,14 @@ fn euler_ancestral_cfg_pp(mut x: f64) -> f64 {
             _ => ancestral(sigma / alpha, next / alpha_next),
         };
         x = alpha_next * denoised + alpha_next * down * eps + alpha_next * NOISE * up;
-    }
-    x
+        x
+    })
 }
 
-fn lcm(mut x: f64) -> f64 {
-    for w in LADDER.windows(2) {
-        x = (1.0 - w[1]) * d(x, w[0]) + w[1] * NOISE;
-    }
-    x
+fn lcm(x: f64) -> f64 {
+    walk(LADDER, x, |_, denoised, _, next| {
+        (1.0 - next) * denoised + next * NOISE
+    })
 }
 
 #[test]

@@ -18,14 +18,14 @@ use crate::{Error, Observer, observe, pictures};
 const BATCH: usize = 16;
 
 /// The network that pictures are compared by.
-pub(crate) struct Eye {
+pub(crate) struct FeatureNet {
     network: EfficientNet,
     device: Device,
     /// The hash of its file.
     pub hash: String,
 }
 
-impl Eye {
+impl FeatureNet {
     /// Reads EfficientNet-Lite0: the wheel that `tools/perceptual.sh` fetches, or the `.pth` file inside it.
     pub fn open(path: &Path, device: &Device) -> Result<Self, Error> {
         if !path.exists() {

@@ -15,7 +15,6 @@
 //! pictures. Rejected: a published image-text network, which knows photographs and would have to be downloaded; Inception
 //! features, whose weights no registry has; and judging by a network that saw the test captions.
 
-mod artist;
 mod chart;
 pub mod encoder;
 mod error;
@@ -28,6 +27,7 @@ pub mod retrieval;
 mod run;
 pub mod scenes;
 mod sheet;
+mod subject;
 mod tested;
 mod training;
 

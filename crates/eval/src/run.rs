@@ -8,10 +8,10 @@ use latent_metrics::{
     precision_recall, psnr, quantiles, r_precision, ssim,
 };
 
-use crate::artist::{Artist, Manner};
 use crate::encoder::Encoder;
-use crate::features::Eye;
+use crate::features::FeatureNet;
 use crate::scenes::{Scenes, check};
+use crate::subject::{DrawSettings, Subject};
 use crate::tested::{CHOICES, Tested};
 use crate::training::Training;
 use crate::{
@@ -42,47 +42,54 @@ pub fn evaluate(
     options.validate()?;
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(Error::io(out, "make the folder"))?;
-    let open = |path: &std::path::PathBuf| Eye::open(path, device);
-    let eye = options.features.as_ref().map(open).transpose()?;
-    let artist = Artist::open(&options.model, options.size, device, observer)?;
-    let size = artist.size;
-    let tested = Tested::read(options, size, eye.as_ref(), observer)?;
+    let open = |path: &std::path::PathBuf| FeatureNet::open(path, device);
+    let feature_net = options.features.as_ref().map(open).transpose()?;
+    let subject = Subject::open(&options.model, options.size, device, observer)?;
+    let size = subject.size;
+    let tested = Tested::read(options, size, feature_net.as_ref(), observer)?;
     let training = match &options.train {
         Some(config) => {
-            let read = Training::read(options, config, size, eye.as_ref(), device, observer);
+            let read = Training::read(
+                options,
+                config,
+                size,
+                feature_net.as_ref(),
+                device,
+                observer,
+            );
             Some(read?)
         }
         None => None,
     };
-    let cfg_scale = options.cfg_scale.unwrap_or(artist.guidance());
-    let bench = Bench {
+    let cfg_scale = options.cfg_scale.unwrap_or(subject.guidance());
+    let evaluation = Evaluation {
         options,
-        manner: Manner {
-            steps: options.steps.unwrap_or(artist.steps()),
+        settings: DrawSettings {
+            steps: options.steps.unwrap_or(subject.steps()),
             guidance: cfg_scale,
             seed: options.seed,
         },
         choices: tested.choices(options.seed),
-        artist,
-        eye,
+        subject,
+        feature_net,
         tested,
         training,
     };
-    bench.measure(observer)
+    evaluation.measure(observer)
 }
 
 /// Everything that is opened once.
-struct Bench<'a> {
+struct Evaluation<'a> {
     options: &'a Options,
-    artist: Artist,
-    manner: Manner,
-    eye: Option<Eye>,
+    subject: Subject,
+    settings: DrawSettings,
+    feature_net: Option<FeatureNet>,
     tested: Tested,
     training: Option<Training>,
     choices: Vec<[usize; CHOICES]>,
 }
 
-impl Bench<'_> {
+impl Evaluation<'_> {
     fn measure(&self, observer: &mut dyn Observer) -> Result<Report, Error> {
         let Self {
             options, tested, ..
@@ -93,10 +100,10 @@ impl Bench<'_> {
                 data: tested.path.clone(),
                 train: self.training.as_ref().map(|t| t.path().to_owned()),
                 features: options.features.clone(),
-                size: self.artist.size,
+                size: self.subject.size,
                 count: tested.pictures.len(),
-                steps: self.manner.steps,
-                cfg_scale: self.manner.guidance,
+                steps: self.settings.steps,
+                cfg_scale: self.settings.guidance,
                 seed: options.seed,
             },
             reconstruction: self.reconstruction(observer)?,
@@ -112,24 +119,26 @@ impl Bench<'_> {
             let text = "reconstruction: the model draws pixels and has no autoencoder";
             report.left_out.push(text.to_owned());
         }
-        let drawn = self.draw(self.manner.guidance, observer)?;
+        let drawn = self.draw(self.settings.guidance, observer)?;
         let retrieved = match &self.training {
             Some(training) => Some(training.retrieved(&tested.captions(), observer)?),
             None => None,
         };
-        let seen = match &self.eye {
-            Some(eye) => Some(eye.look("looking at what was drawn", &drawn, observer)?),
+        let seen = match &self.feature_net {
+            Some(feature_net) => {
+                Some(feature_net.look("looking at what was drawn", &drawn, observer)?)
+            }
             None => None,
         };
-        if let (Some(eye), Some(seen)) = (&self.eye, &seen) {
+        if let (Some(feature_net), Some(seen)) = (&self.feature_net, &seen) {
             observer.stage("comparing features", 0);
             let (half, other) = tested.halves();
             report.likeness = Some(Likeness {
-                drawn: apart(&tested.features, seen, eye.width())?,
-                floor: apart(half, other, eye.width())?,
+                drawn: apart(&tested.features, seen, feature_net.width())?,
+                floor: apart(half, other, feature_net.width())?,
             });
             if let Some(training) = &self.training {
-                report.copies = Some(self.copies(training, eye, &drawn, seen)?);
+                report.copies = Some(self.copies(training, feature_net, &drawn, seen)?);
             }
         }
         if let (Some(training), Some(retrieved)) = (&self.training, &retrieved) {
@@ -156,7 +165,7 @@ impl Bench<'_> {
 
     fn left_out(&self) -> Vec<String> {
         let mut texts = Vec::new();
-        if self.eye.is_none() {
+        if self.feature_net.is_none() {
             texts.push(
                 "everything by features: give --features with the weights of EfficientNet-Lite0, which `tools/perceptual.sh` fetches"
                     .to_owned(),
@@ -173,14 +182,14 @@ impl Bench<'_> {
 
     fn reconstruction(&self, observer: &mut dyn Observer) -> Result<Option<Reconstruction>, Error> {
         let pictures: Vec<&RgbImage> = self.tested.pictures.iter().collect();
-        let side = self.artist.size as usize;
+        let side = self.subject.size as usize;
         let (mut ratio, mut likeness, mut far) = (0.0, 0.0, 0.0);
         let mut made_bytes = Vec::new();
         let there = self
-            .artist
+            .subject
             .reconstruct(&pictures, observer, |given, made| {
-                if let Some(eye) = &self.eye {
-                    let each = eye.distances(given.clone(), made.clone());
+                if let Some(feature_net) = &self.feature_net {
+                    let each = feature_net.distances(given.clone(), made.clone());
                     far += each.iter().map(|d| f64::from(*d)).sum::<f64>();
                 }
                 let numbers =
@@ -212,18 +221,18 @@ impl Bench<'_> {
             pictures: pictures.len(),
             psnr: ratio / count,
             ssim: likeness / count,
-            feature_distance: self.eye.is_some().then_some(far / count),
+            feature_distance: self.feature_net.is_some().then_some(far / count),
         }))
     }
 
     /// A picture for each test caption.
     fn draw(&self, guidance: f64, observer: &mut dyn Observer) -> Result<Vec<RgbImage>, Error> {
-        let manner = Manner {
+        let settings = DrawSettings {
             guidance,
-            ..self.manner
+            ..self.settings
         };
         let captions = self.tested.captions();
-        self.artist.draw(&captions, manner, observer)
+        self.subject.draw(&captions, settings, observer)
     }
 
     /// R-precision of pictures, one for each test caption.
@@ -241,11 +250,11 @@ impl Bench<'_> {
     fn copies(
         &self,
         training: &Training,
-        eye: &Eye,
+        feature_net: &FeatureNet,
         drawn: &[RgbImage],
         seen: &[f32],
     ) -> Result<Copies, Error> {
-        let of = |numbers| Features::new(numbers, eye.width());
+        let of = |numbers| Features::new(numbers, feature_net.width());
         let known = of(&training.features)?;
         let near = nearest(&of(seen)?, &known)?;
         let test = spread(&nearest(&of(&self.tested.features)?, &known)?)?;
@@ -321,7 +330,7 @@ impl Bench<'_> {
         drawn: &[RgbImage],
         observer: &mut dyn Observer,
     ) -> Result<Vec<Guided>, Error> {
-        let (Some(eye), Some(training)) = (&self.eye, &self.training) else {
+        let (Some(feature_net), Some(training)) = (&self.feature_net, &self.training) else {
             return Ok(Vec::new());
         };
         let mut points = Vec::new();
@@ -329,7 +338,7 @@ impl Bench<'_> {
         for &cfg_scale in &self.options.sweep {
             // What is known already is not drawn again.
             let known = (report.alignment.as_ref()).zip(report.likeness.as_ref());
-            let (pictures, point) = match known.filter(|_| cfg_scale == self.manner.guidance) {
+            let (pictures, point) = match known.filter(|_| cfg_scale == self.settings.guidance) {
                 Some((alignment, likeness)) => {
                     let point = Guided {
                         cfg_scale,
@@ -341,11 +350,11 @@ impl Bench<'_> {
                 None => {
                     let pictures = self.draw(cfg_scale, observer)?;
                     let what = "looking at what was drawn";
-                    let seen = eye.look(what, &pictures, observer)?;
+                    let seen = feature_net.look(what, &pictures, observer)?;
                     let point = Guided {
                         cfg_scale,
                         r_precision: self.aligned(&training.encoder, &pictures)?,
-                        likeness: apart(&self.tested.features, &seen, eye.width())?,
+                        likeness: apart(&self.tested.features, &seen, feature_net.width())?,
                     };
                     (pictures, point)
                 }

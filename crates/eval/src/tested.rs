@@ -7,7 +7,7 @@ use image::RgbImage;
 use latent_data::compose::Facts;
 use latent_data::random;
 
-use crate::features::Eye;
+use crate::features::FeatureNet;
 use crate::pictures::Set;
 use crate::{Error, Observer, Options};
 
@@ -22,18 +22,18 @@ pub(crate) struct Tested {
     pub captions: Vec<String>,
     /// What is known of each as a scene.
     pub facts: Vec<Option<Facts>>,
-    /// Features of the pictures; empty without an eye.
+    /// Features of the pictures; empty without a feature network.
     pub features: Vec<f32>,
-    /// Features of other test pictures, as many as there are pictures, where the set has them; empty without an eye.
+    /// Features of other test pictures, as many as there are pictures, where the set has them; empty without a feature network.
     pub others: Vec<f32>,
 }
 
 impl Tested {
-    /// Reads `count` captioned pictures, chosen by the seed, and with an eye as many others.
+    /// Reads `count` captioned pictures, chosen by the seed, and with a feature network as many others.
     pub fn read(
         options: &Options,
         size: u32,
-        eye: Option<&Eye>,
+        feature_net: Option<&FeatureNet>,
         observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
         let set = Set::open(&options.data, size, &options.store)?;
@@ -46,7 +46,7 @@ impl Tested {
             features: Vec::new(),
             others: Vec::new(),
         };
-        let wanted = options.count * if eye.is_some() { 2 } else { 1 };
+        let wanted = options.count * if feature_net.is_some() { 2 } else { 1 };
         observer.stage("reading test pictures", wanted.min(set.len()) as u64);
         set.read(wanted, Some(options.seed), observer, |examples| {
             let mut others = Vec::new();
@@ -60,9 +60,9 @@ impl Tested {
                     _ => others.push(example.picture),
                 }
             }
-            if let Some(eye) = eye {
+            if let Some(feature_net) = feature_net {
                 let others: Vec<&RgbImage> = others.iter().collect();
-                tested.others.extend(eye.pooled(&others));
+                tested.others.extend(feature_net.pooled(&others));
             }
             Ok(())
         })?;
@@ -84,8 +84,9 @@ impl Tested {
                 options.count
             ));
         }
-        if let Some(eye) = eye {
-            tested.features = eye.look("looking at test pictures", &tested.pictures, observer)?;
+        if let Some(feature_net) = feature_net {
+            tested.features =
+                feature_net.look("looking at test pictures", &tested.pictures, observer)?;
         }
         Ok(tested)
     }

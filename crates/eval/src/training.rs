@@ -5,7 +5,7 @@ use image::RgbImage;
 use latent_data::{DataConfig, random};
 
 use crate::encoder::{BATCH, Encoder, Teaching, Vocabulary};
-use crate::features::{Eye, keep, kept};
+use crate::features::{FeatureNet, keep, kept};
 use crate::pictures::Set;
 use crate::retrieval::Captions;
 use crate::{Error, Observer, Options, observe};
@@ -17,7 +17,7 @@ const FEATURES: &str = "train-features.safetensors";
 pub(crate) struct Training {
     set: Set,
     seen: Survey,
-    /// Features of the pictures, one vector after another; empty without an eye.
+    /// Features of the pictures, one vector after another; empty without a feature network.
     pub features: Vec<f32>,
     pub encoder: Encoder,
 }
@@ -59,7 +59,7 @@ impl Training {
         options: &Options,
         config: &DataConfig,
         size: u32,
-        eye: Option<&Eye>,
+        feature_net: Option<&FeatureNet>,
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
@@ -69,8 +69,8 @@ impl Training {
             let problem = "its pictures have no captions: name the captioned set that the model was trained with";
             return Err(Error::option("train", set.path(), problem));
         }
-        let features = match eye {
-            Some(eye) => features(options, &set, &seen, size, eye, observer)?,
+        let features = match feature_net {
+            Some(feature_net) => features(options, &set, &seen, size, feature_net, observer)?,
             None => Vec::new(),
         };
         let teaching = Teaching {
@@ -140,22 +140,22 @@ fn features(
     set: &Set,
     seen: &Survey,
     size: u32,
-    eye: &Eye,
+    feature_net: &FeatureNet,
     observer: &mut dyn Observer,
 ) -> Result<Vec<f32>, Error> {
     let path = options.out.join(FEATURES);
-    let key = format!("{:016x} {size} {}", seen.content, eye.hash);
-    let all = seen.names.len() * eye.width();
-    if let Some(features) = kept(&path, &key, eye.width()).filter(|f| f.len() == all) {
+    let key = format!("{:016x} {size} {}", seen.content, feature_net.hash);
+    let all = seen.names.len() * feature_net.width();
+    if let Some(features) = kept(&path, &key, feature_net.width()).filter(|f| f.len() == all) {
         return Ok(features);
     }
     let mut features = Vec::with_capacity(all);
     observer.stage("looking at training pictures", set.len() as u64);
     set.read(set.len(), None, observer, |examples| {
         let pictures: Vec<&RgbImage> = examples.iter().map(|e| &e.picture).collect();
-        features.extend(eye.pooled(&pictures));
+        features.extend(feature_net.pooled(&pictures));
         Ok(())
     })?;
-    keep(&path, &key, &features, eye.width())?;
+    keep(&path, &key, &features, feature_net.width())?;
     Ok(features)
 }

@@ -2,6 +2,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cpu::Cpu;
 use crate::epilogue::Activation;
 use crate::geometry::Edge;
 use crate::twin::{self, distance, numbers, wide};

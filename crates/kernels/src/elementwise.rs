@@ -132,16 +132,6 @@ unsafe fn quick_gelu_slope<I: Isa>(x: I::F) -> I::F {
 }
 
 #[derive(Clone, Copy)]
-struct ScaleAdd(f32);
-
-impl Lanewise<2> for ScaleAdd {
-    #[inline(always)]
-    unsafe fn at<I: Isa>(self, [a, b]: [I::F; 2]) -> I::F {
-        I::fma(a, I::splat(self.0), b)
-    }
-}
-
-#[derive(Clone, Copy)]
 struct Scale(f32);
 
 #[derive(Clone, Copy)]
@@ -203,11 +193,6 @@ pub fn add<T: Number>(cpu: Cpu, a: &[T], b: &[T], out: &mut [T]) {
     map(cpu, Add, [a, b], out);
 }
 
-/// `out = a·scale + b`.
-pub fn scale_add<T: Number>(cpu: Cpu, a: &[T], scale: f32, b: &[T], out: &mut [T]) {
-    map(cpu, ScaleAdd(scale), [a, b], out);
-}
-
 /// `a = a·keep + b·take`: a moving average, or a weighted sum.
 pub fn blend(cpu: Cpu, a: &mut [f32], keep: f32, b: &[f32], take: f32) {
     let len = a.len();
@@ -232,27 +217,6 @@ pub fn blend(cpu: Cpu, a: &mut [f32], keep: f32, b: &[f32], take: f32) {
 /// `out = a·scale`.
 pub fn scale<T: Number>(cpu: Cpu, a: &[T], scale: f32, out: &mut [T]) {
     map(cpu, Scale(scale), [a], out);
-}
-
-/// `a += b`.
-pub fn add_assign<T: Number>(cpu: Cpu, a: &mut [T], b: &[T]) {
-    let len = a.len();
-    assert_eq!(b.len(), len, "what is added is as long as the sum");
-    let a = Shared::new(a);
-    each_range(len, CHUNK, |part| {
-        let b = b[part.clone()].as_ptr();
-        // SAFETY: the ranges are within the length and do not overlap.
-        let out = unsafe { a.get().add(part.start) };
-        run(
-            cpu,
-            Strip {
-                f: Add,
-                inputs: [out.cast_const(), b],
-                out,
-                len: part.len(),
-            },
-        );
-    });
 }
 
 /// The same numbers in another type, rounded to the nearest, ties to even.

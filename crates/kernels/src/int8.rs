@@ -13,7 +13,7 @@ use crate::dense::share;
 use crate::epilogue::Epilogue;
 use crate::geometry::{Picture, Window};
 use crate::number::Number;
-use crate::packed::{Packed, panel_width};
+use crate::packed::{Packed, each_panel, panel_width};
 use crate::pool::{self, Shared};
 use crate::simd::{Element, Kernel, Simd, run};
 
@@ -271,14 +271,7 @@ impl<T: Number> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        for p in self.panels.clone() {
-            match self.weight.packed.vectors(p) {
-                1 => self.panel::<I, MR, 1>(p),
-                2 => self.panel::<I, MR, 2>(p),
-                3 => self.panel::<I, MR, 3>(p),
-                _ => self.panel::<I, MR, NV>(p),
-            }
-        }
+        each_panel!(self, I, MR, NV);
     }
 }
 

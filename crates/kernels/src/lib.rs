@@ -44,6 +44,7 @@ mod simd;
 mod tile;
 #[cfg(test)]
 mod twin;
+mod weight;
 mod weight_gradient;
 mod winograd;
 
@@ -51,24 +52,22 @@ pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, Tokens, attention, attention_backward};
 pub use buffer::output;
 pub use cpu::{Cpu, Level};
-pub use dense::{Weight, conv2d, linear};
+pub use dense::{conv2d, linear};
 pub use depthwise::depthwise;
-pub use elementwise::{
-    add, add_assign, blend, convert, geglu, geglu_backward, scale, scale_add, unary, unary_backward,
-};
+pub use elementwise::{add, blend, convert, geglu, geglu_backward, scale, unary, unary_backward};
 pub use epilogue::{Activation, Epilogue};
 pub use geometry::{Edge, Picture, Window};
 pub use int8::{Int8Weight, conv2d_int8, linear_int8};
 pub use layout::{Pool2x2, cat_channels, pool2x2, pool2x2_backward, split_channels, transpose};
 pub use max_pool::{max2x2, max2x2_backward};
 pub use norm::{
-    GroupMoments, GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients,
-    LayerNormShape, group_norm, group_norm_apply, group_norm_backward, group_norm_statistics,
-    layer_norm, layer_norm_backward,
+    GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients, LayerNormShape,
+    group_norm, group_norm_backward, layer_norm, layer_norm_backward,
 };
 pub use number::Number;
 pub use peak::{peak, peak_int8, peaks};
 pub use recycle::Recycler;
-pub use reduce::{column_sums, softmax, softmax_backward, square_sum};
+pub use reduce::{column_sums, square_sum};
+pub use weight::Weight;
 pub use weight_gradient::{conv2d_weight_gradient, linear_weight_gradient};
 pub use winograd::{Tile, WinogradWeight, winograd};

@@ -14,11 +14,10 @@ mod moments;
 #[cfg(test)]
 mod tests;
 
-pub use group::{GroupNormParameters, GroupNormShape, group_norm, group_norm_apply};
+pub use group::{GroupNormParameters, GroupNormShape, group_norm};
 pub use group_backward::{GroupNormGradients, group_norm_backward};
 pub use layer::{LayerNormShape, layer_norm};
 pub use layer_backward::{LayerNormGradients, layer_norm_backward};
-pub use moments::{GroupMoments, group_norm_statistics};
 
 /// Numbers whose sums one job takes: a few tens of microseconds' worth.
 const CHUNK: usize = 1 << 16;

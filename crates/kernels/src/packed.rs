@@ -4,6 +4,22 @@ use crate::buffer::Buffer;
 use crate::cpu::Cpu;
 use crate::simd::{Element, Kernel, Simd, run};
 
+/// Works on the panels of a chunk, each by the method `panel` for as many vectors as it is wide.
+macro_rules! each_panel {
+    ($chunk:expr, $I:ident, $MR:ident, $NV:ident $(, $more:ident)*) => {
+        for p in $chunk.panels.clone() {
+            match $chunk.weight.packed.vectors(p) {
+                1 => $chunk.panel::<$I, $MR, 1 $(, $more)*>(p),
+                2 => $chunk.panel::<$I, $MR, 2 $(, $more)*>(p),
+                3 => $chunk.panel::<$I, $MR, 3 $(, $more)*>(p),
+                _ => $chunk.panel::<$I, $MR, $NV $(, $more)*>(p),
+            }
+        }
+    };
+}
+
+pub(crate) use each_panel;
+
 /// How many columns a panel of `cpu`'s tiles has.
 pub(crate) fn panel_width(cpu: Cpu) -> usize {
     struct Width;

@@ -1,11 +1,11 @@
-//! Sums of columns, and softmax.
+//! Sums of columns, and of squares.
 
 use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::elementwise::CHUNK;
 use crate::number::Number;
 use crate::pool::{Shared, each_range, rows_in};
-use crate::simd::{Isa, Kernel, Simd, exp, run};
+use crate::simd::{Isa, Kernel, Simd, run};
 
 /// The sum of every column of x: `[rows, width]` → out: `[width]`: the gradient of a bias.
 ///
@@ -128,139 +128,6 @@ impl<T: Number> Kernel for Columns<T> {
                 }
                 I::store_part(self.sums.add(c), sum, n);
             }
-        }
-    }
-}
-
-/// eˣ over the sum of its row, for every row of x: `[rows, width]` → out, of the same shape. What is
-/// far below the largest of its row becomes next to nothing (1e-38), not zero.
-pub fn softmax(cpu: Cpu, rows: usize, width: usize, x: &[f32], out: &mut [f32]) {
-    assert_eq!(x.len(), rows * width, "x is [rows, width]");
-    assert_eq!(out.len(), x.len(), "out is [rows, width]");
-    let out = Shared::new(out);
-    each_range(rows, rows_in(CHUNK, width), |part| {
-        for row in part {
-            let x = x[row * width..][..width].as_ptr();
-            // SAFETY: a row of the length checked above, which no other job has.
-            let out = unsafe { out.get().add(row * width) };
-            run(cpu, Softmax { x, out, width });
-        }
-    });
-}
-
-struct Softmax {
-    x: *const f32,
-    out: *mut f32,
-    width: usize,
-}
-
-impl Kernel for Softmax {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let Self { x, out, width } = self;
-        let whole = width / I::LANES * I::LANES;
-        let mut most = I::splat(f32::NEG_INFINITY);
-        for at in (0..whole).step_by(I::LANES) {
-            most = I::max(most, I::load(x.add(at)));
-        }
-        let mut largest = I::largest(most);
-        // One by one, because a zero beyond the end could be the largest.
-        for at in whole..width {
-            largest = largest.max(*x.add(at));
-        }
-        let most = I::splat(largest);
-        let mut sums = I::splat(0.0);
-        for at in (0..whole).step_by(I::LANES) {
-            let e = exp::<I>(I::sub(I::load(x.add(at)), most));
-            sums = I::add(sums, e);
-            I::store(out.add(at), e);
-        }
-        let mut sum = I::sum(sums);
-        let n = width - whole;
-        if n > 0 {
-            let e = exp::<I>(I::sub(I::load_part(x.add(whole), n), most));
-            I::store_part(out.add(whole), e, n);
-            for at in whole..width {
-                sum += *out.add(at);
-            }
-        }
-        let share = I::splat(1.0 / sum);
-        for at in (0..whole).step_by(I::LANES) {
-            I::store(out.add(at), I::mul(I::load(out.add(at)), share));
-        }
-        if n > 0 {
-            let e = I::load_part(out.add(whole), n);
-            I::store_part(out.add(whole), I::mul(e, share), n);
-        }
-    }
-}
-
-/// The gradient of [`softmax`] where it gave y: y·(grad_out − Σ y·grad_out), the sum over the row.
-/// All `[rows, width]`.
-pub fn softmax_backward(
-    cpu: Cpu,
-    rows: usize,
-    width: usize,
-    y: &[f32],
-    grad_out: &[f32],
-    grad_x: &mut [f32],
-) {
-    assert_eq!(y.len(), rows * width, "y is [rows, width]");
-    assert_eq!(grad_out.len(), y.len(), "grad_out is [rows, width]");
-    assert_eq!(grad_x.len(), y.len(), "grad_x is [rows, width]");
-    let grad_x = Shared::new(grad_x);
-    each_range(rows, rows_in(CHUNK, width), |part| {
-        for row in part {
-            let (y, g) = (
-                &y[row * width..][..width],
-                &grad_out[row * width..][..width],
-            );
-            // SAFETY: a row of the length checked above, which no other job has.
-            let out = unsafe { grad_x.get().add(row * width) };
-            run(
-                cpu,
-                SoftmaxBack {
-                    y: y.as_ptr(),
-                    g: g.as_ptr(),
-                    out,
-                    width,
-                },
-            );
-        }
-    });
-}
-
-struct SoftmaxBack {
-    y: *const f32,
-    g: *const f32,
-    out: *mut f32,
-    width: usize,
-}
-
-impl Kernel for SoftmaxBack {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
-        let Self { y, g, out, width } = self;
-        let whole = width / I::LANES * I::LANES;
-        let n = width - whole;
-        let mut sums = I::splat(0.0);
-        for at in (0..whole).step_by(I::LANES) {
-            sums = I::fma(I::load(y.add(at)), I::load(g.add(at)), sums);
-        }
-        if n > 0 {
-            let (y, g) = (I::load_part(y.add(whole), n), I::load_part(g.add(whole), n));
-            sums = I::fma(y, g, sums);
-        }
-        let sum = I::splat(I::sum(sums));
-        for at in (0..whole).step_by(I::LANES) {
-            let d = I::sub(I::load(g.add(at)), sum);
-            I::store(out.add(at), I::mul(I::load(y.add(at)), d));
-        }
-        if n > 0 {
-            let (y, g) = (I::load_part(y.add(whole), n), I::load_part(g.add(whole), n));
-            I::store_part(out.add(whole), I::mul(y, I::sub(g, sum)), n);
         }
     }
 }

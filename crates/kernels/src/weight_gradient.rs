@@ -223,9 +223,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dense::{Weight, conv2d};
+    use crate::dense::conv2d;
     use crate::epilogue::Epilogue;
     use crate::twin::{distance, numbers};
+    use crate::weight::Weight;
 
     /// The gradients of Σ y·g over the weight and the input, by the definition of a convolution.
     fn twins(

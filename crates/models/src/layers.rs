@@ -253,6 +253,16 @@ impl GroupNorm {
         ops::group_norm_silu_shifted(x, shift, self.groups, weight, bias, self.eps)
     }
 
+    /// [`forward`](Self::forward) times 1 + scale, plus offset, then SiLU.
+    ///
+    /// # Shapes
+    ///
+    /// x `[batch, channels, height, width]`, scale and offset `[batch, channels]` → as x
+    pub fn forward_silu_modulated(&self, x: Tensor<4>, by: [Tensor<2>; 2]) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        ops::group_norm_silu_modulated(x, by, self.groups, weight, bias, self.eps)
+    }
+
     /// [`forward`](Self::forward), then SiLU.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         ops::group_norm_silu(x, self.groups, self.weight.val(), self.bias.val(), self.eps)

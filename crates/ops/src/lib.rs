@@ -37,7 +37,9 @@ pub use cast::cast;
 pub use conv::{ConvShape, Padding, conv2d, conv2d_add, conv2d_doubled, depthwise_conv2d};
 pub use latent_kernels::Cpu;
 pub use linear::{embedding, linear, linear_add, nearest_row_picture, nearest_rows};
-pub use norm::{group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm};
+pub use norm::{
+    group_norm, group_norm_silu, group_norm_silu_modulated, group_norm_silu_shifted, layer_norm,
+};
 pub use optimise::{AdamWStep, adamw, blend, square_sums};
 pub use packed::{Form, PackedConv, PackedLinear};
 pub use picture::{

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::activation::silu;
+use crate::activation;
 use crate::cpu::{self, input};
 use crate::is_cpu;
 
@@ -21,11 +21,11 @@ pub fn group_norm(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_cpu(&x.device()) {
-        return normalise(x, None, groups, [weight, bias], eps, false);
-    }
-    let dtype = x.dtype();
-    group_norm_f32(x, groups, weight, bias, eps).cast(dtype)
+    let after = After {
+        modulation: None,
+        silu: false,
+    };
+    normalise(x, None, groups, [weight, bias], eps, after)
 }
 
 /// [`group_norm`], then SiLU, before returning to the type of the input.
@@ -40,11 +40,7 @@ pub fn group_norm_silu(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_cpu(&x.device()) {
-        return normalise(x, None, groups, [weight, bias], eps, true);
-    }
-    let dtype = x.dtype();
-    silu(group_norm_f32(x, groups, weight, bias, eps)).cast(dtype)
+    normalise(x, None, groups, [weight, bias], eps, After::SILU)
 }
 
 /// [`group_norm_silu`] of x + shift.
@@ -60,33 +56,89 @@ pub fn group_norm_silu_shifted(
     bias: Tensor<1>,
     eps: f64,
 ) -> Tensor<4> {
-    if is_cpu(&x.device()) {
-        return normalise(x, Some(shift), groups, [weight, bias], eps, true);
-    }
-    let [batch, channels] = shift.dims();
-    let x = x + shift.reshape([batch, channels, 1, 1]);
-    group_norm_silu(x, groups, weight, bias, eps)
+    normalise(x, Some(shift), groups, [weight, bias], eps, After::SILU)
 }
 
-/// By the kernel.
+/// [`group_norm`] times 1 + scale, plus offset, then SiLU (Dhariwal and Nichol, arXiv 2105.05233, section 3: "adaptive
+/// group normalization"), before returning to the type of the input.
+///
+/// # Shapes
+///
+/// As [`group_norm`]; scale and offset `[batch, channels]`.
+pub fn group_norm_silu_modulated(
+    x: Tensor<4>,
+    [scale, offset]: [Tensor<2>; 2],
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+) -> Tensor<4> {
+    let after = After {
+        modulation: Some([scale, offset]),
+        silu: true,
+    };
+    normalise(x, None, groups, [weight, bias], eps, after)
+}
+
+/// What follows the norm.
+struct After {
+    /// Scale, beside 1, and offset: `[batch, channels]` each.
+    modulation: Option<[Tensor<2>; 2]>,
+    silu: bool,
+}
+
+impl After {
+    const SILU: Self = Self {
+        modulation: None,
+        silu: true,
+    };
+}
+
+/// By the kernel, or as a composition.
 fn normalise(
     x: Tensor<4>,
     shift: Option<Tensor<2>>,
     groups: usize,
     [weight, bias]: [Tensor<1>; 2],
     eps: f64,
-    silu: bool,
+    After { modulation, silu }: After,
 ) -> Tensor<4> {
-    let norm = cpu::GroupNorm { groups, eps, silu };
     let dtype = x.dtype();
-    let shift = shift.and_then(|shift| input(shift, dtype));
-    let inputs = [
-        input(x, dtype),
-        input(weight, dtype),
-        input(bias, dtype),
-        shift,
-    ];
-    cpu::run(norm, inputs).cast(dtype)
+    if is_cpu(&x.device()) {
+        let norm = cpu::GroupNorm { groups, eps, silu };
+        let [scale, offset] = match modulation {
+            Some([scale, offset]) => [input(scale, dtype), input(offset, dtype)],
+            None => [None, None],
+        };
+        let shift = shift.and_then(|shift| input(shift, dtype));
+        let inputs = [
+            input(x, dtype),
+            input(weight, dtype),
+            input(bias, dtype),
+            shift,
+            scale,
+            offset,
+        ];
+        return cpu::run(norm, inputs).cast(dtype);
+    }
+    let of_picture = |each: Tensor<2>| {
+        let [batch, channels] = each.dims();
+        each.reshape([batch, channels, 1, 1])
+    };
+    let x = match shift {
+        Some(shift) => x + of_picture(shift),
+        None => x,
+    };
+    let x = group_norm_f32(x, groups, weight, bias, eps);
+    let x = match modulation {
+        Some(both) => {
+            let [scale, offset] = both.map(|each| of_picture(each.cast(DType::F32)));
+            x * (scale + 1.0) + offset
+        }
+        None => x,
+    };
+    let x = if silu { activation::silu(x) } else { x };
+    x.cast(dtype)
 }
 
 fn group_norm_f32(
@@ -176,8 +228,18 @@ mod tests {
             let (weight, bias) = (normal("weight", [channels]), normal("bias", [channels]));
             let plain = group_norm(normal("x", shape), groups, weight.clone(), bias.clone(), 1e-5);
             assert_close(plain, shape, &want);
-            want.iter_mut().for_each(|v| *v /= 1.0 + (-*v).exp());
-            assert_close(group_norm_silu(normal("x", shape), groups, weight, bias, 1e-5), shape, &want);
+            let silu = |v: &f64| v / (1.0 + (-v).exp());
+            let activated: Vec<f64> = want.iter().map(silu).collect();
+            let got = group_norm_silu(normal("x", shape), groups, weight.clone(), bias.clone(), 1e-5);
+            assert_close(got, shape, &activated);
+            let each = batch * channels;
+            let (scale, offset) = (numbers("scale", each), numbers("offset", each));
+            for (i, plane) in want.chunks_mut(h * w).enumerate() {
+                plane.iter_mut().for_each(|v| *v = silu(&(*v * (1.0 + scale[i]) + offset[i])));
+            }
+            let by = ["scale", "offset"].map(|name| normal(name, [batch, channels]));
+            let got = group_norm_silu_modulated(normal("x", shape), by, groups, weight, bias, 1e-5);
+            assert_close(got, shape, &want);
         }
 
         #[test]

@@ -8,9 +8,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
-    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_shifted, layer_norm,
-    leaky_relu, linear, linear_add, max_2x2, multi_head_attention, nearest_2x, quick_gelu, silu,
-    to_picture, to_tokens,
+    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_modulated,
+    group_norm_silu_shifted, layer_norm, leaky_relu, linear, linear_add, max_2x2,
+    multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
 };
 use latent_testkit::recipe;
 
@@ -300,6 +300,13 @@ fn norms() {
         let (weight, bias) = (take!(i, l, 1, One), take!(i, l, 2, One));
         let shift = take!(i, l, 3, Two);
         group_norm_silu_shifted(take!(i, l, 0, Four), shift, 2, weight, bias, 1e-5)
+    });
+    let each = [2, 6];
+    let modulated: [&[usize]; 5] = [&[2, 6, 3, 4], &[6], &[6], &each, &each];
+    check("modulated", &modulated, |i, l| {
+        let (weight, bias) = (take!(i, l, 1, One), take!(i, l, 2, One));
+        let by = [take!(i, l, 3, Two), take!(i, l, 4, Two)];
+        group_norm_silu_modulated(take!(i, l, 0, Four), by, 3, weight, bias, 1e-5)
     });
     check("layer norm", &[&[2, 3, 17], &[17], &[17]], |i, l| {
         let (weight, bias) = (take!(i, l, 1, One), take!(i, l, 2, One));

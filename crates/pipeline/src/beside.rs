@@ -149,7 +149,7 @@ impl Drawing<'_> {
         let down = self.model.latent.downsample;
         let batch = streams.pictures();
         if self.model.condition.is_some() {
-            // The paper's model: the latent of the picture with black holes, then the mask, all within −1..=1.
+            // The paper's model: a hole is black.
             let (image, mask) = match start.canvas {
                 Some(Canvas {
                     image,
@@ -157,10 +157,7 @@ impl Drawing<'_> {
                 }) => {
                     let hole = mask.pixels.clone().greater_equal_elem(0.5);
                     let hole = hole.expand(image.shape());
-                    (
-                        image.clone().mask_fill(hole, -1.0),
-                        mask.channel.clone() * 2.0 - 1.0,
-                    )
+                    (image.clone().mask_fill(hole, -1.0), mask.channel.clone())
                 }
                 _ => (
                     Tensor::full([1, 3, h * down, w * down], -1.0, device),
@@ -169,7 +166,7 @@ impl Drawing<'_> {
             };
             let encoded = self.model.encode(image, padding(self.request.tiling))?;
             let seen = self.model.scale_in(encoded.mean);
-            let both = Tensor::cat(vec![seen, mask], 1);
+            let both = latent_conditions::masked_channels(seen, mask);
             let channels = both.dims()[1];
             return Ok(both.expand([batch, channels, h, w]));
         }

@@ -1,12 +1,17 @@
 //! The conditions of models that were trained here: what a request says, as what the denoiser is given.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use latent_checkpoint::{Checkpoint, Files};
-use latent_models::condition::{LayoutBox, Tokenizer};
-use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig};
-use latent_text::{ClipTokenizer, TextTokenizer, WordPiece};
+use burn::tensor::Device;
+use latent_checkpoint::Checkpoint;
+use latent_conditions::{Field, FileProblem, Given, Pixels, Problem, class_names};
+use latent_models::condition::LayoutBox;
+use latent_models::{Conditioned, Conditioner, ConditionerConfig};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::family::{Beside, Family};
@@ -15,23 +20,44 @@ use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
 use crate::request::{Request, Size, text_of};
 
-/// The longest vocabulary accepted, in bytes.
-const MAX_VOCABULARY: u64 = 64 << 20;
+/// A class of the data that a model learnt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Class {
+    /// By its number, from 0.
+    Number(u32),
+    /// By the name that the data has for it.
+    Name(String),
+}
 
-/// What reads conditions, and the files it needs.
+impl FromStr for Class {
+    type Err = Infallible;
+
+    /// What reads as a number is one.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.trim().parse() {
+            Ok(number) => Self::Number(number),
+            Err(_) => Self::Name(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What reads conditions, and its network.
 #[derive(Debug)]
 pub struct Reader {
     network: Part<Conditioner>,
-    words: Option<TextTokenizer>,
-    vectors: Option<Vectors>,
-    device: Device,
-}
-
-/// Vectors of pictures by name, of unit length.
-#[derive(Debug)]
-struct Vectors {
-    names: Vec<String>,
-    rows: Vec<f32>,
+    values: latent_conditions::Reader,
+    /// By number, where the model has them.
+    classes: Vec<String>,
 }
 
 impl Reader {
@@ -44,37 +70,22 @@ impl Reader {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<Self> {
-        let (mut words, mut vectors) = (None, None);
-        match network.config() {
-            ConditionerConfig::Text {
-                tokenizer: Tokenizer::WordPiece,
-                ..
-            } => {
-                let name = "conditioner/vocab.txt";
-                let failed = |reason: String| Error::Model {
-                    path: checkpoint.path().join(name),
-                    reason,
-                };
-                let text = checkpoint.attachment(name, MAX_VOCABULARY);
-                let text = text.map_err(|e| failed(e.to_string()))?;
-                let text = std::str::from_utf8(&text).map_err(|e| failed(e.to_string()))?;
-                let pieces = WordPiece::new(text).map_err(|e| failed(e.to_string()))?;
-                words = Some(TextTokenizer::WordPiece(pieces));
-            }
-            ConditionerConfig::Text { .. } => {
-                words = Some(TextTokenizer::Clip(ClipTokenizer::new()))
-            }
-            ConditionerConfig::Neighbours { width, count, .. } => {
-                let path = checkpoint.path().join("conditioner/neighbours.safetensors");
-                vectors = Some(Vectors::open(checkpoint.files(), &path, *width, *count)?);
-            }
-            _ => {}
-        }
+        let failed = |problem| match problem {
+            FileProblem::Unread(error) => Error::Checkpoint(error),
+            FileProblem::Wrong { path, problem } => Error::Model {
+                path,
+                reason: problem,
+            },
+        };
+        let values = latent_conditions::Reader::open(network.config(), checkpoint, device);
+        let classes = match network.config() {
+            ConditionerConfig::Class { .. } => class_names(checkpoint).map_err(failed)?,
+            _ => Vec::new(),
+        };
         Ok(Self {
+            values: values.map_err(failed)?,
             network,
-            words,
-            vectors,
-            device: device.clone(),
+            classes,
         })
     }
 
@@ -93,126 +104,128 @@ impl Reader {
     /// # Errors
     /// A condition that the request lacks, or that does not fit the model; weights that cannot be read.
     pub fn read(&self, request: &Request, canvas: Size) -> Result<[Conditioned; 2]> {
-        let network = self.network.get()?;
-        let given = |condition| network.forward(condition);
-        let pair = |with, without| Ok([given(with), given(without)]);
-        match self.config() {
-            ConditionerConfig::Class { rows, .. } => {
-                let expected = format!("a class of this model, 0 to {}", rows - 1);
-                let class = request
-                    .class
-                    .ok_or_else(|| Error::field("class", "not set", &expected))?;
-                if class as usize >= *rows {
-                    return Err(Error::field("class", class, expected));
-                }
-                pair(self.ids(vec![class]), self.ids(vec![*rows as u32 - 1]))
-            }
-            ConditionerConfig::Text { transformer, .. } => {
-                let row = |text: &str| {
-                    let words = self.words.as_ref();
-                    self.ids(words.map_or_else(Vec::new, |w| w.row(text, transformer.positions)))
-                };
-                pair(row(&request.prompt), row(&request.negative_prompt))
-            }
-            ConditionerConfig::Layout {
-                tokens,
-                transformer,
-                ..
-            } => {
-                let boxes = read_layout(request.layout.as_deref())?;
-                if let Some(unknown) = boxes.iter().find(|b| b.class as usize >= tokens.classes) {
-                    let expected = format!("classes of this model, 0 to {}", tokens.classes - 1);
-                    return Err(Error::field(
-                        "layout",
-                        format!("class {}", unknown.class),
-                        expected,
-                    ));
-                }
-                let row = |boxes: &[LayoutBox]| {
-                    self.ids(tokens.encode(boxes, [0.0, 0.0, 1.0, 1.0], transformer.vocabulary))
-                };
-                pair(row(&boxes), row(&[]))
-            }
-            ConditionerConfig::SemanticMap { classes, .. } => {
-                let expected = "a grey picture whose values are numbers of classes";
-                let path = request.semantic_map.as_ref();
-                let path = path.ok_or_else(|| Error::field("semantic_map", "not set", expected))?;
-                let map = Picture::read(path)?.flatten([255; 3]);
-                let labels = labels(&map)
-                    .ok_or_else(|| Error::field("semantic_map", path.display(), expected))?;
-                let labels = labels.resize(canvas, Filter::Nearest);
-                pair(
-                    self.one_hot(&labels, *classes, *classes),
-                    self.one_hot(&labels, 0, *classes),
-                )
-            }
-            ConditionerConfig::LowResolution { factor } => {
-                let path = request.upscale.as_ref();
-                let path =
-                    path.ok_or_else(|| Error::field("upscale", "not set", "the small picture"))?;
-                let small = Picture::read(path)?.flatten([255; 3]);
-                if [small.width() * factor, small.height() * factor]
-                    != [canvas.width, canvas.height]
-                {
-                    let value = format!("{}×{}", canvas.width, canvas.height);
-                    let expected = format!(
-                        "{}×{}, {factor} times the small picture; leave it out, and a multiple of 8 for each side",
-                        small.width() * factor,
-                        small.height() * factor
-                    );
-                    return Err(Error::field("width and height", value, expected));
-                }
-                let shape = [1, 3, small.height(), small.width()];
-                let x =
-                    Tensor::<4>::from_data(TensorData::new(small.to_planes(), shape), &self.device);
-                pair(
-                    Condition::Picture(x.clone()),
-                    Condition::Picture(x.zeros_like()),
-                )
-            }
-            ConditionerConfig::Neighbours { count, width, .. } => {
-                let vectors = self.vectors.as_ref();
-                let near = vectors
-                    .map(|v| v.near(request.near.as_deref(), *count, *width))
-                    .transpose()?;
-                let data = TensorData::new(near.unwrap_or_default(), [1, *count, *width]);
-                let x = Tensor::<3>::from_data(data, &self.device);
-                pair(
-                    Condition::Vectors(x.clone()),
-                    Condition::Vectors(x.zeros_like()),
-                )
-            }
+        let with = match self.config() {
             // Their states come from the model's text encoder, their channels from the picture and its mask.
             ConditionerConfig::FrozenText { .. } | ConditionerConfig::Inpainting { .. } => {
-                Ok([Conditioned::default(), Conditioned::default()])
+                return Ok([Conditioned::default(), Conditioned::default()]);
             }
-        }
+            config => Given {
+                class: request
+                    .class
+                    .as_ref()
+                    .map(|class| number(class, &self.classes))
+                    .transpose()?,
+                ..given(request, config, canvas)?
+            },
+        };
+        let without = match self.config() {
+            // Guidance goes away from the negative prompt, which may be empty.
+            ConditionerConfig::Text { .. } => Given {
+                text: Some(Cow::Borrowed(request.negative_prompt.as_str())),
+                ..with.clone()
+            },
+            _ => Given {
+                left_out: true,
+                ..with.clone()
+            },
+        };
+        let network = self.network.get()?;
+        let read = |given| -> Result<Conditioned> {
+            let condition = self.values.read(&[given]).map_err(unread)?;
+            Ok(network.forward(condition))
+        };
+        Ok([read(with)?, read(without)?])
     }
+}
 
-    fn ids(&self, row: Vec<u32>) -> Condition {
-        let size = [1, row.len()];
-        let ids: Vec<i64> = row.into_iter().map(i64::from).collect();
-        Condition::Ids(Tensor::<2, Int>::from_data(
-            TensorData::new(ids, size),
-            &self.device,
-        ))
-    }
+/// The number of a class among those that a model knows by name.
+fn number(class: &Class, names: &[String]) -> Result<u32> {
+    let name = match class {
+        Class::Number(number) => return Ok(*number),
+        Class::Name(name) => name,
+    };
+    let same = |known: &&String| known.to_lowercase() == name.trim().to_lowercase();
+    let exact = names.iter().position(|known| known == name);
+    let mut alike = names.iter().filter(same);
+    // Of names that differ in case alone, only the very one is meant.
+    let only = || match (alike.next(), alike.next()) {
+        (Some(one), None) => names.iter().position(|known| known == one),
+        _ => None,
+    };
+    let known = exact.or_else(only).and_then(|at| u32::try_from(at).ok());
+    known.ok_or_else(|| Error::field("class", name, expected_class(name, names)))
+}
 
-    /// One channel for each of `classes`; labels from `known` on have none.
-    fn one_hot(&self, labels: &Grey, known: usize, classes: usize) -> Condition {
-        let pixels = labels.values().len();
-        let mut values = vec![0f32; classes * pixels];
-        for (at, &label) in labels.values().iter().enumerate() {
-            if usize::from(label) < known {
-                values[usize::from(label) * pixels + at] = 1.0;
-            }
-        }
-        let shape = [1, classes, labels.height(), labels.width()];
-        Condition::Picture(Tensor::from_data(
-            TensorData::new(values, shape),
-            &self.device,
-        ))
+/// How many names are offered in the place of one that is not known.
+const OFFERED: usize = 3;
+
+fn expected_class(name: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return "a number: this model has no names of its classes".to_owned();
     }
+    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
+    let mut nearest: Vec<&str> = names.iter().map(String::as_str).collect();
+    nearest.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    format!(
+        "a class of this model, by name or by number, 0 to {}; nearest are {}",
+        names.len() - 1,
+        nearest[..nearest.len().min(OFFERED)].join(", ")
+    )
+}
+
+/// What a request says of the condition of `config`, and of no other, but for the class.
+fn given<'a>(request: &'a Request, config: &ConditionerConfig, canvas: Size) -> Result<Given<'a>> {
+    let mut given = Given {
+        text: Some(Cow::Borrowed(request.prompt.as_str())),
+        near: request.near.as_deref(),
+        size: [canvas.width, canvas.height],
+        ..Given::default()
+    };
+    match config {
+        ConditionerConfig::Layout { .. } => {
+            let path = request.layout.as_deref();
+            given.boxes = path.map(read_layout).transpose()?.map(Cow::Owned);
+        }
+        ConditionerConfig::SemanticMap { .. } => {
+            let path = request.semantic_map.as_deref();
+            given.map = path.map(|path| read_map(path, canvas)).transpose()?;
+        }
+        ConditionerConfig::LowResolution { .. } => {
+            let small = request.upscale.as_deref().map(Picture::read).transpose()?;
+            given.small = small.map(|small| {
+                let small = small.flatten([255; 3]);
+                Pixels {
+                    width: small.width(),
+                    height: small.height(),
+                    bytes: Cow::Owned(small.rgb().to_vec()),
+                }
+            });
+        }
+        _ => {}
+    }
+    Ok(given)
+}
+
+/// A problem in words of the request.
+fn unread(problem: Problem) -> Error {
+    let (field, expected) = match problem.field {
+        Field::Class => ("class", problem.expected),
+        Field::Text | Field::States => ("prompt", problem.expected),
+        Field::Boxes if problem.value.is_none() => ("layout", LAYOUT.to_owned()),
+        Field::Boxes => ("layout", problem.expected),
+        Field::Map => ("semantic_map", problem.expected),
+        Field::Small => ("upscale", problem.expected),
+        Field::Near => ("near", problem.expected),
+        Field::Size => (
+            "width and height",
+            format!(
+                "{}; leave it out, and a multiple of 8 for each side",
+                problem.expected
+            ),
+        ),
+    };
+    let value = problem.value.unwrap_or_else(|| "not set".to_owned());
+    Error::field(field, value, expected)
 }
 
 /// The fields of a request that are conditions, with whether they are set.
@@ -259,13 +272,14 @@ pub fn check_fields(
     }
 }
 
+/// What a layout is read from.
+const LAYOUT: &str =
+    "a JSON list of {\"class\": 3, \"box\": [left, top, right, bottom]} with edges in 0..=1";
+
 /// The boxes of a JSON file: `[{"class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
-fn read_layout(path: Option<&Path>) -> Result<Vec<LayoutBox>> {
-    let expected =
-        "a JSON list of {\"class\": 3, \"box\": [left, top, right, bottom]} with edges in 0..=1";
-    let path = path.ok_or_else(|| Error::field("layout", "not set", expected))?;
+fn read_layout(path: &Path) -> Result<Vec<LayoutBox>> {
     let failed =
-        |reason: String| Error::field("layout", path.display(), format!("{expected}; {reason}"));
+        |reason: String| Error::field("layout", path.display(), format!("{LAYOUT}; {reason}"));
     let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
     let text = text_of(&bytes).map_err(|e| failed(e.to_string()))?;
     let boxes: Vec<LayoutBox> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
@@ -279,6 +293,20 @@ fn read_layout(path: Option<&Path>) -> Result<Vec<LayoutBox>> {
     }
 }
 
+/// The classes of a grey picture, at the size of the canvas.
+fn read_map(path: &Path, canvas: Size) -> Result<Pixels<'static>> {
+    let labels = labels(&Picture::read(path)?.flatten([255; 3])).ok_or_else(|| {
+        let expected = "a grey picture whose values are numbers of classes";
+        Error::field("semantic_map", path.display(), expected)
+    })?;
+    let labels = labels.resize(canvas, Filter::Nearest);
+    Ok(Pixels {
+        width: labels.width(),
+        height: labels.height(),
+        bytes: Cow::Owned(labels.values().to_vec()),
+    })
+}
+
 /// The values of a grey picture; `None` for one with colours.
 fn labels(map: &Picture) -> Option<Grey> {
     let (pixels, _) = map.rgb().as_chunks::<3>();
@@ -288,46 +316,34 @@ fn labels(map: &Picture) -> Option<Grey> {
         .flatten()
 }
 
-impl Vectors {
-    /// As training reads them: `vectors`, `[pictures, width]` of f32, and the names in the metadata's `ids`.
-    fn open(files: Files, path: &Path, width: usize, count: usize) -> Result<Self> {
-        let failed = |reason: String| Error::Model {
-            path: path.to_owned(),
-            reason,
-        };
-        let file = files.tensors(path).map_err(|e| failed(e.to_string()))?;
-        let names = file.metadata().get("ids");
-        let names: Option<Vec<String>> = names.and_then(|text| serde_json::from_str(text).ok());
-        let names = names.ok_or_else(|| failed("its metadata has no `ids`".to_owned()))?;
-        let bytes = file.bytes("vectors").map_err(|e| failed(e.to_string()))?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let mut rows: Vec<f32> = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
-        if rows.len() != names.len() * width || names.len() < count {
-            return Err(failed(format!(
-                "`vectors` is not of {} rows of {width}, {count} at least",
-                names.len()
-            )));
-        }
-        for row in rows.chunks_mut(width) {
-            let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
-            row.iter_mut().for_each(|v| *v /= norm);
-        }
-        Ok(Self { names, rows })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_found_by_name() {
+        let names = ["ankle boot", "Bag", "bag", "T-shirt"].map(str::to_owned);
+        let of = |text: &str| number(&text.parse().unwrap(), &names);
+        assert_eq!(of("ankle boot").unwrap(), 0);
+        assert_eq!(of("bag").unwrap(), 2);
+        assert_eq!(of("t-SHIRT ").unwrap(), 3);
+        assert_eq!(of("7").unwrap(), 7, "its range is the model's to check");
+        let error = of("boots").unwrap_err().to_string();
+        assert!(error.contains("`class` is boots"), "{error}");
+        assert!(error.contains("0 to 3; nearest are ankle boot"), "{error}");
+        assert!(of("BAG").is_err(), "one of two");
+        let error = number(&Class::Name("bag".into()), &[]).unwrap_err();
+        assert!(error.to_string().contains("no names"), "{error}");
     }
 
-    /// The vectors nearest to those of a picture, its own first.
-    fn near(&self, name: Option<&str>, count: usize, width: usize) -> Result<Vec<f32>> {
-        let at = name.and_then(|name| self.names.iter().position(|n| n == name));
-        let value = name.unwrap_or("not set");
-        let expected = "the name of a picture that the model knows";
-        let at = at.ok_or_else(|| Error::field("near", value, expected))?;
-        let row = |i: usize| &self.rows[i * width..(i + 1) * width];
-        let own = row(at);
-        let likeness = |i: usize| row(i).iter().zip(own).map(|(a, b)| a * b).sum::<f32>();
-        let mut order: Vec<(f32, usize)> =
-            (0..self.names.len()).map(|i| (likeness(i), i)).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let nearest = order.iter().take(count);
-        Ok(nearest.flat_map(|(_, i)| row(*i).iter().copied()).collect())
+    #[test]
+    fn a_class_is_a_number_or_a_name_in_files() {
+        for (json, class) in [
+            ("3", Class::Number(3)),
+            ("\"bag\"", Class::Name("bag".into())),
+        ] {
+            assert_eq!(serde_json::from_str::<Class>(json).unwrap(), class);
+            assert_eq!(serde_json::to_string(&class).unwrap(), json);
+        }
     }
 }

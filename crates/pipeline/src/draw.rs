@@ -22,6 +22,7 @@ use crate::masked::Masked;
 use crate::model::Model;
 use crate::passes::Passes;
 use crate::profile::{Asked, Posterior, Profile, StartScale, StepNoise, Walk};
+use crate::ready::Resolved;
 use crate::request::{InpaintFill, Request, Tiling};
 
 /// The pixels a pass starts from.
@@ -103,6 +104,27 @@ pub(crate) fn calls_per_step(sampler: Sampler) -> usize {
     }
 }
 
+impl<'a> Drawing<'a> {
+    /// The first pass of a request.
+    pub fn of(
+        request: &'a Request,
+        model: &'a Model,
+        profile: &'a Profile,
+        names: Resolved,
+    ) -> Self {
+        Self {
+            model,
+            profile,
+            request,
+            sampler: names.sampler,
+            scheduler: names.scheduler,
+            steps: request.steps,
+            strength: request.strength,
+            rule: profile.strength,
+        }
+    }
+}
+
 impl Drawing<'_> {
     /// The ladder that is walked.
     ///
@@ -114,6 +136,7 @@ impl Drawing<'_> {
             scheduler: self.scheduler,
             steps: self.steps,
             custom: self.request.sigmas.as_deref(),
+            align: self.model.family.align,
             strength: from_picture.then_some((self.rule, self.strength)),
         };
         self.profile

@@ -6,8 +6,8 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    BetaAxis, End, LadderOptions, NoisePath, NoiseSchedule, NoiseSource, Prediction, Sampler,
-    Scheduler, Shape, Sigmas, StrengthRule, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,
+    AlignTable, BetaAxis, End, LadderOptions, NoisePath, NoiseSchedule, NoiseSource, Prediction,
+    Sampler, Scheduler, Shape, Sigmas, StrengthRule, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,
     custom_ladder, ladder, names,
 };
 use latent_text::{Dialect, WeightRule};
@@ -79,6 +79,8 @@ pub struct Asked<'a> {
     pub steps: usize,
     /// σ given by hand.
     pub custom: Option<&'a [f64]>,
+    /// The family's levels of [`Scheduler::AlignYourSteps`].
+    pub align: AlignTable,
     /// For a given picture: how much of it is redrawn, and the rule that makes steps of that.
     pub strength: Option<(StrengthRule, f64)>,
 }
@@ -260,6 +262,7 @@ impl Profile {
             scheduler,
             steps,
             custom,
+            align,
             strength,
         } = *asked;
         if let (NoisePath::Flow(_), Some(reason)) = (path, sampler.refused_on_flows()) {
@@ -282,6 +285,10 @@ impl Profile {
         let steps = plan
             .filter(|_| custom.is_none())
             .map_or(steps, |p| p.ladder_steps);
+        let curve = |scheduler| LadderOptions {
+            align,
+            ..self.curve(sampler, scheduler)
+        };
         let sigmas = match (custom, path) {
             (Some(values), _) => custom_ladder(values)?,
             (None, NoisePath::Discrete(schedule)) => match self.ladders {
@@ -290,11 +297,9 @@ impl Profile {
                     return strided(sampler, schedule, steps, plan);
                 }
                 Ladders::Curves { strided: true, .. } if sampler == Sampler::Lcm => {
-                    distilled(scheduler, schedule, steps, &self.curve(sampler, scheduler))?
+                    distilled(scheduler, schedule, steps, &curve(scheduler))?
                 }
-                Ladders::Curves { .. } => {
-                    ladder(scheduler, schedule, steps, &self.curve(sampler, scheduler))?
-                }
+                Ladders::Curves { .. } => ladder(scheduler, schedule, steps, &curve(scheduler))?,
             },
             (None, NoisePath::Flow(levels)) => {
                 let shape = match self.ladders {
@@ -303,15 +308,14 @@ impl Profile {
                         (scheduler == Scheduler::Automatic).then_some(Shape::Plain)
                     }
                 };
-                let curve = self.curve(sampler, scheduler);
-                flow_levels(levels, scheduler, shape, steps, &curve)?
+                flow_levels(levels, scheduler, shape, steps, &curve(scheduler))?
             }
             (None, NoisePath::Edm(levels)) => {
                 let named = match self.ladders {
                     Ladders::Spaced => edm_curve(scheduler, config)?,
                     Ladders::Curves { .. } => scheduler,
                 };
-                ladder(named, levels, steps, &self.curve(sampler, named))?
+                ladder(named, levels, steps, &curve(named))?
             }
         };
         Ok(Walk {

@@ -13,13 +13,13 @@ use crate::decode::Decoding;
 use crate::draw::{Drawing, calls_per_step};
 use crate::error::{Error, Result};
 use crate::guiders;
+use crate::hooks::Hooks;
 use crate::level::level;
 use crate::marks::clean;
 use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
 use crate::request::{self, Hires, Request, Size};
-use crate::run::Hooks;
 
 /// Names that a request leaves open, settled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -202,16 +202,7 @@ fn check_ladders(
     profile: &Profile,
     names: (Resolved, Option<Resolved>),
 ) -> Result<()> {
-    let first = Drawing {
-        model,
-        profile,
-        request,
-        sampler: names.0.sampler,
-        scheduler: names.0.scheduler,
-        steps: request.steps,
-        strength: request.strength,
-        rule: profile.strength,
-    };
+    let first = Drawing::of(request, model, profile, names.0);
     first.check_ladder(request.init_image.is_some(), "steps")?;
     let Some((hires, second)) = request.hires.as_ref().zip(names.1) else {
         return Ok(());

@@ -3,12 +3,12 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    BetaSchedule, FlowSchedule, NoisePath, NoiseSchedule, Prediction, Sampler, Scheduler,
-    StrengthRule,
+    AlignTable, BetaSchedule, FlowSchedule, NoisePath, NoiseSchedule, Prediction, Sampler,
+    Scheduler, StrengthRule,
 };
 use latent_pipeline::profile::{Asked, Walk};
 use latent_pipeline::request::Compat;
-use latent_pipeline::{Error, Profile, Resolved};
+use latent_pipeline::{Error, FAMILIES, Profile, Resolved};
 use latent_testkit::golden::FAMILY_SCHEDULES;
 use serde_json::{Value, json};
 
@@ -113,6 +113,7 @@ fn published_schedulers_of_the_family() {
             scheduler: names.scheduler,
             steps,
             custom: None,
+            align: AlignTable::Trained512,
             strength: None,
         };
         let ladder = profile
@@ -179,6 +180,7 @@ fn asked(scheduler: Scheduler) -> Asked<'static> {
         scheduler,
         steps: 10,
         custom: None,
+        align: AlignTable::Trained512,
         strength: None,
     }
 }
@@ -294,4 +296,24 @@ fn shapes_of_a_flow_meet_the_published_ends() {
     assert_eq!(by_name.timestep(got[4]), Some(got[4] * 1000.0));
     let (high, low) = (ends[0].powf(1.0 / 7.0), ends[9].powf(1.0 / 7.0));
     assert!((got[3] - (high + (low - high) / 3.0).powi(7)).abs() < 1e-12);
+}
+
+/// "Align Your Steps" was published for two families: A1111 takes the ladder of the model's.
+#[test]
+fn aligned_steps_are_the_familys() {
+    let config = SchedulerConfig::stable_diffusion();
+    let path = NoisePath::Discrete(schedule(&config));
+    for family in FAMILIES {
+        let large = family.name.starts_with("SDXL");
+        let second = if large { 6.315 } else { 6.475 };
+        let asked = Asked {
+            align: family.align,
+            steps: 11,
+            ..asked(Scheduler::AlignYourSteps)
+        };
+        let ladder = Profile::of(Compat::A1111).ladder(&asked, &path, &config);
+        let levels = ladder.expect("a ladder").sigmas;
+        let found = levels.values()[1];
+        assert!((found - second).abs() < 1e-9, "{}: {found}", family.name);
+    }
 }

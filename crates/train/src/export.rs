@@ -39,15 +39,14 @@ pub(crate) fn replace(
 /// # Errors
 /// A file that cannot be written.
 pub fn name_classes(model: &Path, classes: &[String]) -> Result<(), Error> {
-    let folder = model.join("conditioner");
-    if classes.is_empty() || !folder.is_dir() {
+    let path = model.join(latent_conditions::CLASSES);
+    if classes.is_empty() || !path.parent().is_some_and(Path::is_dir) {
         return Ok(());
     }
     let lines: String = classes
         .iter()
         .map(|name| name.replace(['\n', '\r'], " ") + "\n")
         .collect();
-    let path = folder.join("classes.txt");
     std::fs::write(&path, lines).map_err(Error::io(&path, "write"))
 }
 

@@ -1,13 +1,20 @@
 //! A network and all that training it needs.
 
+mod gradients;
+mod like;
+mod state;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, GradientCheckpointingStrategy, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use latent_models::{cast, parameters};
 use latent_ops as ops;
 use serde::{Deserialize, Serialize};
 
+pub use gradients::GradientList;
+use like::Like;
+
 use crate::optimiser::{Memory, Stride};
-use crate::{Ema, Error, Optimiser, Report, StateReader, StateWriter, Update};
+use crate::{Ema, Error, Optimiser, Report, Update};
 
 /// The type that a network computes in. Its weights, gradients and averages are f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,41 +66,6 @@ struct Slot {
     gradient: Option<Tensor<1>>,
     memory: Vec<Memory>,
     average: Option<Tensor<1>>,
-}
-
-/// A gradient for each parameter that has one, in the order of the module's fields.
-#[derive(Debug)]
-pub struct GradientList(Vec<Option<Tensor<1>>>);
-
-impl GradientList {
-    /// Those of a module's parameters: the sums over all backward passes.
-    pub fn of<M: Module>(module: &M, gradients: Vec<Gradients>) -> Self {
-        struct Collector {
-            gradients: Vec<Gradients>,
-            list: Vec<Option<Tensor<1>>>,
-        }
-        impl ModuleVisitor for Collector {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let value = param.val();
-                let each = self.gradients.iter_mut();
-                let found = each.filter_map(|gradients| value.grad_remove(gradients));
-                self.list.push(found.reduce(|a, b| a + b).map(flat));
-            }
-        }
-        let mut collector = Collector {
-            gradients,
-            list: Vec::new(),
-        };
-        module.visit(&mut collector);
-        Self(collector.list)
-    }
-
-    /// The same on another device, which records no gradients.
-    #[must_use]
-    pub fn moved_to(self, device: &Device) -> Self {
-        let moved = |gradient: Tensor<1>| gradient.to_device(device);
-        Self(self.0.into_iter().map(|g| g.map(moved)).collect())
-    }
 }
 
 fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
@@ -327,149 +299,6 @@ impl<M: Module> Learner<M> {
         }
         all
     }
-
-    /// Writes everything under names that begin with `prefix`.
-    pub fn save(&self, prefix: &str, out: &mut StateWriter) {
-        for (slot, (value, _)) in self.slots.iter().zip(self.flat_parameters()) {
-            let mut put = |part: &str, x: &Tensor<1>| {
-                out.flat(
-                    format!("{prefix}/{part}/{}", slot.name),
-                    &slot.shape,
-                    x.clone(),
-                );
-            };
-            put("weights", &value);
-            if let Some(average) = &slot.average {
-                put("average", average);
-            }
-            let parts = self.settings.optimiser.memory().iter();
-            for ((part, _), memory) in parts.zip(&slot.memory) {
-                put(part, &memory.numbers());
-            }
-        }
-        out.number(&format!("{prefix}/updates"), &self.updates);
-        out.number(&format!("{prefix}/seen"), &self.seen);
-    }
-
-    /// Takes back what [`save`](Self::save) wrote under that prefix.
-    ///
-    /// # Errors
-    /// A state of another network or optimiser.
-    pub fn restore(&mut self, prefix: &str, from: &mut StateReader) -> Result<(), Error> {
-        self.updates = from.number(&format!("{prefix}/updates"))?;
-        self.seen = from.number(&format!("{prefix}/seen"))?;
-        self.load(prefix, from, Take::All)
-    }
-
-    /// Begins with the weights, averaged ones where there are, of what another run wrote under that prefix.
-    ///
-    /// # Errors
-    /// A state of another network.
-    pub fn begin_from(&mut self, prefix: &str, from: &mut StateReader) -> Result<(), Error> {
-        self.load(prefix, from, Take::Weights)
-    }
-
-    /// Begins with the weights of `module`, which are f32 and on a device with autodiff, in the place of its own.
-    ///
-    /// # Errors
-    /// Another network: the first parameter that only one of them has, or has in that shape.
-    pub fn begin_with(&mut self, module: M) -> Result<(), Error> {
-        let (own, given) = (parameters(self.module()), parameters(&module));
-        let alone = |these: &[(String, Vec<usize>)], those: &[(String, Vec<usize>)]| {
-            let alone = these.iter().find(|one| !those.contains(one));
-            alone.map(|(name, shape)| format!("{name} {shape:?}"))
-        };
-        if let Some(found) = alone(&given, &own).or_else(|| alone(&own, &given)) {
-            let expected =
-                "a model of the very network that [model] describes, with that parameter in both";
-            return Err(Error::setting("begin_from", found, expected));
-        }
-        *self = Self::new(module, self.settings);
-        Ok(())
-    }
-
-    fn load(&mut self, prefix: &str, from: &mut StateReader, take: Take) -> Result<(), Error> {
-        struct Loader<'a> {
-            prefix: &'a str,
-            from: &'a mut StateReader,
-            slots: std::slice::IterMut<'a, Slot>,
-            optimiser: Optimiser,
-            take: Take,
-            error: Option<Error>,
-        }
-        impl Loader<'_> {
-            fn parameter<const D: usize>(
-                &mut self,
-                param: Param<Tensor<D>>,
-            ) -> Result<Param<Tensor<D>>, Error> {
-                let Some(slot) = self.slots.next() else {
-                    return Ok(param);
-                };
-                let prefix = self.prefix;
-                let name = |part: &str| format!("{prefix}/{part}/{}", slot.name);
-                let device = param.val().device().inner();
-                let count: usize = slot.shape.iter().product();
-                let from = &mut *self.from;
-                let averaged = from.has(&name("average"));
-                let parts = self.optimiser.memory();
-                // A parameter that never had a gradient has nothing remembered.
-                let remembered = parts.iter().any(|(part, _)| from.has(&name(part)));
-                let mut flat = |part: &str| -> Result<Tensor<1>, Error> {
-                    let values = from.values(&name(part), &slot.shape)?;
-                    Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
-                };
-                if self.take == Take::Weights {
-                    let weights = flat(if averaged { "average" } else { "weights" })?;
-                    if slot.average.is_some() {
-                        slot.average = Some(copy(weights.clone()));
-                    }
-                    return Ok(param.map(|tensor| Like::of(&tensor).tensor(weights)));
-                }
-                let weights = flat("weights")?;
-                if slot.average.is_some() {
-                    slot.average = Some(flat("average")?);
-                }
-                slot.memory.clear();
-                for (part, code) in parts.iter().filter(|_| remembered) {
-                    slot.memory.push(Memory::new(flat(part)?, *code));
-                }
-                slot.gradient = None;
-                Ok(param.map(|tensor| Like::of(&tensor).tensor(weights)))
-            }
-        }
-        impl ModuleMapper for Loader<'_> {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                if self.error.is_some() {
-                    return param;
-                }
-                let kept = param.clone();
-                self.parameter(param).unwrap_or_else(|error| {
-                    self.error = Some(error);
-                    kept
-                })
-            }
-        }
-        self.weight = 0.0;
-        let mut loader = Loader {
-            prefix,
-            from,
-            slots: self.slots.iter_mut(),
-            optimiser: self.settings.optimiser,
-            take,
-            error: None,
-        };
-        self.module = self.module.take().map(|module| module.map(&mut loader));
-        loader.error.map_or(Ok(()), Err)
-    }
-}
-
-/// What is read of a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Take {
-    /// Everything.
-    All,
-    /// What another run begins with.
-    Weights,
 }
 
 /// A tensor's numbers.
@@ -505,34 +334,5 @@ impl ModuleMapper for Stepper<'_> {
             }
             like.tensor(value)
         })
-    }
-}
-
-/// What a parameter's tensor is, beside its numbers.
-struct Like<const D: usize> {
-    shape: [usize; D],
-    wants_gradient: bool,
-    /// How it records gradients, if it does.
-    strategy: Option<GradientCheckpointingStrategy>,
-}
-
-impl<const D: usize> Like<D> {
-    fn of(tensor: &Tensor<D>) -> Self {
-        Self {
-            shape: tensor.dims(),
-            wants_gradient: tensor.is_require_grad(),
-            strategy: tensor.gradient_checkpointing_strategy(),
-        }
-    }
-
-    /// Such a tensor of other numbers.
-    fn tensor(&self, numbers: Tensor<1>) -> Tensor<D> {
-        let tensor = numbers.reshape(self.shape);
-        match self.strategy {
-            None => tensor,
-            Some(strategy) => Tensor::from_inner(tensor)
-                .with_gradient_checkpointing_strategy(strategy)
-                .set_require_grad(self.wants_gradient),
-        }
     }
 }

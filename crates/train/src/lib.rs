@@ -53,7 +53,7 @@ pub use initialise::{Fill, initialise, torch_default};
 pub use latent_data::{Example, LabelledBox};
 pub use learner::{Learner, LearnerSettings, Precision};
 pub use look::Needs;
-pub use model::{Ground, ModelConfig};
+pub use model::{ModelConfig, TaskContext};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use objective::{BANDS, Distance, Level, Loss, NoiseConfig, Objective, ObjectiveConfig, Times};

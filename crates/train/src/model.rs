@@ -21,7 +21,7 @@ pub enum ModelConfig {
 
 /// What a task is built on.
 #[derive(Debug, Clone)]
-pub struct Ground {
+pub struct TaskContext {
     /// Where to compute; records gradients.
     pub device: Device,
     /// More devices like it, for other parts of a step at the same time.
@@ -39,10 +39,10 @@ impl ModelConfig {
     ///
     /// # Errors
     /// A network that cannot be built, a file that cannot be read.
-    pub fn build(&self, ground: &Ground) -> Result<Box<dyn Task>, Error> {
+    pub fn build(&self, context: &TaskContext) -> Result<Box<dyn Task>, Error> {
         Ok(match self {
-            Self::Stage1(config) => Box::new(Stage1::new(config, ground)?),
-            Self::Stage2(config) => Box::new(Stage2::new(config, ground)?),
+            Self::Stage1(config) => Box::new(Stage1::new(config, context)?),
+            Self::Stage2(config) => Box::new(Stage2::new(config, context)?),
         })
     }
 

@@ -12,7 +12,9 @@ use latent_models::condition::Entry;
 use latent_models::unet::{Attention, Heads, Labels, Level};
 use latent_models::{ConditionerConfig, parameter_count, parameters};
 use latent_testkit::recipe;
-use latent_train::{FirstStage, Ground, LatentModel, LearnerSettings, Stage2, Stage2Config, Task};
+use latent_train::{
+    FirstStage, LatentModel, LearnerSettings, Stage2, Stage2Config, Task, TaskContext,
+};
 use models::*;
 
 fn folder() -> PathBuf {
@@ -201,7 +203,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         values.into_iter().map(f16::from_f32).collect()
     };
     write_tiny(files_at, 4, weights).unwrap();
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
@@ -232,7 +234,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
             })
             .collect();
         let mut task =
-            Stage2::on(&config, first, &ground).unwrap_or_else(|e| panic!("{name}: {e}"));
+            Stage2::on(&config, first, &context).unwrap_or_else(|e| panic!("{name}: {e}"));
         for number in 0..2 {
             let loss = step(&mut task, &batch, number, 1e-3).get("loss").unwrap();
             assert!(loss.is_finite() && loss > 0.0, "{name}: {loss}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use latent_models::parameter_count;
 use latent_train::stage1::{Stage1, Stage1Config};
-use latent_train::{Ground, LearnerSettings, ModelConfig, Task, TrainConfig};
+use latent_train::{LearnerSettings, ModelConfig, Task, TaskContext, TrainConfig};
 use models::*;
 
 fn folder() -> PathBuf {
@@ -77,7 +77,7 @@ fn shrink(config: &mut Stage1Config) {
 
 #[test]
 fn every_file_takes_two_steps_and_is_written() {
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
@@ -94,7 +94,7 @@ fn every_file_takes_two_steps_and_is_written() {
             continue;
         };
         shrink(&mut config);
-        let mut task = Stage1::new(&config, &ground).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut task = Stage1::new(&config, &context).unwrap_or_else(|e| panic!("{name}: {e}"));
         let side = config.multiple().max(32) as u32;
         let batch: Vec<_> = (0..2).map(|i| example(i, side, 10)).collect();
         let judged = config.loss.discriminator_weight > 0.0;

@@ -211,8 +211,8 @@ fn check(golden: &Golden, double_z: bool) {
         }
         last = Some(picture);
     }
-    let judge = discriminator.averaged();
-    let judged = judge.forward(last.unwrap());
+    let averaged = discriminator.averaged();
+    let judged = averaged.forward(last.unwrap());
     let error = closeness(&values(judged), golden.values("judged"));
     println!("in evaluation: {error:.2e}");
     let most = if drifts { 5e-3 } else { 1e-4 };

@@ -9,8 +9,8 @@ use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::{AutoencoderConfig, DiscriminatorConfig, named};
 use latent_train::stage1::{LossConfig, Revival, Stage1, Stage1Config};
 use latent_train::{
-    Alone, Ema, Example, Ground, LearnerSettings, Optimiser, Report, StateReader, StateWriter,
-    Step, Task, Update,
+    Alone, Ema, Example, LearnerSettings, Optimiser, Report, StateReader, StateWriter, Step, Task,
+    TaskContext, Update,
 };
 
 const SEED: u64 = 5;
@@ -90,14 +90,14 @@ fn settings() -> LearnerSettings {
 }
 
 fn build(config: &Stage1Config, seed: u64) -> Stage1 {
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: settings(),
         seed,
         side: None,
     };
-    Stage1::new(config, &ground).unwrap()
+    Stage1::new(config, &context).unwrap()
 }
 
 fn step(number: u64) -> Step {

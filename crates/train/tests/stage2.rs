@@ -11,8 +11,8 @@ use latent_models::condition::Entry;
 use latent_models::unet::{Attention, Heads, Labels, Level, TimeShift};
 use latent_models::{UNetConfig, named};
 use latent_train::{
-    Alone, Ema, FirstStage, Ground, LatentModel, LearnerSettings, ObjectiveConfig, Precision,
-    Stage2, Stage2Config, StateReader, StateWriter, Step, Task, Update,
+    Alone, Ema, FirstStage, LatentModel, LearnerSettings, ObjectiveConfig, Precision, Stage2,
+    Stage2Config, StateReader, StateWriter, Step, Task, TaskContext, Update,
 };
 use models::*;
 
@@ -89,14 +89,14 @@ fn task(config: &Stage2Config, first: FirstStage) -> Stage2 {
 }
 
 fn task_by(settings: LearnerSettings, config: &Stage2Config, first: FirstStage) -> Stage2 {
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: vec![Device::flex().autodiff()],
         learner: settings,
         seed: 3,
         side: None,
     };
-    Stage2::on(config, first, &ground).unwrap()
+    Stage2::on(config, first, &context).unwrap()
 }
 
 fn pixels() -> FirstStage {
@@ -213,14 +213,14 @@ fn a_cache_changes_nothing_and_neither_does_the_batch() {
 #[test]
 fn a_model_that_has_seen_nothing_states_the_size_of_its_settings() {
     let folder = tempfile::tempdir().unwrap();
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: LearnerSettings::default(),
         seed: 3,
         side: Some(48),
     };
-    let task = Stage2::on(&config(class(4), 3), pixels(), &ground).unwrap();
+    let task = Stage2::on(&config(class(4), 3), pixels(), &context).unwrap();
     let model = folder.path().join("model");
     task.export(&model).unwrap();
     let text = std::fs::read_to_string(model.join("scheduler/scheduler_config.json")).unwrap();

@@ -65,9 +65,9 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
     };
     let network = classifier(&lesson, kinds, STEPS)?;
 
-    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let subject = draw::Subject::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
-    let drawn = artist.draw(test.len(), |i| {
+    let drawn = subject.draw(test.len(), |i| {
         let path = scratch.path().join(format!("{i}.json"));
         let boxes = test[i].boxes.iter();
         let boxes: Vec<_> = boxes

@@ -2,6 +2,7 @@
 
 use latent_data::Example;
 use latent_pipeline::Request;
+use latent_pipeline::request::Class;
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::asked::Taught;
@@ -28,12 +29,12 @@ pub fn run(
     }: &Classes,
 ) -> Result<()> {
     let classes = *classes;
-    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let subject = draw::Subject::open(&asked.model, asked.size)?;
     let test = data::examples(&asked.test, asked.size, 10_000)?;
     let mut ratio = 0.0;
     let seen = &test[..test.len().min(1000)];
     for example in seen {
-        let (given, made) = artist.reconstruct(&example.picture)?;
+        let (given, made) = subject.reconstruct(&example.picture)?;
         ratio += latent_metrics::psnr(&given, &made, 2.0).into_diagnostic()?;
     }
     println!(
@@ -66,9 +67,9 @@ pub fn run(
         100.0 * right
     );
 
-    let drawn = artist.draw(classes, |class| {
+    let drawn = subject.draw(classes, |class| {
         Ok(Request {
-            class: Some(class as u32),
+            class: Some(Class::Number(class as u32)),
             batch_size: asked.count,
             ..Request::default()
         })

@@ -12,12 +12,12 @@ use crate::network::tensor;
 use crate::screen;
 
 /// A trained model, and the size of its pictures.
-pub struct Artist {
+pub struct Subject {
     model: Model,
     size: Size,
 }
 
-impl Artist {
+impl Subject {
     /// Of the folder that training wrote, for pictures of that size.
     pub fn open(folder: &Path, side: u32) -> Result<Self> {
         let files = ModelFiles {

@@ -36,9 +36,9 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
     };
     let network = segmenter(&lesson, classes, STEPS)?;
 
-    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let subject = draw::Subject::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
-    let drawn = artist.draw(test.len(), |i| {
+    let drawn = subject.draw(test.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
         map(&test[i])?.save(&path).into_diagnostic()?;
         Ok(Request {

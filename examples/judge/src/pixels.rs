@@ -34,7 +34,7 @@ pub fn upscale(asked: &Asked) -> Result<()> {
     const FACTOR: u32 = 4;
     let test = data::examples(&asked.test, asked.size, asked.count)?;
     let originals: Vec<RgbImage> = test.into_iter().map(|e| e.picture).collect();
-    let artist = draw::Artist::open(&asked.model, asked.size)?;
+    let subject = draw::Subject::open(&asked.model, asked.size)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
     let side = asked.size / FACTOR;
     let small: Vec<RgbImage> = originals
@@ -43,7 +43,7 @@ pub fn upscale(asked: &Asked) -> Result<()> {
         .collect();
     let large = |small| resize(small, asked.size, asked.size, FilterType::CatmullRom);
     let bicubic: Vec<RgbImage> = small.iter().map(large).collect();
-    let drawn = artist.draw(small.len(), |i| {
+    let drawn = subject.draw(small.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
         small[i].save(&path).into_diagnostic()?;
         Ok(Request {
@@ -76,13 +76,13 @@ pub fn inpaint(asked: &Asked) -> Result<()> {
     let inside = |x: u32, y: u32| [x, y].iter().all(|v| (side / 4..side * 3 / 4).contains(v));
     let test = data::examples(&asked.test, side, asked.count)?;
     let originals: Vec<RgbImage> = test.into_iter().map(|e| e.picture).collect();
-    let artist = draw::Artist::open(&asked.model, side)?;
+    let subject = draw::Subject::open(&asked.model, side)?;
     let scratch = tempfile::tempdir().into_diagnostic()?;
     let mask = scratch.path().join("mask.png");
     GrayImage::from_fn(side, side, |x, y| Luma([255 * u8::from(inside(x, y))]))
         .save(&mask)
         .into_diagnostic()?;
-    let drawn = artist.draw(originals.len(), |i| {
+    let drawn = subject.draw(originals.len(), |i| {
         let path = scratch.path().join(format!("{i}.png"));
         originals[i].save(&path).into_diagnostic()?;
         Ok(Request {

@@ -77,8 +77,8 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
         })
         .collect::<Result<_>>()?;
 
-    let artist = draw::Artist::open(&asked.model, asked.size)?;
-    let drawn = artist.draw(test.len(), |i| {
+    let subject = draw::Subject::open(&asked.model, asked.size)?;
+    let drawn = subject.draw(test.len(), |i| {
         Ok(Request {
             prompt: test[i].caption.clone(),
             ..Request::default()

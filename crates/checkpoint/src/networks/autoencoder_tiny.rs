@@ -15,15 +15,7 @@ const CLASS: &str = "AutoencoderTiny";
 const MAGNITUDE: f64 = 3.0;
 const SHIFT: f64 = 0.5;
 
-const fn spot(scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
-    Spot {
-        role: Role::AUTOENCODER,
-        scheme,
-        prefix,
-        anchor,
-        texts: None,
-    }
-}
+const AT: Role = Role::AUTOENCODER;
 
 /// The number of layer `index` of a half in the original: its decoder begins with one that has no parameters.
 fn original(half: &str, index: usize) -> usize {
@@ -66,10 +58,10 @@ impl Kind for AutoencoderTinyConfig {
     type Net = AutoencoderTiny;
     const OWN: &str = "TinyAutoencoder";
     const CLASSES: &[&str] = &[CLASS];
-    const ROLES: &[Role] = &[Role::AUTOENCODER];
+    const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
-        spot(Scheme::Ldm, "", "decoder.1.weight"),
-        spot(Scheme::Diffusers, "", "decoder.layers.0.weight"),
+        AT.spot(Scheme::Ldm, "", "decoder.1.weight"),
+        AT.spot(Scheme::Diffusers, "", "decoder.layers.0.weight"),
     ];
 
     fn of(network: &Network) -> Option<&Self> {

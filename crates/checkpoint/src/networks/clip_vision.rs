@@ -33,31 +33,23 @@ const SMALL_HEADS: usize = 4;
 /// Width and projection of OpenAI's ViT-L/14, which alone among the large ones has the quick GELU.
 const OPEN_AI: [usize; 2] = [1024, 768];
 
-const fn spot(scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
-    Spot {
-        role: Role::IMAGE_ENCODER,
-        scheme,
-        prefix,
-        anchor,
-        texts: None,
-    }
-}
+const AT: Role = Role::IMAGE_ENCODER;
 
 impl Kind for ClipVisionConfig {
     type Net = ClipVision;
     const OWN: &str = "ImageEncoder";
     const CLASSES: &[&str] = &["CLIPVisionModelWithProjection"];
-    const ROLES: &[Role] = &[Role::IMAGE_ENCODER];
+    const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
         // Stable Diffusion 2.x unCLIP.
-        spot(Scheme::OpenClip, "embedder.model.visual.", "conv1.weight"),
-        spot(Scheme::OpenClip, "visual.", "conv1.weight"),
-        spot(
+        AT.spot(Scheme::OpenClip, "embedder.model.visual.", "conv1.weight"),
+        AT.spot(Scheme::OpenClip, "visual.", "conv1.weight"),
+        AT.spot(
             Scheme::Diffusers,
             "",
             "vision_model.embeddings.class_embedding",
         ),
-        spot(
+        AT.spot(
             Scheme::Diffusers,
             "image_encoder.",
             "vision_model.embeddings.class_embedding",

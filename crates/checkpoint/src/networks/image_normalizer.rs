@@ -10,24 +10,16 @@ use crate::names::Table;
 
 const CLASS: &str = "StableUnCLIPImageNormalizer";
 
-const fn spot(scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
-    Spot {
-        role: Role::IMAGE_NORMALIZER,
-        scheme,
-        prefix,
-        anchor,
-        texts: None,
-    }
-}
+const AT: Role = Role::IMAGE_NORMALIZER;
 
 impl Kind for EmbeddingNormalizerConfig {
     type Net = EmbeddingNormalizer;
     const OWN: &str = "ImageNormalizer";
     const CLASSES: &[&str] = &[CLASS];
-    const ROLES: &[Role] = &[Role::IMAGE_NORMALIZER];
+    const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
-        spot(Scheme::Ldm, "noise_augmentor.", "data_mean"),
-        spot(Scheme::Diffusers, "", "mean"),
+        AT.spot(Scheme::Ldm, "noise_augmentor.", "data_mean"),
+        AT.spot(Scheme::Diffusers, "", "mean"),
     ];
 
     fn of(network: &Network) -> Option<&Self> {

@@ -86,6 +86,19 @@ pub struct Spot {
     pub texts: Option<usize>,
 }
 
+impl Role {
+    /// A place where its networks lie in files whatever else is in them.
+    pub const fn spot(self, scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
+        Spot {
+            role: self,
+            scheme,
+            prefix,
+            anchor,
+            texts: None,
+        }
+    }
+}
+
 impl Spot {
     fn found(&self, kind: usize) -> Found {
         Found {

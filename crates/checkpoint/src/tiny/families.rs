@@ -16,10 +16,22 @@ use crate::networks::{Role, StoredAutoencoder};
 /// Numbers in the sinusoid of a size.
 const SINUSOID: usize = 256;
 
-/// A kind of published model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum TinyFamily {
+/// The enum of the kinds, and the list of all of them.
+macro_rules! families {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// A kind of published model.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum TinyFamily {
+            $($(#[$about])* $name,)*
+        }
+
+        /// All of them.
+        pub const TINY_FAMILIES: &[TinyFamily] = &[$(TinyFamily::$name),*];
+    };
+}
+
+families! {
     Sd1,
     Sd1Inpainting,
     Lcm,
@@ -40,31 +52,6 @@ pub enum TinyFamily {
     CosXl,
     Refiner,
 }
-
-/// All of them.
-pub const TINY_FAMILIES: [TinyFamily; 18] = {
-    use TinyFamily::*;
-    [
-        Sd1,
-        Sd1Inpainting,
-        Lcm,
-        Sd2,
-        Sd2Inpainting,
-        Sd2Depth,
-        Sd2UnClip,
-        Upscaler,
-        Sdxl,
-        SdxlInpainting,
-        SdxlTurbo,
-        SdxlV,
-        Ssd1b,
-        Vega,
-        Koala,
-        Playground,
-        CosXl,
-        Refiner,
-    ]
-};
 
 /// OpenCLIP's encoder of Stable Diffusion 2: 24 layers, of which published folders carry 23.
 fn text_h(layers: usize) -> ClipTextConfig {

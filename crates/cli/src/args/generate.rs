@@ -1,18 +1,20 @@
 //! The flags of `latent generate`.
 
-use std::{convert::Infallible, path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Arg, Args};
 use latent_pipeline::request::{
-    Compat, Dtype, InpaintFill, Layers, PredictionType, ResizeMode, Rng, Size, Switch, Tiling,
-    Upscaler, WeightRule,
+    Class, Compat, Dtype, InpaintFill, Layers, PredictionType, ResizeMode, Rng, Size, Switch,
+    Tiling, Upscaler, WeightRule,
 };
 
 use super::choice::ChoiceParser;
+use super::output::OutputArgs;
 use super::told::ToldArgs;
 
 /// Everything `latent generate` takes.
 #[derive(Debug, Args)]
+#[command(mut_args = takes_negative_numbers)]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub prompt: PromptArgs,
@@ -34,6 +36,12 @@ pub struct GenerateArgs {
     pub source: SourceArgs,
     #[command(flatten)]
     pub legacy: LegacyArgs,
+}
+
+/// What follows a long flag is its value, and a number below 0 no flag: whoever reads it says what is wrong with it.
+fn takes_negative_numbers(arg: Arg) -> Arg {
+    let takes = arg.get_long().is_some() && arg.get_action().takes_values();
+    arg.allow_negative_numbers(takes)
 }
 
 /// What to draw.
@@ -96,7 +104,7 @@ pub struct SamplingArgs {
     #[arg(long, aliases = ["ddim-steps", "num-inference-steps"])]
     pub steps: Option<usize>,
     /// How strongly the prompt is followed; 1 is no guidance [default: 7].
-    #[arg(long, aliases = ["scale", "guidance-scale"], allow_negative_numbers = true)]
+    #[arg(long, aliases = ["scale", "guidance-scale"])]
     pub cfg_scale: Option<f64>,
     /// A sampler's name in any program's vocabulary, see `latent samplers` [default: DPM++ 2M; with --compat comfyui Euler, with diffusers the model's own].
     #[arg(long, aliases = ["sampling-method", "sampler-name"], value_name = "NAME")]
@@ -105,7 +113,7 @@ pub struct SamplingArgs {
     #[arg(long, aliases = ["schedule", "schedule-type"], value_name = "NAME")]
     pub scheduler: Option<String>,
     /// The first picture's seed, the next ones counting up; −1 draws one [default: −1].
-    #[arg(short, long, allow_negative_numbers = true)]
+    #[arg(short, long)]
     pub seed: Option<i128>,
     /// Width in pixels [default: 512, or --init-img's].
     #[arg(short = 'W', long, alias = "W")]
@@ -123,7 +131,7 @@ pub struct SamplingArgs {
     #[arg(long, alias = "n-samples")]
     pub batch_size: Option<usize>,
     /// The text encoder's layer, counted as --compat counts (A1111: 1 is the last); −1 leaves it to the model.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub clip_skip: Option<i32>,
     /// Whose picture this shall be [default: a1111].
     #[arg(long, value_parser = ChoiceParser::<Compat>::new())]
@@ -135,37 +143,37 @@ pub struct SamplingArgs {
     #[arg(long, value_parser = ChoiceParser::<Rng>::new())]
     pub rng: Option<Rng>,
     /// Share of fresh noise in DDIM and ancestral steps [default: the sampler's].
-    #[arg(long, alias = "ddim-eta", allow_negative_numbers = true)]
+    #[arg(long, alias = "ddim-eta")]
     pub eta: Option<f64>,
     /// Karras's churn.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub s_churn: Option<f64>,
     /// Churn above this σ only.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub s_tmin: Option<f64>,
     /// Churn below this σ only.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub s_tmax: Option<f64>,
     /// The factor on fresh noise.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub s_noise: Option<f64>,
     /// A σ ladder by hand, descending; replaces --steps and --scheduler.
     #[arg(long, value_delimiter = ',', value_name = "A,B,…")]
     pub sigmas: Option<Vec<f64>>,
     /// The seed of the variation noise.
-    #[arg(long, alias = "variation-seed", allow_negative_numbers = true)]
+    #[arg(long, alias = "variation-seed")]
     pub subseed: Option<i128>,
     /// How much of the variation noise, 0 to 1.
-    #[arg(long, alias = "variation-strength", allow_negative_numbers = true)]
+    #[arg(long, alias = "variation-strength")]
     pub subseed_strength: Option<f64>,
     /// Take the noise of a picture of this size.
     #[arg(long, value_name = "WxH")]
     pub seed_resize_from: Option<Size>,
     /// Added to the seed of ancestral noise (A1111's "eta noise seed delta").
-    #[arg(long, alias = "eta-noise-seed-delta", allow_negative_numbers = true)]
+    #[arg(long, alias = "eta-noise-seed-delta")]
     pub ensd: Option<i64>,
     /// Pull the guided prediction's contrast back, 0 to 1.
-    #[arg(long, alias = "guidance-rescale", allow_negative_numbers = true)]
+    #[arg(long, alias = "guidance-rescale")]
     pub cfg_rescale: Option<f64>,
     /// Guide in this part of the run only, such as 0.1,0.8.
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "FROM,TO")]
@@ -184,46 +192,31 @@ pub struct SamplingArgs {
 #[derive(Debug, Args)]
 pub struct GuidanceArgs {
     /// Perturbed-attention guidance of this scale [3 without a value].
-    #[arg(long, num_args = 0..=1, default_missing_value = "3", value_name = "SCALE", allow_negative_numbers = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "3", value_name = "SCALE")]
     pub pag: Option<f64>,
     /// Where it perturbs attention: mid, down.LEVEL, up.LEVEL, up.LEVEL.BLOCK [default: mid].
     #[arg(long, requires = "pag", value_name = "A,B,…")]
     pub pag_layers: Option<Layers>,
     /// Self-attention guidance of this scale [0.75 without a value].
-    #[arg(long, num_args = 0..=1, default_missing_value = "0.75", value_name = "SCALE", allow_negative_numbers = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "0.75", value_name = "SCALE")]
     pub sag: Option<f64>,
     /// Its blur, in pixels of the latent [default: 1].
-    #[arg(
-        long,
-        requires = "sag",
-        value_name = "SIGMA",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, requires = "sag", value_name = "SIGMA")]
     pub sag_blur: Option<f64>,
     /// Of the negative prompt, follow what is perpendicular to the prompt alone, so much [1 without a value].
-    #[arg(long, num_args = 0..=1, default_missing_value = "1", value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "1", value_name = "WEIGHT")]
     pub perp_neg: Option<f64>,
     /// Skip-layer guidance of this scale [2.8 without a value].
-    #[arg(long, num_args = 0..=1, default_missing_value = "2.8", value_name = "SCALE", allow_negative_numbers = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "2.8", value_name = "SCALE")]
     pub slg_scale: Option<f64>,
     /// Which attention it leaves out, as --pag-layers names it [default: mid].
     #[arg(long, requires = "slg_scale", value_name = "A,B,…")]
     pub skip_layers: Option<Layers>,
     /// It begins at this fraction of the run [default: 0.01].
-    #[arg(
-        long,
-        requires = "slg_scale",
-        value_name = "FRACTION",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, requires = "slg_scale", value_name = "FRACTION")]
     pub skip_layer_start: Option<f64>,
     /// It ends at this fraction of the run [default: 0.2].
-    #[arg(
-        long,
-        requires = "slg_scale",
-        value_name = "FRACTION",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, requires = "slg_scale", value_name = "FRACTION")]
     pub skip_layer_end: Option<f64>,
 }
 
@@ -235,7 +228,7 @@ pub struct PictureArgs {
     #[arg(short, long, alias = "init-image", value_name = "FILE")]
     pub init_img: Option<PathBuf>,
     /// How much of it changes, 0 to 1 [default: 0.75].
-    #[arg(long, alias = "denoising-strength", allow_negative_numbers = true)]
+    #[arg(long, alias = "denoising-strength")]
     pub strength: Option<f64>,
     /// How it is fitted to the size [default: stretch].
     #[arg(long, value_parser = ChoiceParser::<ResizeMode>::new())]
@@ -272,9 +265,9 @@ pub struct PictureArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Condition of a model trained with latent train")]
 pub struct ConditionArgs {
-    /// Draw this class.
-    #[arg(long, value_name = "NUMBER")]
-    pub class: Option<u32>,
+    /// Draw this class: its number, or its name where the model's data had names.
+    #[arg(long, value_name = "NUMBER|NAME")]
+    pub class: Option<Class>,
     /// Draw what this grey picture says: its values are numbers of classes.
     #[arg(long, value_name = "FILE")]
     pub semantic_map: Option<PathBuf>,
@@ -297,7 +290,7 @@ pub struct HiresArgs {
     #[arg(long)]
     pub hires: bool,
     /// The factor on both sides [default: 2].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub hires_scale: Option<f64>,
     /// The target's width.
     #[arg(long)]
@@ -312,7 +305,7 @@ pub struct HiresArgs {
     #[arg(long)]
     pub hires_steps: Option<usize>,
     /// How much the second pass changes, 0 to 1 [default: 0.7].
-    #[arg(long, alias = "hires-strength", allow_negative_numbers = true)]
+    #[arg(long, alias = "hires-strength")]
     pub hires_denoising_strength: Option<f64>,
     /// Another sampler for the second pass.
     #[arg(long, value_name = "NAME")]
@@ -326,124 +319,6 @@ pub struct HiresArgs {
     /// Another negative prompt for the second pass.
     #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
     pub hires_negative_prompt: Option<String>,
-}
-
-/// Where a preview goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PreviewTo {
-    /// Nowhere.
-    None,
-    /// Half blocks of colour above the progress bar.
-    Terminal,
-    /// sd.cpp's name for the linear projection, which is the only kind here: into --preview-path.
-    Projection,
-    /// A picture file, rewritten as the run goes on.
-    File(PathBuf),
-}
-
-impl FromStr for PreviewTo {
-    type Err = Infallible;
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "none" => Self::None,
-            "terminal" => Self::Terminal,
-            "proj" => Self::Projection,
-            file => Self::File(file.into()),
-        })
-    }
-}
-
-/// A sheet of pictures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grid {
-    /// Of all pictures of the run, into this file.
-    File(PathBuf),
-    /// Of as many pictures as there are in so many columns and rows.
-    Shape([usize; 2]),
-}
-
-impl Grid {
-    /// The file, where one is named.
-    pub fn file(&self) -> Option<&PathBuf> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Shape(_) => None,
-        }
-    }
-}
-
-/// The most columns or rows that a sheet may have where it says how many pictures are drawn.
-const MOST_CELLS: usize = 64;
-
-impl FromStr for Grid {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = || {
-            let (columns, rows) = text.split_once(['x', 'X', '×'])?;
-            Some([columns.parse().ok()?, rows.parse().ok()?])
-        };
-        match numbers() {
-            None => Ok(Self::File(text.into())),
-            Some(shape) if shape.iter().all(|n| (1..=MOST_CELLS).contains(n)) => {
-                Ok(Self::Shape(shape))
-            }
-            Some(_) => Err(format!("expected 1 to {MOST_CELLS} columns and rows")),
-        }
-    }
-}
-
-/// What is written.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Output")]
-pub struct OutputArgs {
-    /// A picture (.png, .jpg, .webp; several are numbered name-00001.png) or a folder [default: here, as
-    /// latent-00001.png].
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// The number of the first file where files are numbered.
-    #[arg(long, value_name = "NUMBER")]
-    pub output_begin_idx: Option<usize>,
-    /// Replace files that exist.
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Write no prompt and no settings into the pictures.
-    #[arg(long, alias = "disable-image-metadata")]
-    pub no_metadata: bool,
-    /// Quality of JPEG files, 1 to 100 [default: 95].
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub quality: Option<u8>,
-    /// Also write all pictures of the run on one sheet. Columns and rows in place of a name, such as 4x4, draw so many
-    /// pictures, of each prompt where there are several, and write the sheet alone, to --output.
-    #[arg(long, value_name = "FILE|COLUMNSxROWS")]
-    pub grid: Option<Grid>,
-    /// Columns of the sheet.
-    #[arg(long, alias = "n-rows", value_name = "NUMBER", requires = "grid")]
-    pub grid_columns: Option<usize>,
-    /// Leave a plain background out: what has the colour of the picture's edge becomes transparent (PNG and WebP).
-    #[arg(long)]
-    pub transparent: bool,
-    /// Write no single pictures, only the sheet.
-    #[arg(long, requires = "grid")]
-    pub skip_save: bool,
-    /// Also write the latents (safetensors, one tensor `latents` of [pictures, channels, height, width]).
-    #[arg(long, value_name = "FILE")]
-    pub save_latents: Option<PathBuf>,
-    /// Show the latent while it forms: none, terminal, or a file that is rewritten.
-    #[arg(long, value_name = "WHERE", default_value = "none")]
-    pub preview: PreviewTo,
-    /// Where `--preview proj` writes.
-    #[arg(long, value_name = "FILE")]
-    pub preview_path: Option<PathBuf>,
-    /// Steps from one preview to the next [default: 1].
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub preview_interval: Option<u32>,
-}
-
-impl OutputArgs {
-    /// Of JPEG files.
-    pub fn jpeg_quality(&self) -> u8 {
-        self.quality.unwrap_or(95)
-    }
 }
 
 /// Where settings come from before the flags.

@@ -10,6 +10,7 @@ mod choice;
 pub mod data;
 mod eval;
 mod generate;
+mod output;
 mod refused;
 mod stored;
 mod told;
@@ -21,9 +22,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, OutputArgs,
-    PictureArgs, PreviewTo, SamplingArgs, SourceArgs,
+    ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs,
+    SourceArgs,
 };
+pub use output::{Grid, OutputArgs, PreviewTo};
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 

@@ -32,10 +32,10 @@ pub struct ToldArgs {
     #[arg(long, value_name = "WxH")]
     pub negative_target_size: Option<Size>,
     /// How beautiful the picture shall be, 0 to 10, for SDXL's refiner [default: 6].
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE")]
     pub aesthetic_score: Option<f64>,
     /// The same for the negative prompt [default: 2.5].
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE")]
     pub negative_aesthetic_score: Option<f64>,
     /// Whether an empty negative prompt is zeros to the network [default: as the profile's program does].
     #[arg(long, value_name = "BOOL")]

@@ -201,7 +201,7 @@ fn picture(args: &PictureArgs, request: &mut Request) -> Result<(), Failure> {
 }
 
 fn condition(args: &ConditionArgs, request: &mut Request) {
-    set_some(&mut request.class, args.class);
+    set_some(&mut request.class, args.class.clone());
     set_some(&mut request.semantic_map, args.semantic_map.clone());
     set_some(&mut request.layout, args.layout.clone());
     set_some(&mut request.upscale, args.upscale.clone());

@@ -137,22 +137,8 @@ fn draw(
     canvas: Option<&Canvas>,
 ) -> Result<Vec<f32>, Failure> {
     let profile = Profile::of(Compat::Diffusers);
-    let names = Resolved::of(
-        &request.sampler,
-        &request.scheduler,
-        &profile,
-        &model.scheduler,
-    )?;
-    let drawing = Drawing {
-        model,
-        profile: &profile,
-        request,
-        sampler: names.sampler,
-        scheduler: names.scheduler,
-        steps: request.steps,
-        strength: request.strength,
-        rule: profile.strength,
-    };
+    let (names, _) = Resolved::of_passes(request, model, &profile)?;
+    let drawing = Drawing::of(request, model, &profile, names);
     let pass = Pass::Only(request.steps);
     let prompts = Prompts::encode(
         model,

@@ -9,17 +9,22 @@
 mod art;
 mod caption;
 mod colour;
+mod composer;
 mod english;
 mod facts;
 mod layout;
+mod looks;
 mod scene;
 mod shapes;
 mod single;
+mod split;
 
 pub(crate) use art::words;
 pub use art::{Art, Drawing};
 pub use colour::Colour;
+pub use composer::{Composer, SceneOptions};
 pub use english::plural;
 pub use facts::Facts;
-pub use scene::{Background, Composer, Group, Object, Relation, Scene, SceneOptions, Split};
+pub use scene::{Background, Group, Object, Relation, Scene};
 pub use single::{Single, singles};
+pub use split::Split;

@@ -4,7 +4,8 @@ use image::{RgbImage, imageops};
 
 use super::{
     Drawing, caption,
-    scene::{Background, CONTRAST, Group, Look, Relation, background, distance, looks, may_mirror},
+    looks::{CONTRAST, Look, distance, looks, may_mirror},
+    scene::{Background, Group, Relation, background},
 };
 use crate::{decode::over, random};
 

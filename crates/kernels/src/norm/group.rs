@@ -1,7 +1,7 @@
 //! Group norm, forward.
 
 use super::CHUNK;
-use super::moments::{GroupMoments, Moments, moments, stats as write_stats};
+use super::moments::{Moments, moments, stats as write_stats};
 use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::number::Number;
@@ -132,31 +132,6 @@ pub fn group_norm<T: Number>(
         }
         apply(cpu, shape, x, parameters, all, out);
     });
-}
-
-/// The second half of [`group_norm`]: normalises x: `[batch, pixels, channels]`, a strip of pictures
-/// perhaps, by moments that were taken over whole pictures.
-///
-/// # Panics
-///
-/// If a length does not fit the shape.
-pub fn group_norm_apply<T: Number>(
-    cpu: Cpu,
-    shape: GroupNormShape,
-    x: &[T],
-    parameters: &GroupNormParameters<'_>,
-    moments: &GroupMoments,
-    out: &mut [T],
-) {
-    shape.check(x.len(), parameters.shift);
-    parameters.check(&shape);
-    assert_eq!(out.len(), x.len(), "out is [batch, pixels, channels]");
-    assert_eq!(
-        moments.all.len(),
-        shape.batch * shape.groups,
-        "moments of [batch, groups]"
-    );
-    apply(cpu, shape, x, parameters, &moments.all, out);
 }
 
 fn apply<T: Number>(

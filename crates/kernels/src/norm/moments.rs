@@ -38,33 +38,6 @@ impl Moments {
     }
 }
 
-/// Moments of every group of a batch of pictures, or of strips of them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupMoments {
-    /// `[batch, groups]`.
-    pub(super) all: Vec<Moments>,
-}
-
-impl GroupMoments {
-    /// Adds those of other pixels of the same pictures. What is added first shows in the last digits
-    /// of the result, as with any sum.
-    ///
-    /// # Panics
-    ///
-    /// If the other has not as many pictures and groups.
-    pub fn merge(&mut self, other: &Self) {
-        assert_eq!(self.all.len(), other.all.len(), "moments of as many groups");
-        for (ours, theirs) in self.all.iter_mut().zip(&other.all) {
-            ours.merge(theirs);
-        }
-    }
-
-    /// Writes mean and 1 / √(variance + eps) of every group: `[batch, groups, 2]`.
-    pub fn stats(&self, eps: f32, out: &mut [f32]) {
-        stats(&self.all, eps, out);
-    }
-}
-
 pub(super) fn stats(all: &[Moments], eps: f32, out: &mut [f32]) {
     assert_eq!(out.len(), all.len() * 2, "stats are [batch, groups, 2]");
     for (moments, out) in all.iter().zip(out.chunks_exact_mut(2)) {
@@ -73,25 +46,8 @@ pub(super) fn stats(all: &[Moments], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// The moments of x: `[batch, pixels, channels]`, with shift: `[batch, channels]` added to every
-/// pixel if there is one.
-///
-/// # Panics
-///
-/// If a length does not fit the shape.
-pub fn group_norm_statistics<T: Number>(
-    cpu: Cpu,
-    shape: GroupNormShape,
-    x: &[T],
-    shift: Option<&[f32]>,
-) -> GroupMoments {
-    shape.check(x.len(), shift);
-    let mut all = vec![Moments::default(); shape.batch * shape.groups];
-    moments(cpu, shape, x, shift, &mut all);
-    GroupMoments { all }
-}
-
-/// [`group_norm_statistics`] of checked lengths, into `out`: `[batch, groups]`.
+/// The moments of x: `[batch, pixels, channels]`, with shift: `[batch, channels]` added to every pixel if there is one, into
+/// `out`: `[batch, groups]`. Lengths are checked.
 pub(super) fn moments<T: Number>(
     cpu: Cpu,
     shape: GroupNormShape,

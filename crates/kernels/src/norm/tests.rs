@@ -282,38 +282,6 @@ fn the_batch_does_not_show() {
     }
 }
 
-/// Statistics of strips, merged, serve for each of them.
-#[test]
-fn strips_share_their_statistics() {
-    let cpu = Cpu::detect();
-    let group = Group::new(1, 900, 64, 8, [true; 3]);
-    let x = group.x::<f32>();
-    let strips: Vec<_> = x.chunks(400 * 64).collect();
-    let of = |x: &[f32]| GroupNormShape {
-        pixels: x.len() / 64,
-        ..group.shape
-    };
-    let parameters = group.parameters();
-    let mut moments = group_norm_statistics(cpu, of(strips[0]), strips[0], parameters.shift);
-    for strip in &strips[1..] {
-        moments.merge(&group_norm_statistics(
-            cpu,
-            of(strip),
-            strip,
-            parameters.shift,
-        ));
-    }
-    let mut out = vec![0.0; x.len()];
-    for (x, out) in strips.iter().zip(out.chunks_mut(400 * 64)) {
-        group_norm_apply(cpu, of(x), x, &parameters, &moments, out);
-    }
-    let (want, want_stats) = group.twin(&wide(&x));
-    assert!(distance(&out, &want) < 1e-6);
-    let mut stats = vec![0.0; 16];
-    moments.stats(group.shape.eps, &mut stats);
-    assert!(distance(&stats, &want_stats) < 1e-6);
-}
-
 #[test]
 fn nan_is_not_hidden() {
     let group = Group::new(1, 40, 8, 2, [false; 3]);

@@ -1,3 +1,4 @@
+use super::math::exp;
 use super::*;
 use crate::cpu::Cpu;
 

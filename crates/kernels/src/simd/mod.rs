@@ -23,7 +23,7 @@ mod portable;
 use half::bf16;
 
 pub(crate) use math::{
-    exp, exp2, exp2_short, gelu, gelu_short, gelu_slope, is_positive, leaky_relu, quick_gelu, relu,
+    exp2, exp2_short, gelu, gelu_short, gelu_slope, is_positive, leaky_relu, quick_gelu, relu,
     relu6, sigmoid, silu, silu_slope,
 };
 

@@ -228,19 +228,23 @@ impl ConditionerConfig {
             Some((Entry::CrossAttentionAndPooled, width)) => (Some(width), Some(width)),
             _ => (None, None),
         };
+        let said = |width: Option<usize>| width.map_or("absent".to_owned(), |w| w.to_string());
         if unet.context != context {
-            return Err(ConfigError::new(
-                "unet.context",
-                unet.context,
-                format!("{context:?}, the width of the condition's tokens"),
-            ));
+            return Err(ConfigError {
+                field: "unet.context".to_owned(),
+                value: said(unet.context),
+                expected: match context {
+                    Some(width) => format!("{width}, the width of the condition's tokens"),
+                    None => "absent: the condition has no tokens to look at".to_owned(),
+                },
+            });
         }
         if unet.guidance.is_some() {
-            return Err(ConfigError::new(
-                "unet.guidance",
-                unet.guidance,
-                "absent: a condition has no guidance scale",
-            ));
+            return Err(ConfigError {
+                field: "unet.guidance".to_owned(),
+                value: said(unet.guidance),
+                expected: "absent: a condition has no guidance scale".to_owned(),
+            });
         }
         let labels = vector.map_or(Labels::None, Labels::Vector);
         if unet.labels != labels {

@@ -108,12 +108,9 @@ impl Resnet {
             (None, _) => self.norm2.forward_silu(h),
             (Some(shift), TimeShift::Additive) => self.norm2.forward_silu_shifted(h, shift),
             (Some(both), TimeShift::ScaleShift) => {
-                let [batch, twice] = both.dims();
-                let half = |start| {
-                    let half = both.clone().narrow(1, start, twice / 2);
-                    half.reshape([batch, twice / 2, 1, 1])
-                };
-                ops::silu(self.norm2.forward(h) * (half(0) + 1.0) + half(twice / 2))
+                let half = both.dims()[1] / 2;
+                let by = [0, half].map(|start| both.clone().narrow(1, start, half));
+                self.norm2.forward_silu_modulated(h, by)
             }
         };
         let x = self.resample(x);

@@ -8,10 +8,10 @@ use latent_kernels::{
 
 use super::layout::{as_f32, dims, from_f32, numbers, picture, pixels, rows, tensor};
 use super::operation::{Args, Operation, Saved, given};
-use super::{by_type, instructions};
+use super::{Float, by_type, instructions};
 
-/// Group norm of x + shift, then SiLU where that is asked for. Inputs: x `[b, c, h, w]`, weight and
-/// bias `[c]`, and perhaps shift `[b, c]`.
+/// Group norm of x + shift, times 1 + scale, plus offset, then SiLU where that is asked for. Inputs: x
+/// `[b, c, h, w]`, weight and bias `[c]`, and perhaps shift, and perhaps scale and offset, `[b, c]` each.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupNorm {
     pub groups: usize,
@@ -31,66 +31,71 @@ impl GroupNorm {
     }
 }
 
-impl Operation<4> for GroupNorm {
+/// Weight, bias, shift, scale and offset.
+struct Small([Option<Vec<f32>>; 5]);
+
+impl Small {
+    fn of<T: Float>(inputs: [Option<FlexTensor>; 5]) -> Self {
+        Self(inputs.map(|input| input.map(|input| as_f32::<T>(&input))))
+    }
+
+    fn parameters(&self, silu: bool) -> GroupNormParameters<'_> {
+        let [weight, bias, shift, scale, offset] = self.0.each_ref().map(Option::as_deref);
+        GroupNormParameters {
+            weight: weight.unwrap_or_default(),
+            bias: bias.unwrap_or_default(),
+            shift,
+            modulation: scale.zip(offset),
+            silu,
+        }
+    }
+}
+
+impl Operation<6> for GroupNorm {
     /// Mean and 1 / deviation of every group.
     type Kept = Vec<f32>;
 
-    fn forward(
-        &self,
-        [x, weight, bias, shift]: Args<4>,
-        kept: Option<&mut Vec<f32>>,
-    ) -> FlexTensor {
+    fn forward(&self, [x, small @ ..]: Args<6>, kept: Option<&mut Vec<f32>>) -> FlexTensor {
         let x = given(x);
         by_type!(x.dtype(), T => {
             let x = pixels::<T>(x);
             let size = dims(&x);
             let shape = self.shape(size);
-            let [weight, bias] = [weight, bias].map(|t| as_f32::<T>(&given(t)));
-            let shift = shift.map(|shift| as_f32::<T>(&shift));
-            let parameters = GroupNormParameters {
-                weight: &weight,
-                bias: &bias,
-                shift: shift.as_deref(),
-                modulation: None,
-                silu: self.silu,
-            };
+            let small = Small::of::<T>(small);
             let stats = kept.map(|kept| {
                 *kept = output(2 * shape.batch * shape.groups);
                 kept.as_mut_slice()
             });
             let mut out = output::<T>(size.iter().product());
+            let parameters = small.parameters(self.silu);
             group_norm(instructions(), shape, numbers(&x), &parameters, &mut out, stats);
             picture(out, size)
         })
     }
 
-    fn reads(&self, _: [bool; 4]) -> [bool; 4] {
-        [true; 4]
+    fn reads(&self, _: [bool; 6]) -> [bool; 6] {
+        [true; 6]
     }
 
-    fn backward(&self, saved: Saved<4, Vec<f32>>, gradient: FlexTensor) -> Args<4> {
-        let [x, weight, bias, shift] = saved.inputs;
+    fn backward(&self, saved: Saved<6, Vec<f32>>, gradient: FlexTensor) -> Args<6> {
+        let [x, small @ ..] = saved.inputs;
         by_type!(gradient.dtype(), T => {
             let (x, gradient) = (pixels::<T>(given(x)), pixels::<T>(gradient));
             let size @ [batch, channels, ..] = dims::<4>(&x);
-            let [weight, bias] = [weight, bias].map(|t| as_f32::<T>(&given(t)));
-            let shift = shift.map(|shift| as_f32::<T>(&shift));
-            let parameters = GroupNormParameters {
-                weight: &weight,
-                bias: &bias,
-                shift: shift.as_deref(),
-                modulation: None,
-                silu: self.silu,
-            };
+            let small = Small::of::<T>(small);
+            let parameters = small.parameters(self.silu);
             let mut of_x = output::<T>(size.iter().product());
             let (mut of_weight, mut of_bias) = (output(channels), output(channels));
-            let mut of_shift = shift.as_ref().map(|_| output::<f32>(batch * channels));
+            let each = |there: bool| there.then(|| output::<f32>(batch * channels));
+            let mut of_shift = each(parameters.shift.is_some());
+            let mut of_scale = each(parameters.modulation.is_some());
+            let mut of_offset = each(parameters.modulation.is_some());
             let gradients = GroupNormGradients {
                 x: &mut of_x,
                 weight: &mut of_weight,
                 bias: &mut of_bias,
                 shift: of_shift.as_deref_mut(),
-                modulation: None,
+                modulation: of_scale.as_deref_mut().zip(of_offset.as_deref_mut()),
             };
             group_norm_backward(
                 instructions(),
@@ -101,11 +106,14 @@ impl Operation<4> for GroupNorm {
                 numbers(&gradient),
                 gradients,
             );
+            let of_item = |of: Vec<f32>| tensor(from_f32::<T>(of), [batch, channels]);
             [
                 Some(picture(of_x, size)),
                 Some(tensor(from_f32::<T>(of_weight), [channels])),
                 Some(tensor(from_f32::<T>(of_bias), [channels])),
-                of_shift.map(|shift| tensor(from_f32::<T>(shift), [batch, channels])),
+                of_shift.map(of_item),
+                of_scale.map(of_item),
+                of_offset.map(of_item),
             ]
         })
     }

@@ -13,6 +13,7 @@ use std::path::Path;
 use latent_checkpoint::{
     Checkpoint, Files, Info, InfoOptions, ModelError, Network, Role, SchedulerConfig,
 };
+use latent_diffusion::AlignTable;
 use latent_models::{AutoencoderConfig, UNetConfig};
 use latent_text::Pad;
 
@@ -132,6 +133,8 @@ pub struct Family {
     pub beside: Beside,
     /// Width and height it draws best at, pixels.
     pub size: usize,
+    /// Which of the published ladders of "Align Your Steps" was optimised for it.
+    pub align: AlignTable,
     /// An empty negative prompt is zeros where the program does so.
     pub zeros_for_empty: bool,
     /// Files may leave open what the network predicts: it is asked.

@@ -1,6 +1,7 @@
 //! The families.
 
 use latent_checkpoint::{Role, SchedulerConfig};
+use latent_diffusion::AlignTable;
 use latent_text::Pad;
 
 use super::{Beside, Family, LatentFormat, Layer, TextInput, VectorInput};
@@ -60,6 +61,7 @@ pub const STABLE_DIFFUSION_1: Family = Family {
     vector: VectorInput::None,
     beside: Beside::Nothing,
     size: 512,
+    align: AlignTable::Trained512,
     zeros_for_empty: false,
     untold: false,
     undrawn: None,
@@ -82,6 +84,7 @@ const SDXL: Family = Family {
     texts: XL_TEXTS,
     vector: VectorInput::Sizes,
     size: 1024,
+    align: AlignTable::Trained1024,
     zeros_for_empty: true,
     ..STABLE_DIFFUSION_1
 };

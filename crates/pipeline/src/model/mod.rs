@@ -23,6 +23,7 @@ use crate::request::{Request, Size};
 pub use compressor::{Compressor, CompressorConfig};
 pub use open::{ModelFiles, autoencoder_dtype};
 pub use part::{Net, Part, Source};
+pub use probe::predicted;
 pub use turns::Stage;
 
 /// What a model is drawn with where a request leaves it open. `None`: the documented default.

@@ -1,11 +1,23 @@
 //! What a network predicts where no file says it.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor};
+use latent_checkpoint::{Checkpoint, LoadOptions, ModelError, Role};
 use latent_diffusion::Prediction;
-use latent_models::{Given, UNet};
+use latent_models::{Given, UNet, UNetConfig};
 
 /// Side of the latent that is looked at.
 const SIDE: usize = 8;
+
+/// What the denoiser of a checkpoint of Stable Diffusion 2 predicts, by its own answer: it is read for it, in bf16.
+///
+/// # Errors
+/// Weights that cannot be read.
+pub fn predicted(checkpoint: &Checkpoint) -> Result<Prediction, ModelError> {
+    let options = LoadOptions::new(Device::flex(), DType::BF16);
+    let progress = &mut |_, _| {};
+    let (unet, _) = checkpoint.load::<UNetConfig>(Role::DENOISER, &options, progress)?;
+    Ok(prediction(&unet))
+}
 
 /// Whether a network of Stable Diffusion 2 predicts noise or velocity. A1111 asks the network: of a latent of 0.5 everywhere at
 /// the noisiest step, one that predicts noise gives about the latent again, one that predicts velocity about minus the

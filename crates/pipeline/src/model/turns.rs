@@ -8,7 +8,7 @@ use latent_models::UNet;
 
 use super::{Compressor, Model};
 use crate::error::Result;
-use crate::run::Hooks;
+use crate::hooks::Hooks;
 
 /// What networks are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,11 @@
 //! model.
 
 mod guidance;
+mod hires;
 mod parts;
 pub mod paths;
 mod read;
+mod sizes;
 mod validate;
 
 pub(crate) use validate::MAX_SIDE;
@@ -20,12 +22,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::condition::Class;
 pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
+pub use hires::Hires;
 pub use parts::{
-    Choice, Compat, Dtype, DynamicThresholding, Hires, InpaintFill, Outpaint, PredictionType,
-    ResizeMode, Rng, Size, SizeConditions, Sizes, Switch, Tiling, Upscaler, WeightRule,
+    Choice, Compat, Dtype, DynamicThresholding, InpaintFill, Outpaint, PredictionType, ResizeMode,
+    Rng, Switch, Tiling, Upscaler, WeightRule,
 };
 pub use read::{Remark, text_of};
+pub use sizes::{Size, SizeConditions, Sizes};
 pub use validate::RequestError;
 
 /// The name of a choice that is left to the profile: of a sampler or of a scheduler.
@@ -133,8 +138,8 @@ pub struct Request {
     pub inpaint_padding: usize,
     /// Enlarge the canvas of `init_image` and paint the new border.
     pub outpaint: Option<Outpaint>,
-    /// The class, for a model that was trained with classes.
-    pub class: Option<u32>,
+    /// The class, by number or by name, for a model that was trained with classes.
+    pub class: Option<Class>,
     /// A grey picture of class numbers, for a model that was trained with such maps.
     #[serde(with = "paths")]
     pub semantic_map: Option<PathBuf>,

@@ -34,23 +34,8 @@ pub fn draw_with(
     hints: Option<&Hints>,
 ) -> Drawn {
     let profile = Profile::of(request.compat);
-    let names = Resolved::of(
-        &request.sampler,
-        &request.scheduler,
-        &profile,
-        &model.scheduler,
-    )
-    .expect("known names");
-    let drawing = Drawing {
-        model,
-        profile: &profile,
-        request,
-        sampler: names.sampler,
-        scheduler: names.scheduler,
-        steps: request.steps,
-        strength: request.strength,
-        rule: profile.strength,
-    };
+    let (names, _) = Resolved::of_passes(request, model, &profile).expect("known names");
+    let drawing = Drawing::of(request, model, &profile, names);
     let size = Size {
         width: request.width,
         height: request.height,

@@ -1,13 +1,15 @@
 //! What a request promises, through the public door: `run` on the tiny recipe model.
 //!
 //! Every sampler and profile gives a picture (`samplers`); a picture does not depend on its batch, on threads or on what
-//! was drawn before it (`repeatable`); pictures, masks, sizes and second passes (`pictures`); the prompt language and
-//! guidance act (`prompts`); settings that are said to do nothing do nothing, the others something (`effect`); what cannot be done is refused in words (`refusals`);
-//! networks may be read when they are needed (`turns`).
+//! was drawn before it (`repeatable`); pictures, masks, sizes and second passes (`pictures`); strips and edges that
+//! meet (`edges`); the prompt language and guidance act (`prompts`); settings that are said to do nothing do nothing, the
+//! others something (`effect`); what cannot be done is refused in words (`refusals`); networks may be read when they are
+//! needed (`turns`).
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod edges;
 mod effect;
 <<<<<<< HEAD
 mod kinds;

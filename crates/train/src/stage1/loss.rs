@@ -110,12 +110,12 @@ impl LossConfig {
     }
 }
 
-/// The players and their judge.
+/// The networks of the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Loss<'a> {
     /// What is learnt.
     pub autoencoder: &'a Autoencoder,
-    /// Its opponent, once it plays.
+    /// What tells its pictures from real ones, once it takes part.
     pub discriminator: Option<&'a Discriminator>,
     /// The network whose features are compared, if any; records no gradients of its own.
     pub perceptual: Option<&'a Perceptual>,

@@ -23,8 +23,8 @@ use super::loss::{Loss, LossConfig};
 use crate::pictures::batch_of;
 use crate::sheet::grid;
 use crate::{
-    Error, Example, Fill, Ground, Learner, LearnerSettings, Report, StateReader, StateWriter, Step,
-    Task, Update, export, initialise, torch_default,
+    Error, Example, Fill, Learner, LearnerSettings, Report, StateReader, StateWriter, Step, Task,
+    TaskContext, Update, export, initialise, torch_default,
 };
 
 /// What the first stage learns, and how.
@@ -33,7 +33,7 @@ use crate::{
 pub struct Stage1Config {
     /// The autoencoder; three channels in and out.
     pub autoencoder: AutoencoderConfig,
-    /// Its opponent.
+    /// What tells its pictures from real ones.
     #[serde(default)]
     pub discriminator: DiscriminatorConfig,
     /// The weights of the loss.
@@ -116,14 +116,14 @@ impl Stage1 {
     ///
     /// # Errors
     /// As [`Stage1Config::validate`]; a perceptual network that cannot be read.
-    pub fn new(config: &Stage1Config, ground: &Ground) -> Result<Self, Error> {
+    pub fn new(config: &Stage1Config, context: &TaskContext) -> Result<Self, Error> {
         config.validate()?;
-        let Ground {
+        let TaskContext {
             device,
             learner,
             seed,
             ..
-        } = ground;
+        } = context;
         let perceptual = config.perceptual.as_deref();
         let perceptual = perceptual
             .map(|path| load_perceptual(path, device))
@@ -137,14 +137,17 @@ impl Stage1 {
             }
             _ => usual(name, shape),
         };
-        let judge = config.discriminator.init(device);
-        let opponent = LearnerSettings {
+        let discriminator = config.discriminator.init(device);
+        let discriminator_settings = LearnerSettings {
             ema: None,
             ..*learner
         };
         Ok(Self {
             autoencoder: Learner::new(initialise(net, *seed, &rule)?, *learner),
-            discriminator: Learner::new(first_discriminator(judge, *seed)?, opponent),
+            discriminator: Learner::new(
+                first_discriminator(discriminator, *seed)?,
+                discriminator_settings,
+            ),
             perceptual,
             codes: entries.map(|entries| [CodeUse::new(entries), CodeUse::new(entries)]),
             latents: LatentStatistics::default(),
@@ -189,8 +192,8 @@ impl Stage1 {
 
 /// `weights_init` of the published code: 0 ± 0.02 for kernels, 1 for the scale of normalisations, torch's own
 /// for the two biases of convolutions.
-fn first_discriminator(judge: Discriminator, seed: u64) -> Result<Discriminator, Error> {
-    let usual = torch_default(&judge, &[]);
+fn first_discriminator(discriminator: Discriminator, seed: u64) -> Result<Discriminator, Error> {
+    let usual = torch_default(&discriminator, &[]);
     let rule = |name: &str, shape: &[usize]| match (name.rsplit('.').next(), shape.len()) {
         (Some("weight"), 4) => Fill::Normal(0.02),
         (Some("weight"), _) => Fill::NormalAround(1.0, 0.02),
@@ -198,7 +201,7 @@ fn first_discriminator(judge: Discriminator, seed: u64) -> Result<Discriminator,
         (Some("running_var"), _) => Fill::Constant(1.0),
         _ => usual(name, shape),
     };
-    Ok(initialise(judge, seed, &rule)?)
+    Ok(initialise(discriminator, seed, &rule)?)
 }
 
 /// The numbers of each picture of a batch.
@@ -218,14 +221,14 @@ impl Task for Stage1 {
         self.shown
             .extend(picture.clone().split(1, 0).into_iter().take(missing));
         let net = self.autoencoder.network();
-        let judge = self
+        let discriminator = self
             .config
             .loss
             .adversarial(step.number)
             .then(|| self.discriminator.network());
         let loss = Loss {
             autoencoder: &net,
-            discriminator: judge.as_ref(),
+            discriminator: discriminator.as_ref(),
             perceptual: self.perceptual.as_ref(),
             config: &self.config.loss,
         };
@@ -234,8 +237,8 @@ impl Task for Stage1 {
         let mut report = pass.report;
         self.autoencoder
             .accumulate(pass.gradients, batch.len() as f64);
-        if let Some(judge) = &judge {
-            let judgement = Loss::discriminator(judge, picture, pass.reconstruction);
+        if let Some(discriminator) = &discriminator {
+            let judgement = Loss::discriminator(discriminator, picture, pass.reconstruction);
             report.extend(judgement.report);
             self.discriminator
                 .accumulate(judgement.gradients, batch.len() as f64);

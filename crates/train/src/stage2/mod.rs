@@ -10,6 +10,7 @@ mod config;
 mod degrade;
 mod export;
 mod first_stage;
+mod frozen;
 mod holes;
 mod samples;
 
@@ -20,6 +21,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 use latent_checkpoint::{Checkpoint, LoadOptions, Role};
+use latent_conditions::{NEIGHBOURS, VOCABULARY};
 use latent_models::condition::Encoder;
 use latent_models::{Condition, Conditioned, Conditioner, Outline, UNet};
 
@@ -35,8 +37,8 @@ use crate::learner::GradientList;
 use crate::objective::BANDS;
 use crate::teams::Teams;
 use crate::{
-    Error, Example, Fill, Ground, Learner, Level, Needs, Objective, Precision, Report, StateReader,
-    StateWriter, Step, Task, Update, initialise, torch_default,
+    Error, Example, Fill, Learner, Level, Needs, Objective, Precision, Report, StateReader,
+    StateWriter, Step, Task, TaskContext, Update, initialise, torch_default,
 };
 
 /// The networks that learn.
@@ -155,20 +157,24 @@ impl Stage2 {
     ///
     /// # Errors
     /// As [`Stage2Config::validate`], and files that cannot be read.
-    pub fn new(config: &Stage2Config, ground: &Ground) -> Result<Self, Error> {
-        let plain = ground.device.clone().inner();
+    pub fn new(config: &Stage2Config, context: &TaskContext) -> Result<Self, Error> {
+        let plain = context.device.clone().inner();
         let first = match &config.first_stage {
             Some(path) => FirstStage::open(path, config.scale, &plain)?,
             None => FirstStage::pixels(&plain),
         };
-        Self::on(config, first, ground)
+        Self::on(config, first, context)
     }
 
     /// [`new`](Self::new) with a first stage that is there already.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn on(config: &Stage2Config, first: FirstStage, ground: &Ground) -> Result<Self, Error> {
+    pub fn on(
+        config: &Stage2Config,
+        first: FirstStage,
+        context: &TaskContext,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let channels = config.unet.out_channels;
         if channels != first.channels() {
@@ -182,30 +188,30 @@ impl Stage2 {
                 &expected,
             ));
         }
-        let plain = ground.device.clone().inner();
+        let plain = context.device.clone().inner();
         let first = match &config.cache {
             Some(folder) => first.cached(folder),
             None => first,
         };
-        let first = match ground.learner.precision {
+        let first = match context.learner.precision {
             Precision::F32 => first,
             Precision::Bf16 => first.encoding_in(DType::BF16),
         };
-        let model = LatentModel::new(config, &ground.device).initialised(ground.seed)?;
+        let model = LatentModel::new(config, &context.device).initialised(context.seed)?;
         Ok(Self {
             objective: Objective::new(config.objective)?,
             conditions: Conditions::open(config, &plain)?,
-            learner: Learner::new(model, ground.learner),
+            learner: Learner::new(model, context.learner),
             teams: Teams::default(),
             config: config.clone(),
             first,
-            devices: [&ground.device]
+            devices: [&context.device]
                 .into_iter()
-                .chain(&ground.more_devices)
+                .chain(&context.more_devices)
                 .map(|device| device.clone().inner())
                 .collect(),
             device: plain,
-            side: ground.side,
+            side: context.side,
             shown: OnceLock::new(),
             latest: Vec::new(),
         })
@@ -416,11 +422,11 @@ impl Task for Stage2 {
         let mut files = Vec::new();
         if let Some(path) = &self.config.vocabulary {
             let text = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/vocab.txt".to_owned(), text));
+            files.push((VOCABULARY.to_owned(), text));
         }
         if let Some(path) = &self.config.neighbours {
             let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            files.push(("conditioner/neighbours.safetensors".to_owned(), bytes));
+            files.push((NEIGHBOURS.to_owned(), bytes));
         }
         let export = Export {
             model: &self.learner.averaged(),

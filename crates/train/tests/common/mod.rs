@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Device;
 use image::{Rgb, RgbImage};
-use latent_train::{Alone, Error, Event, Ground, Observer, Outcome, Task, TrainConfig, Trainer};
+use latent_train::{
+    Alone, Error, Event, Observer, Outcome, Task, TaskContext, TrainConfig, Trainer,
+};
 
 /// Pictures of 10×10 pixels in `folder`.
 pub fn pictures(folder: &Path, count: u32) {
@@ -65,14 +67,14 @@ pub fn prepared(folder: &Path, text: &str) -> TrainConfig {
 
 /// The task of the settings.
 pub fn task(config: &TrainConfig) -> Box<dyn Task> {
-    let ground = Ground {
+    let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
         side: config.side(),
     };
-    config.model.build(&ground).unwrap()
+    config.model.build(&context).unwrap()
 }
 
 /// Notes what happens; stops after a step if told to.

@@ -44,15 +44,7 @@ impl From<AutoencoderConfig> for StoredAutoencoder {
 const OLD_MIDDLE: &str = "decoder.mid.block_1.conv1.weight";
 const NEW_MIDDLE: &str = "decoder.mid_block.resnets.0.conv1.weight";
 
-const fn spot(scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
-    Spot {
-        role: Role::AUTOENCODER,
-        scheme,
-        prefix,
-        anchor,
-        texts: None,
-    }
-}
+const AT: Role = Role::AUTOENCODER;
 
 impl StoredAutoencoder {
     /// The latent scale to write where the input does not say one: Stable Diffusion's for its kind of autoencoder.
@@ -68,13 +60,13 @@ impl Kind for StoredAutoencoder {
     type Net = Autoencoder;
     const OWN: &str = "Autoencoder";
     const CLASSES: &[&str] = &["AutoencoderKL", "VQModel"];
-    const ROLES: &[Role] = &[Role::AUTOENCODER];
+    const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
-        spot(Scheme::Ldm, "first_stage_model.", OLD_MIDDLE),
-        spot(Scheme::Ldm, "", OLD_MIDDLE),
-        spot(Scheme::Ldm, "vae.", OLD_MIDDLE),
-        spot(Scheme::Diffusers, "", NEW_MIDDLE),
-        spot(Scheme::Diffusers, "vae.", NEW_MIDDLE),
+        AT.spot(Scheme::Ldm, "first_stage_model.", OLD_MIDDLE),
+        AT.spot(Scheme::Ldm, "", OLD_MIDDLE),
+        AT.spot(Scheme::Ldm, "vae.", OLD_MIDDLE),
+        AT.spot(Scheme::Diffusers, "", NEW_MIDDLE),
+        AT.spot(Scheme::Diffusers, "vae.", NEW_MIDDLE),
     ];
 
     fn of(network: &Network) -> Option<&Self> {

@@ -17,26 +17,18 @@ const RESNET: &str = "down_blocks.0.resnets.0.conv1.weight";
 /// The first convolution, under the original names.
 const ENTRANCE: &str = "input_blocks.0.0.weight";
 
-const fn spot(scheme: Scheme, prefix: &'static str, anchor: &'static str) -> Spot {
-    Spot {
-        role: Role::DENOISER,
-        scheme,
-        prefix,
-        anchor,
-        texts: None,
-    }
-}
+const AT: Role = Role::DENOISER;
 
 impl Kind for UNetConfig {
     type Net = UNet;
     const OWN: &str = "UNet";
     const CLASSES: &[&str] = &["UNet2DConditionModel", "UNet2DModel"];
-    const ROLES: &[Role] = &[Role::DENOISER];
+    const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
-        spot(Scheme::Ldm, "model.diffusion_model.", ENTRANCE),
-        spot(Scheme::Ldm, "", ENTRANCE),
-        spot(Scheme::Diffusers, "", RESNET),
-        spot(Scheme::Diffusers, "unet.", RESNET),
+        AT.spot(Scheme::Ldm, "model.diffusion_model.", ENTRANCE),
+        AT.spot(Scheme::Ldm, "", ENTRANCE),
+        AT.spot(Scheme::Diffusers, "", RESNET),
+        AT.spot(Scheme::Diffusers, "unet.", RESNET),
     ];
 
     fn of(network: &Network) -> Option<&Self> {

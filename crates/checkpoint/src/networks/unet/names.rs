@@ -85,66 +85,64 @@ impl UnetLayout {
         table.pair(format!("{vector}.linear_1"), "label_emb.0.0");
         table.pair(format!("{vector}.linear_2"), "label_emb.0.2");
         let levels = self.layers.len();
-        let mut slot = 1;
+        // The first of the way down is the first convolution.
+        let mut slot = 1..;
         for (level, &layers) in self.layers.iter().enumerate() {
             let ours = format!("down_blocks.{level}");
-            for layer in 0..layers {
-                let theirs = format!("input_blocks.{slot}");
-                resnet(
+            for (layer, slot) in (0..layers).zip(&mut slot) {
+                self.block(
                     &mut table,
-                    &format!("{ours}.resnets.{layer}"),
-                    &format!("{theirs}.0"),
+                    level,
+                    layer,
+                    [&ours, &format!("input_blocks.{slot}")],
                 );
-                let place = (format!("{ours}.attentions.{layer}"), format!("{theirs}.1"));
-                attention(&mut table, self.attention[level], place);
-                slot += 1;
             }
-            if level + 1 < levels {
-                let (ours, theirs) = (
+            if level + 1 < levels
+                && let Some(slot) = slot.next()
+            {
+                let places = [
                     format!("{ours}.downsamplers.0"),
                     format!("input_blocks.{slot}.0"),
-                );
-                if self.resample_by_resnet {
-                    resnet(&mut table, &ours, &theirs);
-                } else {
-                    table.pair(format!("{ours}.conv"), format!("{theirs}.op"));
-                }
-                slot += 1;
+                ];
+                self.resampling(&mut table, places, "op");
             }
         }
         self.original_middle(&mut table);
-        let mut slot = 0;
+        let mut slot = 0..;
         for (block, level) in (0..levels).rev().enumerate() {
             let ours = format!("up_blocks.{block}");
             let layers = self.layers[level] + 1;
-            for layer in 0..layers {
+            for (layer, slot) in (0..layers).zip(&mut slot) {
                 let theirs = format!("output_blocks.{slot}");
-                resnet(
-                    &mut table,
-                    &format!("{ours}.resnets.{layer}"),
-                    &format!("{theirs}.0"),
-                );
-                let place = (format!("{ours}.attentions.{layer}"), format!("{theirs}.1"));
-                attention(&mut table, self.attention[level], place);
+                self.block(&mut table, level, layer, [&ours, &theirs]);
                 if level > 0 && layer + 1 == layers {
                     // The resampling comes after the attention where there is one.
-                    let spot = if self.attention[level] == Attention::None {
-                        1
-                    } else {
-                        2
-                    };
-                    let (ours, theirs) =
-                        (format!("{ours}.upsamplers.0"), format!("{theirs}.{spot}"));
-                    if self.resample_by_resnet {
-                        resnet(&mut table, &ours, &theirs);
-                    } else {
-                        table.pair(format!("{ours}.conv"), format!("{theirs}.conv"));
-                    }
+                    let spot = 1 + usize::from(self.attention[level] != Attention::None);
+                    let places = [format!("{ours}.upsamplers.0"), format!("{theirs}.{spot}")];
+                    self.resampling(&mut table, places, "conv");
                 }
-                slot += 1;
             }
         }
         table
+    }
+
+    /// A residual block, with attention if the level has it.
+    fn block(&self, table: &mut Table, level: usize, layer: usize, [ours, theirs]: [&str; 2]) {
+        resnet(
+            table,
+            &format!("{ours}.resnets.{layer}"),
+            &format!("{theirs}.0"),
+        );
+        let place = (format!("{ours}.attentions.{layer}"), format!("{theirs}.1"));
+        attention(table, self.attention[level], place);
+    }
+
+    /// `conv` is the original's name of a plain convolution.
+    fn resampling(&self, table: &mut Table, [ours, theirs]: [String; 2], conv: &str) {
+        match self.resample_by_resnet {
+            true => resnet(table, &ours, &theirs),
+            false => table.pair(format!("{ours}.conv"), format!("{theirs}.{conv}")),
+        }
     }
 
     fn original_middle(&self, table: &mut Table) {

@@ -14,7 +14,7 @@ use crate::{Error, Observer, observe};
 const BATCH: usize = 8;
 
 /// A trained model, and the side of its pictures in pixels.
-pub(crate) struct Artist {
+pub(crate) struct Subject {
     model: Model,
     device: Device,
     /// Pixels.
@@ -23,14 +23,14 @@ pub(crate) struct Artist {
 
 /// How pictures are drawn.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Manner {
+pub(crate) struct DrawSettings {
     pub steps: usize,
     pub guidance: f64,
     /// Picture i begins from the noise of seed + i.
     pub seed: u64,
 }
 
-impl Artist {
+impl Subject {
     /// Opens a model that reads text; `size` overrides the size that it was trained at.
     pub fn open(
         files: &ModelFiles,
@@ -97,10 +97,10 @@ impl Artist {
     pub fn draw(
         &self,
         captions: &[&str],
-        manner: Manner,
+        settings: DrawSettings,
         observer: &mut dyn Observer,
     ) -> Result<Vec<RgbImage>, Error> {
-        let what = format!("drawing with guidance {}", manner.guidance);
+        let what = format!("drawing with guidance {}", settings.guidance);
         observer.stage(&what, captions.len() as u64);
         let mut drawn = Vec::with_capacity(captions.len());
         for (number, caption) in captions.iter().enumerate() {
@@ -108,9 +108,9 @@ impl Artist {
                 prompt: (*caption).to_owned(),
                 width: self.size as usize,
                 height: self.size as usize,
-                steps: manner.steps,
-                cfg_scale: manner.guidance,
-                seed: Some(manner.seed.wrapping_add(number as u64)),
+                steps: settings.steps,
+                cfg_scale: settings.guidance,
+                seed: Some(settings.seed.wrapping_add(number as u64)),
                 ..Request::default()
             };
             let outputs = run(&request, &self.model, None, &mut Stopper(observer))?;

@@ -1,0 +1,321 @@
+//! A request's batches, one after the other: seeds, both passes, finished pictures.
+
+mod second_pass;
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use latent_diffusion::{PictureSeed, names};
+
+use crate::canvas::Prepared;
+use crate::conditioning::Prompts;
+use crate::draw::{Canvas, Drawing, Drawn, Start};
+use crate::error::{Error, Result};
+use crate::hooks::{Hooks, Output};
+use crate::infotext::{self, Infotext};
+use crate::model::{Model, Stage};
+use crate::picture::{Picture, Region};
+use crate::ready::{Ready, Resolved, Second};
+use crate::request::{self, Request, Rng, Size};
+
+/// A request with everything that its batches share.
+pub(crate) struct Job<'a> {
+    request: &'a Request,
+    model: &'a Model,
+    /// The model draws nothing else.
+    once: bool,
+    ready: &'a Ready,
+    prepared: Option<Prepared>,
+    canvas: Option<Canvas>,
+}
+
+impl<'a> Job<'a> {
+    /// Reads the pictures that the request is drawn from.
+    ///
+    /// # Errors
+    /// As [`Prepared::of`]'s.
+    pub(crate) fn new(
+        request: &'a Request,
+        model: &'a Model,
+        ready: &'a Ready,
+        once: bool,
+    ) -> Result<Self> {
+        let prepared = Prepared::of(request, &ready.profile)?;
+        let canvas = prepared
+            .as_ref()
+            .map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
+        Ok(Self {
+            request,
+            model,
+            once,
+            ready,
+            prepared,
+            canvas,
+        })
+    }
+
+    /// Draws every picture.
+    ///
+    /// # Errors
+    /// As [`crate::run()`]'s.
+    pub(crate) fn run(self, hooks: &mut dyn Hooks) -> Result<Vec<Output>> {
+        let request = self.request;
+        let last = self.request_of(request.pictures().saturating_sub(1));
+        hooks.begin(&last, &self.infotext(&last, None))?;
+        let mut outputs = Vec::new();
+        let together = self.together();
+        'job: for batch in 0..request.batch_count {
+            let end = (batch + 1) * request.batch_size;
+            let mut first = batch * request.batch_size;
+            while first < end {
+                let numbers = first..end.min(first + together);
+                first = numbers.end;
+                if self.batch(numbers, &mut outputs, hooks)? {
+                    break 'job;
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// How many pictures are drawn at once. A sampler that chooses its steps for each picture makes every picture of a
+    /// batch walk with all the others, so it has each alone.
+    fn together(&self) -> usize {
+        let adaptive = |names: &Resolved| names.sampler.evaluations(1).is_none();
+        let second = self.ready.second.as_ref().map(|second| &second.resolved);
+        if adaptive(&self.ready.resolved) || second.is_some_and(adaptive) {
+            1
+        } else {
+            self.request.batch_size
+        }
+    }
+
+    /// Draws the pictures of these numbers; whether they were stopped.
+    fn batch(
+        &self,
+        numbers: Range<usize>,
+        outputs: &mut Vec<Output>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<bool> {
+        let first = numbers.start;
+        let (drawn, pass) = self.draw(numbers.clone(), hooks)?;
+        let stopped = drawn
+            .stopped
+            .map(|(done, all)| format!("step {done} of {all}{pass}"));
+        if self.once && numbers.end == self.request.pictures() {
+            self.model.release(Stage::Denoising);
+        }
+        self.model.load(Stage::Compressing, hooks)?;
+        hooks.stage("decoding", 0, first);
+        for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
+            let output = self.finish(number, latent, stopped.clone())?;
+            hooks.picture(&output);
+            outputs.push(output);
+        }
+        Ok(stopped.is_some())
+    }
+
+    /// The latents of the pictures of these numbers, and which of two passes they are of.
+    fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, &'static str)> {
+        let (request, model) = (self.request, self.model);
+        let first = numbers.start;
+        let seeds: Vec<_> = numbers.map(|i| self.seed(i)).collect();
+        let size = request.canvas();
+        let start = Start {
+            size: self.latent_size(size),
+            canvas: self.canvas.as_ref(),
+            latent: None,
+            hints: Some(&self.ready.hints),
+        };
+        let ready = self.ready;
+        let drawing = Drawing::of(request, model, &ready.profile, ready.resolved);
+        let drawn = self.pass(
+            &drawing,
+            &start,
+            &ready.prompts,
+            &seeds,
+            "sampling",
+            first,
+            hooks,
+        )?;
+        match &ready.second {
+            Some(second) if drawn.stopped.is_none() => {
+                let drawn = self.second_pass(&drawing, second, drawn, &seeds, first, hooks)?;
+                Ok((drawn, " of the second pass"))
+            }
+            Some(_) => Ok((drawn, " of the first pass")),
+            None => Ok((drawn, "")),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // all of them vary between the two passes
+    fn pass(
+        &self,
+        drawing: &Drawing<'_>,
+        start: &Start<'_>,
+        prompts: &Prompts,
+        seeds: &[PictureSeed],
+        name: &'static str,
+        first: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Drawn> {
+        let steps = drawing
+            .ladder(start.canvas.is_some() || start.latent.is_some())?
+            .sigmas
+            .steps();
+        if start.canvas.is_some() || self.model.inpaints() {
+            self.model.load(Stage::Compressing, hooks)?;
+            hooks.stage("encoding the picture", 0, first);
+        }
+        let prepared = drawing.prepare(start, seeds)?;
+        self.model.load(Stage::Denoising, hooks)?;
+        hooks.stage(name, steps, first);
+        let drawn = drawing.draw(prepared, prompts, &mut |step| hooks.step(&step))?;
+        let values = drawn.latent.to_data().convert::<f32>();
+        if values.iter::<f32>().any(|v| !v.is_finite()) {
+            return Err(Error::NotFinite {
+                stage: "latent",
+                hint: ": the network overflowed; try --dtype f32, or check that the prediction type is right",
+            });
+        }
+        Ok(drawn)
+    }
+
+    fn finish(&self, index: usize, latent: Tensor<4>, stopped: Option<String>) -> Result<Output> {
+        let drawn = self.ready.decoding.picture(
+            self.model,
+            self.request,
+            &self.ready.profile,
+            latent.clone(),
+        )?;
+        let asked = match &self.ready.second {
+            Some(Second { hires, .. }) => {
+                hires
+                    .target(Size {
+                        width: self.request.width,
+                        height: self.request.height,
+                    })
+                    .1
+            }
+            None => Size {
+                width: self.request.width,
+                height: self.request.height,
+            },
+        };
+        let picture = match &self.prepared {
+            Some(prepared) => {
+                let whole = prepared.finish(drawn);
+                if prepared.keeps_original_size() {
+                    whole
+                } else {
+                    centre(whole, asked)
+                }
+            }
+            None => centre(drawn, asked),
+        };
+        let request = self.request_of(index);
+        let infotext = self.infotext(&request, stopped.as_deref());
+        Ok(Output {
+            index,
+            picture,
+            latent,
+            request,
+            infotext,
+            stopped,
+        })
+    }
+
+    fn seed(&self, index: usize) -> PictureSeed {
+        let request = self.request;
+        let down = self.model.latent.downsample;
+        // With a variation, A1111 keeps the seed and counts the variation up.
+        let varied = request.subseed_strength > 0.0;
+        let seed = request.seed.unwrap_or_default();
+        PictureSeed {
+            seed: if varied {
+                seed
+            } else {
+                seed.wrapping_add(index as u64)
+            },
+            subseed: request
+                .subseed
+                .unwrap_or_default()
+                .wrapping_add(index as u64),
+            subseed_strength: request.subseed_strength,
+            resize_from: request
+                .seed_resize_from
+                .map(|s| (s.height / down, s.width / down)),
+            eta_noise_seed_delta: request.ensd,
+        }
+    }
+
+    fn latent_size(&self, size: Size) -> [usize; 2] {
+        let down = self.model.latent.downsample;
+        [size.height / down, size.width / down]
+    }
+
+    /// The request that draws picture `index` alone.
+    fn request_of(&self, index: usize) -> Request {
+        let seed = self.seed(index);
+        let mut request = self.request.clone();
+        request.seed = Some(seed.seed);
+        if request.subseed_strength > 0.0 {
+            request.subseed = Some(seed.subseed);
+        }
+        if request
+            .sampler
+            .trim()
+            .eq_ignore_ascii_case(request::AUTOMATIC)
+        {
+            request.sampler = names::sampler_info(self.ready.resolved.sampler)
+                .label
+                .to_owned();
+        }
+        request.rng = Some(match self.ready.profile.noise_for(&request) {
+            latent_diffusion::NoiseSource::TorchCpu => Rng::Cpu,
+            latent_diffusion::NoiseSource::TorchCuda => Rng::Cuda,
+        });
+        (request.batch_size, request.batch_count) = (1, 1);
+        request
+    }
+
+    fn infotext(&self, request: &Request, stopped: Option<&str>) -> String {
+        let vae = self.model.vae.as_ref();
+        let text = Infotext::of(&infotext::Drawn {
+            request,
+            sampler: names::sampler_info(self.ready.resolved.sampler).label,
+            schedule: if self.ready.resolved.automatic {
+                "Automatic"
+            } else {
+                names::scheduler_info(self.ready.resolved.scheduler).label
+            },
+            size: request.canvas(),
+            model_hash: self.model.hash.as_deref(),
+            model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
+            vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
+            vae: vae.map(|(name, _)| name.as_str()),
+            inpainting_model: self.model.inpaints(),
+            stochastic: self
+                .ready
+                .profile
+                .ancestral(request, self.ready.resolved.sampler),
+            stopped,
+            version: concat!("latent ", env!("CARGO_PKG_VERSION")),
+        });
+        text.to_string()
+    }
+}
+
+/// The middle of a picture that was drawn a little larger than asked.
+fn centre(picture: Picture, asked: Size) -> Picture {
+    let size = picture.size();
+    let (width, height) = (asked.width.min(size.width), asked.height.min(size.height));
+    let (left, top) = ((size.width - width) / 2, (size.height - height) / 2);
+    let region = Region {
+        left,
+        top,
+        right: left + width,
+        bottom: top + height,
+    };
+    picture.crop(region).unwrap_or(picture)
+}
