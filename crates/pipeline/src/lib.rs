@@ -35,6 +35,7 @@ pub mod profile;
 mod ready;
 pub mod request;
 pub mod run;
+pub mod seen;
 pub mod track;
 
 pub use code::Code;

@@ -116,16 +116,15 @@ struct Job<'a> {
     /// The model draws nothing else.
     once: bool,
     ready: &'a Ready,
-    prepared: Option<Prepared>,
+    prepared: Option<&'a Prepared>,
     canvas: Option<Canvas>,
 }
 
 impl<'a> Job<'a> {
     fn new(request: &'a Request, model: &'a Model, ready: &'a Ready, once: bool) -> Result<Self> {
-        let prepared = Prepared::of(request, &ready.profile)?;
-        let canvas = prepared
-            .as_ref()
-            .map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
+        let prepared = ready.prepared.as_ref();
+        let canvas =
+            prepared.map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
         Ok(Self {
             request,
             model,
