@@ -5,33 +5,44 @@ use burn::tensor::{Tensor, TensorData};
 use latent_diffusion::NoiseStreams;
 use latent_ops::{self as ops, Filter};
 
+use crate::canvas::Prepared;
 use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
 use crate::model::Model;
 use crate::picture::Picture;
+use crate::profile::Profile;
 use crate::request::Request;
+use crate::seen::Seen;
 
 /// The noise level at which an upscaler is given the small picture where a request says none.
 pub(crate) const NOISE_LEVEL: u32 = 20;
 /// The highest level that the ×4 upscaler was trained with.
-const MAX_NOISE_LEVEL: u32 = 350;
+const MAX_NOISE_LEVEL: usize = 350;
 
-/// Pictures that a denoiser takes beside the one that is drawn.
+/// Pictures that a model takes beside the one that is drawn.
 #[derive(Debug, Default)]
 pub struct Hints {
     /// Depths in any unit, larger is nearer: `[1, 1, height, width]` at its own size.
     pub depth: Option<Tensor<4>>,
     /// The small picture, −1..=1: `[1, 3, h, w]`, of the latent's size.
     pub small: Option<Tensor<4>>,
+    /// What the image encoder makes of pictures.
+    pub seen: Vec<Seen>,
 }
 
 impl Hints {
-    /// Reads the pictures that the model's family takes.
+    /// Reads the pictures that the model's family takes, and looks at those that it looks at. `start` is the picture to start
+    /// from, which some profiles look at too.
     ///
     /// # Errors
     /// One that is missing or cannot be read, or that the model does not take.
-    pub fn of(request: &Request, model: &Model) -> Result<Self> {
+    pub fn of(
+        request: &Request,
+        model: &Model,
+        profile: &Profile,
+        start: Option<&Prepared>,
+    ) -> Result<Self> {
         let beside = model.family.beside;
         let takes = |field: &'static str, set: bool, wanted: bool, what: &str| match (set, wanted) {
             (true, false) => Err(Error::field(
@@ -57,14 +68,20 @@ impl Hints {
             small,
             "the small picture, which this model makes four times as large",
         )?;
+        let highest = match &model.augmentor {
+            Some(augmentor) => Some(augmentor.highest()),
+            None => small.then_some(MAX_NOISE_LEVEL),
+        };
         takes(
             "noise_level",
-            request.noise_level.is_some() && !small,
+            request.noise_level.is_some() && highest.is_none(),
             false,
             "",
         )?;
-        if let Some(level) = request.noise_level.filter(|level| *level > MAX_NOISE_LEVEL) {
-            let expected = format!("0 to {MAX_NOISE_LEVEL}, the levels that this model knows");
+        if let (Some(level), Some(highest)) = (request.noise_level, highest)
+            && level as usize > highest
+        {
+            let expected = format!("0 to {highest}, the levels that this model knows");
             return Err(Error::field("noise_level", level, expected));
         }
         let read = |path: &std::path::Path| -> Result<Tensor<4>> {
@@ -81,6 +98,7 @@ impl Hints {
             // Grey: the mean of the colours.
             depth: depth.map(|planes| planes.mean_dim(1)),
             small: path.map(read).transpose()?,
+            seen: Seen::all(request, model, profile, start)?,
         })
     }
 }

@@ -137,6 +137,11 @@ impl Prepared {
         }))
     }
 
+    /// The picture at the size that is sampled.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+
     /// The networks' form of it.
     pub fn canvas(&self, device: &Device, downsample: usize, profile: &Profile) -> Canvas {
         let (width, height) = (self.picture.width(), self.picture.height());

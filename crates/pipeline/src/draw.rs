@@ -193,7 +193,7 @@ impl Drawing<'_> {
         let mut prepared = self.started(start, walk, path, (streams, seeds))?;
         if self.profile.fresh_mask_noise(self.sampler) && prepared.mask.is_some() {
             let [_, c, h, w] = prepared.x.dims();
-            let mut streams = next_seed(&prepared.streams, seeds)?;
+            let mut streams = reseeded(&prepared.streams, seeds, 1)?;
             prepared.noise = streams.initial([c, h, w], &self.model.device);
         }
         Ok(prepared)
@@ -210,6 +210,8 @@ impl Drawing<'_> {
         on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Drawn> {
         let (path, sigmas) = (&prepared.path, &prepared.walk.sigmas);
+        let looking = prepared.vector.map(|vector| prompts.beside(&vector));
+        let prompts = looking.as_ref().unwrap_or(prompts);
         let options = self
             .profile
             .options(self.request, self.sampler, path, sigmas.steps());
@@ -299,7 +301,7 @@ impl Drawing<'_> {
         }
         Ok(match self.profile.step_noise {
             StepNoise::Continue => Box::new(streams),
-            StepNoise::NextSeed => Box::new(next_seed(&streams, seeds)?),
+            StepNoise::NextSeed => Box::new(reseeded(&streams, seeds, 1)?),
         })
     }
 
@@ -321,6 +323,8 @@ impl Drawing<'_> {
         let rule = profile.mask(self.sampler);
         let pure = mask.is_some() && rule.spare_first && self.strength >= 1.0;
 
+        // What is drawn for an embedding comes before all else.
+        let vector = self.image_vector(start, &mut streams, seeds)?;
         // An inpainting network redrawn from pure noise never reads the picture outside its extra channels.
         let skip_encoding = inpaints && pure;
         let original = match (&start.latent, start.canvas) {
@@ -370,6 +374,7 @@ impl Drawing<'_> {
             noise,
             mask,
             concat,
+            vector,
             pure,
         })
     }
@@ -424,14 +429,20 @@ pub struct Prepared<'s> {
     noise: Tensor<4>,
     mask: Option<(Tensor<4>, Tensor<4>)>,
     concat: Option<Tensor<4>>,
+    /// What is told of pictures that were looked at.
+    vector: Option<Tensor<2>>,
     pure: bool,
 }
 
-/// Streams of the pictures' seeds + 1, without variation.
-fn next_seed(streams: &NoiseStreams, seeds: &[PictureSeed]) -> Result<NoiseStreams> {
+/// Streams of the pictures' seeds and a number, modulo 2⁶⁴, without variation.
+pub(crate) fn reseeded(
+    streams: &NoiseStreams,
+    seeds: &[PictureSeed],
+    by: i64,
+) -> Result<NoiseStreams> {
     let next = seeds
         .iter()
-        .map(|s| PictureSeed::from(s.seed.wrapping_add(1)));
+        .map(|s| PictureSeed::from(s.seed.wrapping_add_signed(by)));
     Ok(NoiseStreams::new(
         streams.source(),
         &next.collect::<Vec<_>>(),

@@ -104,6 +104,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
         passes().any(|(names, steps)| has(&Noises::of(request, &profile, names.sampler, steps)))
     };
     let picture = request.init_image.is_some();
+    let looks = !request.images.is_empty() || (picture && profile.looks_at_start);
     let masked = request.mask.is_some() || request.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
@@ -126,7 +127,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let sizes = model.family.vector.sinusoids() > 0;
     let no_sizes = "this model is not told sizes; SDXL is";
     let open_clip = model.texts.iter().any(|text| text.input.open_clip);
-    let rules: [(bool, &'static str, &'static str); 28] = [
+    let rules: [(bool, &'static str, &'static str); 29] = [
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),
@@ -137,6 +138,11 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "A1111 skips no layers of OpenCLIP's encoders",
         ),
         (!sizes, "sizes", no_sizes),
+        (
+            model.augmentor.is_some() && !looks,
+            "noise_level",
+            "there is no picture for the model to look at (--image)",
+        ),
         (
             !request.negative_prompt.is_empty(),
             "zero_empty_negative",

@@ -25,7 +25,7 @@ pub(crate) struct Job<'a> {
     /// The model draws nothing else.
     once: bool,
     ready: &'a Ready,
-    prepared: Option<Prepared>,
+    prepared: Option<&'a Prepared>,
     canvas: Option<Canvas>,
 }
 
@@ -40,10 +40,9 @@ impl<'a> Job<'a> {
         ready: &'a Ready,
         once: bool,
     ) -> Result<Self> {
-        let prepared = Prepared::of(request, &ready.profile)?;
-        let canvas = prepared
-            .as_ref()
-            .map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
+        let prepared = ready.prepared.as_ref();
+        let canvas =
+            prepared.map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
         Ok(Self {
             request,
             model,

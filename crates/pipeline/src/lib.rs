@@ -37,6 +37,7 @@ pub mod profile;
 mod ready;
 pub mod request;
 pub mod run;
+pub mod seen;
 pub mod track;
 
 pub use code::Code;

@@ -16,7 +16,7 @@ use crate::conditioning::Skip;
 use crate::error::{Error, Result};
 use crate::family::{Family, Layer};
 use crate::masked::{MaskRule, Outside};
-use crate::request::{Compat, Request, Rng};
+use crate::request::{Compat, Request, ResizeMode, Rng};
 
 mod ladders;
 mod samplers;
@@ -126,6 +126,13 @@ pub struct Profile {
     /// What a transparent picture to start from is laid on; `None`: transparency is dropped, and the colours show that
     /// lie hidden below it.
     pub background: Option<[u8; 3]>,
+    /// How a picture that a model looks at is fitted to the square of its image encoder.
+    pub image_fit: ResizeMode,
+    /// A model that looks at pictures and is given none looks at the picture to start from.
+    pub looks_at_start: bool,
+    /// The noise of picture embeddings comes from a stream of its own, of the picture's seed and this; `None`: it is the
+    /// first of the picture's stream.
+    pub image_noise: Option<i64>,
     /// Decoded values are rounded to the nearest of 256 levels, not down.
     pub nearest_bytes: bool,
     ladders: Ladders,
@@ -150,6 +157,9 @@ impl Profile {
                 masks_inpainting_networks: true,
                 paste: true,
                 background: Some([255; 3]),
+                image_fit: ResizeMode::Stretch,
+                looks_at_start: true,
+                image_noise: Some(-10),
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: true,
@@ -173,6 +183,9 @@ impl Profile {
                 masks_inpainting_networks: true,
                 paste: false,
                 background: None,
+                image_fit: ResizeMode::Crop,
+                looks_at_start: false,
+                image_noise: Some(-10),
                 nearest_bytes: false,
                 ladders: Ladders::Curves {
                     strided: false,
@@ -201,6 +214,9 @@ impl Profile {
                 masks_inpainting_networks: false,
                 paste: false,
                 background: None,
+                image_fit: ResizeMode::Crop,
+                looks_at_start: false,
+                image_noise: None,
                 nearest_bytes: true,
                 ladders: Ladders::Spaced,
             },

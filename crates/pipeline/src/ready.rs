@@ -7,6 +7,7 @@ use latent_models::unet::Resample;
 use latent_text::Pass;
 
 use crate::beside::Hints;
+use crate::canvas::Prepared;
 use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
@@ -138,6 +139,7 @@ pub(crate) struct Ready {
     pub in_turn: bool,
     pub resolved: Resolved,
     pub prompts: Prompts,
+    pub prepared: Option<Prepared>,
     pub hints: Hints,
     pub second: Option<Second>,
 }
@@ -232,13 +234,14 @@ impl Ready {
         let profile = Profile::of(request.compat);
         check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
-        let hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
         let Settled { decoding, in_turn } =
             MemoryPlan::of(request, model).settle(request, available, once)?;
+        let prepared = Prepared::of(request, &profile)?;
         model.load(Stage::Conditioning, hooks)?;
         hooks.stage("encoding the prompt", 0, 0);
+        let hints = Hints::of(request, model, &profile, prepared.as_ref())?;
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
         let mut encoding = Encoding {
             model,
@@ -288,6 +291,7 @@ impl Ready {
             second: second.transpose()?,
             decoding,
             in_turn,
+            prepared,
             hints,
             resolved: names.0,
             prompts,

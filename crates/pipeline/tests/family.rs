@@ -7,18 +7,14 @@ mod drawing;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{family, family_with, taesd};
-use drawing::{Drawn, draw, draw_with, given};
+use drawing::{check, draw, draw_with, given};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
 use latent_pipeline::{Model, ModelFiles, Request};
-use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
-
-/// Of pictures in 0..1, and of latents relative to their norm.
-const PICTURE: f64 = 2e-3;
-const LATENT: f64 = 1e-3;
+use latent_testkit::{Golden, recipe};
 
 fn request(sampler: &str) -> Request {
     Request {
@@ -33,39 +29,6 @@ fn request(sampler: &str) -> Request {
         compat: Compat::Diffusers,
         ..Request::default()
     }
-}
-
-/// Compares with the goldens of that name: the latent, and the picture where there is one.
-fn check(golden: &Golden, name: &str, drawn: &Drawn) {
-    let mut found = false;
-    for (kind, got) in [("latent", &drawn.latent), ("pt", &drawn.picture)] {
-        let whole = format!("{name}/{kind}");
-        let strided = format!("{whole}/strided");
-        let names = golden.names();
-        let got: Vec<f32> = match names.contains(&strided.as_str()) {
-            true => {
-                let step = (got.len() / 2048).max(1);
-                got.iter().copied().step_by(step).collect()
-            }
-            false => got.clone(),
-        };
-        let key = [strided, whole]
-            .into_iter()
-            .find(|key| names.contains(&key.as_str()));
-        let Some(key) = key else { continue };
-        found = true;
-        let expected = golden.values(&key);
-        let (difference, tolerance) = match kind {
-            "latent" => (closeness(&got, expected), LATENT),
-            _ => (max_abs_difference(&got, expected), PICTURE),
-        };
-        println!("{key}: {difference:.2e}");
-        assert!(
-            difference <= tolerance,
-            "{key}: {difference:e} > {tolerance:e}"
-        );
-    }
-    assert!(found, "no golden {name}");
 }
 
 fn trailing(config: SchedulerConfig) -> SchedulerConfig {
@@ -383,7 +346,7 @@ fn depth_maps() {
     let data = TensorData::new(depth, [1, 1, 24, 24]);
     let hints = Hints {
         depth: Some(Tensor::from_data(data, &Device::flex())),
-        small: None,
+        ..Hints::default()
     };
     let ask = Request {
         width: 64,
@@ -401,7 +364,7 @@ fn four_times_as_large() {
     let model = family(TinyFamily::Upscaler, TinyFamily::Upscaler.scheduler());
     let hints = Hints {
         small: Some(normal("upscale/image", [1, 3, 16, 24]).clamp(-1.0, 1.0)),
-        depth: None,
+        ..Hints::default()
     };
     for level in [0, 20, 300] {
         let ask = Request {

@@ -250,6 +250,7 @@ proptest! {
         compat in prop::sample::select(vec![Compat::A1111, Compat::ComfyUi, Compat::Diffusers]),
         fill in prop::sample::select(vec![InpaintFill::Fill, InpaintFill::Original, InpaintFill::LatentNoise]),
         shape in 0u8..4,
+        noise_level in prop::option::of(0u32..1000),
     ) {
         let mut request = Request {
             prompt: "a, b: \"c\"".into(),
@@ -259,6 +260,7 @@ proptest! {
             width: width * 8,
             compat,
             rng: Some(Rng::Cpu),
+            noise_level,
             clip_skip: clip_skip.map(|skip| match compat {
                 Compat::A1111 => skip,
                 Compat::ComfyUi => -skip,

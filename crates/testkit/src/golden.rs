@@ -72,6 +72,9 @@ files! {
     family_pipelines_sdxl = "family_pipelines_sdxl.safetensors";
     /// Zero terminal SNR and depth, in numbers of steps whose levels diffusers' schedulers land on.
     family_pipelines_own = "family_pipelines_own.safetensors";
+    /// unCLIP from a picture and under a mask; what it is told of one and of two pictures by ComfyUI's rule; pictures as its
+    /// encoder takes them.
+    family_pipelines_unclip = "family_pipelines_unclip.safetensors";
     /// Few-step and EDM pipelines, the tiny autoencoder as decoder.
     family_pipelines_more = "family_pipelines_more.safetensors";
     /// Guidance that changes the network's inside: FreeU, PAG, SAG, and a hypernetwork.

@@ -40,6 +40,9 @@ struct Companion {
     json: &'static str,
 }
 
+/// Stands in a companion's JSON for the side of the pictures that the model's image encoder takes.
+const SIDE: &str = "SIDE";
+
 const PIPELINES: [Pipeline; 12] = [
     Pipeline {
         class: "StableDiffusionXLInpaintPipeline",
@@ -126,11 +129,11 @@ const PIPELINES: [Pipeline; 12] = [
                 library: "transformers",
                 class: "CLIPImageProcessor",
                 file: "preprocessor_config.json",
-                json: r#"{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true,
+                json: r#"{"crop_size": {"height": SIDE, "width": SIDE}, "do_center_crop": true, "do_convert_rgb": true,
                     "do_normalize": true, "do_rescale": true, "do_resize": true,
                     "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "CLIPImageProcessor",
                     "image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3,
-                    "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 224}}"#,
+                    "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": SIDE}}"#,
             },
             Companion {
                 name: "image_noising_scheduler",
@@ -222,11 +225,18 @@ pub(super) fn companions(model: &Model) -> Vec<Carried> {
     let companions = pipeline(model).map_or(&[] as &[Companion], |row| row.companions);
     let there = |name: &str| model.carried.iter().any(|carried| carried.name == name);
     let missing = companions.iter().filter(|companion| !there(companion.name));
+    let side = match model.part(Role::IMAGE_ENCODER) {
+        Some(Network::ImageEncoder(encoder)) => encoder.image.to_string(),
+        _ => String::new(),
+    };
     let carried = missing.map(|companion| Carried {
         name: companion.name.to_owned(),
         library: companion.library.to_owned(),
         class: companion.class.to_owned(),
-        files: vec![(companion.file.to_owned(), companion.json.into())],
+        files: vec![(
+            companion.file.to_owned(),
+            companion.json.replace(SIDE, &side).into(),
+        )],
     });
     carried.collect()
 }

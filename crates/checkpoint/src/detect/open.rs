@@ -330,6 +330,14 @@ impl Checkpoint {
             .collect()
     }
 
+    /// A file of a component without weights: of `image_noising_scheduler`, say, its `scheduler_config.json`. `None` where
+    /// the checkpoint has none.
+    pub fn component(&self, name: &str, file: &str) -> Option<&[u8]> {
+        let component = self.carried.iter().find(|carried| carried.name == name)?;
+        let file = component.files.iter().find(|(name, _)| name == file)?;
+        Some(&file.1)
+    }
+
     /// One of the [`attachments`](Self::attachments), of at most `limit` bytes.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "image prompts are not part of this version",
+        "image prompts are not part of this version, but for models that look at pictures (unCLIP): --image",
         &[
             "ip-adapter=",
             "ip-adapter-image=",

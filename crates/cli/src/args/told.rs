@@ -5,14 +5,26 @@ use std::path::PathBuf;
 use clap::Args;
 use latent_pipeline::request::Size;
 
-/// What SDXL, depth models and upscalers are told.
+/// What SDXL, depth models, upscalers and unCLIP are told.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What SDXL, depth models and upscalers are told")]
+#[command(next_help_heading = "What SDXL, depth models, upscalers and unCLIP are told")]
 pub struct ToldArgs {
     /// A depth map, nearer is lighter (Stable Diffusion 2 depth).
     #[arg(long, value_name = "FILE")]
     pub depth: Option<PathBuf>,
-    /// How much noise the picture of --upscale is given first, 0 to 350 [default: 20].
+    /// Draw something like this picture (Stable Diffusion 2.1 unCLIP); several are added up.
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+    /// The factor on each --image, in their order [default: 1 each].
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    pub image_strength: Vec<f64>,
+    /// How much noise the picture of --upscale is given first, 0 to 350 [default: 20], or what is seen of --image, 0 to 999
+    /// [default: 0].
     #[arg(long, value_name = "LEVEL")]
     pub noise_level: Option<u32>,
     /// The size of the original [default: the picture's own].

@@ -208,6 +208,24 @@ fn condition(args: &ConditionArgs, request: &mut Request) {
     set_some(&mut request.near, args.near.clone());
 }
 
+fn images(args: &ToldArgs, request: &mut Request) -> Result<(), Failure> {
+    if !args.image.is_empty() {
+        request.images = args.image.iter().cloned().map(Into::into).collect();
+    }
+    let strengths = &args.image_strength;
+    if !strengths.is_empty() && strengths.len() != request.images.len() {
+        return Err(Failure::input(format!(
+            "--image-strength takes one number for each picture: there are {} pictures and {} numbers",
+            request.images.len(),
+            strengths.len()
+        )));
+    }
+    for (image, strength) in request.images.iter_mut().zip(strengths) {
+        image.strength = *strength;
+    }
+    Ok(())
+}
+
 fn told(args: &ToldArgs, request: &mut Request) -> Result<(), Failure> {
     let corner = |flag: &str, typed: &Option<Vec<usize>>| match typed.as_deref() {
         None => Ok(None),
@@ -217,6 +235,7 @@ fn told(args: &ToldArgs, request: &mut Request) -> Result<(), Failure> {
         ))),
     };
     set_some(&mut request.depth, args.depth.clone());
+    images(args, request)?;
     set_some(&mut request.noise_level, args.noise_level);
     set_some(&mut request.zero_empty_negative, args.zero_empty_negative);
     let sizes = &mut request.sizes;

@@ -115,7 +115,9 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         let scheduler = hires.scheduler.as_ref().unwrap_or(&request.scheduler);
         Resolved::of(sampler, scheduler, &profile, &published)?;
     }
-    for (flag, file) in [
+    let images = request.images.iter();
+    let images = images.map(|given| ("--image", Some(&given.image)));
+    let files = [
         ("--model", &request.model),
         ("--vae", &request.vae),
         ("--text-encoder", &request.text_encoder),
@@ -125,8 +127,10 @@ pub fn jobs(args: &GenerateArgs) -> Result<Jobs, Failure> {
         ("--layout", &request.layout),
         ("--upscale", &request.upscale),
         ("--depth", &request.depth),
-    ] {
-        if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
+    ];
+    let files = files.into_iter().map(|(flag, file)| (flag, file.as_ref()));
+    for (flag, file) in files.chain(images) {
+        if let Some(file) = file.filter(|file| !file.exists()) {
             return Err(Failure::input(format!(
                 "{flag}: {} does not exist",
                 file.display()

@@ -173,6 +173,63 @@ fn a_picture_keeps_its_size() {
 }
 
 #[test]
+fn pictures_to_look_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        let picture = Picture::plain(8, 8, [0; 3]);
+        picture
+            .write(&path, 95, &Metadata::default(), true)
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (a, b) = (file("a.png"), file("b.png"));
+    let images = ["--image", &a, "--image", &b];
+    let strengths = |request: &Request| {
+        request
+            .images
+            .iter()
+            .map(|i| i.strength)
+            .collect::<Vec<_>>()
+    };
+    let request = one(&images);
+    assert_eq!(strengths(&request), [1.0, 1.0]);
+    assert_eq!(request.images[1].image.to_str(), Some(b.as_str()));
+    let with = |more: &[&str]| [&images[..], more].concat();
+    let request = one(&with(&[
+        "--image-strength",
+        "0.5,-1",
+        "--noise-level",
+        "200",
+    ]));
+    assert_eq!(
+        (strengths(&request), request.noise_level),
+        (vec![0.5, -1.0], Some(200))
+    );
+    let typed = typed::typed(&args(&with(&["--noise-level", "3"])));
+    assert!(typed.contains(&"images") && typed.contains(&"noise_level"));
+    // Those of a file keep their pictures, and a flag replaces them.
+    let job = folder.path().join("job.toml");
+    std::fs::write(
+        &job,
+        format!("images = [{{ image = '{a}', strength = 2 }}]"),
+    )
+    .unwrap();
+    let job = ["--request", job.to_str().unwrap()];
+    assert_eq!(strengths(&one(&job)), [2.0]);
+    assert_eq!(
+        strengths(&one(&[&job[..], &["--image-strength", "3"]].concat())),
+        [3.0]
+    );
+    assert_eq!(strengths(&one(&[&job[..], &images[..2]].concat())), [1.0]);
+    let message = |line: &[&str]| refused(line).message;
+    assert!(message(&with(&["--image-strength", "1"])).contains("2 pictures and 1 number"));
+    assert!(message(&["--image-strength", "1"]).contains("0 pictures"));
+    assert!(message(&["--image", "nowhere.png"]).contains("--image: nowhere.png"));
+    assert!(message(&with(&["--image-strength", "1,11"])).contains("images.strength"));
+}
+
+#[test]
 fn other_programs_flags_mean_the_same() {
     let request = one(&[
         "--plms",

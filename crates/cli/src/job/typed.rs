@@ -56,6 +56,11 @@ pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
         ("tiling", s.tiling.is_some() || circular),
         ("zero_empty_negative", t.zero_empty_negative.is_some()),
         ("sizes", sizes),
+        (
+            "images",
+            !t.image.is_empty() || !t.image_strength.is_empty(),
+        ),
+        ("noise_level", t.noise_level.is_some()),
         ("init_image", p.init_img.is_some()),
         ("strength", p.strength.is_some()),
         ("resize_mode", p.resize_mode.is_some()),
@@ -88,6 +93,7 @@ pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
 pub fn flag_of(field: &str) -> String {
     match field {
         "init_image" => "--init-img".to_owned(),
+        "images" => "--image".to_owned(),
         "sizes" => "--original-size and what goes with it".to_owned(),
         "inpaint_only_masked" => "--only-masked".to_owned(),
         field => format!("--{}", field.replace(['_', '.'], "-")),

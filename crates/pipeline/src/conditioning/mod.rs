@@ -111,6 +111,17 @@ impl Prompts {
 }
 
 impl Prompts {
+    /// The same prompts, each of the positive ones beside that vector for every picture: `[batch, width]`.
+    pub(crate) fn beside(&self, vector: &Tensor<2>) -> Self {
+        let mut prompts = self.clone();
+        for track in &mut prompts.positive {
+            for context in &mut track.contexts {
+                context.given.vector = Some(vector.clone());
+            }
+        }
+        prompts
+    }
+
     /// The condition of a model that was trained here and reads it itself, or of one without any.
     fn trained(model: &Model, request: &Request, prompt: &str, negative: &str) -> Result<Self> {
         let request = Request {
@@ -181,6 +192,11 @@ impl Encoder<'_> {
                 VectorInput::Level => {
                     let level = self.request.noise_level.unwrap_or(NOISE_LEVEL);
                     Some(Tensor::full([1, 1], level, &self.model.device))
+                }
+                // Of no picture.
+                VectorInput::Picture => {
+                    let width = self.model.unet.config().labels.width();
+                    width.map(|width| Tensor::zeros([1, width], &self.model.device))
                 }
                 _ => text.pooled.map(|pooled| self.vector(pooled)),
             },

@@ -294,6 +294,14 @@ fn notes(checkpoint: &Checkpoint, recognised: &Recognised) -> Vec<String> {
             _ => {}
         }
     }
+    if family.vector == VectorInput::Picture {
+        notes.push("it looks at pictures beside the prompt: give them with --image".to_owned());
+        for role in [Role::IMAGE_ENCODER, Role::IMAGE_NORMALIZER] {
+            if checkpoint.find(role).is_none() {
+                notes.push(format!("there is no {role} in it"));
+            }
+        }
+    }
     if checkpoint.find(Role::AUTOENCODER).is_none() {
         notes.push("there is no autoencoder in it: give one with --vae".to_owned());
     }

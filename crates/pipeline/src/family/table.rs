@@ -132,6 +132,7 @@ pub static FAMILIES: &[Family] = &[
     Family {
         name: "Stable Diffusion 2.x, unCLIP",
         untold: false,
+        scheduler: unclip,
         vector: VectorInput::Picture,
         size: 768,
         ..STABLE_DIFFUSION_2
@@ -161,6 +162,13 @@ fn sdxl() -> SchedulerConfig {
     SchedulerConfig {
         class_name: "EulerDiscreteScheduler".into(),
         timestep_spacing: Some("leading".into()),
+        ..SchedulerConfig::stable_diffusion()
+    }
+}
+
+fn unclip() -> SchedulerConfig {
+    SchedulerConfig {
+        prediction_type: "v_prediction".into(),
         ..SchedulerConfig::stable_diffusion()
     }
 }

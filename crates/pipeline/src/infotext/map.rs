@@ -217,6 +217,9 @@ impl Infotext {
             self.push("SLG start", skip.start);
             self.push("SLG end", skip.end);
         }
+        if let Some(level) = request.noise_level {
+            self.push("Noise level", level);
+        }
         if request.weight_rule == Some(WeightRule::Ignore) {
             self.push("Emphasis", "Ignore");
         }

@@ -167,6 +167,7 @@ impl Request {
             }
             "Sigma noise" => ("s_noise", set(&mut self.s_noise, value)),
             "CFG rescale" => ("cfg_rescale", set(&mut self.cfg_rescale, value)),
+            "Noise level" => ("noise_level", some(&mut self.noise_level, value)),
             "Emphasis" => (
                 "weight_rule",
                 match value {

@@ -1,6 +1,7 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
 mod compressor;
+mod images;
 mod open;
 mod part;
 mod probe;
@@ -21,6 +22,7 @@ use crate::picture::Picture;
 use crate::request::{Request, Size};
 
 pub use compressor::{Compressor, CompressorConfig};
+pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
 pub use open::{ModelFiles, autoencoder_dtype};
 pub use part::{Net, Part, Source};
 pub use probe::predicted;
@@ -64,6 +66,10 @@ pub struct Model {
     /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
     /// [`condition`](Self::condition).
     pub texts: Vec<TextEncoder>,
+    /// What looks at pictures, in a model that does (unCLIP).
+    pub image_encoder: Option<ImageEncoder>,
+    /// What noises their embeddings.
+    pub augmentor: Option<NoiseAugmentor>,
     /// What reads the condition of a model that was trained here.
     pub condition: Option<Reader>,
     /// The guidance that the model's maker draws with.
@@ -187,6 +193,8 @@ impl Model {
             autoencoder,
             texts: texts.collect(),
             family,
+            image_encoder: None,
+            augmentor: None,
             condition,
             guidance: guidance.filter(|g| g.is_finite() && *g >= 0.0),
             steps: steps.map(|steps| steps.clamp(1, 1000) as usize),
@@ -269,6 +277,7 @@ impl Model {
             texts: texts.collect(),
             unet: self.unet.packed(form, latent),
             autoencoder: self.autoencoder.map(|a| a.packed(form, latent)),
+            image_encoder: self.image_encoder.map(|e| e.packed(form, latent)),
             ..self
         }
     }

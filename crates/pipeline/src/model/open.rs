@@ -9,11 +9,12 @@ use latent_checkpoint::{
     Checkpoint, Difference, Files, Kind, LoadOptions, Patch, Report, Role, StoredAutoencoder,
 };
 use latent_diffusion::Prediction;
+use latent_models::EmbeddingNormalizerConfig;
 
-use super::{Model, Net, Part, Parts, Progress, Source, Stage, probe};
+use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
-use crate::family;
+use crate::family::{self, VectorInput};
 
 /// The files a model is opened from.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -81,6 +82,10 @@ impl Model {
             .get_with(&mut |done, all| progress("U-Net", done, all))?;
         if let Some(part) = &model.autoencoder {
             part.get_with(&mut |done, all| progress("autoencoder", done, all))?;
+        }
+        if let Some(encoder) = &model.image_encoder {
+            let progress = &mut |done, all| progress("image encoder", done, all);
+            encoder.network().get_with(progress)?;
         }
         if let Some(reader) = &model.condition {
             let progress = &mut |done, all| progress("conditioner", done, all);
@@ -174,6 +179,20 @@ impl Model {
         };
         let reports = opening.finish()?;
         let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
+        if model.family.vector == VectorInput::Picture {
+            let network = opening.part(&main, Role::IMAGE_ENCODER, dtype)?;
+            // A few numbers, and so read at once.
+            let options = LoadOptions::new(device.clone(), DType::F32);
+            let (normalizer, report) = main.load::<EmbeddingNormalizerConfig>(
+                Role::IMAGE_NORMALIZER,
+                &options,
+                &mut |_, _| {},
+            )?;
+            opening.reports.push(report);
+            let settings = ImageSettings::of(&main, network.config().image).map_err(wrong)?;
+            let with = model.with_image_encoder(network, normalizer, &settings);
+            model = with.map_err(wrong)?;
+        }
         model.prediction = match files.prediction {
             Some(asked) => asked,
             // A network that is asked for its prediction must be there.

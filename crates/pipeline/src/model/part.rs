@@ -7,8 +7,8 @@ use burn::tensor::DType;
 use latent_checkpoint::load::plan;
 use latent_checkpoint::{Checkpoint, Kind, LoadOptions, ModelError, Report, Role};
 use latent_models::{
-    ClipText, ClipTextConfig, Conditioner, ConditionerConfig, Form, UNet, UNetConfig,
-    parameter_count,
+    ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig, Form,
+    UNet, UNetConfig, parameter_count,
 };
 
 /// What a model asks of its networks, whatever their kind.
@@ -102,6 +102,10 @@ nets! {
         packed: |network, form, latent| network.packed(form, latent)
     }
     ClipText: ClipTextConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, _, _| network.packed()
+    }
+    ClipVision: ClipVisionConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
     }

@@ -65,6 +65,9 @@ impl Model {
                 for text in &self.texts {
                     text.network.get()?;
                 }
+                if let Some(encoder) = &self.image_encoder {
+                    encoder.network().get()?;
+                }
                 if let Some(reader) = &self.condition {
                     reader.network().get()?;
                 }
@@ -84,6 +87,8 @@ impl Model {
         match stage {
             Stage::Conditioning => {
                 self.texts.iter().for_each(|text| text.network.release());
+                let encoder = self.image_encoder.iter();
+                encoder.for_each(|encoder| encoder.network().release());
                 self.condition.iter().for_each(|c| c.network().release());
             }
             Stage::Denoising => self.unet.release(),
@@ -109,6 +114,8 @@ impl Model {
             Stage::Conditioning => {
                 let texts = self.texts.iter().map(|text| &text.network);
                 weights.extend(texts.map(|part| (part.bytes(), part.is_held())));
+                let encoder = self.image_encoder.iter().map(|e| e.network());
+                weights.extend(encoder.map(|part| (part.bytes(), part.is_held())));
                 let condition = self.condition.iter().map(|reader| reader.network());
                 weights.extend(condition.map(|part| (part.bytes(), part.is_held())));
             }

@@ -10,6 +10,7 @@
 
 mod guidance;
 mod hires;
+mod images;
 mod parts;
 pub mod paths;
 mod read;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::condition::Class;
 pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
 pub use hires::Hires;
+pub use images::ImagePrompt;
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, InpaintFill, Outpaint, PredictionType, ResizeMode,
     Rng, Switch, Tiling, Upscaler, WeightRule,
@@ -152,7 +154,10 @@ pub struct Request {
     /// A depth map, for a model that takes one: nearer is lighter.
     #[serde(with = "paths")]
     pub depth: Option<PathBuf>,
-    /// How much noise the small picture is given before it is made larger, 0 to 350, for a model that takes it; `None`: 20.
+    /// Pictures that the drawing shall resemble, for a model that looks at them (unCLIP). Several are added up.
+    pub images: Vec<ImagePrompt>,
+    /// How much noise a given picture gets, for a model that is told it: the small one before it is made larger, 0 to 350
+    /// (`None`: 20), the embedding of `images`, 0 to 999 (`None`: 0).
     pub noise_level: Option<u32>,
     /// The name of a known picture, for a model that was trained with pictures near to each other.
     pub near: Option<String>,
@@ -221,6 +226,7 @@ impl Default for Request {
             layout: None,
             upscale: None,
             depth: None,
+            images: Vec::new(),
             noise_level: None,
             near: None,
             sizes: SizeConditions::default(),

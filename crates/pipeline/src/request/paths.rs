@@ -75,3 +75,17 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<P
             .ok_or_else(|| serde::de::Error::custom(WRONG)),
     }
 }
+
+/// The same of a path that is always there.
+pub(super) mod one {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to_value(path).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let path = super::deserialize(from)?;
+        path.ok_or_else(|| serde::de::Error::custom("a path is null"))
+    }
+}

@@ -286,6 +286,9 @@ impl Request {
 
     fn validate_picture(&self) -> Result<(), RequestError> {
         number("strength", self.strength, 0.0, 1.0)?;
+        for image in &self.images {
+            number("images.strength", image.strength, -10.0, 10.0)?;
+        }
         whole("mask_blur", self.mask_blur as usize, 0, 64)?;
         whole("inpaint_padding", self.inpaint_padding, 0, MAX_SIDE)?;
         let needs = |field, needs, reason| {
@@ -380,7 +383,8 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Compat, DynamicThresholding, Hires, PerturbedAttention, SelfAttention, SkipLayers,
+        Compat, DynamicThresholding, Hires, ImagePrompt, PerturbedAttention, SelfAttention,
+        SkipLayers,
     };
     use super::*;
 
@@ -446,6 +450,12 @@ mod tests {
                 })
             }),
             ("strength", |r| r.strength = 1.5),
+            ("images.strength", |r| {
+                r.images = vec![ImagePrompt {
+                    image: "a.png".into(),
+                    strength: 11.0,
+                }]
+            }),
             ("mask_blur", |r| r.mask_blur = 65),
             ("mask", |r| r.mask = Some("m.png".into())),
             ("outpaint", |r| r.outpaint = Some(Outpaint::default())),

@@ -1,5 +1,7 @@
 //! Drawing with a model of the tests, and reading what was drawn.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -9,8 +11,12 @@ use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::Size;
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
-use latent_testkit::recipe;
+use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
 use latent_text::Pass;
+
+/// Of pictures in 0..1, and of latents relative to their norm.
+const PICTURE: f64 = 2e-3;
+const LATENT: f64 = 1e-3;
 
 /// The latent, and the picture in 0..1.
 pub struct Drawn {
@@ -69,6 +75,39 @@ pub fn draw_with(
         latent: values(drawn.latent),
         picture: values((pixels / 2.0 + 0.5).clamp(0.0, 1.0)),
     }
+}
+
+/// Compares with the goldens of that name: the latent, and the picture where there is one.
+pub fn check(golden: &Golden, name: &str, drawn: &Drawn) {
+    let mut found = false;
+    for (kind, got) in [("latent", &drawn.latent), ("pt", &drawn.picture)] {
+        let whole = format!("{name}/{kind}");
+        let strided = format!("{whole}/strided");
+        let names = golden.names();
+        let got: Vec<f32> = match names.contains(&strided.as_str()) {
+            true => {
+                let step = (got.len() / 2048).max(1);
+                got.iter().copied().step_by(step).collect()
+            }
+            false => got.clone(),
+        };
+        let key = [strided, whole]
+            .into_iter()
+            .find(|key| names.contains(&key.as_str()));
+        let Some(key) = key else { continue };
+        found = true;
+        let expected = golden.values(&key);
+        let (difference, tolerance) = match kind {
+            "latent" => (closeness(&got, expected), LATENT),
+            _ => (max_abs_difference(&got, expected), PICTURE),
+        };
+        println!("{key}: {difference:.2e}");
+        assert!(
+            difference <= tolerance,
+            "{key}: {difference:e} > {tolerance:e}"
+        );
+    }
+    assert!(found, "no golden {name}");
 }
 
 /// A picture of 64×64, and a mask of its rows 16..48 and columns 24.., an eighth of that of the latent.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, TensorData};
+use half::f16;
 use latent_checkpoint::convert::{NamedPart, Target, write_file, write_folder};
 use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyFamily, tiny_taesd};
@@ -14,6 +15,7 @@ use latent_models::autoencoder::AutoencoderLevel;
 use latent_models::unet::{Attention, Heads, Level};
 use latent_models::{AutoencoderConfig, ClipTextConfig, ParameterError, UNetConfig, named};
 use latent_pipeline::Model;
+use latent_pipeline::model::ImageSettings;
 use latent_testkit::recipe;
 
 fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
@@ -91,6 +93,7 @@ pub fn family_with(
     let device = Device::flex();
     let model = kind.model(false);
     let (mut unet, mut vae, mut texts, mut stored) = (None, None, Vec::new(), None);
+    let (mut encoder, mut normalizer) = (None, None);
     for part in model.parts {
         let component = part.role.folder();
         match part.config {
@@ -105,6 +108,18 @@ pub fn family_with(
             Network::TextEncoder(config) => {
                 texts.push((part.role, fill(component, config.init(&device))));
             }
+            Network::ImageEncoder(config) => {
+                encoder = Some(fill(component, config.init(&device)));
+            }
+            Network::ImageNormalizer(config) => {
+                let fetch = &mut |name: &str, shape: &[usize]| {
+                    let values = weights(component, name, shape).into_iter().map(f32::from);
+                    let values = values.collect::<Vec<_>>();
+                    Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))
+                };
+                let loaded = latent_models::load(config.init(&device), fetch, DType::F32);
+                normalizer = Some(loaded.expect("statistics"));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -113,7 +128,23 @@ pub fn family_with(
     let stored = stored.expect("an autoencoder");
     model.latent.scale = stored.scale.unwrap_or(model.latent.scale);
     model.moments = stored.moments;
-    model
+    match encoder.zip(normalizer) {
+        Some((encoder, normalizer)) => model
+            .with_image_encoder(encoder, normalizer, &ImageSettings::default())
+            .expect("an image encoder that fits"),
+        None => model,
+    }
+}
+
+/// The numbers of `tools/reference`: the recipe's, and unCLIP's statistics, 0.1 n and 1 + 0.1 n.
+pub fn weights(folder: &str, name: &str, shape: &[usize]) -> Vec<f16> {
+    let whole = format!("{folder}/{name}");
+    if folder != Role::IMAGE_NORMALIZER.folder() {
+        return recipe::tensor_f16(&whole, shape, 0);
+    }
+    let base = f32::from(u8::from(name == "std"));
+    let numbers = recipe::normal(&whole, shape).into_iter();
+    numbers.map(|n| f16::from_f32(base + 0.1 * n)).collect()
 }
 
 /// `DDIMScheduler(steps_offset=1, set_alpha_to_one=False)` and its relatives in `make.py`.

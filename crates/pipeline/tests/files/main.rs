@@ -142,6 +142,11 @@ fn assert_loads(path: &Path, kind: TinyFamily) {
     for text in &model.texts {
         assert_recipe(text.input.role, &*text.network.get().unwrap());
     }
+    let looks = kind == TinyFamily::Sd2UnClip;
+    assert_eq!(model.image_encoder.is_some(), looks);
+    if let Some(encoder) = &model.image_encoder {
+        assert_recipe(Role::IMAGE_ENCODER, &*encoder.network().get().unwrap());
+    }
     let texts = model.texts.iter().map(|text| text.input.role);
     let parts = kind.model(false).parts.into_iter();
     let expected = parts.filter(|part| matches!(part.config, Network::TextEncoder(_)));
@@ -263,7 +268,7 @@ fn rewritten(contents: &Contents, to: &Path) {
 /// A file that says nothing but by its tensors leads to the same family and the same training.
 fn assert_tensors_tell(dir: &Path, paths: &TinyPaths, kind: TinyFamily) {
     if kind == TinyFamily::Sd2UnClip {
-        // Its published U-Net is told by the width of its context, which a tiny one does not have.
+        // Its published U-Net is told by the width of its context, which a tiny one does not have: see `unclip.rs`.
         return;
     }
     let bare = dir.join("bare.safetensors");

@@ -30,6 +30,9 @@ impl Kind {
             Beside::Small => asked.upscale = Some(self.files.picture(16, 16)),
             _ => {}
         }
+        if self.model.image_encoder.is_some() {
+            asked.images = vec![self.files.named("seen.png", 40, 40).into()];
+        }
         asked
     }
 
@@ -98,6 +101,7 @@ kinds! {
     stable_diffusion_2: Sd2 [from_text, from_a_picture, inside_a_mask];
     stable_diffusion_2_inpainting: Sd2Inpainting [from_text, from_a_picture, inside_a_mask];
     stable_diffusion_2_depth: Sd2Depth [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_2_unclip: Sd2UnClip [from_text, from_a_picture, inside_a_mask];
     upscaler: Upscaler [from_text, from_a_picture, inside_a_mask];
     sdxl: Sdxl [from_text, from_a_picture, inside_a_mask];
     sdxl_inpainting: SdxlInpainting [from_text, from_a_picture, inside_a_mask];

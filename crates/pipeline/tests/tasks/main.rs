@@ -2,20 +2,19 @@
 //!
 //! Every sampler and profile gives a picture (`samplers`); a picture does not depend on its batch, on threads or on what
 //! was drawn before it (`repeatable`); pictures, masks, sizes and second passes (`pictures`); strips and edges that
-//! meet (`edges`); the prompt language and guidance act (`prompts`); settings that are said to do nothing do nothing, the
-//! others something (`effect`); what cannot be done is refused in words (`refusals`); networks may be read when they are
-//! needed (`turns`).
+//! meet (`edges`); the prompt language and guidance act (`prompts`), and so do pictures that a model looks at (`images`);
+//! settings that are said to do nothing do nothing, the others something (`effect`); what cannot be done is refused in
+//! words (`refusals`); networks may be read when they are needed (`turns`), and changed as they are read (`patches`); every
+//! published kind does what it is for (`kinds`).
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod edges;
 mod effect;
-<<<<<<< HEAD
+mod images;
 mod kinds;
-=======
 mod patches;
->>>>>>> patch
 mod pictures;
 mod prompts;
 mod refusals;
@@ -93,15 +92,17 @@ impl Files {
 
     /// A gradient.
     fn picture(&self, width: usize, height: usize) -> PathBuf {
+        self.named("picture.png", width, height)
+    }
+
+    /// The same in a file of that name.
+    fn named(&self, name: &str, width: usize, height: usize) -> PathBuf {
         let pixel = |i: usize| {
             let (x, y) = (i % width, i / width);
             [x * 255 / width, y * 255 / height, (x * 7 + y * 3) % 256].map(|v| v as u8)
         };
         let rgb = (0..width * height).flat_map(pixel).collect();
-        self.write(
-            "picture.png",
-            &Picture::new(width, height, rgb).expect("a picture"),
-        )
+        self.write(name, &Picture::new(width, height, rgb).expect("a picture"))
     }
 
     /// White in columns `from..to` of every row in the middle half, black elsewhere.

@@ -1,0 +1,117 @@
+//! What a model that looks at pictures is told of them: their embeddings, noised to the level that is asked for.
+//!
+//! The noise is each picture's own, of its seed. Several pictures are added up, each by its strength, and noised a second
+//! time: ComfyUI's rule, since A1111 and diffusers take one. The negative prompt is beside zeros, and so is a prompt without
+//! pictures.
+
+use burn::tensor::Tensor;
+use latent_diffusion::{NoiseStreams, PictureSeed};
+
+use crate::canvas::Prepared;
+use crate::draw::{Drawing, Start, reseeded};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::picture::Picture;
+use crate::profile::Profile;
+use crate::request::Request;
+
+/// The level of the second noise of several pictures, as a share of the highest.
+const TOGETHER: f64 = 0.05;
+
+/// A picture as the image encoder sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `[1, width]`.
+    pub embedding: Tensor<2>,
+    /// The factor on what is told of it.
+    pub strength: f64,
+}
+
+impl Seen {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// Pictures for a model that looks at none, or that cannot be read.
+    pub(crate) fn all(
+        request: &Request,
+        model: &Model,
+        profile: &Profile,
+        start: Option<&Prepared>,
+    ) -> Result<Vec<Self>> {
+        let Some(encoder) = &model.image_encoder else {
+            return match request.images.is_empty() {
+                true => Ok(Vec::new()),
+                false => Err(Error::field(
+                    "images",
+                    "set",
+                    format!(
+                        "left out: this model ({}) has no image encoder to look at them with",
+                        model.family.name
+                    ),
+                )),
+            };
+        };
+        let look = |picture: &Picture, strength| {
+            let embedding = encoder.embed(picture, profile.image_fit)?;
+            Ok(Self {
+                embedding,
+                strength,
+            })
+        };
+        if let (Some(start), true, true) =
+            (start, profile.looks_at_start, request.images.is_empty())
+        {
+            return Ok(vec![look(start.picture(), 1.0)?]);
+        }
+        let read = |given: &crate::request::ImagePrompt| {
+            let picture = Picture::read(&given.image)?;
+            let picture = match profile.background {
+                Some(background) => picture.flatten(background),
+                None => picture.opaque(),
+            };
+            look(&picture, given.strength)
+        };
+        request.images.iter().map(read).collect()
+    }
+}
+
+impl Drawing<'_> {
+    /// What the denoiser is told of the pictures that were looked at, for each picture of the batch: `[batch, width]`; `None`
+    /// where there are none.
+    ///
+    /// # Errors
+    /// Seeds that no noise can be drawn of.
+    pub fn image_vector(
+        &self,
+        start: &Start<'_>,
+        streams: &mut NoiseStreams,
+        seeds: &[PictureSeed],
+    ) -> Result<Option<Tensor<2>>> {
+        let seen = start.hints.map_or(&[][..], |hints| &hints.seen);
+        let (Some(augmentor), [first, ..]) = (&self.model.augmentor, seen) else {
+            return Ok(None);
+        };
+        let mut own = match self.profile.image_noise {
+            Some(by) => Some(reseeded(streams, seeds, by)?),
+            None => None,
+        };
+        let streams = own.as_mut().unwrap_or(streams);
+        let (batch, [_, width]) = (streams.pictures(), first.embedding.dims());
+        let mut noise = || {
+            let drawn = streams.draw([1, 1, width], &self.model.device);
+            drawn.reshape([batch, width])
+        };
+        let level = self.request.noise_level.unwrap_or(0) as usize;
+        let drawn = noise();
+        let told = seen.iter().map(|one| {
+            augmentor.augment(one.embedding.clone(), drawn.clone(), level) * one.strength
+        });
+        let told = told.reduce(|sum, one| sum + one);
+        if seen.len() == 1 {
+            return Ok(told);
+        }
+        let level = (augmentor.highest() as f64 * TOGETHER).round_ties_even() as usize;
+        let again = |told: Tensor<2>| augmentor.augment(told.narrow(1, 0, width), noise(), level);
+        Ok(told.map(again))
+    }
+}
