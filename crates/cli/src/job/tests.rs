@@ -195,7 +195,7 @@ fn pictures_to_look_at() {
     let request = one(&images);
     assert_eq!(strengths(&request), [1.0, 1.0]);
     assert_eq!(request.images[1].image.to_str(), Some(b.as_str()));
-    let with = |more: &[&str]| [&images[..], more].concat();
+    let with = |more: &[&'static str]| [&images[..], more].concat();
     let request = one(&with(&[
         "--image-strength",
         "0.5,-1",

@@ -9,7 +9,7 @@ use latent_checkpoint::{
     Checkpoint, Difference, Files, Kind, LoadOptions, Patch, Report, Role, StoredAutoencoder,
 };
 use latent_diffusion::Prediction;
-use latent_models::EmbeddingNormalizerConfig;
+use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 
 use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
@@ -177,10 +177,9 @@ impl Model {
             texts,
             condition,
         };
-        let reports = opening.finish()?;
         let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
         if model.family.vector == VectorInput::Picture {
-            let network = opening.part(&main, Role::IMAGE_ENCODER, dtype)?;
+            let network: Part<ClipVision> = opening.part(&main, Role::IMAGE_ENCODER, dtype)?;
             // A few numbers, and so read at once.
             let options = LoadOptions::new(device.clone(), DType::F32);
             let (normalizer, report) = main.load::<EmbeddingNormalizerConfig>(
@@ -193,6 +192,7 @@ impl Model {
             let with = model.with_image_encoder(network, normalizer, &settings);
             model = with.map_err(wrong)?;
         }
+        let reports = opening.finish()?;
         model.prediction = match files.prediction {
             Some(asked) => asked,
             // A network that is asked for its prediction must be there.
