@@ -413,6 +413,12 @@ fn semantic_maps_are_grey_pictures() {
     };
     let left = save("left.png", |x, _| u8::from(x < 16));
     assert_ne!(left, save("top.png", |_, y| 2 + u8::from(y < 16)));
+    let twice = draw(place.path(), &["--semantic-map", "left.png", "--hires"]);
+    assert_eq!(
+        twice.dimensions(),
+        (64, 64),
+        "the second pass sees it larger"
+    );
     let colours = RgbImage::from_pixel(32, 32, Rgb([1, 2, 3]));
     colours.save(place.path().join("colours.png")).unwrap();
     assert!(refused(place.path(), &["--semantic-map", "colours.png"]).contains("grey picture"));

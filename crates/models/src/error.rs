@@ -45,6 +45,20 @@ pub(crate) fn multiple_of(field: &str, channels: usize, groups: usize) -> Result
     Ok(())
 }
 
+/// There must be 1 to 16 levels, the channels of each a non-zero multiple of `groups`.
+pub(crate) fn levels_of(
+    channels: impl ExactSizeIterator<Item = usize>,
+    groups: usize,
+) -> Result<(), ConfigError> {
+    let count = channels.len();
+    at_least_one("number of levels", count)?;
+    if count > 16 {
+        return Err(ConfigError::new("number of levels", count, "at most 16"));
+    }
+    let mut levels = channels.enumerate();
+    levels.try_for_each(|(i, c)| multiple_of(&format!("levels[{i}].channels"), c, groups))
+}
+
 /// A tensor that does not fit the parameter it was given for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParameterError {

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::Autoencoder;
-use crate::error::{ConfigError, at_least_one, multiple_of};
+use crate::error::{ConfigError, at_least_one, levels_of};
 
 /// A convolutional autoencoder with a KL-regularised or a vector-quantised latent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,21 +98,8 @@ impl AutoencoderConfig {
         at_least_one("resblocks", self.resblocks)?;
         at_least_one("z_channels", self.z_channels)?;
         at_least_one("latent_channels", self.latent_channels)?;
-        at_least_one("number of levels", self.levels.len())?;
-        if self.levels.len() > 16 {
-            return Err(ConfigError::new(
-                "number of levels",
-                self.levels.len(),
-                "at most 16",
-            ));
-        }
-        for (i, level) in self.levels.iter().enumerate() {
-            multiple_of(
-                &format!("levels[{i}].channels"),
-                level.channels,
-                self.norm_groups,
-            )?;
-        }
+        let channels = self.levels.iter().map(|level| level.channels);
+        levels_of(channels, self.norm_groups)?;
         let same = self.latent_channels == self.z_channels;
         if !(same || self.quant_conv && self.post_quant_conv) {
             let expected = format!(

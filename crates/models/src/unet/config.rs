@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::UNet;
-use crate::error::{ConfigError, at_least_one, multiple_of};
+use crate::error::{ConfigError, at_least_one, levels_of, multiple_of};
 
 /// A latent-diffusion U-Net.
 ///
@@ -275,20 +275,9 @@ impl UNetConfig {
                 "even",
             ));
         }
-        at_least_one("number of levels", self.levels.len())?;
-        if self.levels.len() > 16 {
-            return Err(ConfigError::new(
-                "number of levels",
-                self.levels.len(),
-                "at most 16",
-            ));
-        }
+        let channels = self.levels.iter().map(|level| level.channels);
+        levels_of(channels, self.norm_groups)?;
         for (i, level) in self.levels.iter().enumerate() {
-            multiple_of(
-                &format!("levels[{i}].channels"),
-                level.channels,
-                self.norm_groups,
-            )?;
             at_least_one(&format!("levels[{i}].resblocks"), level.resblocks)?;
             if let Some(attention) = level.attention {
                 self.validate_attention(

@@ -61,7 +61,7 @@ impl Prompts {
     ) -> Result<Self> {
         let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
         if model.texts.is_empty() || model.conditioner().is_some_and(|c| !frozen(c)) {
-            return Self::trained(model, request, prompt, negative);
+            return Self::trained(model, request, [prompt, negative], size);
         }
         let dialect = profile.dialect;
         let encoder = |negative: bool| Encoder {
@@ -123,14 +123,25 @@ impl Prompts {
     }
 
     /// The condition of a model that was trained here and reads it itself, or of one without any.
-    fn trained(model: &Model, request: &Request, prompt: &str, negative: &str) -> Result<Self> {
+    fn trained(
+        model: &Model,
+        request: &Request,
+        [prompt, negative]: [&str; 2],
+        size: Size,
+    ) -> Result<Self> {
         let request = Request {
             prompt: prompt.to_owned(),
             negative_prompt: negative.to_owned(),
             ..request.clone()
         };
+        // What is drawn before it is cut.
+        let whole = |side: usize| side.next_multiple_of(model.latent.downsample);
+        let size = Size {
+            width: whole(size.width),
+            height: whole(size.height),
+        };
         let read = |request: &Request| match &model.condition {
-            Some(reader) => reader.read(request, request.canvas()),
+            Some(reader) => reader.read(request, size),
             None => Ok([Conditioned::default(), Conditioned::default()]),
         };
         let [with, without] = read(&request)?;
