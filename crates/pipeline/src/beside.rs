@@ -5,13 +5,11 @@ use burn::tensor::{Tensor, TensorData};
 use latent_diffusion::NoiseStreams;
 use latent_ops::{self as ops, Filter};
 
-use crate::canvas::Prepared;
 use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
 use crate::model::Model;
 use crate::picture::Picture;
-use crate::profile::Profile;
 use crate::request::Request;
 use crate::seen::Seen;
 
@@ -32,17 +30,11 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// Reads the pictures that the model's family takes, and looks at those that it looks at. `start` is the picture to start
-    /// from, which some profiles look at too.
+    /// Reads the pictures that the model's family takes as channels.
     ///
     /// # Errors
     /// One that is missing or cannot be read, or that the model does not take.
-    pub fn of(
-        request: &Request,
-        model: &Model,
-        profile: &Profile,
-        start: Option<&Prepared>,
-    ) -> Result<Self> {
+    pub fn of(request: &Request, model: &Model) -> Result<Self> {
         let beside = model.family.beside;
         let takes = |field: &'static str, set: bool, wanted: bool, what: &str| match (set, wanted) {
             (true, false) => Err(Error::field(
@@ -98,7 +90,7 @@ impl Hints {
             // Grey: the mean of the colours.
             depth: depth.map(|planes| planes.mean_dim(1)),
             small: path.map(read).transpose()?,
-            seen: Seen::all(request, model, profile, start)?,
+            seen: Vec::new(),
         })
     }
 }

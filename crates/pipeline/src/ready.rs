@@ -21,6 +21,7 @@ use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
 use crate::request::{self, Hires, Request, Size};
+use crate::seen::{self, Seen};
 
 /// Names that a request leaves open, settled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -234,14 +235,16 @@ impl Ready {
         let profile = Profile::of(request.compat);
         check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
+        let mut hints = Hints::of(request, model)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
+        let prepared = Prepared::of(request, &profile)?;
+        let pictures = seen::pictures(request, model, &profile, prepared.as_ref())?;
         let Settled { decoding, in_turn } =
             MemoryPlan::of(request, model).settle(request, available, once)?;
-        let prepared = Prepared::of(request, &profile)?;
         model.load(Stage::Conditioning, hooks)?;
         hooks.stage("encoding the prompt", 0, 0);
-        let hints = Hints::of(request, model, &profile, prepared.as_ref())?;
+        hints.seen = Seen::all(&pictures, model, &profile)?;
         let (prompt, negative) = (&request.prompt, &request.negative_prompt);
         let mut encoding = Encoding {
             model,

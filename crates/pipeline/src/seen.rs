@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::picture::Picture;
 use crate::profile::Profile;
-use crate::request::Request;
+use crate::request::{ImagePrompt, Request};
 
 /// The level of the second noise of several pictures, as a share of the highest.
 const TOGETHER: f64 = 0.05;
@@ -27,51 +27,65 @@ pub struct Seen {
     pub strength: f64,
 }
 
+/// The pictures of a request to look at, with the strength of each. `start` is the picture to start from, which some
+/// profiles look at too.
+///
+/// # Errors
+/// Pictures for a model that looks at none, or that cannot be read.
+pub(crate) fn pictures(
+    request: &Request,
+    model: &Model,
+    profile: &Profile,
+    start: Option<&Prepared>,
+) -> Result<Vec<(Picture, f64)>> {
+    if model.image_encoder.is_none() {
+        return match request.images.is_empty() {
+            true => Ok(Vec::new()),
+            false => Err(Error::field(
+                "images",
+                "set",
+                format!(
+                    "left out: this model ({}) has no image encoder to look at them with",
+                    model.family.name
+                ),
+            )),
+        };
+    }
+    if let (Some(start), true, true) = (start, profile.looks_at_start, request.images.is_empty()) {
+        return Ok(vec![(start.picture().clone(), 1.0)]);
+    }
+    let read = |given: &ImagePrompt| {
+        let picture = Picture::read(&given.image)?;
+        let picture = match profile.background {
+            Some(background) => picture.flatten(background),
+            None => picture.opaque(),
+        };
+        Ok((picture, given.strength))
+    };
+    request.images.iter().map(read).collect()
+}
+
 impl Seen {
-    /// Those of a request.
+    /// What the model's image encoder makes of pictures.
     ///
     /// # Errors
-    /// Pictures for a model that looks at none, or that cannot be read.
+    /// A weight that cannot be read.
     pub(crate) fn all(
-        request: &Request,
+        pictures: &[(Picture, f64)],
         model: &Model,
         profile: &Profile,
-        start: Option<&Prepared>,
     ) -> Result<Vec<Self>> {
         let Some(encoder) = &model.image_encoder else {
-            return match request.images.is_empty() {
-                true => Ok(Vec::new()),
-                false => Err(Error::field(
-                    "images",
-                    "set",
-                    format!(
-                        "left out: this model ({}) has no image encoder to look at them with",
-                        model.family.name
-                    ),
-                )),
-            };
+            return Ok(Vec::new());
         };
-        let look = |picture: &Picture, strength| {
+        let look = |(picture, strength): &(Picture, f64)| {
             let embedding = encoder.embed(picture, profile.image_fit)?;
             Ok(Self {
                 embedding,
-                strength,
+                strength: *strength,
             })
         };
-        if let (Some(start), true, true) =
-            (start, profile.looks_at_start, request.images.is_empty())
-        {
-            return Ok(vec![look(start.picture(), 1.0)?]);
-        }
-        let read = |given: &crate::request::ImagePrompt| {
-            let picture = Picture::read(&given.image)?;
-            let picture = match profile.background {
-                Some(background) => picture.flatten(background),
-                None => picture.opaque(),
-            };
-            look(&picture, given.strength)
-        };
-        request.images.iter().map(read).collect()
+        pictures.iter().map(look).collect()
     }
 }
 
