@@ -40,7 +40,7 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
         seed: args.seed,
         encoder_steps: args.encoder_steps,
         ..Options::new(
-            model::files(args.model.as_deref()),
+            model::files(args.model.as_deref())?,
             data::config(&args.data)?,
             args.out.clone().unwrap_or_else(beside),
         )

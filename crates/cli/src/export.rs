@@ -3,7 +3,7 @@
 use latent_train::{CHECKPOINTS, Checkpoints, TaskContext, TrainConfig, name_classes};
 
 use crate::{
-    args::{ConvertArgs, ExportArgs},
+    args::{ConvertArgs, ExportArgs, LibraryArgs},
     data,
     failure::{Failure, OK},
     files, machine,
@@ -61,6 +61,7 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     if !as_it_is {
         let convert = ConvertArgs {
             source: model,
+            library: LibraryArgs::default(),
             target: args.target.clone(),
             dtype: args.dtype,
             ema: false,

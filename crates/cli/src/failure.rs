@@ -3,7 +3,10 @@
 use std::{fmt::Display, io::ErrorKind};
 
 use latent_checkpoint::ModelError;
-use latent_pipeline::{Code, Error, RequestError, picture::files::PictureError};
+use latent_pipeline::{
+    Code, Error, RequestError, library::LibraryError, picture::files::PictureError,
+    resources::ResourceError,
+};
 
 /// The whole run was done.
 pub const OK: u8 = 0;
@@ -107,6 +110,18 @@ impl From<Error> for Failure {
             name: error.code(),
             ..failure
         }
+    }
+}
+
+impl From<ResourceError> for Failure {
+    fn from(error: ResourceError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<LibraryError> for Failure {
+    fn from(error: LibraryError) -> Self {
+        Error::from(error).into()
     }
 }
 

@@ -16,7 +16,7 @@ use latent_pipeline::{
         files::{Format, read_bytes},
         metadata::Metadata,
     },
-    request::{Request, Size, paths},
+    request::{Name, Request, Size},
 };
 use serde_json::{Map, Value, json};
 
@@ -34,14 +34,14 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     if is_picture(&args.file) {
         return picture_info(&args.file, json);
     }
+    let place = model::place(&args.file, &args.library.models)?;
     let options = InfoOptions {
         hash: args.hash,
         tensors: args.tensors,
     };
     let bar = screen::bar();
     bar.set_prefix("hashing the file");
-    let built_in = model::built_in(&args.file);
-    let info = family::inspect(&args.file, built_in, &options, &mut |done, all| {
+    let info = family::inspect(&place.path, place.files, &options, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     })?;
@@ -75,7 +75,7 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
             .map_err(|e| Failure::input(format!("{name}: its request is damaged: {e}")))?;
         println!(
             "{}",
-            json!({"path": paths::to_value(path), "width": size.width, "height": size.height,
+            json!({"path": Name::from(path), "width": size.width, "height": size.height,
                    "parameters": metadata.parameters, "request": request, "program": metadata.program(),
                    "others": Map::from_iter(metadata.others.into_iter().map(|(key, text)| (key, text.into())))})
         );
@@ -219,7 +219,8 @@ fn scheme(scheme: latent_checkpoint::Scheme) -> String {
         .to_owned()
 }
 
-fn bytes(count: u64) -> String {
+/// A number of bytes for people.
+pub fn bytes(count: u64) -> String {
     let mut value = count as f64;
     let mut units = ["bytes", "KiB", "MiB", "GiB", "TiB"].into_iter();
     let mut unit = units.next().unwrap_or_default();
@@ -264,7 +265,8 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
         .map(|stored| stored.dtype())
         .transpose()
         .map_err(Failure::input)?;
-    let (mut checkpoint, recognised) = family::open(&args.source, model::built_in(&args.source))?;
+    let place = model::place(&args.source, &args.library.models)?;
+    let (mut checkpoint, recognised) = family::open(&place.path, place.files)?;
     let untold = matches!(recognised, Recognised::Family(family) if family.untold);
     // A folder has to say it.
     if untold && target == Target::Folder && !checkpoint.states_prediction() {
@@ -296,7 +298,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
     if json {
         println!(
             "{}",
-            json!({"event": "done", "path": paths::to_value(&args.target), "converted": converted})
+            json!({"event": "done", "path": Name::from(args.target.as_path()), "converted": converted})
         );
         return Ok(OK);
     }

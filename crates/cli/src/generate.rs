@@ -34,7 +34,8 @@ use crate::{
 /// # Errors
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
-    let mut jobs = job::jobs(args)?;
+    let resources = model::resources(&args.model.library.models)?;
+    let mut jobs = job::jobs(args, &resources)?;
     tell_all(&jobs.notes);
     let total = jobs.requests.iter().map(Request::pictures).sum();
     let output = &args.output;
@@ -63,17 +64,16 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
     let model = model::open(
         &jobs.requests[0],
+        &resources,
         &device,
         !output.no_metadata,
         json,
         jobs.requests.len() == 1,
     )?;
-    for request in &mut jobs.requests {
-        job::defaults_of(jobs.said, &model, request)?;
-    }
+    jobs.take_defaults(&model, &resources)?;
     tell_all(&job::remarks_on(&jobs, &model)?);
     check_preview(&preview, &model)?;
-    let model = model::packed(model, &jobs.requests[0]);
+    let model = model.packed_for(&jobs.requests[0]);
     // The plan is about the machine's memory; a GPU has its own.
     let available = args
         .model
@@ -88,10 +88,10 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
         explain(request, &open);
         watch.begin(request);
         if requests.peek().is_some() {
-            latent_pipeline::run(request, &open, available, &mut watch)?;
+            latent_pipeline::run(request, &open, &resources, available, &mut watch)?;
             model = Some(open);
         } else {
-            latent_pipeline::run_once(request, open, available, &mut watch)?;
+            latent_pipeline::run_once(request, open, &resources, available, &mut watch)?;
         }
         watch.check()?;
         if presses.load(Ordering::SeqCst) > 0 {

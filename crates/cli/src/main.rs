@@ -19,6 +19,7 @@ mod generate;
 mod job;
 mod machine;
 mod model;
+mod models;
 mod names;
 mod screen;
 mod selftest;
@@ -111,6 +112,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Generate(args) => generate::generate(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
+        Command::Models(args) => models::models(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),
         Command::Train(args) => train::train(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),

@@ -1,42 +1,84 @@
-//! Opening the model of a request, or the built-in one where it names none.
+//! The models of the command line: what can be named, and opening what a request names.
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device};
-use indicatif::ProgressBar;
-use latent_checkpoint::{
-    Files,
-    file::hash::{sha256, short_hash},
-};
+use burn::tensor::Device;
+use latent_checkpoint::Files;
 use latent_default_model as built_in;
-use latent_models::Form;
 use latent_pipeline::{
-    Model, ModelFiles,
-    request::{Dtype, Request},
+    Model, ModelFiles, Resources,
+    library::Library,
+    request::Request,
+    resources::{BuiltIn, Disk, Models, Place},
 };
 
 use crate::{failure::Failure, screen};
 
-/// The files of a model: those at `path`, or the built-in model's.
-pub fn files(path: Option<&Path>) -> ModelFiles {
-    match path {
-        Some(path) => ModelFiles {
-            built_in: built_in(path),
-            ..path.to_owned().into()
+/// Holds the folders of models where no flag names them.
+const FOLDERS: &str = "LATENT_MODELS";
+
+/// What can be named on this command line: files, models in `folders` (or those of the environment), the built-in model.
+///
+/// # Errors
+/// A folder that cannot be looked through.
+pub fn resources(folders: &[PathBuf]) -> Result<Disk, Failure> {
+    let folders = match folders.is_empty() {
+        false => folders.to_vec(),
+        true => folders_of_environment(),
+    };
+    let hashes = cache_folder().map(|folder| folder.join("latent/hashes.json"));
+    Ok(Disk {
+        models: Models {
+            library: Library::open(&folders, hashes)?,
+            built_in: Some(BuiltIn {
+                name: built_in::FOLDER,
+                files: built_in::FILES,
+            }),
         },
-        None => ModelFiles {
-            model: built_in::FOLDER.into(),
-            built_in: built_in::FILES,
-            ..ModelFiles::default()
-        },
-    }
+    })
 }
 
-/// Where the model at `path` is: in the program where it is the built-in model's name and nothing there is called so.
-pub fn built_in(path: &Path) -> Files {
-    match path == Path::new(built_in::FOLDER) && !path.exists() {
-        true => built_in::FILES,
-        false => Files::Disk,
+/// Those that are there; the others are named, since no command asked for them.
+fn folders_of_environment() -> Vec<PathBuf> {
+    let folders = std::env::var_os(FOLDERS).unwrap_or_default();
+    let named = std::env::split_paths(&folders).filter(|path| !path.as_os_str().is_empty());
+    let (there, gone): (Vec<_>, Vec<_>) = named.partition(|path| path.is_dir());
+    for path in gone {
+        screen::tell(format_args!(
+            "note: {FOLDERS} names {}, which is no folder",
+            path.display()
+        ));
+    }
+    there
+}
+
+/// The files of the model that is called `path`, or of the built-in one.
+///
+/// # Errors
+/// A name that stands for nothing.
+pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
+    let Place { path, files } = match path {
+        Some(name) => place(name, &[])?,
+        None => resources(&[])?.model(None)?,
+    };
+    Ok(ModelFiles {
+        model: path,
+        built_in: files,
+        ..ModelFiles::default()
+    })
+}
+
+/// Where what is called `name` is: a file or folder, a model of `folders`, the built-in one.
+///
+/// # Errors
+/// A name that stands for nothing.
+pub fn place(name: &Path, folders: &[PathBuf]) -> Result<Place, Failure> {
+    match name.exists() {
+        true => Ok(Place {
+            path: name.to_owned(),
+            files: Files::Disk,
+        }),
+        false => Ok(resources(folders)?.model(Some(&name.into()))?),
     }
 }
 
@@ -57,12 +99,14 @@ fn not_a_run(path: &Path) -> Result<(), Failure> {
     }))
 }
 
-/// Opens the model of `request` on `device`. `hash` computes the hashes that pictures carry.
+/// Opens the model of `request` on `device`. `hash` computes the hashes that pictures carry; `alone`: nothing else is
+/// drawn.
 ///
 /// # Errors
 /// Whatever is wrong with the files.
 pub fn open(
     request: &Request,
+    resources: &dyn Resources,
     device: &Device,
     hash: bool,
     json: bool,
@@ -75,33 +119,15 @@ pub fn open(
             built_in::SIDE
         ));
     }
-    request.model.as_deref().map_or(Ok(()), not_a_run)?;
-    let files = ModelFiles {
-        vae: request.vae.clone(),
-        text_encoder: request.text_encoder.clone(),
-        prediction: request.prediction.map(Into::into),
-        ..files(request.model.as_deref())
-    };
-    let asked = request.dtype.unwrap_or(Dtype::F32);
-    let dtype = match asked {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 | Dtype::Int8 => DType::BF16,
-    };
-    if asked == Dtype::Int8 && *device != Device::flex() {
-        return Err(Failure::input(
-            "--dtype int8 is for the CPU: on a GPU use f16 or bf16",
-        ));
-    }
+    let files = ModelFiles::of(request, resources)?;
+    not_a_run(&files.model)?;
     let bar = screen::bar();
-    let (mut model, reports) = match alone {
-        true => Model::declare(&files, device, dtype)?,
-        false => Model::open(&files, device, dtype, &mut |part, done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            bar.set_prefix(format!("loading the {part}"));
-        })?,
+    let mut progress = |part, done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_prefix(format!("loading the {part}"));
     };
+    let (mut model, reports) = Model::open_for(request, &files, device, alone, &mut progress)?;
     for report in reports {
         tracing::info!(
             tensors = report.applied.len(),
@@ -112,36 +138,14 @@ pub fn open(
         );
     }
     if hash {
-        model.hash = short_sha(&files.model, &bar)?;
-        if let (Some((_, vae_hash)), Some(path)) = (&mut model.vae, &request.vae) {
-            *vae_hash = short_sha(path, &bar)?;
-        }
+        bar.set_prefix("hashing the file");
+        model.hash_files(&files, resources, &mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        })?;
     }
     bar.finish_and_clear();
     Ok(model)
-}
-
-/// The model packed for what `request` asks.
-pub fn packed(model: Model, request: &Request) -> Model {
-    let form = match request.dtype {
-        Some(Dtype::Int8) => Form::Int8,
-        _ => Form::Plain,
-    };
-    model.packed(form)
-}
-
-/// The hash by which A1111 names a checkpoint; a folder has none.
-fn short_sha(path: &Path, bar: &ProgressBar) -> Result<Option<String>, Failure> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    bar.set_prefix("hashing the file");
-    let hash = sha256(path, &mut |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    })
-    .map_err(Failure::input)?;
-    Ok(Some(short_hash(&hash).to_owned()))
 }
 
 /// The tiny checkpoint in its three forms.

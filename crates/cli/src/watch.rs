@@ -16,7 +16,7 @@ use latent_diffusion::Step;
 use latent_pipeline::{
     Hooks, Output,
     picture::{Picture, files::Format, metadata::Metadata, preview},
-    request::{Request, paths},
+    request::{Name, Request},
 };
 use serde_json::json;
 
@@ -197,7 +197,7 @@ impl<'a> Watch<'a> {
             json!({
                 "event": "picture",
                 "index": output.index,
-                "path": path.map(|path| paths::to_value(path)),
+                "path": path.map(|path| Name::from(path.as_path()).to_value()),
                 "seed": seed,
                 "width": output.picture.width(),
                 "height": output.picture.height(),

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 use latent_diffusion::Step;
 use latent_models::{ConditionerConfig, Form};
+use latent_pipeline::resources::Memory;
 use latent_pipeline::{Hooks, Model, ModelFiles, Request, run};
 
 use crate::{Error, Observer, observe};
@@ -113,7 +114,13 @@ impl Subject {
                 seed: Some(settings.seed.wrapping_add(number as u64)),
                 ..Request::default()
             };
-            let outputs = run(&request, &self.model, None, &mut Stopper(observer))?;
+            let outputs = run(
+                &request,
+                &self.model,
+                &Memory::default(),
+                None,
+                &mut Stopper(observer),
+            )?;
             let finished = outputs.into_iter().find(|output| output.stopped.is_none());
             let picture = finished.ok_or(Error::Stopped)?.picture;
             let (width, height) = (picture.width() as u32, picture.height() as u32);

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device};
 use latent_diffusion::Step;
 use latent_pipeline::picture::metadata::Metadata;
 use latent_pipeline::request::Compat;
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Hooks, Model, ModelFiles, Request, run};
 
 /// What this program wants to hear of.
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         compat: Compat::A1111,
         ..Request::default()
     };
-    for output in run(&request, &model, None, &mut Progress)? {
+    for output in run(&request, &model, &Disk::default(), None, &mut Progress)? {
         let metadata = Metadata {
             parameters: Some(output.infotext),
             request: Some(output.request.to_json()),

@@ -9,8 +9,8 @@ use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
 use crate::model::Model;
-use crate::picture::Picture;
-use crate::request::Request;
+use crate::request::{Name, Request};
+use crate::resources::Resources;
 use crate::seen::Seen;
 
 /// The noise level at which an upscaler is given the small picture where a request says none.
@@ -34,7 +34,7 @@ impl Hints {
     ///
     /// # Errors
     /// One that is missing or cannot be read, or that the model does not take.
-    pub fn of(request: &Request, model: &Model) -> Result<Self> {
+    pub fn of(request: &Request, model: &Model, resources: &dyn Resources) -> Result<Self> {
         let beside = model.family.beside;
         let takes = |field: &'static str, set: bool, wanted: bool, what: &str| match (set, wanted) {
             (true, false) => Err(Error::field(
@@ -76,20 +76,20 @@ impl Hints {
             let expected = format!("0 to {highest}, the levels that this model knows");
             return Err(Error::field("noise_level", level, expected));
         }
-        let read = |path: &std::path::Path| -> Result<Tensor<4>> {
-            let picture = Picture::read(path)?.opaque();
+        let read = |name: &Name| -> Result<Tensor<4>> {
+            let picture = resources.picture(name)?.opaque();
             let data = TensorData::new(
                 picture.to_planes(),
                 [1, 3, picture.height(), picture.width()],
             );
             Ok(Tensor::from_data(data, &model.device))
         };
-        let depth = request.depth.as_deref().map(read).transpose()?;
-        let path = request.upscale.as_deref().filter(|_| small);
+        let depth = request.depth.as_ref().map(read).transpose()?;
+        let small = request.upscale.as_ref().filter(|_| small);
         Ok(Self {
             // Grey: the mean of the colours.
             depth: depth.map(|planes| planes.mean_dim(1)),
-            small: path.map(read).transpose()?,
+            small: small.map(read).transpose()?,
             seen: Vec::new(),
         })
     }

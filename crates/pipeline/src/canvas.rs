@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture, Region, blur, fill, mask};
 use crate::profile::Profile;
-use crate::request::{Compat, InpaintFill, Request, ResizeMode, Size};
+use crate::request::{Compat, InpaintFill, Name, Request, ResizeMode, Size};
+use crate::resources::Resources;
 
 /// A given picture made ready for sampling, and what is needed to put the result back.
 #[derive(Debug)]
@@ -33,17 +34,24 @@ impl Prepared {
     ///
     /// # Errors
     /// Files that cannot be read, a mask of another size, a mask that selects nothing.
-    pub fn of(request: &Request, profile: &Profile) -> Result<Option<Self>> {
-        let Some(path) = &request.init_image else {
+    pub fn of(
+        request: &Request,
+        profile: &Profile,
+        resources: &dyn Resources,
+    ) -> Result<Option<Self>> {
+        let Some(name) = &request.init_image else {
             return Ok(None);
         };
-        let picture = Picture::read(path)?;
+        let picture = resources.picture(name)?;
         let mut picture = match profile.background {
             Some(background) => picture.flatten(background),
             None => picture.opaque(),
         };
         let mut selected = match &request.mask {
-            Some(path) => Some(read_mask(path, picture.size(), request)?),
+            Some(name) => {
+                let given = resources.picture(name)?;
+                Some(fitted_mask(&given, picture.size(), request))
+            }
             None => None,
         };
         if let Some(edges) = request.outpaint {
@@ -76,9 +84,7 @@ impl Prepared {
             let which = request
                 .mask
                 .as_ref()
-                .map_or("the outpainting border".to_owned(), |p| {
-                    p.display().to_string()
-                });
+                .map_or("the outpainting border".to_owned(), Name::to_string);
             Error::field(
                 "mask",
                 which,
@@ -193,18 +199,18 @@ impl Prepared {
     }
 }
 
-fn read_mask(path: &std::path::Path, size: Size, request: &Request) -> Result<Grey> {
-    let given = mask::of(&Picture::read(path)?);
+fn fitted_mask(given: &Picture, size: Size, request: &Request) -> Grey {
+    let given = mask::of(given);
     let given = if given.size() == size {
         given
     } else {
         given.fit(size, ResizeMode::Stretch, Filter::Nearest)
     };
-    Ok(if request.mask_invert {
+    if request.mask_invert {
         mask::invert(&given)
     } else {
         given
-    })
+    }
 }
 
 /// `border` with `inner` laid into it at (`left`, `top`), white where either is.

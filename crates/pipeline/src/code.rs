@@ -7,6 +7,7 @@ use latent_text::PromptError;
 use crate::error::Error;
 use crate::picture::files::PictureError;
 use crate::request::RequestError;
+use crate::resources::ResourceError;
 
 /// An error that has a stable name.
 pub trait Code {
@@ -27,6 +28,10 @@ impl Code for Error {
             Self::Name(e) => e.code(),
             Self::Picture(e) => e.code(),
             Self::Request(e) => e.code(),
+            Self::Resource(e) | Self::Given { source: e, .. } => e.code(),
+            Self::Library(_) => "library_unreadable",
+            Self::NoSettings { .. } => "settings_missing",
+            Self::OtherModel { .. } => "model_of_picture_missing",
         }
     }
 }
@@ -41,6 +46,19 @@ impl Code for RequestError {
             Self::Needs { .. } => "field_needs_another",
             Self::Syntax { .. } => "request_syntax",
             Self::NotText => "file_not_text",
+        }
+    }
+}
+
+impl Code for ResourceError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "resource_missing",
+            Self::Unknown { .. } => "resource_unknown",
+            Self::Model { .. } => "model_unknown",
+            Self::Ambiguous { .. } => "model_ambiguous",
+            Self::NoModel => "model_not_named",
+            Self::Picture(e) => e.code(),
         }
     }
 }

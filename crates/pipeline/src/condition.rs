@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use burn::tensor::Device;
@@ -18,7 +17,8 @@ use crate::family::{Beside, Family};
 use crate::model::Part;
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
-use crate::request::{Request, Size, text_of};
+use crate::request::{Name, Request, Size, text_of};
+use crate::resources::Resources;
 
 /// A class of the data that a model learnt from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +103,12 @@ impl Reader {
     ///
     /// # Errors
     /// A condition that the request lacks, or that does not fit the model; weights that cannot be read.
-    pub fn read(&self, request: &Request, canvas: Size) -> Result<[Conditioned; 2]> {
+    pub fn read(
+        &self,
+        request: &Request,
+        canvas: Size,
+        resources: &dyn Resources,
+    ) -> Result<[Conditioned; 2]> {
         let with = match self.config() {
             // Their states come from the model's text encoder, their channels from the picture and its mask.
             ConditionerConfig::FrozenText { .. } | ConditionerConfig::Inpainting { .. } => {
@@ -115,7 +120,7 @@ impl Reader {
                     .as_ref()
                     .map(|class| number(class, &self.classes))
                     .transpose()?,
-                ..given(request, config, canvas)?
+                ..given(request, config, canvas, resources)?
             },
         };
         let without = match self.config() {
@@ -174,7 +179,12 @@ fn expected_class(name: &str, names: &[String]) -> String {
 }
 
 /// What a request says of the condition of `config`, and of no other, but for the class.
-fn given<'a>(request: &'a Request, config: &ConditionerConfig, canvas: Size) -> Result<Given<'a>> {
+fn given<'a>(
+    request: &'a Request,
+    config: &ConditionerConfig,
+    canvas: Size,
+    resources: &dyn Resources,
+) -> Result<Given<'a>> {
     let mut given = Given {
         text: Some(Cow::Borrowed(request.prompt.as_str())),
         near: request.near.as_deref(),
@@ -183,16 +193,19 @@ fn given<'a>(request: &'a Request, config: &ConditionerConfig, canvas: Size) -> 
     };
     match config {
         ConditionerConfig::Layout { .. } => {
-            let path = request.layout.as_deref();
-            given.boxes = path.map(read_layout).transpose()?.map(Cow::Owned);
+            let boxes = request.layout.as_ref();
+            let boxes = boxes.map(|name| read_layout(name, resources));
+            given.boxes = boxes.transpose()?.map(Cow::Owned);
         }
         ConditionerConfig::SemanticMap { .. } => {
-            let path = request.semantic_map.as_deref();
-            given.map = path.map(|path| read_map(path, canvas)).transpose()?;
+            let map = request.semantic_map.as_ref();
+            let map = map.map(|name| read_map(name, canvas, resources));
+            given.map = map.transpose()?;
         }
         ConditionerConfig::LowResolution { .. } => {
-            let small = request.upscale.as_deref().map(Picture::read).transpose()?;
-            given.small = small.map(|small| {
+            let small = request.upscale.as_ref();
+            let small = small.map(|name| resources.picture(name));
+            given.small = small.transpose()?.map(|small| {
                 let small = small.flatten([255; 3]);
                 Pixels {
                     width: small.width(),
@@ -277,10 +290,9 @@ const LAYOUT: &str =
     "a JSON list of {\"class\": 3, \"box\": [left, top, right, bottom]} with edges in 0..=1";
 
 /// The boxes of a JSON file: `[{"class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
-fn read_layout(path: &Path) -> Result<Vec<LayoutBox>> {
-    let failed =
-        |reason: String| Error::field("layout", path.display(), format!("{LAYOUT}; {reason}"));
-    let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
+fn read_layout(name: &Name, resources: &dyn Resources) -> Result<Vec<LayoutBox>> {
+    let failed = |reason: String| Error::field("layout", name, format!("{LAYOUT}; {reason}"));
+    let bytes = resources.bytes(name)?;
     let text = text_of(&bytes).map_err(|e| failed(e.to_string()))?;
     let boxes: Vec<LayoutBox> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
     let sound = |b: &LayoutBox| {
@@ -294,10 +306,10 @@ fn read_layout(path: &Path) -> Result<Vec<LayoutBox>> {
 }
 
 /// The classes of a grey picture, at the size of the canvas.
-fn read_map(path: &Path, canvas: Size) -> Result<Pixels<'static>> {
-    let labels = labels(&Picture::read(path)?.flatten([255; 3])).ok_or_else(|| {
+fn read_map(name: &Name, canvas: Size, resources: &dyn Resources) -> Result<Pixels<'static>> {
+    let labels = labels(&resources.picture(name)?.flatten([255; 3])).ok_or_else(|| {
         let expected = "a grey picture whose values are numbers of classes";
-        Error::field("semantic_map", path.display(), expected)
+        Error::field("semantic_map", name, expected)
     })?;
     let labels = labels.resize(canvas, Filter::Nearest);
     Ok(Pixels {

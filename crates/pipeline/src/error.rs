@@ -62,6 +62,36 @@ pub enum Error {
     /// A picture, mask or request file could not be read or written.
     #[error(transparent)]
     Picture(#[from] crate::picture::files::PictureError),
+    /// A field of the request names something that is not there.
+    #[error("`{field}`: {source}")]
+    Given {
+        /// The request's field.
+        field: &'static str,
+        /// What is wrong with the name.
+        source: crate::resources::ResourceError,
+    },
+    /// Something that a request names is not there, or cannot be read.
+    #[error(transparent)]
+    Resource(#[from] crate::resources::ResourceError),
+    /// A folder of models cannot be looked through.
+    #[error(transparent)]
+    Library(#[from] crate::library::LibraryError),
+    /// A picture from which nothing can be repeated.
+    #[error("{name} {reason}")]
+    NoSettings {
+        /// The picture.
+        name: String,
+        /// What it holds in their place.
+        reason: String,
+    },
+    /// A picture that was drawn with another model than can be had.
+    #[error("the picture was drawn with {model}: give that checkpoint with --model FILE{hint}")]
+    OtherModel {
+        /// Its name and its hash, as far as they are told.
+        model: String,
+        /// What else would help, as a half sentence.
+        hint: &'static str,
+    },
     /// A request that is wrong in itself.
     #[error(transparent)]
     Request(#[from] crate::request::RequestError),

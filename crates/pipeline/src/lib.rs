@@ -10,6 +10,7 @@
 //! Rejected: one pipeline object per task with a call of dozens of parameters (each copies the loop and drifts), and
 //! flags that are looked at in the depths (a request is validated and settled once, at the top).
 
+pub mod asked;
 pub mod beside;
 pub mod canvas;
 mod code;
@@ -27,6 +28,7 @@ pub mod hooks;
 pub mod infotext;
 mod job;
 mod level;
+pub mod library;
 mod marks;
 pub mod masked;
 pub mod memory;
@@ -36,6 +38,7 @@ pub mod picture;
 pub mod profile;
 mod ready;
 pub mod request;
+pub mod resources;
 pub mod run;
 pub mod seen;
 pub mod track;
@@ -50,4 +53,5 @@ pub use model::{Defaults, Model, ModelFiles};
 pub use profile::Profile;
 pub use ready::Resolved;
 pub use request::{Request, RequestError};
+pub use resources::Resources;
 pub use run::{run, run_once};

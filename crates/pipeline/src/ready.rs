@@ -21,6 +21,7 @@ use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
 use crate::request::{self, Hires, Request, Size};
+use crate::resources::Resources;
 use crate::seen::{self, Seen};
 
 /// Names that a request leaves open, settled.
@@ -158,6 +159,7 @@ struct Encoding<'a> {
     model: &'a Model,
     profile: &'a Profile,
     request: &'a Request,
+    resources: &'a dyn Resources,
     hooks: &'a mut dyn Hooks,
 }
 
@@ -179,15 +181,24 @@ impl Encoding<'_> {
                 self.hooks.note(note);
             }
         }
-        let mut prompts = Prompts::encode(
-            model,
-            profile,
-            self.request,
-            &prompt.text,
-            &negative.text,
-            size,
-            pass,
-        )?;
+        let mut prompts = match dialect {
+            Some(_) => Prompts::encode(
+                model,
+                profile,
+                self.request,
+                &prompt.text,
+                &negative.text,
+                size,
+                pass,
+            )?,
+            None => Prompts::read(
+                model,
+                self.request,
+                [&prompt.text, &negative.text],
+                size,
+                self.resources,
+            )?,
+        };
         prompts.positive = level(prompts.positive);
         if let Some(cut) = &prompts.truncated {
             self.hooks.note(format!(
@@ -226,6 +237,7 @@ impl Ready {
     pub fn of(
         request: &Request,
         model: &Model,
+        resources: &dyn Resources,
         available: Option<u64>,
         once: bool,
         hooks: &mut dyn Hooks,
@@ -235,11 +247,11 @@ impl Ready {
         let profile = Profile::of(request.compat);
         check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
-        let mut hints = Hints::of(request, model)?;
+        let mut hints = Hints::of(request, model, resources)?;
         let names = Resolved::of_passes(request, model, &profile)?;
         check_ladders(request, model, &profile, names)?;
-        let prepared = Prepared::of(request, &profile)?;
-        let pictures = seen::pictures(request, model, &profile, prepared.as_ref())?;
+        let prepared = Prepared::of(request, &profile, resources)?;
+        let pictures = seen::pictures(request, model, &profile, prepared.as_ref(), resources)?;
         let Settled { decoding, in_turn } =
             MemoryPlan::of(request, model).settle(request, available, once)?;
         model.load(Stage::Conditioning, hooks)?;
@@ -250,6 +262,7 @@ impl Ready {
             model,
             profile: &profile,
             request,
+            resources,
             hooks,
         };
         let first = request.steps * calls_per_step(names.0.sampler);

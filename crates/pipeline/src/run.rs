@@ -6,10 +6,11 @@ use crate::job::Job;
 use crate::model::{Model, Stage};
 use crate::ready::Ready;
 use crate::request::Request;
+use crate::resources::Resources;
 
 /// Draws every picture of a request.
 ///
-/// `available` is how much memory may be used, in bytes, where the caller knows; work that would not fit is refused
+/// What the request names stands in `resources`. `available` is how much memory may be used, in bytes, where the caller knows; work that would not fit is refused
 /// before it starts, or decoded in strips.
 ///
 /// # Errors
@@ -17,10 +18,11 @@ use crate::request::Request;
 pub fn run(
     request: &Request,
     model: &Model,
+    resources: &dyn Resources,
     available: Option<u64>,
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
-    let ready = Ready::of(request, model, available, false, hooks)?;
+    let ready = Ready::of(request, model, resources, available, false, hooks)?;
     Job::new(request, model, &ready, false)?.run(hooks)
 }
 
@@ -32,10 +34,11 @@ pub fn run(
 pub fn run_once(
     request: &Request,
     mut model: Model,
+    resources: &dyn Resources,
     available: Option<u64>,
     hooks: &mut dyn Hooks,
 ) -> Result<Vec<Output>> {
-    let ready = Ready::of(request, &model, available, true, hooks)?;
+    let ready = Ready::of(request, &model, resources, available, true, hooks)?;
     model.release(Stage::Conditioning);
     model.in_turn = ready.in_turn;
     Job::new(request, &model, &ready, true)?.run(hooks)

@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::picture::Picture;
 use crate::profile::Profile;
 use crate::request::{ImagePrompt, Request};
+use crate::resources::Resources;
 
 /// The level of the second noise of several pictures, as a share of the highest.
 const TOGETHER: f64 = 0.05;
@@ -37,6 +38,7 @@ pub(crate) fn pictures(
     model: &Model,
     profile: &Profile,
     start: Option<&Prepared>,
+    resources: &dyn Resources,
 ) -> Result<Vec<(Picture, f64)>> {
     if model.image_encoder.is_none() {
         return match request.images.is_empty() {
@@ -55,7 +57,7 @@ pub(crate) fn pictures(
         return Ok(vec![(start.picture().clone(), 1.0)]);
     }
     let read = |given: &ImagePrompt| {
-        let picture = Picture::read(&given.image)?;
+        let picture = resources.picture(&given.image)?;
         let picture = match profile.background {
             Some(background) => picture.flatten(background),
             None => picture.opaque(),

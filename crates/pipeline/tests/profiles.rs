@@ -11,6 +11,7 @@ use latent_diffusion::{PictureSeed, Sampler, Scheduler};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
 use latent_pipeline::request::Compat;
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Profile, Quiet, Request, Resolved};
 use latent_testkit::{Golden, closeness, recipe};
 use latent_text::Pass;
@@ -63,7 +64,8 @@ fn draw(case: &Value) -> Vec<f32> {
             ..request
         };
         let mut outputs =
-            latent_pipeline::run(&request, &model, None, &mut Quiet).expect("a picture");
+            latent_pipeline::run(&request, &model, &Disk::default(), None, &mut Quiet)
+                .expect("a picture");
         let latent = outputs.remove(0).latent;
         return latent.into_data().iter::<f32>().collect();
     }

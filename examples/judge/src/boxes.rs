@@ -75,7 +75,7 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
             .collect();
         std::fs::write(&path, json!(boxes).to_string()).into_diagnostic()?;
         Ok(Request {
-            layout: Some(path),
+            layout: Some(path.into()),
             ..Request::default()
         })
     })?;

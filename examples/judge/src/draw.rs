@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 use image::RgbImage;
 use latent_pipeline::request::Size;
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
 use miette::{IntoDiagnostic, Result, miette};
 
@@ -60,7 +61,9 @@ impl Subject {
                 seed: Some(1000 * i as u64),
                 ..request(i)?
             };
-            for output in run(&request, &self.model, None, &mut Quiet).into_diagnostic()? {
+            for output in
+                run(&request, &self.model, &Disk::default(), None, &mut Quiet).into_diagnostic()?
+            {
                 let (width, height) = (output.picture.width(), output.picture.height());
                 let picture =
                     RgbImage::from_raw(width as u32, height as u32, output.picture.rgb().to_vec());

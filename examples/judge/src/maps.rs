@@ -42,7 +42,7 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         map(&test[i])?.save(&path).into_diagnostic()?;
         Ok(Request {
-            semantic_map: Some(path),
+            semantic_map: Some(path.into()),
             ..Request::default()
         })
     })?;

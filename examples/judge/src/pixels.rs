@@ -47,7 +47,7 @@ pub fn upscale(asked: &Asked) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         small[i].save(&path).into_diagnostic()?;
         Ok(Request {
-            upscale: Some(path),
+            upscale: Some(path.into()),
             ..Request::default()
         })
     })?;
@@ -86,8 +86,8 @@ pub fn inpaint(asked: &Asked) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         originals[i].save(&path).into_diagnostic()?;
         Ok(Request {
-            init_image: Some(path),
-            mask: Some(mask.clone()),
+            init_image: Some(path.into()),
+            mask: Some(mask.as_path().into()),
             mask_blur: 0,
             strength: 1.0,
             ..Request::default()

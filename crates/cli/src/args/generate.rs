@@ -8,6 +8,7 @@ use latent_pipeline::request::{
     Tiling, Upscaler, WeightRule,
 };
 
+use super::LibraryArgs;
 use super::choice::ChoiceParser;
 use super::output::OutputArgs;
 use super::told::ToldArgs;
@@ -70,14 +71,16 @@ pub struct PromptArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A checkpoint (.safetensors, .ckpt) or a diffusers folder.
-    #[arg(short, long, alias = "ckpt", value_name = "FILE")]
+    /// A checkpoint (.safetensors, .ckpt), a diffusers folder, or the name of a model in a folder of models.
+    #[arg(short, long, alias = "ckpt", value_name = "FILE|NAME")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub library: LibraryArgs,
     /// A VAE to use instead of the model's own; `none` for the model's own where one lies beside it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|NAME")]
     pub vae: Option<PathBuf>,
     /// A text encoder to use instead of the model's own.
-    #[arg(long, alias = "clip-l", value_name = "FILE")]
+    #[arg(long, alias = "clip-l", value_name = "FILE|NAME")]
     pub text_encoder: Option<PathBuf>,
     /// The number type the networks run in [default: f32].
     #[arg(long, aliases = ["type", "precision"], value_parser = ChoiceParser::<Dtype>::new(), hide_possible_values = false)]

@@ -22,8 +22,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use generate::{
-    ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, PictureArgs, SamplingArgs,
-    SourceArgs,
+    ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, ModelArgs, PictureArgs,
+    SamplingArgs, SourceArgs,
 };
 pub use output::{Grid, OutputArgs, PreviewTo};
 pub use told::ToldArgs;
@@ -58,6 +58,8 @@ pub enum Command {
     /// Print what a checkpoint or a picture is: family, parts, types, parameter counts, metadata.
     #[command(alias = "metadata")]
     Info(InfoArgs),
+    /// List the models in folders of models: names, families, hashes.
+    Models(ModelsArgs),
     /// Rewrite a checkpoint as another form or number type.
     Convert(ConvertArgs),
     /// Train a model from pictures; a run that was stopped goes on to the bit (--resume).
@@ -90,8 +92,10 @@ pub enum Command {
 /// `latent info`.
 #[derive(Debug, clap::Args)]
 pub struct InfoArgs {
-    /// A checkpoint file, a diffusers folder, or a picture.
+    /// A checkpoint file, a diffusers folder, a picture, or the name of a model in a folder of models.
     pub file: PathBuf,
+    #[command(flatten)]
+    pub library: LibraryArgs,
     /// Also compute the SHA-256, by which sites and programs know the file.
     #[arg(long)]
     pub hash: bool,
@@ -100,12 +104,34 @@ pub struct InfoArgs {
     pub tensors: bool,
 }
 
+/// Where models lie that are called by name.
+#[derive(Debug, Default, clap::Args)]
+pub struct LibraryArgs {
+    /// A folder of models, which are then called by name: the file's, with or without its ending, or the beginning of its
+    /// hash. Can be given several times [default: the folders in the environment variable LATENT_MODELS].
+    #[arg(long, value_name = "DIR")]
+    pub models: Vec<PathBuf>,
+}
+
+/// `latent models`.
+#[derive(Debug, clap::Args)]
+pub struct ModelsArgs {
+    #[command(flatten)]
+    pub library: LibraryArgs,
+    /// Also compute the hashes that are not known yet, by which sites, programs and pictures name a model.
+    #[arg(long)]
+    pub hash: bool,
+}
+
 /// `latent convert`.
 #[derive(Debug, clap::Args)]
 pub struct ConvertArgs {
-    /// The checkpoint to read: a file or a diffusers folder; `latent-default` is the built-in model.
+    /// The checkpoint to read: a file, a diffusers folder, or the name of a model in a folder of models; `latent-default` is
+    /// the built-in model.
     #[arg(value_name = "FROM")]
     pub source: PathBuf,
+    #[command(flatten)]
+    pub library: LibraryArgs,
     /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a diffusers folder.
     #[arg(value_name = "TO")]
     pub target: PathBuf,

@@ -3,8 +3,10 @@
 use super::*;
 use crate::args::{Cli, Command};
 use latent_pipeline::{
+    asked::Said,
     picture::{Picture, metadata::Metadata},
     request::Tiling,
+    resources::Disk,
 };
 use std::ffi::OsString;
 
@@ -19,12 +21,16 @@ fn args(line: &[&str]) -> GenerateArgs {
     }
 }
 
+fn asked(line: &[&str]) -> Result<Asked, Failure> {
+    jobs(&args(line), &Disk::default())
+}
+
 fn one(line: &[&str]) -> Request {
-    jobs(&args(line)).unwrap().requests.remove(0)
+    asked(line).unwrap().requests.remove(0)
 }
 
 fn refused(line: &[&str]) -> Failure {
-    let failure = jobs(&args(line)).unwrap_err();
+    let failure = asked(line).unwrap_err();
     assert_eq!(failure.code, crate::failure::INPUT);
     failure
 }
@@ -39,7 +45,7 @@ fn flags_override_the_file() {
     )
     .unwrap();
     let file = file.to_str().unwrap();
-    let said = |line: &[&str]| jobs(&args(line)).unwrap().said;
+    let said = |line: &[&str]| asked(line).unwrap().said;
     let by_file = Said {
         size: false,
         guidance: false,
@@ -96,7 +102,7 @@ fn a_picture_is_repeated() {
     // Nothing but the text says which model it was.
     assert!(refused(&from).message.contains("drawn with m: give"));
     let with_model = [&from[..], &["-m", path.to_str().unwrap()]].concat();
-    let jobs = jobs(&args(&with_model)).unwrap();
+    let jobs = asked(&with_model).unwrap();
     assert_eq!(
         (jobs.requests[0].steps, jobs.requests[0].seed),
         (4, Some(9))
@@ -112,7 +118,7 @@ fn one_job_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prompts.txt");
     std::fs::write(&file, "a cat\n\n  a dog \n").unwrap();
-    let jobs = jobs(&args(&["--from-file", file.to_str().unwrap(), "-s", "3"])).unwrap();
+    let jobs = asked(&["--from-file", file.to_str().unwrap(), "-s", "3"]).unwrap();
     let prompts: Vec<_> = jobs.requests.iter().map(|r| r.prompt.as_str()).collect();
     assert_eq!(prompts, ["a cat", "a dog"]);
     assert!(jobs.requests.iter().all(|r| r.seed == Some(3)));
@@ -194,7 +200,7 @@ fn pictures_to_look_at() {
     };
     let request = one(&images);
     assert_eq!(strengths(&request), [1.0, 1.0]);
-    assert_eq!(request.images[1].image.to_str(), Some(b.as_str()));
+    assert_eq!(request.images[1].image.as_str(), Some(b.as_str()));
     let with = |more: &[&'static str]| [&images[..], more].concat();
     let request = one(&with(&[
         "--image-strength",
@@ -206,8 +212,8 @@ fn pictures_to_look_at() {
         (strengths(&request), request.noise_level),
         (vec![0.5, -1.0], Some(200))
     );
-    let typed = typed::typed(&args(&with(&["--noise-level", "3"])));
-    assert!(typed.contains(&"images") && typed.contains(&"noise_level"));
+    let typed = asked(&with(&["--noise-level", "3"])).unwrap().typed;
+    assert!(typed.states("images") && typed.states("noise_level"));
     // Those of a file keep their pictures, and a flag replaces them.
     let job = folder.path().join("job.toml");
     std::fs::write(

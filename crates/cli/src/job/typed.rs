@@ -1,92 +1,300 @@
-//! Which fields of a request were typed, and by which flag.
+//! What was typed, as a layer of settings.
 
-use crate::args::GenerateArgs;
+use latent_pipeline::{
+    asked::Layer,
+    request::{DynamicThresholding, ImagePrompt, Name, Outpaint, Request},
+};
+use serde::Serialize;
 
-/// The request's fields for which a flag was typed; those of a table behind a dot, both sides as `size`.
-pub fn typed(args: &GenerateArgs) -> Vec<&'static str> {
-    let (s, p, h) = (&args.sampling, &args.picture, &args.hires);
-    let legacy = &args.legacy;
-    let circular = legacy.circular || legacy.circularx || legacy.circulary;
-    let sampler = s.sampler.is_some() || legacy.plms || legacy.dpm_solver;
-    let sized = s.size.is_some() || s.width.is_some() || s.height.is_some();
+use crate::{
+    args::{
+        ConditionArgs, GenerateArgs, Grid, GuidanceArgs, HiresArgs, LegacyArgs, ModelArgs,
+        PictureArgs, SamplingArgs, ToldArgs,
+    },
+    failure::Failure,
+};
+
+type Done = Result<(), Failure>;
+
+/// A layer that is being filled.
+struct Typed(Layer);
+
+impl Typed {
+    fn set(&mut self, field: &str, typed: Option<impl Serialize>) -> Done {
+        Ok(self.0.set(field, typed)?)
+    }
+
+    /// A flag without a value, which can only switch on.
+    fn switch(&mut self, field: &str, typed: bool) -> Done {
+        self.set(field, typed.then_some(true))
+    }
+
+    fn name(&mut self, field: &str, typed: &Option<std::path::PathBuf>) -> Done {
+        self.set(field, typed.as_deref().map(Name::from))
+    }
+
+    /// A seed as typed: anything below 0 asks for a random one, as in sd.cpp.
+    fn seed(&mut self, flag: &str, field: &str, typed: Option<i128>) -> Done {
+        match typed {
+            Some(..0) => self.0.open(field),
+            Some(typed) => {
+                let seed = u64::try_from(typed).map_err(|_| {
+                    Failure::input(format!(
+                        "{flag} {typed} is out of range: expected −1 (random) or 0 to {}",
+                        u64::MAX
+                    ))
+                })?;
+                self.set(field, Some(seed))?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Everything typed that a request holds, to be laid over `below`.
+///
+/// # Errors
+/// Values that say nothing or contradict the model.
+pub fn layer(args: &GenerateArgs, below: &Request) -> Result<Layer, Failure> {
+    let mut typed = Typed(Layer::default());
     let prompt = &args.prompt;
-    let t = &args.told;
-    let sizes = [
-        t.original_size,
-        t.target_size,
-        t.negative_original_size,
-        t.negative_target_size,
-    ]
-    .iter()
-    .any(Option::is_some)
-        || t.crop.is_some()
-        || t.negative_crop.is_some()
-        || t.aesthetic_score.is_some()
-        || t.negative_aesthetic_score.is_some();
-    let fields = [
-        ("prompt", prompt.words.is_some() || prompt.prompt.is_some()),
-        ("negative_prompt", prompt.negative_prompt.is_some()),
-        ("steps", s.steps.is_some()),
-        ("cfg_scale", s.cfg_scale.is_some()),
-        ("sampler", sampler),
-        ("scheduler", s.scheduler.is_some() || sampler),
-        ("seed", s.seed.is_some()),
-        ("size", sized),
-        ("clip_skip", s.clip_skip.is_some()),
-        ("compat", s.compat.is_some()),
-        ("weight_rule", s.weight_rule.is_some()),
-        ("rng", s.rng.is_some()),
-        ("eta", s.eta.is_some()),
-        ("s_churn", s.s_churn.is_some()),
-        ("s_tmin", s.s_tmin.is_some()),
-        ("s_tmax", s.s_tmax.is_some()),
-        ("s_noise", s.s_noise.is_some()),
-        ("sigmas", s.sigmas.is_some()),
-        ("subseed", s.subseed.is_some()),
-        ("subseed_strength", s.subseed_strength.is_some()),
-        ("seed_resize_from", s.seed_resize_from.is_some()),
-        ("ensd", s.ensd.is_some()),
-        ("cfg_rescale", s.cfg_rescale.is_some()),
-        ("guidance_interval", s.guidance_interval.is_some()),
-        ("dynamic_thresholding", s.dynamic_thresholding.is_some()),
-        ("guidance.pag", s.guidance.pag.is_some()),
-        ("guidance.sag", s.guidance.sag.is_some()),
-        ("guidance.perp_neg", s.guidance.perp_neg.is_some()),
-        ("guidance.skip_layers", s.guidance.slg_scale.is_some()),
-        ("tiling", s.tiling.is_some() || circular),
-        ("zero_empty_negative", t.zero_empty_negative.is_some()),
-        ("sizes", sizes),
-        (
-            "images",
-            !t.image.is_empty() || !t.image_strength.is_empty(),
-        ),
-        ("noise_level", t.noise_level.is_some()),
-        ("init_image", p.init_img.is_some()),
-        ("strength", p.strength.is_some()),
-        ("resize_mode", p.resize_mode.is_some()),
-        ("mask", p.mask.is_some()),
-        ("mask_blur", p.mask_blur.is_some()),
-        ("mask_invert", p.mask_invert),
-        ("inpaint_fill", p.inpaint_fill.is_some()),
-        ("inpaint_only_masked", p.only_masked),
-        ("inpaint_padding", p.inpaint_padding.is_some()),
-        ("outpaint", p.outpaint.is_some()),
-        ("hires.scale", h.hires_scale.is_some()),
-        ("hires.width", h.hires_width.is_some()),
-        ("hires.height", h.hires_height.is_some()),
-        ("hires.upscaler", h.hires_upscaler.is_some()),
-        ("hires.steps", h.hires_steps.is_some()),
-        (
-            "hires.denoising_strength",
-            h.hires_denoising_strength.is_some(),
-        ),
-        ("hires.sampler", h.hires_sampler.is_some()),
-        ("hires.scheduler", h.hires_scheduler.is_some()),
-        ("hires.prompt", h.hires_prompt.is_some()),
-        ("hires.negative_prompt", h.hires_negative_prompt.is_some()),
-    ];
-    let typed = fields.into_iter().filter(|(_, typed)| *typed);
-    typed.map(|(field, _)| field).collect()
+    typed.set("prompt", prompt.words.as_ref().or(prompt.prompt.as_ref()))?;
+    typed.set("negative_prompt", prompt.negative_prompt.as_ref())?;
+    model(&args.model, &mut typed)?;
+    sampling(&args.sampling, &mut typed)?;
+    if let Some(Grid::Shape([columns, rows])) = args.output.grid {
+        if args.sampling.batch_size.is_some() || args.sampling.batch_count.is_some() {
+            return Err(Failure::input(format!(
+                "--grid {columns}x{rows} says how many pictures are drawn: leave --batch-size and --batch-count out"
+            )));
+        }
+        typed.set("batch_size", Some(1))?;
+        typed.set("batch_count", Some(columns * rows))?;
+    }
+    picture(&args.picture, &mut typed)?;
+    condition(&args.condition, &mut typed)?;
+    told(&args.told, below, &mut typed)?;
+    hires(&args.hires, &mut typed)?;
+    legacy(&args.legacy, &mut typed)?;
+    Ok(typed.0)
+}
+
+fn model(args: &ModelArgs, typed: &mut Typed) -> Done {
+    typed.name("model", &args.model)?;
+    typed.name("vae", &args.vae)?;
+    typed.name("text_encoder", &args.text_encoder)?;
+    typed.set("dtype", args.dtype)?;
+    typed.set("prediction", args.prediction)?;
+    typed.set("vae_tiling", args.vae_tiling)
+}
+
+fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
+    typed.set("compat", args.compat)?;
+    typed.set("steps", args.steps)?;
+    typed.set("cfg_scale", args.cfg_scale)?;
+    typed.set("sampler", args.sampler.as_ref())?;
+    typed.set("scheduler", args.scheduler.as_ref())?;
+    typed.seed("--seed", "seed", args.seed)?;
+    typed.seed("--subseed", "subseed", args.subseed)?;
+    typed.set("subseed_strength", args.subseed_strength)?;
+    typed.set("seed_resize_from", args.seed_resize_from)?;
+    typed.set("ensd", args.ensd)?;
+    typed.set("width", args.width.or(args.size.map(|s| s.width)))?;
+    typed.set("height", args.height.or(args.size.map(|s| s.height)))?;
+    typed.set("batch_size", args.batch_size)?;
+    typed.set("batch_count", args.batch_count)?;
+    match args.clip_skip {
+        // sd.cpp's "unspecified", and ComfyUI's last layer, which is the same.
+        Some(-1) => typed.0.open("clip_skip"),
+        skip => typed.set("clip_skip", skip)?,
+    }
+    typed.set("weight_rule", args.weight_rule)?;
+    typed.set("rng", args.rng)?;
+    typed.set("eta", args.eta)?;
+    typed.set("s_churn", args.s_churn)?;
+    typed.set("s_tmin", args.s_tmin)?;
+    typed.set("s_tmax", args.s_tmax)?;
+    typed.set("s_noise", args.s_noise)?;
+    typed.set("sigmas", args.sigmas.as_ref())?;
+    typed.set("cfg_rescale", args.cfg_rescale)?;
+    typed.set("tiling", args.tiling)?;
+    if let Some(interval) = &args.guidance_interval {
+        let [from, to] = interval[..] else {
+            return Err(Failure::input(
+                "--guidance-interval takes two fractions of the run, such as 0.1,0.8",
+            ));
+        };
+        typed.set("guidance_interval", Some([from, to]))?;
+    }
+    if let Some(bounds) = &args.dynamic_thresholding {
+        let default = DynamicThresholding::default();
+        let (percentile, mimic) = match bounds[..] {
+            [percentile] => (percentile, default.mimic),
+            [percentile, mimic] => (percentile, mimic),
+            _ => {
+                return Err(Failure::input(
+                    "--dynamic-thresholding takes a percentile and a scale, such as 0.995,7",
+                ));
+            }
+        };
+        typed.set("dynamic_thresholding.percentile", Some(percentile))?;
+        typed.set("dynamic_thresholding.mimic", Some(mimic))?;
+    }
+    guidance(&args.guidance, typed)
+}
+
+fn guidance(args: &GuidanceArgs, typed: &mut Typed) -> Done {
+    typed.set("guidance.pag.scale", args.pag)?;
+    typed.set("guidance.pag.layers", args.pag_layers.as_ref())?;
+    typed.set("guidance.sag.scale", args.sag)?;
+    typed.set("guidance.sag.blur", args.sag_blur)?;
+    typed.set("guidance.perp_neg", args.perp_neg)?;
+    typed.set("guidance.skip_layers.scale", args.slg_scale)?;
+    typed.set("guidance.skip_layers.layers", args.skip_layers.as_ref())?;
+    typed.set("guidance.skip_layers.start", args.skip_layer_start)?;
+    typed.set("guidance.skip_layers.end", args.skip_layer_end)
+}
+
+fn picture(args: &PictureArgs, typed: &mut Typed) -> Done {
+    typed.name("init_image", &args.init_img)?;
+    typed.set("strength", args.strength)?;
+    typed.set("resize_mode", args.resize_mode)?;
+    typed.name("mask", &args.mask)?;
+    typed.set("mask_blur", args.mask_blur)?;
+    typed.switch("mask_invert", args.mask_invert)?;
+    typed.set("inpaint_fill", args.inpaint_fill)?;
+    typed.switch("inpaint_only_masked", args.only_masked)?;
+    typed.set("inpaint_padding", args.inpaint_padding)?;
+    if let Some(edges) = &args.outpaint {
+        let [left, right, top, bottom] = edges[..] else {
+            return Err(Failure::input(
+                "--outpaint takes four numbers of pixels, LEFT,RIGHT,TOP,BOTTOM, such as 128,128,0,0",
+            ));
+        };
+        let edges = Outpaint {
+            left,
+            right,
+            top,
+            bottom,
+        };
+        typed.set("outpaint", Some(edges))?;
+    }
+    Ok(())
+}
+
+fn condition(args: &ConditionArgs, typed: &mut Typed) -> Done {
+    typed.set("class", args.class.as_ref())?;
+    typed.name("semantic_map", &args.semantic_map)?;
+    typed.name("layout", &args.layout)?;
+    typed.name("upscale", &args.upscale)?;
+    typed.set("near", args.near.as_ref())
+}
+
+/// The pictures and the factor on each, which may be typed for the pictures of the layer below, too.
+fn images(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
+    let strengths = &args.image_strength;
+    let mut images: Vec<ImagePrompt> = match args.image.is_empty() {
+        true => below.images.clone(),
+        false => {
+            let named = args.image.iter().map(|path| Name::from(path.as_path()));
+            named.map(Into::into).collect()
+        }
+    };
+    if !strengths.is_empty() && strengths.len() != images.len() {
+        return Err(Failure::input(format!(
+            "--image-strength takes one number for each picture: there are {} pictures and {} numbers",
+            images.len(),
+            strengths.len()
+        )));
+    }
+    for (image, strength) in images.iter_mut().zip(strengths) {
+        image.strength = *strength;
+    }
+    let stated = !args.image.is_empty() || !strengths.is_empty();
+    typed.set("images", stated.then_some(images))
+}
+
+fn told(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
+    let corner = |flag: &str, typed: &Option<Vec<usize>>| match typed.as_deref() {
+        None => Ok(None),
+        Some([top, left]) => Ok(Some([*top, *left])),
+        Some(_) => Err(Failure::input(format!(
+            "{flag} takes two numbers of pixels, TOP,LEFT, such as 0,128"
+        ))),
+    };
+    typed.name("depth", &args.depth)?;
+    images(args, below, typed)?;
+    typed.set("noise_level", args.noise_level)?;
+    typed.set("zero_empty_negative", args.zero_empty_negative)?;
+    typed.set("sizes.original", args.original_size)?;
+    typed.set("sizes.crop", corner("--crop", &args.crop)?)?;
+    typed.set("sizes.target", args.target_size)?;
+    typed.set("sizes.score", args.aesthetic_score)?;
+    typed.set("sizes.negative_score", args.negative_aesthetic_score)?;
+    typed.set("sizes.negative.original", args.negative_original_size)?;
+    let crop = corner("--negative-crop", &args.negative_crop)?;
+    typed.set("sizes.negative.crop", crop)?;
+    typed.set("sizes.negative.target", args.negative_target_size)
+}
+
+fn hires(args: &HiresArgs, typed: &mut Typed) -> Done {
+    // 0 is sd.cpp's "not given"; either asks for the second pass.
+    let sides = [args.hires_width, args.hires_height, args.hires_steps];
+    if args.hires || sides.iter().any(Option::is_some) {
+        typed.0.table("hires");
+    }
+    let [width, height, steps] = sides.map(|typed| typed.filter(|v| *v > 0));
+    typed.set("hires.scale", args.hires_scale)?;
+    typed.set("hires.width", width)?;
+    typed.set("hires.height", height)?;
+    typed.set("hires.steps", steps)?;
+    typed.set("hires.upscaler", args.hires_upscaler)?;
+    typed.set("hires.denoising_strength", args.hires_denoising_strength)?;
+    typed.set("hires.sampler", args.hires_sampler.as_ref())?;
+    typed.set("hires.scheduler", args.hires_scheduler.as_ref())?;
+    typed.set("hires.prompt", args.hires_prompt.as_ref())?;
+    typed.set("hires.negative_prompt", args.hires_negative_prompt.as_ref())
+}
+
+fn legacy(args: &LegacyArgs, typed: &mut Typed) -> Done {
+    if args.plms {
+        typed.set("sampler", Some("PLMS"))?;
+    }
+    if args.dpm_solver {
+        typed.set("sampler", Some("DPM++ 2M"))?;
+        typed.set("scheduler", Some("Uniform"))?;
+    }
+    let (x, y) = (
+        args.circular || args.circularx,
+        args.circular || args.circulary,
+    );
+    let tiling = match (x, y) {
+        (true, true) => Some("both"),
+        (true, false) => Some("x"),
+        (false, true) => Some("y"),
+        (false, false) => None,
+    };
+    typed.set("tiling", tiling)?;
+    for (flag, typed, only) in [("--C", args.channels, 4), ("--f", args.factor, 8)] {
+        if let Some(other) = typed.filter(|v| *v != only) {
+            return Err(Failure::input(format!(
+                "{flag} {other} cannot be honoured: the model decides, and Stable Diffusion 1.x has {only}"
+            )));
+        }
+    }
+    match args.mode.as_deref() {
+        None | Some("img_gen" | "txt2img" | "img2img") => Ok(()),
+        Some("convert") => Err(Failure::input(
+            "--mode convert is a command of its own here: latent convert FROM TO",
+        )),
+        Some("metadata") => Err(Failure::input(
+            "--mode metadata is a command of its own here: latent info FILE",
+        )),
+        Some(other) => Err(Failure::input(format!(
+            "--mode {other} is not part of this version: expected img_gen"
+        ))),
+    }
 }
 
 /// The flag for a field.

@@ -10,6 +10,7 @@ use latent_pipeline::{
     conditioning::Prompts,
     draw::{Canvas, Drawing, Mask, Start},
     request::{Compat, Size},
+    resources::Memory,
     run,
 };
 use latent_testkit::{Golden, max_abs_difference, recipe};
@@ -90,7 +91,7 @@ pub(super) fn checks<'a>(device: &'a Device, tiny: &'a TinyPaths) -> Vec<Check<'
                         height: 64,
                         ..request("Euler a", 1.0)
                     };
-                    let drawn = run(&request, &model, None, &mut Quiet)?;
+                    let drawn = run(&request, &model, &Memory::default(), None, &mut Quiet)?;
                     pictures.extend(drawn.into_iter().map(|output| output.picture));
                 }
                 let mut worst = Worst::default();

@@ -38,6 +38,7 @@ impl Place {
         command
             .args(line)
             .current_dir(self.path())
+            .env_remove("LATENT_MODELS")
             .stdin(Stdio::null());
         for variable in ["XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"] {
             command.env(variable, self.path().join("cache"));

@@ -5,7 +5,7 @@ mod vector;
 
 use burn::tensor::Tensor;
 use latent_models::clip::TextStates;
-use latent_models::{Condition, Conditioned, ConditionerConfig};
+use latent_models::{Condition, Conditioned};
 use latent_text::{Pad, Pass, Scheduled, WeightRule};
 
 pub use texts::{Encoding, Skip};
@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::family::VectorInput;
 use crate::model::Model;
 use crate::profile::Profile;
+use crate::ready::reads_prompt_language;
 use crate::request::{self, Request, Size};
+use crate::resources::{Memory, Resources};
 use crate::track::{Context, Track};
 
 /// The fields of a request whose texts are encoded.
@@ -46,7 +48,8 @@ pub(crate) fn weight_rule(request: &Request, profile: &Profile) -> WeightRule {
 }
 
 impl Prompts {
-    /// Encodes both prompts for a pass over pictures of `size`.
+    /// Encodes both prompts for a pass over pictures of `size`. Conditions that are files are not read: that is
+    /// [`read`](Self::read)'s.
     ///
     /// # Errors
     /// A prompt that cannot be read.
@@ -59,9 +62,8 @@ impl Prompts {
         size: Size,
         pass: Pass,
     ) -> Result<Self> {
-        let frozen = |c: &ConditionerConfig| matches!(c, ConditionerConfig::FrozenText { .. });
-        if model.texts.is_empty() || model.conditioner().is_some_and(|c| !frozen(c)) {
-            return Self::trained(model, request, [prompt, negative], size);
+        if !reads_prompt_language(model) {
+            return Self::read(model, request, [prompt, negative], size, &Memory::default());
         }
         let dialect = profile.dialect;
         let encoder = |negative: bool| Encoder {
@@ -123,11 +125,15 @@ impl Prompts {
     }
 
     /// The condition of a model that was trained here and reads it itself, or of one without any.
-    fn trained(
+    ///
+    /// # Errors
+    /// A condition that is missing, cannot be read or does not fit the model.
+    pub fn read(
         model: &Model,
         request: &Request,
         [prompt, negative]: [&str; 2],
         size: Size,
+        resources: &dyn Resources,
     ) -> Result<Self> {
         let request = Request {
             prompt: prompt.to_owned(),
@@ -141,7 +147,7 @@ impl Prompts {
             height: whole(size.height),
         };
         let read = |request: &Request| match &model.condition {
-            Some(reader) => reader.read(request, size),
+            Some(reader) => reader.read(request, size, resources),
             None => Ok([Conditioned::default(), Conditioned::default()]),
         };
         let [with, without] = read(&request)?;

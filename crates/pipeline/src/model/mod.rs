@@ -1,5 +1,6 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
+mod asked;
 mod compressor;
 mod images;
 mod open;
@@ -18,8 +19,8 @@ use latent_text::ClipTokenizer;
 use crate::condition::Reader;
 use crate::error::Result;
 use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, TextInput};
-use crate::picture::Picture;
 use crate::request::{Request, Size};
+use crate::resources::Resources;
 
 pub use compressor::{Compressor, CompressorConfig};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
@@ -211,14 +212,14 @@ impl Model {
     ///
     /// # Errors
     /// A small picture (`upscale`) that cannot be read.
-    pub fn defaults(&self, request: &Request) -> Result<Defaults> {
+    pub fn defaults(&self, request: &Request, resources: &dyn Resources) -> Result<Defaults> {
         let factor = match self.conditioner() {
             Some(ConditionerConfig::LowResolution { factor }) => Some(*factor),
             _ => (self.family.beside == Beside::Small).then_some(self.latent.downsample),
         };
         let size = match (factor, &request.upscale) {
-            (Some(factor), Some(path)) => {
-                let small = Picture::read(path)?.size();
+            (Some(factor), Some(name)) => {
+                let small = resources.picture(name)?.size();
                 Size {
                     width: small.width.saturating_mul(factor),
                     height: small.height.saturating_mul(factor),

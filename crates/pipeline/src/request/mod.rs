@@ -2,8 +2,9 @@
 //!
 //! There are two stages. What was typed (flags, a job file, a picture's metadata, an HTTP body) is put on top of
 //! [`Request::default`] as text and numbers; [`Request::validate`] then checks every field once, so that nothing
-//! behind it has to. A request holds names and paths, never tensors or open files: it can be stored in a picture and
-//! read back. Sampler and scheduler stay names here because the vocabulary belongs to `latent-diffusion`.
+//! behind it has to. A request holds names, never paths, tensors or open files: it can come from anywhere, be stored in a
+//! picture and read back; what a [`Name`] stands for, [`Resources`](crate::Resources) say. Sampler and scheduler stay
+//! names because the vocabulary belongs to `latent-diffusion`.
 //!
 //! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
 //! model.
@@ -11,15 +12,13 @@
 mod guidance;
 mod hires;
 mod images;
+mod name;
 mod parts;
-pub mod paths;
 mod read;
 mod sizes;
 mod validate;
 
-pub(crate) use validate::MAX_SIDE;
-
-use std::path::PathBuf;
+pub(crate) use validate::{MAX_SIDE, near};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +26,7 @@ pub use crate::condition::Class;
 pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
 pub use hires::Hires;
 pub use images::ImagePrompt;
+pub use name::Name;
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, InpaintFill, Outpaint, PredictionType, ResizeMode,
     Rng, Switch, Tiling, Upscaler, WeightRule,
@@ -110,24 +110,19 @@ pub struct Request {
     /// What the denoiser predicts. `None`: as its files say, or as it is found by asking it.
     pub prediction: Option<PredictionType>,
     /// A checkpoint file or a diffusers folder.
-    #[serde(with = "paths")]
-    pub model: Option<PathBuf>,
+    pub model: Option<Name>,
     /// A VAE to use instead of the model's own.
-    #[serde(with = "paths")]
-    pub vae: Option<PathBuf>,
+    pub vae: Option<Name>,
     /// A text encoder to use instead of the model's own.
-    #[serde(with = "paths")]
-    pub text_encoder: Option<PathBuf>,
+    pub text_encoder: Option<Name>,
     /// Start from this picture (img2img, inpainting, outpainting).
-    #[serde(with = "paths")]
-    pub init_image: Option<PathBuf>,
+    pub init_image: Option<Name>,
     /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
     pub resize_mode: ResizeMode,
     /// Share of the ladder that is walked from `init_image`, 0 to 1. Default 0.75.
     pub strength: f64,
     /// White is repainted. A picture with an alpha channel is read by its alpha.
-    #[serde(with = "paths")]
-    pub mask: Option<PathBuf>,
+    pub mask: Option<Name>,
     /// Standard deviation of the blur on the mask's edge, in pixels, 0 to 64. Default 4.
     pub mask_blur: u32,
     /// Repaint what the mask leaves out.
@@ -143,17 +138,13 @@ pub struct Request {
     /// The class, by number or by name, for a model that was trained with classes.
     pub class: Option<Class>,
     /// A grey picture of class numbers, for a model that was trained with such maps.
-    #[serde(with = "paths")]
-    pub semantic_map: Option<PathBuf>,
+    pub semantic_map: Option<Name>,
     /// A JSON file of classes and boxes, for a model that was trained with layouts.
-    #[serde(with = "paths")]
-    pub layout: Option<PathBuf>,
+    pub layout: Option<Name>,
     /// The small picture, for a model that makes pictures larger.
-    #[serde(with = "paths")]
-    pub upscale: Option<PathBuf>,
+    pub upscale: Option<Name>,
     /// A depth map, for a model that takes one: nearer is lighter.
-    #[serde(with = "paths")]
-    pub depth: Option<PathBuf>,
+    pub depth: Option<Name>,
     /// Pictures that the drawing shall resemble, for a model that looks at them (unCLIP). Several are added up.
     pub images: Vec<ImagePrompt>,
     /// How much noise a given picture gets, for a model that is told it: the small one before it is made larger, 0 to 350
@@ -239,6 +230,35 @@ impl Default for Request {
 }
 
 impl Request {
+    /// The names of given pictures and files that are set, each with its field.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Name)> {
+        let files = [
+            ("init_image", &self.init_image),
+            ("mask", &self.mask),
+            ("semantic_map", &self.semantic_map),
+            ("layout", &self.layout),
+            ("upscale", &self.upscale),
+            ("depth", &self.depth),
+        ];
+        let files = files
+            .into_iter()
+            .filter_map(|(field, name)| Some((field, name.as_ref()?)));
+        let images = self.images.iter().map(|given| ("images", &given.image));
+        files.chain(images)
+    }
+
+    /// The names of the model and of networks in the place of its own that are set, each with its field.
+    pub fn models(&self) -> impl Iterator<Item = (&'static str, &Name)> {
+        let models = [
+            ("model", &self.model),
+            ("vae", &self.vae),
+            ("text_encoder", &self.text_encoder),
+        ];
+        models
+            .into_iter()
+            .filter_map(|(field, name)| Some((field, name.as_ref()?)))
+    }
+
     /// Pictures in the whole job.
     pub fn pictures(&self) -> usize {
         self.batch_size.saturating_mul(self.batch_count)

@@ -98,12 +98,18 @@ impl RequestError {
 
 /// The name most like `given`, where one is like it at all.
 pub(super) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    near(given, names).into_iter().next()
+}
+
+/// The names like `given`, the most like first.
+pub(crate) fn near<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let given = given.to_lowercase();
-    names
+    let mut near: Vec<_> = names
         .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().map(|(_, name)| name).collect()
 }
 
 pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {

@@ -1,11 +1,12 @@
 //! Pictures that a model looks at: what is given shows, each picture is its own, what does not fit is refused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::{DType, Device};
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_pipeline::effect::without_effect;
-use latent_pipeline::request::{Compat, ImagePrompt, Outpaint};
+use latent_pipeline::request::{Compat, ImagePrompt, Name, Outpaint};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Error, Model, ModelFiles, Quiet, Request, run};
 
 use super::common::{family, weights};
@@ -20,7 +21,7 @@ fn open(path: PathBuf) -> Result<Model, Error> {
     Model::open(&ModelFiles::from(path), &Device::flex(), DType::F32, quiet).map(|(model, _)| model)
 }
 
-fn request(compat: Compat, images: &[&Path]) -> Request {
+fn request(compat: Compat, images: &[&Name]) -> Request {
     Request {
         prompt: "a red apple on a table".into(),
         negative_prompt: "blurry".into(),
@@ -30,7 +31,7 @@ fn request(compat: Compat, images: &[&Path]) -> Request {
         height: 64,
         seed: Some(7),
         compat,
-        images: images.iter().map(|p| p.to_path_buf().into()).collect(),
+        images: images.iter().map(|&name| name.clone().into()).collect(),
         ..Request::default()
     }
 }
@@ -115,13 +116,13 @@ fn the_picture_to_start_from() {
     let (model, files) = (model(), Files::new());
     let (start, other) = (files.named("a.png", 64, 64), files.named("b.png", 30, 50));
     for compat in PROFILES {
-        let from = |images: &[&Path]| Request {
+        let from = |images: &[&Name]| Request {
             init_image: Some(start.clone()),
             strength: 0.6,
             ..request(compat, images)
         };
-        let [alone, same, another] = [vec![], vec![start.as_path()], vec![other.as_path()]]
-            .map(|images| bytes(&model, &from(&images)));
+        let [alone, same, another] =
+            [vec![], vec![&start], vec![&other]].map(|images| bytes(&model, &from(&images)));
         assert_eq!(alone == same, compat == Compat::A1111, "{compat}");
         assert!(another != alone && another != same, "{compat}");
         let outpainted = Request {
@@ -141,7 +142,7 @@ fn what_does_not_fit_is_refused() {
     let picture = files.named("a.png", 40, 40);
     let plain = family(TinyFamily::Sd2, TinyFamily::Sd2.scheduler());
     let refused = |model: &Model, request: &Request| {
-        let refused = run(request, model, None, &mut Quiet);
+        let refused = run(request, model, &Disk::default(), None, &mut Quiet);
         refused.expect_err("refused").to_string()
     };
     let asked = request(Compat::A1111, &[&picture]);
@@ -164,7 +165,7 @@ fn what_does_not_fit_is_refused() {
         ..level
     };
     assert!(refused(&plain, &level).contains("noise_level"));
-    let gone = request(Compat::A1111, &[Path::new("nowhere.png")]);
+    let gone = request(Compat::A1111, &[&"nowhere.png".into()]);
     assert!(refused(&unclip, &gone).contains("nowhere.png"));
     let strong = Request {
         images: vec![ImagePrompt {
@@ -250,7 +251,7 @@ fn settings_of_the_folder() {
 
 #[test]
 fn a_request_keeps_its_pictures() {
-    let mut asked = request(Compat::ComfyUi, &[Path::new("a.png"), Path::new("b.png")]);
+    let mut asked = request(Compat::ComfyUi, &[&"a.png".into(), &"b.png".into()]);
     asked.images[1].strength = 0.4;
     asked.noise_level = Some(200);
     assert_eq!(Request::from_json(&asked.to_json()).unwrap(), asked);

@@ -4,6 +4,7 @@
 use latent_checkpoint::tiny::TinyFamily;
 use latent_models::Form;
 use latent_pipeline::family::Beside;
+use latent_pipeline::resources::{Disk, Resources};
 use latent_pipeline::{Model, Request};
 
 use super::{Files, common, differ, one, request};
@@ -76,7 +77,7 @@ impl Kind {
             ..self.asked()
         };
         let drawn = one(&self.model, &asked).picture;
-        let original = latent_pipeline::picture::Picture::read(&picture).unwrap();
+        let original = Disk::default().picture(&picture).unwrap();
         assert_eq!(drawn.pixel(4, 4), original.pixel(4, 4), "outside");
         let inside = (16..48).flat_map(|y| (24..64).map(move |x| (x, y)));
         let changed = inside.filter(|(x, y)| drawn.pixel(*x, *y) != original.pixel(*x, *y));

@@ -23,11 +23,10 @@ mod samplers;
 mod transparent;
 mod turns;
 
-use std::path::PathBuf;
-
 use latent_pipeline::picture::Picture;
 use latent_pipeline::picture::metadata::Metadata;
-use latent_pipeline::request::Compat;
+use latent_pipeline::request::{Compat, Name};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, Output, Quiet, Request, run};
 
 const PROFILES: [Compat; 3] = [Compat::A1111, Compat::ComfyUi, Compat::Diffusers];
@@ -51,7 +50,8 @@ fn request() -> Request {
 }
 
 fn draw(model: &Model, request: &Request) -> Vec<Output> {
-    run(request, model, None, &mut Quiet).unwrap_or_else(|e| panic!("{e}: {request:?}"))
+    run(request, model, &Disk::default(), None, &mut Quiet)
+        .unwrap_or_else(|e| panic!("{e}: {request:?}"))
 }
 
 fn one(model: &Model, request: &Request) -> Output {
@@ -82,21 +82,21 @@ impl Files {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    fn write(&self, name: &str, picture: &Picture) -> PathBuf {
+    fn write(&self, name: &str, picture: &Picture) -> Name {
         let path = self.0.path().join(name);
         picture
             .write(&path, 90, &Metadata::default(), true)
             .expect("a file");
-        path
+        path.into()
     }
 
     /// A gradient.
-    fn picture(&self, width: usize, height: usize) -> PathBuf {
+    fn picture(&self, width: usize, height: usize) -> Name {
         self.named("picture.png", width, height)
     }
 
     /// The same in a file of that name.
-    fn named(&self, name: &str, width: usize, height: usize) -> PathBuf {
+    fn named(&self, name: &str, width: usize, height: usize) -> Name {
         let pixel = |i: usize| {
             let (x, y) = (i % width, i / width);
             [x * 255 / width, y * 255 / height, (x * 7 + y * 3) % 256].map(|v| v as u8)
@@ -106,7 +106,7 @@ impl Files {
     }
 
     /// White in columns `from..to` of every row in the middle half, black elsewhere.
-    fn mask(&self, width: usize, height: usize, from: usize, to: usize) -> PathBuf {
+    fn mask(&self, width: usize, height: usize, from: usize, to: usize) -> Name {
         let rows = height / 4..height - height / 4;
         let white = |i: usize| (from..to).contains(&(i % width)) && rows.contains(&(i / width));
         let rgb = (0..width * height)

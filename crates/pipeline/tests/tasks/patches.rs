@@ -10,6 +10,7 @@ use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyFamily, TinyPaths, write_family};
 use latent_checkpoint::{Checkpoint, Dtype, Role, TensorInfo};
 use latent_models::Form;
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, run, run_once};
 use latent_testkit::recipe;
 
@@ -255,7 +256,7 @@ fn a_packed_network_draws_as_if_its_file_held_the_sum() {
     let [summed, plain] =
         [&file, &place.base.safetensors].map(|file| open(file, None, DType::F32).expect("a model"));
     let picture = |model: &Model| {
-        let drawn = run(&request(), model, None, &mut Quiet).expect("a picture");
+        let drawn = run(&request(), model, &Disk::default(), None, &mut Quiet).expect("a picture");
         bits(&drawn[0])
     };
     assert!(picture(&patched) == picture(&summed));
@@ -268,7 +269,14 @@ fn a_packed_network_draws_as_if_its_file_held_the_sum() {
         ..ModelFiles::from(place.base.safetensors.clone())
     };
     let (lazy, _) = Model::declare(&files, &Device::flex(), DType::F32).expect("a model");
-    let drawn = run_once(&request(), lazy.packed(form), None, &mut Quiet).expect("a picture");
+    let drawn = run_once(
+        &request(),
+        lazy.packed(form),
+        &Disk::default(),
+        None,
+        &mut Quiet,
+    )
+    .expect("a picture");
     let again = open(&place.base.safetensors, Some(&place.difference), DType::F32);
     assert!(bits(&drawn[0]) == picture(&again.expect("a model").packed(form)));
 }

@@ -3,6 +3,7 @@
 use latent_pipeline::request::{
     Choice, Compat, Hires, InpaintFill, Outpaint, ResizeMode, Size, Tiling, Upscaler,
 };
+use latent_pipeline::resources::{Disk, Resources};
 use latent_pipeline::{Output, Request};
 
 use super::{Files, PROFILES, common, differ, draw, model, one, request, values};
@@ -118,7 +119,7 @@ fn img2img() {
 fn masks() {
     let files = Files::new();
     let (picture, mask) = (files.picture(64, 64), files.mask(64, 64, 8, 40));
-    let original = latent_pipeline::picture::Picture::read(&picture).expect("a picture");
+    let original = Disk::default().picture(&picture).expect("a picture");
     for channels in [4, 9] {
         let model = common::tiny(channels, common::scheduler());
         for compat in PROFILES {
@@ -202,7 +203,7 @@ fn what_lies_under_the_mask() {
 fn only_the_masked_region() {
     let (model, files) = (model(), Files::new());
     let (picture, mask) = (files.picture(120, 90), files.mask(120, 90, 10, 40));
-    let original = latent_pipeline::picture::Picture::read(&picture).expect("a picture");
+    let original = Disk::default().picture(&picture).expect("a picture");
     for compat in PROFILES {
         for (width, height) in [(64, 64), (70, 50)] {
             let output = one(

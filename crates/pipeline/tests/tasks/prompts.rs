@@ -8,6 +8,7 @@ use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
 use latent_pipeline::memory::MemoryPlan;
 use latent_pipeline::request::{Compat, DynamicThresholding, WeightRule};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Hooks, Profile, Quiet, Request, Resolved, run};
 use latent_text::Pass;
 
@@ -172,7 +173,8 @@ fn long_prompts() {
                 ..request()
             };
             let mut notes = Notes::default();
-            let mut outputs = run(&request, &model, None, &mut notes).expect("a picture");
+            let mut outputs =
+                run(&request, &model, &Disk::default(), None, &mut notes).expect("a picture");
             (outputs.remove(0), notes.0)
         };
         let (plain, notes) = draw(long.clone(), "blurry");
@@ -187,7 +189,7 @@ fn long_prompts() {
             compat,
             ..request()
         };
-        run(&empty, &model, None, &mut Quiet).expect("a picture of nothing");
+        run(&empty, &model, &Disk::default(), None, &mut Quiet).expect("a picture of nothing");
     }
 }
 

@@ -1,12 +1,13 @@
 //! What cannot be done is refused before work starts, in words that name the field.
 
 use latent_pipeline::request::{Compat, Hires, Outpaint};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Error, MemoryPlan, Quiet, Request, run};
 
 use super::{Files, common, model, one, request};
 
 fn refused(request: &Request) -> String {
-    let error = run(request, &model(), None, &mut Quiet);
+    let error = run(request, &model(), &Disk::default(), None, &mut Quiet);
     error.expect_err(&format!("{request:?}")).to_string()
 }
 
@@ -163,7 +164,8 @@ fn strength_zero() {
     };
     one(&model, &with("Euler"));
     for sampler in ["DDIM", "UniPC", "PLMS"] {
-        let error = run(&with(sampler), &model, None, &mut Quiet).expect_err(sampler);
+        let error =
+            run(&with(sampler), &model, &Disk::default(), None, &mut Quiet).expect_err(sampler);
         assert!(error.to_string().contains("strength"), "{sampler}: {error}");
     }
 }
@@ -177,13 +179,20 @@ fn memory() {
         ..request()
     };
     let plan = MemoryPlan::of(&request, &model);
-    let error = run(&request, &model, Some(1 << 10), &mut Quiet).expect_err("a kilobyte");
+    let error = run(
+        &request,
+        &model,
+        &Disk::default(),
+        Some(1 << 10),
+        &mut Quiet,
+    )
+    .expect_err("a kilobyte");
     assert!(matches!(error, Error::Memory { .. }), "{error}");
     // between the two ways of decoding, strips are chosen and the picture is the same
     let free = plan.sampling.max(plan.decoding_in_strips);
     assert!(free < plan.decoding.max(plan.sampling), "{plan}");
-    let tight = run(&request, &model, Some(free), &mut Quiet).expect("in strips");
-    let ample = run(&request, &model, None, &mut Quiet).expect("whole");
+    let tight = run(&request, &model, &Disk::default(), Some(free), &mut Quiet).expect("in strips");
+    let ample = run(&request, &model, &Disk::default(), None, &mut Quiet).expect("whole");
     let pairs = tight[0].picture.rgb().iter().zip(ample[0].picture.rgb());
     assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max() <= Some(1));
     // a larger batch needs more
@@ -192,7 +201,7 @@ fn memory() {
         ..request.clone()
     };
     assert!(MemoryPlan::of(&batch, &model).sampling > plan.sampling);
-    run(&batch, &model, Some(free), &mut Quiet).expect_err("64 pictures at once");
+    run(&batch, &model, &Disk::default(), Some(free), &mut Quiet).expect_err("64 pictures at once");
 }
 
 /// A network of neither four nor nine channels is no model of this family's tasks.
@@ -218,7 +227,7 @@ fn few_steps() {
                     compat,
                     ..request()
                 };
-                let Err(error) = run(&request, &model, None, &mut Quiet) else {
+                let Err(error) = run(&request, &model, &Disk::default(), None, &mut Quiet) else {
                     continue;
                 };
                 let text = error.to_string();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use latent_diffusion::Step;
 use latent_pipeline::request::{Compat, Hires, Rng, Size};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Hooks, Output, Request, run};
 
 use super::{PROFILES, bits, differ, draw, model, one, request};
@@ -148,7 +149,7 @@ fn adaptive_pictures_are_drawn_one_by_one() {
         ..base
     };
     let mut stages = Stages::default();
-    run(&request, &model, None, &mut stages).expect("pictures");
+    run(&request, &model, &Disk::default(), None, &mut stages).expect("pictures");
     assert_eq!(stages.sampling, [0, 1, 2]);
 }
 
@@ -291,7 +292,8 @@ fn stopping_returns_what_there_is() {
             hires: hires.then(Hires::default),
             ..request()
         };
-        let outputs = run(&request, &model, None, &mut StopAfter(2)).expect("pictures");
+        let outputs =
+            run(&request, &model, &Disk::default(), None, &mut StopAfter(2)).expect("pictures");
         // no further batch is begun; a sampler that runs pictures alone has only the first
         let expected = if sampler == "DPM adaptive" { 1 } else { 2 };
         assert_eq!(outputs.len(), expected, "{sampler}");

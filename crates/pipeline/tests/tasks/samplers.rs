@@ -3,6 +3,7 @@
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{Sampler, names};
 use latent_pipeline::request::Compat;
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{Error, Quiet, Request, run};
 
 use super::{PROFILES, common, differ, model, one, request, values};
@@ -51,7 +52,7 @@ fn one_step_is_enough() {
                 compat,
                 ..request()
             };
-            match run(&request, &model, None, &mut Quiet) {
+            match run(&request, &model, &Disk::default(), None, &mut Quiet) {
                 Ok(outputs) => assert!(values(&outputs[0]).iter().all(|v| v.is_finite())),
                 // a ladder of one visited time step has nowhere to go
                 Err(error) => assert!(
@@ -167,7 +168,8 @@ fn a_flow_is_drawn_with_what_is_asked_for() {
             let request = with(names::sampler_info(sampler).label, "Automatic", compat);
             let case = format!("{compat} {sampler:?}");
             if sampler.refused_on_flows().is_some() {
-                let error = run(&request, &model, None, &mut Quiet).expect_err(&case);
+                let error =
+                    run(&request, &model, &Disk::default(), None, &mut Quiet).expect_err(&case);
                 assert!(
                     error.to_string().contains("rectified flow"),
                     "{case}: {error}"
@@ -193,12 +195,14 @@ fn a_flow_is_drawn_with_what_is_asked_for() {
         ));
     }
     let refused = with("Euler", "Align Your Steps", Compat::A1111);
-    let error = run(&refused, &model, None, &mut Quiet).expect_err("no such levels");
+    let error =
+        run(&refused, &model, &Disk::default(), None, &mut Quiet).expect_err("no such levels");
     assert!(error.to_string().contains("rectified flow"), "{error}");
     let above = Request {
         sigmas: Some(vec![14.0, 0.5, 0.0]),
         ..with("Euler", "Automatic", Compat::A1111)
     };
-    let error = run(&above, &model, None, &mut Quiet).expect_err("no such levels");
+    let error =
+        run(&above, &model, &Disk::default(), None, &mut Quiet).expect_err("no such levels");
     assert!(error.to_string().contains("at most 1"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use latent_pipeline::Request;
 use latent_pipeline::picture::{Grey, Picture};
-use latent_pipeline::request::Compat;
+use latent_pipeline::request::{Compat, Name};
 
 use super::{Files, differ, model, one, request};
 
@@ -32,7 +32,7 @@ fn each_profile_flattens_as_its_program() {
         (Compat::ComfyUi, &black, &white),
         (Compat::Diffusers, &black, &white),
     ] {
-        let draw = |path: &std::path::PathBuf| {
+        let draw = |path: &Name| {
             let request = Request {
                 init_image: Some(path.clone()),
                 strength: 0.5,

@@ -9,6 +9,7 @@ use latent_models::Form;
 use latent_pipeline::memory::Holding;
 use latent_pipeline::model::Stage;
 use latent_pipeline::request::{Hires, Upscaler};
+use latent_pipeline::resources::Disk;
 use latent_pipeline::{
     Decoding, Error, Hooks, MemoryPlan, Model, ModelFiles, Quiet, Request, run, run_once,
 };
@@ -49,15 +50,17 @@ const AUTOENCODER: &str = "autoencoder";
 
 /// Draws with everything in memory, with memory to spare and with as little as the job needs.
 fn check(files: &ModelFiles, request: &Request, in_turn: &[&str]) {
-    let expected = run(request, &opened(files), None, &mut Quiet).expect("pictures");
-    let ample = |loads: &mut Loads| run_once(request, declared(files), None, loads);
+    let expected =
+        run(request, &opened(files), &Disk::default(), None, &mut Quiet).expect("pictures");
+    let ample =
+        |loads: &mut Loads| run_once(request, declared(files), &Disk::default(), None, loads);
     let tight = |loads: &mut Loads| {
         let model = declared(files);
         let plan = MemoryPlan::of(request, &model);
         assert_eq!(plan.held, 0);
         let least = plan.peak(Decoding::Whole, Holding::Turn);
         assert!(least < plan.peak(Decoding::Whole, Holding::Pair), "{plan}");
-        run_once(request, model, Some(least), loads)
+        run_once(request, model, &Disk::default(), Some(least), loads)
     };
     let mut loads = [Loads::default(), Loads::default()];
     let drawn = [ample(&mut loads[0]), tight(&mut loads[1])];
@@ -119,15 +122,15 @@ fn a_model_that_goes_on_keeps_what_it_has_read() {
     let model = declared(&write(dir.path(), TinyFamily::Sd1));
     let held = || Stage::ALL.map(|stage| (model.held(stage), model.bytes(stage)));
     assert!(held().iter().all(|(held, all)| *held == 0 && *all > 0));
-    let first = run(&request(), &model, None, &mut Quiet).expect("a picture");
+    let first = run(&request(), &model, &Disk::default(), None, &mut Quiet).expect("a picture");
     assert!(held().iter().all(|(held, all)| held == all));
     let mut loads = Loads::default();
-    let second = run(&request(), &model, None, &mut loads).expect("a picture");
+    let second = run(&request(), &model, &Disk::default(), None, &mut loads).expect("a picture");
     assert!(bits(&first[0]) == bits(&second[0]));
     assert!(loads.0.is_empty());
     model.release(Stage::Denoising);
     assert_eq!(model.held(Stage::Denoising), 0);
-    let third = run(&request(), &model, None, &mut loads).expect("a picture");
+    let third = run(&request(), &model, &Disk::default(), None, &mut loads).expect("a picture");
     assert!(bits(&first[0]) == bits(&third[0]));
     assert_eq!(loads.0, [DENOISER]);
 }
@@ -141,9 +144,24 @@ fn networks_that_draw_once_need_less_memory() {
     let strips = Decoding::Strips(1);
     let [turn, all] = [Holding::Turn, Holding::All].map(|holding| plan.peak(strips, holding));
     assert!(turn < all);
-    let error = run(&request(), &model, Some(turn), &mut Quiet).expect_err("all at once");
+    let error =
+        run(&request(), &model, &Disk::default(), Some(turn), &mut Quiet).expect_err("all at once");
     assert!(matches!(error, Error::Memory { .. }), "{error}");
-    run_once(&request(), declared(&files), Some(turn), &mut Quiet).expect("a picture");
-    let error = run_once(&request(), model, Some(turn - 1), &mut Quiet).expect_err("too little");
+    run_once(
+        &request(),
+        declared(&files),
+        &Disk::default(),
+        Some(turn),
+        &mut Quiet,
+    )
+    .expect("a picture");
+    let error = run_once(
+        &request(),
+        model,
+        &Disk::default(),
+        Some(turn - 1),
+        &mut Quiet,
+    )
+    .expect_err("too little");
     assert!(matches!(error, Error::Memory { .. }), "{error}");
 }

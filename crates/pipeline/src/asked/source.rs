@@ -1,21 +1,21 @@
-//! Where settings come from before the flags: a request file, or a picture's metadata.
+//! Where settings come from before those that are typed: a request file, or a picture's metadata.
 
-use std::path::Path;
+use serde_json::Value;
 
-use latent_pipeline::{
-    infotext::{Infotext, STOPPED},
-    picture::{files::read_bytes, metadata::Metadata},
-    request::{Remark, Request},
-};
+use super::{Layer, Said};
+use crate::error::{Error, Result};
+use crate::infotext::{Infotext, STOPPED};
+use crate::library::Library;
+use crate::picture::metadata::Metadata;
+use crate::request::{Name, Remark, Request, RequestError};
 
-use super::{Said, read_text};
-use crate::{args::SourceArgs, failure::Failure};
-
-/// What the flags are laid over.
+/// What a layer is laid over.
 #[derive(Debug, Default)]
 pub struct Base {
-    /// Not validated: flags may still replace what is wrong.
+    /// Not validated: the layer may still replace what is wrong.
     pub request: Request,
+    /// What it states.
+    pub said: Said,
     /// What was read and not taken over as it stands.
     pub remarks: Vec<Remark>,
     /// More that the person should know.
@@ -24,25 +24,38 @@ pub struct Base {
     pub drawn_with: Option<DrawnWith>,
 }
 
-/// The model that a picture says it was drawn with.
+/// A network, as a picture says it was drawn with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DrawnWith {
-    /// Its name: the file's without the ending.
+pub struct Named {
+    /// The file's name without the ending.
     pub name: Option<String>,
     /// The first digits of the file's SHA-256.
     pub hash: Option<String>,
-    /// Only this says which model it was: no path is known.
+}
+
+/// The model that a picture says it was drawn with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrawnWith {
+    /// The checkpoint.
+    pub model: Named,
+    /// An autoencoder in the place of its own.
+    pub vae: Named,
+    /// Only this says which model it was: no request of this program is in the picture.
     pub nameless: bool,
 }
 
-impl DrawnWith {
-    fn of(info: &Infotext) -> Self {
+impl Named {
+    fn of(info: &Infotext, name: &str, hash: &str) -> Self {
         let text = |key| info.get(key).filter(|v| !v.is_empty()).map(str::to_owned);
         Self {
-            name: text("Model"),
-            hash: text("Model hash"),
-            nameless: false,
+            name: text(name),
+            hash: text(hash),
         }
+    }
+
+    /// Whether there is anything to know it by.
+    pub fn is_named(&self) -> bool {
+        self.name.is_some() || self.hash.is_some()
     }
 
     /// As a person would say it.
@@ -55,7 +68,7 @@ impl DrawnWith {
         }
     }
 
-    /// Whether a model of that name and hash is certainly another. Hashes decide where both are of one kind: programs before
+    /// Whether one of that name and hash is certainly another. Hashes decide where both are of one kind: programs before
     /// 2023 wrote another one, of eight digits.
     pub fn differs(&self, name: &str, hash: Option<&str>) -> bool {
         match (&self.hash, hash, &self.name) {
@@ -67,60 +80,54 @@ impl DrawnWith {
             _ => false,
         }
     }
+
+    /// What it is called in a library.
+    pub fn find(&self, library: &Library) -> Option<Name> {
+        let found = library.find_drawn(self.name.as_deref(), self.hash.as_deref());
+        found.map(|entry| entry.name.clone())
+    }
 }
 
 impl Base {
-    /// Reads what `args` name; the defaults where they name nothing.
+    /// The fields of a request file.
     ///
     /// # Errors
-    /// A file that cannot be read, a request file that is wrong, a picture without settings.
-    pub fn read(args: &SourceArgs, said: &mut Said) -> Result<Self, Failure> {
-        match (&args.request, &args.from) {
-            (Some(file), _) => Self::of_file(file, said),
-            (None, Some(picture)) => {
-                *said = Said::ALL;
-                Self::of_picture(picture)
-            }
-            (None, None) => Ok(Self::default()),
-        }
-    }
-
-    fn of_file(file: &Path, said: &mut Said) -> Result<Self, Failure> {
-        let text = read_text(file)?;
-        let in_file = |e| Failure::input(format!("{}: {e}", file.display()));
-        let toml = file
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        let fields = match toml {
-            true => Request::values_of_toml(&text),
-            false => Request::values_of_json(&text),
-        };
-        let fields = fields.map_err(in_file)?;
-        *said = said.or_by(&fields);
+    /// Fields that no request has, and values that they do not take.
+    pub fn of_values(fields: Value) -> Result<Self, RequestError> {
+        let layer = Layer::of(fields)?;
         Ok(Self {
-            request: Request::from_value(fields).map_err(in_file)?,
+            request: layer.over(&Request::default())?,
+            said: Said::by(&layer),
             ..Self::default()
         })
     }
 
-    fn of_picture(file: &Path) -> Result<Self, Failure> {
-        let name = file.display().to_string();
-        let metadata = Metadata::read(&name, &read_bytes(file)?)?;
+    /// The settings of a picture, given as the bytes of its file; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// Bytes that are no picture, a picture without settings.
+    pub fn of_picture(name: &str, bytes: &[u8]) -> Result<Self> {
+        let metadata = Metadata::read(name, bytes)?;
+        let without = |reason: String| Error::NoSettings {
+            name: name.to_owned(),
+            reason,
+        };
         let info = metadata.parameters.as_deref().map(Infotext::parse);
         let mut base = match (&metadata.request, &info) {
             (Some(json), _) => Self::of_json(json).or_else(|e| match &info {
                 Some(info) => Ok(Self::of_text(info)),
-                None => Err(Failure::input(format!("the metadata of {name}: {e}"))),
+                None => Err(without(format!("holds settings that cannot be read: {e}"))),
             })?,
             (None, Some(info)) if !info.entries.is_empty() => Self::of_text(info),
             (None, Some(_)) => {
-                return Err(Failure::input(format!(
-                    "{name} holds text without settings: {}",
+                return Err(without(format!(
+                    "holds text without settings: {}",
                     metadata.parameters.unwrap_or_default()
                 )));
             }
-            (None, None) => return Err(Failure::input(without_settings(&name, &metadata))),
+            (None, None) => return Err(without(without_settings(&metadata))),
         };
+        base.said = Said::ALL;
         let stopped = info.as_ref().and_then(|info| info.get(STOPPED));
         if let Some(at) = stopped {
             base.notes.push(format!(
@@ -129,14 +136,15 @@ impl Base {
         }
         let nameless = base.drawn_with.is_some();
         base.drawn_with = info.as_ref().map(|info| DrawnWith {
+            model: Named::of(info, "Model", "Model hash"),
+            vae: Named::of(info, "VAE", "VAE hash"),
             nameless,
-            ..DrawnWith::of(info)
         });
         Ok(base)
     }
 
     /// A request of this program.
-    fn of_json(json: &str) -> Result<Self, latent_pipeline::RequestError> {
+    fn of_json(json: &str) -> Result<Self, RequestError> {
         let (request, remarks) = Request::from_value_each(Request::values_of_json(json)?)?;
         Ok(Self {
             request,
@@ -166,13 +174,14 @@ impl Base {
             request: reading.request,
             remarks: reading.remarks,
             notes,
-            drawn_with: Some(DrawnWith::of(info)),
+            drawn_with: Some(DrawnWith::default()),
+            ..Self::default()
         }
     }
 }
 
 /// Why a picture cannot be repeated.
-fn without_settings(name: &str, metadata: &Metadata) -> String {
+fn without_settings(metadata: &Metadata) -> String {
     let keys: Vec<&str> = metadata
         .others
         .iter()
@@ -187,7 +196,6 @@ fn without_settings(name: &str, metadata: &Metadata) -> String {
         (None, true) => String::new(),
     };
     format!(
-        "{name} holds no settings: neither this program's request nor A1111's `parameters` text{holds}; `latent info` shows what is \
-         in it"
+        "holds no settings: neither this program's request nor A1111's `parameters` text{holds}; `latent info` shows what is in it"
     )
 }

@@ -1,0 +1,168 @@
+//! What pictures and models say for themselves where no layer says it.
+
+use super::{DrawnWith, Layer, Said};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::request::{Compat, Hires, Name, Request, Size};
+use crate::resources::Resources;
+
+/// How much of the enlarged picture the built-in model's second pass draws anew.
+const SECOND_PASS: f64 = 0.3;
+
+/// `NAME.ENDING` beside `NAME.safetensors` is its autoencoder.
+const AUTOENCODER: [&str; 3] = ["vae.safetensors", "vae.pt", "vae.ckpt"];
+
+/// A picture keeps its own size, with the edges that are added. The masked region alone is worked on at the model's size, as
+/// in A1111.
+pub(super) fn size(resources: &dyn Resources, request: &mut Request) -> Result<()> {
+    let there = |name: &&Name| resources.find(name).is_ok();
+    let picture = request.init_image.as_ref().filter(there);
+    if let Some(name) = picture.filter(|_| !request.inpaint_only_masked) {
+        let picture = resources.picture(name)?.size();
+        let edges = request.outpaint.unwrap_or_default();
+        request.width = picture
+            .width
+            .saturating_add(edges.left)
+            .saturating_add(edges.right);
+        request.height = picture
+            .height
+            .saturating_add(edges.top)
+            .saturating_add(edges.bottom);
+    }
+    Ok(())
+}
+
+/// Finds the networks that a picture was drawn with in the library, where the request does not say where they are or they are
+/// no longer there; what is to be said of it.
+pub(super) fn networks(
+    drawn_with: &DrawnWith,
+    typed: &Layer,
+    resources: &dyn Resources,
+    request: &mut Request,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let library = &resources.models().library;
+    let built_in = resources.models().built_in.map(|model| model.name);
+    let gone = |name: &Option<Name>, found: fn(&dyn Resources, &Name) -> bool| match name {
+        Some(name) => !found(resources, name),
+        None => drawn_with.nameless,
+    };
+    let own = built_in.is_some() && drawn_with.model.name.as_deref() == built_in;
+    let model = |r: &dyn Resources, name: &Name| r.model(Some(name)).is_ok();
+    if !typed.states("model")
+        && !own
+        && gone(&request.model, model)
+        && let Some(found) = drawn_with.model.find(library)
+    {
+        notes.push(format!(
+            "drawing with {found} of the library, as the picture was"
+        ));
+        request.model = Some(found);
+    }
+    let part = |r: &dyn Resources, name: &Name| r.part(name).is_ok();
+    if !typed.states("vae") && drawn_with.vae.is_named() && gone(&request.vae, part) {
+        match drawn_with.vae.find(library) {
+            Some(found) => {
+                notes.push(format!(
+                    "drawing with the autoencoder {found} of the library, as the picture was"
+                ));
+                request.vae = Some(found);
+            }
+            None if request.vae.is_none() => notes.push(format!(
+                "the picture was drawn with the autoencoder {}, which is not in a folder of models: give it with --vae FILE",
+                drawn_with.vae.describe()
+            )),
+            None => {}
+        }
+    }
+    notes
+}
+
+/// Sets the autoencoder beside the model where the profile's program takes it, and says what holds. `whole`: the request states
+/// everything already. `none` for an autoencoder asks for the model's own.
+pub(super) fn autoencoder(
+    resources: &dyn Resources,
+    request: &mut Request,
+    whole: bool,
+) -> Option<String> {
+    let none = Name::from("none");
+    if request.vae.as_ref() == Some(&none) && resources.part(&none).is_err() {
+        request.vae = None;
+        return None;
+    }
+    let model = request.model.as_ref()?;
+    if whole || request.vae.is_some() {
+        return None;
+    }
+    let mut files = AUTOENCODER.iter();
+    let beside = files.find_map(|ending| resources.beside(model, ending))?;
+    if request.compat != Compat::A1111 {
+        return Some(format!(
+            "{beside} beside the model is not used, as {} does not look for it: give it with --vae",
+            request.compat
+        ));
+    }
+    let note = format!(
+        "drawing with the autoencoder {beside} beside the model, as A1111 does; --vae none draws with the model's own"
+    );
+    request.vae = Some(beside);
+    Some(note)
+}
+
+/// Whether the built-in model, which is drawn with where no other is given, is the one that a picture names.
+pub(super) fn check_named(drawn_with: &DrawnWith, resources: &dyn Resources) -> Result<()> {
+    let models = resources.models();
+    let own = models.built_in.map(|model| model.name);
+    let named = &drawn_with.model;
+    let is_own = named.name.is_some() && named.name.as_deref() == own;
+    match drawn_with.nameless && named.is_named() && !is_own {
+        true => Err(Error::OtherModel {
+            model: named.describe(),
+            hint: match models.library.entries().is_empty() {
+                true => ", or the folder that it is in with --models DIR",
+                false => "; the folders of models have none of that name or hash",
+            },
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Where nothing says a size, a guidance or steps, those that a model was trained here for. A given picture keeps its size.
+pub(super) fn defaults(
+    said: Said,
+    model: &Model,
+    resources: &dyn Resources,
+    request: &mut Request,
+) -> Result<()> {
+    let own = model.defaults(request, resources)?;
+    if !said.size && request.init_image.is_none() {
+        (request.width, request.height) = (own.size.width, own.size.height);
+    }
+    if request.model.is_none() {
+        in_two_passes(own.size, request);
+    }
+    if let Some(guidance) = own.guidance.filter(|_| !said.guidance) {
+        request.cfg_scale = guidance;
+    }
+    if let Some(steps) = own.steps.filter(|_| !said.steps) {
+        request.steps = steps;
+    }
+    Ok(request.validate()?)
+}
+
+/// The built-in model knows pictures of its own size: larger ones are drawn at about that and enlarged in a second pass.
+fn in_two_passes(own: Size, request: &mut Request) {
+    let Size { width, height } = request.canvas();
+    let factor = (width as f64 / own.width as f64).max(height as f64 / own.height as f64);
+    if factor < 1.5 || request.hires.is_some() || request.init_image.is_some() {
+        return;
+    }
+    let first = |side: usize| ((side as f64 / factor / 8.0).round() as usize).max(1) * 8;
+    request.hires = Some(Hires {
+        width: Some(request.width),
+        height: Some(request.height),
+        denoising_strength: SECOND_PASS,
+        ..Hires::default()
+    });
+    (request.width, request.height) = (first(width), first(height));
+}

@@ -1,0 +1,102 @@
+//! The model that a request asks for, in the form that it asks for.
+
+use burn::tensor::{DType, Device};
+use latent_checkpoint::Files;
+use latent_checkpoint::Report;
+use latent_checkpoint::file::hash::short_hash;
+use latent_models::Form;
+
+use super::{Model, ModelFiles, Progress};
+use crate::error::{Error, Result};
+use crate::request::{Dtype, Request};
+use crate::resources::{Place, Resources};
+
+impl ModelFiles {
+    /// Those of the model and of the networks that `request` names; the built-in model's where it names none.
+    ///
+    /// # Errors
+    /// A name that stands for nothing, or for several models.
+    pub fn of(request: &Request, resources: &dyn Resources) -> Result<Self> {
+        let Place { path, files } =
+            resources
+                .model(request.model.as_ref())
+                .map_err(|source| Error::Given {
+                    field: "model",
+                    source,
+                })?;
+        let part = |field, name: &Option<_>| {
+            let place = name.as_ref().map(|name| resources.part(name)).transpose();
+            let place = place.map_err(|source| Error::Given { field, source })?;
+            Ok::<_, Error>(place.map(|place| place.path))
+        };
+        Ok(Self {
+            model: path,
+            built_in: files,
+            vae: part("vae", &request.vae)?,
+            text_encoder: part("text_encoder", &request.text_encoder)?,
+            prediction: request.prediction.map(Into::into),
+            ..Self::default()
+        })
+    }
+}
+
+impl Model {
+    /// Opens `files` in the number type of `request`; `once`: for one job alone, so that its networks are only
+    /// [declared](Self::declare).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open)'s; a number type that the device does not have.
+    pub fn open_for(
+        request: &Request,
+        files: &ModelFiles,
+        device: &Device,
+        once: bool,
+        progress: Progress<'_>,
+    ) -> Result<(Self, Vec<Report>)> {
+        let asked = request.dtype.unwrap_or(Dtype::F32);
+        if asked == Dtype::Int8 && *device != Device::flex() {
+            let expected = "f16 or bf16 on a GPU, since int8 is for the CPU";
+            return Err(Error::field("dtype", asked, expected));
+        }
+        let dtype = match asked {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::Bf16 | Dtype::Int8 => DType::BF16,
+        };
+        match once {
+            true => Self::declare(files, device, dtype),
+            false => Self::open(files, device, dtype, progress),
+        }
+    }
+
+    /// Computes the hashes that pictures carry: of the checkpoint, and of an autoencoder that was opened on its own.
+    /// `progress` is called with the bytes read and their number.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn hash_files(
+        &mut self,
+        files: &ModelFiles,
+        resources: &dyn Resources,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let mut hash = |path: &std::path::Path, files| -> Result<Option<String>> {
+            let path = path.to_owned();
+            let hash = resources.hash(&Place { path, files }, progress)?;
+            Ok(hash.map(|hash| short_hash(&hash).to_owned()))
+        };
+        self.hash = hash(&files.model, files.built_in)?;
+        if let (Some((_, own)), Some(path)) = (&mut self.vae, &files.vae) {
+            *own = hash(path, Files::Disk)?;
+        }
+        Ok(())
+    }
+
+    /// The model packed for the number type of `request`.
+    pub fn packed_for(self, request: &Request) -> Self {
+        self.packed(match request.dtype {
+            Some(Dtype::Int8) => Form::Int8,
+            _ => Form::Plain,
+        })
+    }
+}
