@@ -15,8 +15,6 @@ use latent_testkit::recipe::tensor_f16;
 
 /// The most that a cold picture of 1024×1024 in bf16 may take.
 const PEAK: u64 = 6_500_000_000;
-/// The U-Net in bf16.
-const UNET: u64 = 2 * 2_567_463_684;
 
 /// SDXL's base model with recipe weights, as published: one file of f16.
 fn write(path: &Path) {
