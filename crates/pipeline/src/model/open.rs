@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::{Checkpoint, Files, Kind, LoadOptions, Report, Role, StoredAutoencoder};
 use latent_diffusion::Prediction;
-use latent_models::EmbeddingNormalizerConfig;
+use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 
 use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
@@ -177,7 +177,7 @@ impl Model {
         };
         let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
         if model.family.vector == VectorInput::Picture {
-            let network = opening.part(&main, Role::IMAGE_ENCODER, dtype)?;
+            let network = opening.part::<ClipVision>(&main, Role::IMAGE_ENCODER, dtype)?;
             // A few numbers, and so read at once.
             let options = LoadOptions::new(device.clone(), DType::F32);
             let (normalizer, report) = main.load::<EmbeddingNormalizerConfig>(
