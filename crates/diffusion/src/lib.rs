@@ -32,7 +32,7 @@ pub use path::{EdmSchedule, Mixing, NoisePath};
 pub use prediction::{Prediction, Weighting};
 pub use sampler::{
     Adaptive, DdpmVariance, DeisVariable, FlowVariable, IpndmCoefficients, LcmBoundary,
-    LowerOrderFinal, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
+    LowerOrderFinal, PlmsAverage, RestartSegment, Sampler, SamplerOptions, SolverType, sample,
 };
 pub use schedule::{
     BetaSchedule, NoiseSchedule, TERMINAL_FLOOR, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,

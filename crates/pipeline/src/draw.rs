@@ -212,9 +212,12 @@ impl Drawing<'_> {
         let (path, sigmas) = (&prepared.path, &prepared.walk.sigmas);
         let looking = prepared.vector.map(|vector| prompts.beside(&vector));
         let prompts = looking.as_ref().unwrap_or(prompts);
-        let options = self
-            .profile
-            .options(self.request, self.sampler, path, sigmas.steps());
+        let options = self.profile.options(
+            self.request,
+            self.sampler,
+            (path, self.model.prediction),
+            sigmas.steps(),
+        );
         let calls = calls_per_step(self.sampler) * sigmas.steps();
         let unet = UNet::clone(&*self.model.denoiser()?);
         let unet = unet.with_padding(padding(self.request.tiling));

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use super::quadrature::integrate;
 use super::walk::{Walk, Walked, slope, toward};
-use super::{DeisVariable, IpndmCoefficients, LowerOrderFinal, Sampler};
+use super::{DeisVariable, IpndmCoefficients, LowerOrderFinal, PlmsAverage, Sampler};
 
 /// The variable u in which a polynomial is laid through the last ε, and the dσ/du that turns ∫ L(u) dσ into ∫ … du.
 #[derive(Clone, Copy)]
@@ -139,10 +139,24 @@ pub(super) fn linear_multistep<const D: usize>(
     let rule = rule(walk);
     let (order, n) = (walk.order(), walk.ladder.steps());
     let sigmas = walk.ladder.values().to_vec();
+    let velocity =
+        walk.sampler == Sampler::Plms && walk.options.plms_average == PlmsAverage::Velocity;
     let mut slopes: Vec<Tensor<D>> = Vec::new(); // newest first
     for (i, sigma, next) in walk.steps() {
         let denoised = walk.denoise(&x, sigma)?;
-        let d = slope(&x, &denoised, sigma);
+        let averaged = |x: &Tensor<D>, denoised: &Tensor<D>, sigma: f64| match velocity {
+            true => velocity_of(x, denoised, sigma),
+            false => slope(x, denoised, sigma),
+        };
+        let d = averaged(&x, &denoised, sigma);
+        // ε = α·v + α²σ·x of the step's own x, for α = 1/√(1 + σ²).
+        let (kept, scale) = match velocity {
+            true => {
+                let square = 1.0 + sigma * sigma;
+                (1.0 + (next - sigma) * sigma / square, 1.0 / square.sqrt())
+            }
+            false => (1.0, 1.0),
+        };
         slopes.insert(0, d.clone());
         slopes.truncate(order);
         let mut this = slopes.len();
@@ -152,17 +166,22 @@ pub(super) fn linear_multistep<const D: usize>(
         x = if i == 0 && rule.heun_start {
             let euler = toward(&x, &denoised, next / sigma);
             let denoised_2 = walk.denoise(&euler, next)?;
-            x + (d + slope(&euler, &denoised_2, next)) * (0.5 * (next - sigma))
+            x * kept + (d + averaged(&euler, &denoised_2, next)) * (0.5 * (next - sigma) * scale)
         } else if this == 1 || (next == 0.0 && rule.denoise_at_zero) {
             toward(&x, &denoised, next / sigma)
         } else {
             let coefficients = (rule.coefficients)(&sigmas, i, this);
             let terms = coefficients.into_iter().zip(&slopes);
-            terms.fold(x, |x, (c, d)| x + d.clone() * c)
+            terms.fold(x * kept, |x, (c, d)| x + d.clone() * (c * scale))
         };
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)
+}
+
+/// The velocity α·ε − ασ·D, α = 1/√(1 + σ²), of a variance-preserving network.
+fn velocity_of<const D: usize>(x: &Tensor<D>, denoised: &Tensor<D>, sigma: f64) -> Tensor<D> {
+    (slope(x, denoised, sigma) - denoised.clone() * sigma) / (1.0 + sigma * sigma).sqrt()
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use burn::tensor::Tensor;
 pub use kind::Sampler;
 pub use options::{
     Adaptive, DdpmVariance, DeisVariable, FlowVariable, IpndmCoefficients, LcmBoundary,
-    LowerOrderFinal, RestartSegment, SamplerOptions, SolverType,
+    LowerOrderFinal, PlmsAverage, RestartSegment, SamplerOptions, SolverType,
 };
 
 use crate::{Denoise, Error, Mixing, Noise, Sigmas, Step};

@@ -38,6 +38,8 @@ pub struct SamplerOptions {
     pub sde_r: f64,
     /// The step sizes that iPNDM's coefficients assume.
     pub ipndm_coefficients: IpndmCoefficients,
+    /// What PLMS averages over its steps.
+    pub plms_average: PlmsAverage,
     /// The variable in which DEIS interpolates ε.
     pub deis_variable: DeisVariable,
     /// UniPC: the 0-based steps that are not corrected.
@@ -85,6 +87,7 @@ impl Default for SamplerOptions {
             solver_type: None,
             sde_r: 0.5,
             ipndm_coefficients: IpndmCoefficients::Uniform,
+            plms_average: PlmsAverage::Noise,
             deis_variable: DeisVariable::LogSigma,
             disable_corrector: Vec::new(),
             unipc_final_sigma: 0.0,
@@ -144,6 +147,17 @@ pub enum IpndmCoefficients {
     Uniform,
     /// Those of the ladder's own steps in σ (`ipndm_v`).
     Variable,
+}
+
+/// What PLMS averages over its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlmsAverage {
+    /// ε, as in the paper.
+    Noise,
+    /// The velocity of a variance-preserving network, which becomes ε at the step's own latent: diffusers, where the network
+    /// predicts it.
+    Velocity,
 }
 
 /// The variable in which DEIS lays a polynomial through the last ε.

@@ -179,7 +179,7 @@ impl Model {
         };
         let mut model = Self::of(parts, main.scheduler().clone()).map_err(wrong)?;
         if model.family.vector == VectorInput::Picture {
-            let network: Part<ClipVision> = opening.part(&main, Role::IMAGE_ENCODER, dtype)?;
+            let network = opening.part::<ClipVision>(&main, Role::IMAGE_ENCODER, dtype)?;
             // A few numbers, and so read at once.
             let options = LoadOptions::new(device.clone(), DType::F32);
             let (normalizer, report) = main.load::<EmbeddingNormalizerConfig>(

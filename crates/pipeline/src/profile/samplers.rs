@@ -2,8 +2,8 @@
 
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{
-    DeisVariable, FlowVariable, LcmBoundary, Levels, LowerOrderFinal, NoisePath, Prediction,
-    Sampler, SamplerOptions, Scheduler, names,
+    DeisVariable, FlowVariable, LcmBoundary, Levels, LowerOrderFinal, NoisePath, PlmsAverage,
+    Prediction, Sampler, SamplerOptions, Scheduler, names,
 };
 
 use super::{Ladders, Profile};
@@ -95,7 +95,7 @@ impl Profile {
         &self,
         request: &Request,
         sampler: Sampler,
-        path: &NoisePath,
+        (path, prediction): (&NoisePath, Prediction),
         steps: usize,
     ) -> SamplerOptions {
         let mut options = SamplerOptions {
@@ -134,6 +134,9 @@ impl Profile {
                     Sampler::UniPcBh1 | Sampler::UniPcBh2 => None,
                     _ => Some(LowerOrderFinal::Below(15)),
                 };
+                if prediction == Prediction::V {
+                    options.plms_average = PlmsAverage::Velocity;
+                }
             }
         }
         if self.ladders != Ladders::Spaced
