@@ -96,7 +96,8 @@ fn draw(folder: &Path, file: &Path, more: &[&str]) -> Peaks {
         if let Ok(text) = std::fs::read_to_string(&status) {
             let line = |key: &str| {
                 let line = text.lines().find_map(|line| line.strip_prefix(key));
-                let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+                let number =
+                    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
                 1024 * number.unwrap_or(0)
             };
             peaks.resident = peaks.resident.max(line("VmHWM:"));
