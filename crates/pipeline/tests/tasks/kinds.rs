@@ -37,7 +37,7 @@ impl Kind {
         asked
     }
 
-    fn from_text(&self) {
+    fn text_to_picture(&self) {
         let drawn = one(&self.model, &self.asked());
         let pixels = drawn.picture.rgb();
         assert!(pixels.iter().any(|v| *v != pixels[0]), "one colour");
@@ -50,7 +50,7 @@ impl Kind {
         assert!(!differ(&drawn, &again), "drawn again");
     }
 
-    fn from_a_picture(&self) {
+    fn picture_to_picture(&self) {
         let with = |width, strength| {
             let init_image = Some(self.files.picture(width, 64));
             one(
@@ -96,22 +96,22 @@ macro_rules! kinds {
 }
 
 kinds! {
-    stable_diffusion_1: Sd1 [from_text, from_a_picture, inside_a_mask];
-    stable_diffusion_1_inpainting: Sd1Inpainting [from_text, from_a_picture, inside_a_mask];
-    lcm: Lcm [from_text, from_a_picture, inside_a_mask];
-    stable_diffusion_2: Sd2 [from_text, from_a_picture, inside_a_mask];
-    stable_diffusion_2_inpainting: Sd2Inpainting [from_text, from_a_picture, inside_a_mask];
-    stable_diffusion_2_depth: Sd2Depth [from_text, from_a_picture, inside_a_mask];
-    stable_diffusion_2_unclip: Sd2UnClip [from_text, from_a_picture, inside_a_mask];
-    upscaler: Upscaler [from_text, from_a_picture, inside_a_mask];
-    sdxl: Sdxl [from_text, from_a_picture, inside_a_mask];
-    sdxl_inpainting: SdxlInpainting [from_text, from_a_picture, inside_a_mask];
-    sdxl_turbo: SdxlTurbo [from_text, from_a_picture, inside_a_mask];
-    sdxl_v: SdxlV [from_text, from_a_picture, inside_a_mask];
-    ssd_1b: Ssd1b [from_text, from_a_picture, inside_a_mask];
-    vega: Vega [from_text, from_a_picture, inside_a_mask];
-    koala: Koala [from_text, from_a_picture, inside_a_mask];
-    playground: Playground [from_text, from_a_picture, inside_a_mask];
-    cosxl: CosXl [from_text, from_a_picture, inside_a_mask];
-    refiner: Refiner [from_text, from_a_picture, inside_a_mask];
+    stable_diffusion_1: Sd1 [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_1_inpainting: Sd1Inpainting [text_to_picture, picture_to_picture, inside_a_mask];
+    lcm: Lcm [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_2: Sd2 [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_2_inpainting: Sd2Inpainting [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_2_depth: Sd2Depth [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_2_unclip: Sd2UnClip [text_to_picture, picture_to_picture, inside_a_mask];
+    upscaler: Upscaler [text_to_picture, picture_to_picture, inside_a_mask];
+    sdxl: Sdxl [text_to_picture, picture_to_picture, inside_a_mask];
+    sdxl_inpainting: SdxlInpainting [text_to_picture, picture_to_picture, inside_a_mask];
+    sdxl_turbo: SdxlTurbo [text_to_picture, picture_to_picture, inside_a_mask];
+    sdxl_v: SdxlV [text_to_picture, picture_to_picture, inside_a_mask];
+    ssd_1b: Ssd1b [text_to_picture, picture_to_picture, inside_a_mask];
+    vega: Vega [text_to_picture, picture_to_picture, inside_a_mask];
+    koala: Koala [text_to_picture, picture_to_picture, inside_a_mask];
+    playground: Playground [text_to_picture, picture_to_picture, inside_a_mask];
+    cosxl: CosXl [text_to_picture, picture_to_picture, inside_a_mask];
+    refiner: Refiner [text_to_picture, picture_to_picture, inside_a_mask];
 }
