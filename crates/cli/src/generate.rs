@@ -7,14 +7,15 @@ use std::{
     time::Instant,
 };
 
+use burn::tensor::Device;
 use latent_pipeline::{
-    MemoryPlan, Model,
+    MemoryPlan, Model, Resources,
     picture::{
         Picture,
         files::{Format, check_free, check_writable, numbered, with_number, write_atomic},
         grid::{columns_for, grid},
         metadata::Metadata,
-        preview::PREVIEWED,
+        preview::{self, Previewer},
     },
     request::Request,
 };
@@ -62,6 +63,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let presses = screen::on_ctrl_c()?;
 
     let started = Instant::now();
+    let tiny = tiny(output, &preview, &resources, &device)?;
     let model = model::open(
         &jobs.requests[0],
         &resources,
@@ -72,7 +74,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     )?;
     jobs.take_defaults(&model, &resources)?;
     tell_all(&job::remarks_on(&jobs, &model)?);
-    check_preview(&preview, &model)?;
+    let previewer = previewer(tiny, &preview, &model)?;
     let model = model.packed_for(&jobs.requests[0]);
     // The plan is about the machine's memory; a GPU has its own.
     let available = args
@@ -81,7 +83,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
         .eq_ignore_ascii_case("cpu")
         .then(machine::free_memory)
         .flatten();
-    let mut watch = Watch::new(output, json, paths, preview, presses.clone());
+    let mut watch = Watch::new(output, json, paths, (preview, previewer), presses.clone());
     let mut requests = jobs.requests.iter().peekable();
     let mut model = Some(model);
     while let (Some(request), Some(open)) = (requests.next(), model.take()) {
@@ -218,8 +220,12 @@ fn idle_outputs<'a>(
             "--quality has no effect: no file of this run is a JPEG",
         ),
         (
-            output.preview_interval.is_some() && matches!(preview, Preview::None),
+            output.preview.interval.is_some() && matches!(preview, Preview::None),
             "--preview-interval has no effect: there is no preview (--preview)",
+        ),
+        (
+            output.preview.vae.is_some() && matches!(preview, Preview::None),
+            "--preview-vae has no effect: there is no preview (--preview)",
         ),
         (
             output.output_begin_idx.is_some() && shaped,
@@ -235,14 +241,50 @@ fn idle_outputs<'a>(
     Ok(rules.map(|(_, text)| text.to_owned()).collect())
 }
 
-/// Whether a latent of this model can be shown while it forms.
-fn check_preview(preview: &Preview, model: &Model) -> Result<(), Failure> {
-    match (preview, model.latent.channels) {
-        (Preview::None, _) | (_, PREVIEWED) => Ok(()),
-        (_, channels) => Err(Failure::input(format!(
-            "there is no preview for a latent of {channels} channels: leave --preview out"
-        ))),
+/// The tiny autoencoder that previews are asked from, and what it is called.
+fn tiny<'a>(
+    output: &'a OutputArgs,
+    preview: &Preview,
+    resources: &dyn Resources,
+    device: &Device,
+) -> Result<Option<(&'a Path, Previewer)>, Failure> {
+    let asked = output.preview.vae.as_deref();
+    let asked = asked.filter(|_| !matches!(preview, Preview::None));
+    let opened = asked.map(|name| {
+        let place = resources.part(&name.into());
+        let place = place.map_err(|e| Failure::input(format!("--preview-vae: {e}")))?;
+        Ok((name, Previewer::tiny(&place.path, device)?))
+    });
+    opened.transpose()
+}
+
+/// What shows latents of this model: the tiny autoencoder that was opened for it, or a linear map.
+fn previewer(
+    tiny: Option<(&Path, Previewer)>,
+    preview: &Preview,
+    model: &Model,
+) -> Result<Option<Previewer>, Failure> {
+    let Some((path, tiny)) = tiny else {
+        let shown = !matches!(preview, Preview::None);
+        return Ok(shown.then(|| Previewer::of(model)).transpose()?);
+    };
+    let path = path.display();
+    let fitting = tiny.fitting(model);
+    let tiny = fitting.map_err(|e| Failure::input(format!("--preview-vae: {path}: {e}")))?;
+    // Nothing in the files of Stable Diffusion's and of SDXL's tells them apart but their names.
+    let for_xl = path.to_string().to_lowercase().contains("xl");
+    let is_xl = model.family.preview == Some(preview::SDXL);
+    let other = match (is_xl, for_xl) {
+        (true, false) => Some("SDXL, whose tiny autoencoder is usually called taesdxl"),
+        (false, true) => Some("no SDXL, and the file's name says that it is for SDXL"),
+        _ => None,
+    };
+    if let Some(other) = other {
+        tell_all(&[format!(
+            "--preview-vae {path}: the model is {other}; of another model's latents it shows wrong colours"
+        )]);
     }
+    Ok(Some(tiny))
 }
 
 fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
@@ -250,23 +292,32 @@ fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
         Format::of_path(path)?;
         Ok(Preview::File(path.clone()))
     };
-    match (&output.preview, &output.preview_path) {
+    let args = &output.preview;
+    match (&args.to, &args.path) {
         (PreviewTo::None, None) => Ok(Preview::None),
         (PreviewTo::Terminal, None) if !TerminalPreview::possible() => Err(Failure::input(
             "--preview terminal needs a terminal on standard error: give a file instead",
         )),
         (PreviewTo::Terminal, None) => Ok(Preview::Terminal(TerminalPreview::default())),
-        (PreviewTo::Projection, None) => {
-            Err(Failure::input("--preview proj needs --preview-path FILE"))
-        }
-        (PreviewTo::None | PreviewTo::Projection, Some(path)) => file(path),
+        (PreviewTo::Projection, _) if args.vae.is_some() => Err(Failure::input(
+            "--preview proj is the linear map: leave --preview-vae out, or use --preview tae",
+        )),
+        (PreviewTo::Tiny, _) if args.vae.is_none() => Err(Failure::input(
+            "--preview tae needs --preview-vae FILE, a tiny autoencoder",
+        )),
+        (PreviewTo::Projection | PreviewTo::Tiny, None) => Err(Failure::input(
+            "--preview proj and --preview tae need --preview-path FILE",
+        )),
+        (PreviewTo::None | PreviewTo::Projection | PreviewTo::Tiny, Some(path)) => file(path),
         (PreviewTo::File(path), None) => match path.to_str() {
-            Some(kind @ ("tae" | "vae")) => Err(Failure::input(format!(
-                "--preview {kind} cannot be honoured: previews are a linear projection here (none, terminal, or a file)"
-            ))),
+            Some("vae") => Err(Failure::input(
+                "--preview vae cannot be honoured: previews are made by a linear map or by a tiny autoencoder (--preview-vae)",
+            )),
             _ => file(path),
         },
-        (_, Some(_)) => Err(Failure::input("--preview-path goes with --preview proj")),
+        (_, Some(_)) => Err(Failure::input(
+            "--preview-path goes with --preview proj and --preview tae",
+        )),
     }
 }
 

@@ -121,6 +121,10 @@ pub fn open(
     }
     let files = ModelFiles::of(request, resources)?;
     not_a_run(&files.model)?;
+    files
+        .refiner
+        .as_ref()
+        .map_or(Ok(()), |refiner| not_a_run(&refiner.path))?;
     let bar = screen::bar();
     let mut progress = |part, done, all| {
         bar.set_length(all as u64);

@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 use latent_diffusion::Step;
 use latent_pipeline::{
     Hooks, Output,
-    picture::{Picture, files::Format, metadata::Metadata, preview},
+    picture::{Picture, files::Format, metadata::Metadata, preview::Previewer},
     request::{Name, Request},
 };
 use serde_json::json;
@@ -55,6 +55,7 @@ pub struct Watch<'a> {
     json: bool,
     paths: VecDeque<PathBuf>,
     preview: Preview,
+    previewer: Option<Previewer>,
     presses: Arc<AtomicUsize>,
     bar: ProgressBar,
     /// Pictures of the request, and how many are done.
@@ -70,7 +71,7 @@ impl<'a> Watch<'a> {
         args: &'a OutputArgs,
         json: bool,
         paths: Vec<PathBuf>,
-        preview: Preview,
+        (preview, previewer): (Preview, Option<Previewer>),
         presses: Arc<AtomicUsize>,
     ) -> Self {
         Self {
@@ -78,6 +79,7 @@ impl<'a> Watch<'a> {
             json,
             paths: paths.into(),
             preview,
+            previewer,
             presses,
             bar: ProgressBar::hidden(),
             pictures: (0, 0),
@@ -115,21 +117,18 @@ impl<'a> Watch<'a> {
 
     fn show(&mut self, step: &Step<'_>) -> Result<(), Failure> {
         let last = step.index + 1 == step.total;
-        let every = self.args.preview_interval.unwrap_or(1) as usize;
-        if matches!(self.preview, Preview::None) || !(last || step.index.is_multiple_of(every)) {
+        let every = self.args.preview.interval.unwrap_or(1) as usize;
+        let Some(previewer) = &self.previewer else {
+            return Ok(());
+        };
+        if !(last || step.index.is_multiple_of(every)) {
             return Ok(());
         }
-        let [_, channels, height, width] = step.denoised.dims();
-        let first = step
-            .denoised
-            .clone()
-            .narrow(0, 0, 1)
-            .into_data()
-            .convert::<f32>();
-        let values: Vec<f32> = first.iter::<f32>().collect();
-        let picture = preview::sd1(&values, width, height).ok_or_else(|| {
-            Failure::input(format!(
-                "there is no preview for a latent of {channels} channels: leave --preview out"
+        let first = step.denoised.clone().narrow(0, 0, 1);
+        let picture = previewer.picture(first).ok_or_else(|| {
+            let channels = step.denoised.dims()[1];
+            Failure::run(format!(
+                "there is no preview for a latent of {channels} channels"
             ))
         })?;
         match &mut self.preview {

@@ -206,19 +206,26 @@ fn what_cannot_be_written_is_known_before_the_work() {
         )
         .contains("--grid-columns")
     );
-    // The built-in model's latents have no preview.
-    let line = [
-        "generate",
-        "cat",
-        "--steps",
-        "1000",
-        "--preview",
-        "p.png",
-        "-o",
-        "b.png",
-    ];
-    let error = place.fails(&line, 2);
-    assert!(error.contains("no preview"), "{error}");
+    // What makes previews is opened before anything is drawn.
+    for (file, said) in [
+        ("missing.safetensors", "missing.safetensors"),
+        (TINY, "no tiny autoencoder"),
+    ] {
+        let line = [
+            "generate",
+            "cat",
+            "--steps",
+            "1000",
+            "--preview",
+            "p.png",
+            "--preview-vae",
+            file,
+            "-o",
+            "b.png",
+        ];
+        let error = place.fails(&line, 2);
+        assert!(error.contains(said), "{error}");
+    }
     assert!(!place.path().join("a.png").exists());
 }
 

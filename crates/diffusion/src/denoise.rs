@@ -145,6 +145,20 @@ impl Sigmas {
         timesteps.get(at).copied()
     }
 
+    /// The first `end` steps of the ladder, which ends at the level that the next one would start from.
+    ///
+    /// # Errors
+    /// No step at all.
+    pub fn head(&self, end: usize) -> Result<Self, Error> {
+        let end = end.min(self.steps());
+        let first = |steps: &Vec<f64>| steps[..end].to_vec();
+        Ok(Self {
+            timesteps: self.timesteps.as_ref().map(first),
+            landings: self.landings.as_ref().map(first),
+            ..Self::new(self.values[..=end].to_vec())?
+        })
+    }
+
     /// The ladder from step `start` on, as img2img walks it.
     pub fn tail(&self, start: usize) -> Result<Self, Error> {
         let values = self.values.get(start..).unwrap_or_default().to_vec();

@@ -3,12 +3,14 @@
 //! Everything works on latents of one batch; pixels come in only to be encoded. The order in which a picture's noise
 //! stream is read is the order of the reference, and a seed means nothing without it.
 
+mod start;
+
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use latent_diffusion::{
-    self as diffusion, Denoise, Mixing, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler,
-    Scheduler, Sigmas, Step,
+    self as diffusion, Denoise, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler, Scheduler,
+    Sigmas, Step,
 };
 use latent_models::{Padding, UNet};
 
@@ -16,14 +18,18 @@ use crate::beside::Hints;
 use crate::conditioning::Prompts;
 use crate::error::{Error, Result};
 use crate::extension::{Beside, Extension};
+use crate::family::Beside::Nothing;
 use crate::guided::Guided;
 use crate::guiders::Guidance;
 use crate::masked::Masked;
 use crate::model::Model;
 use crate::passes::Passes;
-use crate::profile::{Asked, Posterior, Profile, StartScale, StepNoise, Walk};
+use crate::profile::{Asked, Profile, StepNoise, Walk};
 use crate::ready::Resolved;
-use crate::request::{InpaintFill, Request, Tiling};
+use crate::refiner::{self, Next, Refining, Relay};
+use crate::request::{Request, Tiling};
+
+pub use start::Prepared;
 
 /// The pixels a pass starts from.
 #[derive(Debug, Clone)]
@@ -171,7 +177,7 @@ impl Drawing<'_> {
     }
 
     /// The noise path as the profile sees it.
-    fn path(&self) -> Result<NoisePath> {
+    pub(crate) fn path(&self) -> Result<NoisePath> {
         let model = self.model;
         self.profile.path(
             model.prediction,
@@ -181,52 +187,145 @@ impl Drawing<'_> {
         )
     }
 
-    /// What is walked from, for one batch, one picture per seed.
-    ///
-    /// # Errors
-    /// Settings that no ladder fits; a picture that cannot be encoded.
-    pub fn prepare<'s>(&self, start: &Start<'_>, seeds: &'s [PictureSeed]) -> Result<Prepared<'s>> {
-        let from_picture = start.canvas.is_some() || start.latent.is_some();
-        let walk = self.ladder(from_picture)?;
-        let path = self.path()?;
-        let streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
-        let mut prepared = self.started(start, walk, path, (streams, seeds))?;
-        if self.profile.fresh_mask_noise(self.sampler) && prepared.mask.is_some() {
-            let [_, c, h, w] = prepared.x.dims();
-            let mut streams = reseeded(&prepared.streams, seeds, 1)?;
-            prepared.noise = streams.initial([c, h, w], &self.model.device);
-        }
-        Ok(prepared)
-    }
-
-    /// Draws a batch that is [prepared](Self::prepare).
+    /// Draws a batch that is [prepared](Self::prepare); `refining` finishes what the model begins.
     ///
     /// # Errors
     /// Whatever the sampler reports; a denoiser that cannot be read.
     pub fn draw(
         &self,
         prepared: Prepared<'_>,
-        prompts: &Prompts,
+        (prompts, refining): (&Prompts, Option<Refining<'_>>),
         on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Drawn> {
-        let (path, sigmas) = (&prepared.path, &prepared.walk.sigmas);
+        let path = &prepared.path;
         let looking = prepared.vector.map(|vector| prompts.beside(&vector));
         let prompts = looking.as_ref().unwrap_or(prompts);
-        let options = self.profile.options(
-            self.request,
-            self.sampler,
-            (path, self.model.prediction),
-            sigmas.steps(),
-        );
-        let calls = calls_per_step(self.sampler) * sigmas.steps();
-        let unet = UNet::clone(&*self.model.denoiser()?);
+        let second = refining.map(|refining| {
+            let drawing = Drawing {
+                model: refining.model,
+                ..*self
+            };
+            Ok::<_, Error>((drawing.path()?, drawing, refining))
+        });
+        let second = second.transpose()?;
+        let refiner = refining.map(|refining| refining.model);
+        let legs = self.legs(&prepared.walk.sigmas, refiner, prepared.from_picture)?;
+        let total = legs.iter().map(|leg| leg.sigmas.steps()).sum();
+        let each = calls_per_step(self.sampler);
+        let [_, c, h, w] = prepared.x.dims();
+        let concat = prepared.concat.as_ref();
+
+        let mut latent = prepared.x;
+        let mut noise: Option<Box<dyn Noise>> = None;
+        let (mut done, mut stopped) = (0, None);
+        for leg in &legs {
+            let sigmas = &leg.sigmas;
+            let mut own_noise = match noise.take() {
+                Some(noise) if self.profile.step_noise == StepNoise::Continue => noise,
+                _ => {
+                    self.step_noise(prepared.streams.clone(), prepared.seeds, [c, h, w], sigmas)?
+                }
+            };
+            let calls = (done * each, total * each);
+            let by_second = second.as_ref().map(|(path, drawing, refining)| {
+                move || -> Result<Guided<'_>> {
+                    let unet = refining.denoiser(self.model)?;
+                    let concat = concat.filter(|_| drawing.model.family.beside != Nothing);
+                    Ok(drawing.guided(unet, refining.prompts, path, sigmas, concat, calls))
+                }
+            });
+            let by_base = || -> Result<Guided<'_>> {
+                let unet = UNet::clone(&*self.model.denoiser()?);
+                Ok(self.guided(unet, prompts, path, sigmas, concat, calls))
+            };
+            let (guided, next) = match by_second {
+                Some(by_second) if leg.refined => (by_second()?, None),
+                Some(by_second) if leg.hands_over => {
+                    (by_base()?, Some(Box::new(by_second) as Next<'_>))
+                }
+                _ => (by_base()?, None),
+            };
+            let switch = self.request.refiner_switch;
+            let mut relay = Relay {
+                mixing: path.mixing(),
+                due: Box::new(move |sigma| refiner::done(path, sigmas, sigma) >= switch),
+                guided: Some(guided),
+                next,
+            };
+            let (by, of) = match &second {
+                Some((path, drawing, _)) if leg.refined => (drawing, path),
+                _ => (self, path),
+            };
+            let levels = (of, by.model.prediction);
+            let steps = sigmas.steps();
+            let mut options = self
+                .profile
+                .options(self.request, self.sampler, levels, steps);
+            if leg.goes_on {
+                options.variance_preserving_end = Some(false);
+                options.lower_order_final = self.profile.order_before_handover(&options);
+            }
+            let mut show = |step: Step<'_>| {
+                let index = done + step.index;
+                let flow = on_step(Step {
+                    index,
+                    total,
+                    ..step
+                });
+                stopped = flow.is_break().then_some((index + 1, total));
+                flow
+            };
+            let x = latent;
+            let walk = |d: &mut dyn Denoise| {
+                let noise = &mut *own_noise;
+                diffusion::sample(self.sampler, &options, d, x, sigmas, noise, &mut show)
+            };
+            latent = match &prepared.mask {
+                Some((mask, original)) => {
+                    let mut rule = self.profile.mask(self.sampler);
+                    rule.spare_first &= prepared.pure && done == 0;
+                    let mut masked = Masked {
+                        inner: &mut relay,
+                        mask: mask.clone(),
+                        original: original.clone(),
+                        noise: prepared.noise.clone(),
+                        path,
+                        rule,
+                        first: true,
+                    };
+                    let latent = walk(&mut masked)?;
+                    match rule.at_end && (!leg.goes_on || stopped.is_some()) {
+                        true => Masked::blend(mask, latent, original.clone()),
+                        false => latent,
+                    }
+                }
+                None => walk(&mut relay)?,
+            };
+            if stopped.is_some() {
+                break;
+            }
+            done += steps;
+            noise = Some(own_noise);
+        }
+        Ok(Drawn { latent, stopped })
+    }
+
+    /// The network behind guidance, for one walk.
+    fn guided<'p>(
+        &'p self,
+        unet: UNet,
+        prompts: &'p Prompts,
+        path: &'p NoisePath,
+        sigmas: &'p Sigmas,
+        concat: Option<&Tensor<4>>,
+        calls: (usize, usize),
+    ) -> Guided<'p> {
         let unet = unet.with_padding(padding(self.request.tiling));
-        let beside = prepared
-            .concat
-            .map(|extra| Box::new(Beside(extra)) as Box<dyn Extension>);
-        let mut guided = Guided {
+        let beside = concat.map(|extra| Box::new(Beside(extra.clone())) as Box<dyn Extension>);
+        Guided {
+            guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
             passes: Passes::new(
-                &unet,
+                unet,
                 prompts,
                 self.request.cfg_scale,
                 beside.into_iter().collect(),
@@ -235,54 +334,10 @@ impl Drawing<'_> {
             path,
             sigmas,
             whole_timesteps: self.profile.whole_timesteps,
-            guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
             needs_unconditional: self.sampler.needs_unconditional(),
-            calls: (0, calls),
+            calls,
             unconditional: None,
-        };
-        let mut stopped = None;
-        let mut on_step = |step: Step<'_>| {
-            let (done, all) = (step.index + 1, step.total);
-            let flow = on_step(step);
-            stopped = flow.is_break().then_some((done, all));
-            flow
-        };
-        let [_, c, h, w] = prepared.x.dims();
-        let mut noise = self.step_noise(prepared.streams, prepared.seeds, [c, h, w], sigmas)?;
-        let walk = |d: &mut dyn Denoise| {
-            diffusion::sample(
-                self.sampler,
-                &options,
-                d,
-                prepared.x,
-                sigmas,
-                &mut *noise,
-                &mut on_step,
-            )
-        };
-        let latent = match prepared.mask {
-            Some((mask, original)) => {
-                let mut rule = self.profile.mask(self.sampler);
-                rule.spare_first &= prepared.pure;
-                let mut masked = Masked {
-                    inner: &mut guided,
-                    mask: mask.clone(),
-                    original: original.clone(),
-                    noise: prepared.noise,
-                    path,
-                    rule,
-                    first: true,
-                };
-                let latent = walk(&mut masked)?;
-                if rule.at_end {
-                    Masked::blend(&mask, latent, original)
-                } else {
-                    latent
-                }
-            }
-            None => walk(&mut guided)?,
-        };
-        Ok(Drawn { latent, stopped })
+        }
     }
 
     fn step_noise(
@@ -307,134 +362,6 @@ impl Drawing<'_> {
             StepNoise::NextSeed => Box::new(reseeded(&streams, seeds, 1)?),
         })
     }
-
-    fn started<'s>(
-        &self,
-        start: &Start<'_>,
-        walk: Walk,
-        path: NoisePath,
-        (mut streams, seeds): (NoiseStreams, &'s [PictureSeed]),
-    ) -> Result<Prepared<'s>> {
-        let Self { model, profile, .. } = self;
-        let device = &model.device;
-        let batch = streams.pictures();
-        let [h, w] = start.size;
-        let shape = [model.latent.channels, h, w];
-        let inpaints = model.inpaints();
-        let mask = start.canvas.and_then(|c| c.mask.as_ref());
-        let sigma = walk.sigmas.values()[0];
-        let rule = profile.mask(self.sampler);
-        let pure = mask.is_some() && rule.spare_first && self.strength >= 1.0;
-
-        // What is drawn for an embedding comes before all else.
-        let vector = self.image_vector(start, &mut streams, seeds)?;
-        // An inpainting network redrawn from pure noise never reads the picture outside its extra channels.
-        let skip_encoding = inpaints && pure;
-        let original = match (&start.latent, start.canvas) {
-            (Some(latent), _) => Some(latent.clone()),
-            (None, Some(canvas)) if !skip_encoding => {
-                Some(self.encode(canvas.image.clone(), &mut streams, shape)?)
-            }
-            _ => None,
-        };
-        // What is drawn of other pictures comes before the noise of the latent, the masked picture after it.
-        let beside = self.hint_channels(start, &mut streams, shape)?;
-        let noise = streams.initial(shape, device);
-        let concat = match beside {
-            None if inpaints => Some(self.masked_channels(start, &mut streams, shape)?),
-            early => early,
-        };
-        let scale = profile.start_scale(self.sampler, &model.scheduler, &path, sigma);
-        let mask = mask
-            .filter(|_| !inpaints || profile.masks_inpainting_networks)
-            .map(|m| m.latent.clone());
-        let original = original.map(|o| self.under_mask(o, mask.as_ref(), &noise));
-        let x = match (&original, pure) {
-            (Some(original), false) if path.mixing() == Mixing::Flow => {
-                path.add_noise(original.clone(), noise.clone(), sigma)
-            }
-            (Some(original), false) if profile.start == StartScale::Preserving => {
-                original.clone() + noise.clone() * scale
-            }
-            (Some(original), false) => match walk.noised {
-                None => original.clone() + noise.clone() * sigma,
-                // Noised to one level and taken for the other, both of them variance-preserving.
-                Some(level) => {
-                    let ratio = (1.0 + sigma * sigma) / (1.0 + level * level);
-                    (original.clone() + noise.clone() * level) * ratio.sqrt()
-                }
-            },
-            _ => noise.clone() * scale,
-        };
-        let x = x.expand([batch, shape[0], h, w]);
-        let mask = mask.zip(original);
-        Ok(Prepared {
-            walk,
-            path,
-            streams,
-            seeds,
-            x,
-            noise,
-            mask,
-            concat,
-            vector,
-            pure,
-        })
-    }
-
-    /// The latent of pixels, one per picture: by mean the same for all, by draw each its own.
-    ///
-    /// # Errors
-    /// An autoencoder whose weights cannot be read.
-    pub(crate) fn encode(
-        &self,
-        image: Tensor<4>,
-        streams: &mut NoiseStreams,
-        shape: [usize; 3],
-    ) -> Result<Tensor<4>> {
-        let model = self.model;
-        let moments = model.encode(image, padding(self.request.tiling))?;
-        let spread = |t: Tensor<4>| t.expand([streams.pictures(), shape[0], shape[1], shape[2]]);
-        let (mean, logvar) = (spread(moments.mean), spread(moments.logvar));
-        Ok(model.scale_in(match self.profile.posterior {
-            Posterior::Mean => mean,
-            Posterior::Draw => {
-                let noise = streams.draw(shape, &model.device);
-                latent_models::Moments { mean, logvar }.sample(noise)
-            }
-        }))
-    }
-
-    /// What lies under the mask before sampling.
-    fn under_mask(
-        &self,
-        original: Tensor<4>,
-        mask: Option<&Tensor<4>>,
-        noise: &Tensor<4>,
-    ) -> Tensor<4> {
-        match (mask, self.request.inpaint_fill) {
-            (Some(mask), InpaintFill::LatentNoise) => Masked::blend(mask, noise.clone(), original),
-            (Some(mask), InpaintFill::LatentNothing) => {
-                Masked::blend(mask, noise.zeros_like(), original)
-            }
-            _ => original,
-        }
-    }
-}
-
-/// A batch before its first step.
-pub struct Prepared<'s> {
-    walk: Walk,
-    path: NoisePath,
-    streams: NoiseStreams,
-    seeds: &'s [PictureSeed],
-    x: Tensor<4>,
-    noise: Tensor<4>,
-    mask: Option<(Tensor<4>, Tensor<4>)>,
-    concat: Option<Tensor<4>>,
-    /// What is told of pictures that were looked at.
-    vector: Option<Tensor<2>>,
-    pure: bool,
 }
 
 /// Streams of the pictures' seeds and a number, modulo 2⁶⁴, without variation.

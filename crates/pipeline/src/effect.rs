@@ -8,6 +8,7 @@ use latent_models::ConditionerConfig;
 use latent_text::Dialect;
 
 use crate::error::Result;
+use crate::family::VectorInput;
 use crate::model::Model;
 use crate::profile::{Profile, StepNoise};
 use crate::ready::{Resolved, reads_prompt_language};
@@ -123,14 +124,31 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let no_guidance = "a scale of 1 is no guidance";
     let no_text = "this model reads no text";
     let no_language = "this model has no text encoder of Stable Diffusion";
+    let second_negative = request.negative_prompt_2.as_deref().unwrap_or_default();
+    let no_second_negative = model.texts.len() < 2 || second_negative.is_empty();
+    let no_second = "this model has no second text encoder; SDXL has";
+    let one_encoder = !language || model.texts.len() < 2;
     let no_churn = "there is no churn: --s-churn, and a sampler that has it, such as Euler or Heun";
-    let sizes = model.family.vector.sinusoids() > 0;
+    let refiner = model
+        .refiner
+        .as_deref()
+        .filter(|_| request.refiner.is_some());
+    let vectors = || {
+        std::iter::once(model)
+            .chain(refiner)
+            .map(|model| model.family.vector)
+    };
+    let sizes = vectors().any(|vector| vector.sinusoids() > 0);
+    let scored = vectors().any(|vector| vector == VectorInput::Score);
     let no_sizes = "this model is not told sizes; SDXL is";
     let open_clip = model.texts.iter().any(|text| text.input.open_clip);
-    let rules: [(bool, &'static str, &'static str); 29] = [
+    let rules: [(bool, &'static str, &'static str); 36] = [
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),
+        (one_encoder, "prompt_2", no_second),
+        (one_encoder, "negative_prompt_2", no_second),
+        (!one_encoder && one_sided, "negative_prompt_2", no_guidance),
         (!language, "clip_skip", no_language),
         (
             language && open_clip && request.compat == Compat::A1111,
@@ -144,7 +162,27 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "there is no picture for the model to look at (--image)",
         ),
         (
-            !request.negative_prompt.is_empty(),
+            sizes && !scored,
+            "sizes.score",
+            "SDXL's refiner alone is told a score",
+        ),
+        (
+            sizes && !scored,
+            "sizes.negative_score",
+            "SDXL's refiner alone is told a score",
+        ),
+        (
+            request.refiner.is_none(),
+            "refiner_switch",
+            "there is no refiner (--refiner)",
+        ),
+        (
+            request.refiner_switch == 1.0,
+            "refiner",
+            "the switch is at 1, the end of the run (--refiner-switch)",
+        ),
+        (
+            !(request.negative_prompt.is_empty() && no_second_negative),
             "zero_empty_negative",
             "the negative prompt is not empty",
         ),

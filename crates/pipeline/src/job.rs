@@ -16,7 +16,11 @@ use crate::infotext::{self, Infotext};
 use crate::model::{Model, Stage};
 use crate::picture::{Picture, Region};
 use crate::ready::{Ready, Resolved, Second};
+use crate::refiner::Refining;
 use crate::request::{self, Request, Rng, Size};
+
+/// What the denoisers of a pass are told: the model's own, and the refiner's where there is one.
+type Told<'a> = (&'a Prompts, Option<Refining<'a>>);
 
 /// A request with everything that its batches share.
 pub(crate) struct Job<'a> {
@@ -62,7 +66,8 @@ impl<'a> Job<'a> {
         let last = self.request_of(request.pictures().saturating_sub(1));
         hooks.begin(&last, &self.infotext(&last, None))?;
         let mut outputs = Vec::new();
-        let together = self.together();
+        let second = self.ready.second.as_ref().map(|second| second.resolved);
+        let together = Resolved::together(request, (self.ready.resolved, second));
         'job: for batch in 0..request.batch_count {
             let end = (batch + 1) * request.batch_size;
             let mut first = batch * request.batch_size;
@@ -77,18 +82,6 @@ impl<'a> Job<'a> {
         Ok(outputs)
     }
 
-    /// How many pictures are drawn at once. A sampler that chooses its steps for each picture makes every picture of a
-    /// batch walk with all the others, so it has each alone.
-    fn together(&self) -> usize {
-        let adaptive = |names: &Resolved| names.sampler.evaluations(1).is_none();
-        let second = self.ready.second.as_ref().map(|second| &second.resolved);
-        if adaptive(&self.ready.resolved) || second.is_some_and(adaptive) {
-            1
-        } else {
-            self.request.batch_size
-        }
-    }
-
     /// Draws the pictures of these numbers; whether they were stopped.
     fn batch(
         &self,
@@ -101,10 +94,12 @@ impl<'a> Job<'a> {
         let stopped = drawn
             .stopped
             .map(|(done, all)| format!("step {done} of {all}{pass}"));
-        if self.once && numbers.end == self.request.pictures() {
+        if self.is_last(&numbers) {
             self.model.release(Stage::Denoising);
+            self.model.release(Stage::Refining);
         }
-        self.model.load(Stage::Compressing, hooks)?;
+        self.model.make_room(Stage::Compressing);
+        self.decoder().load(Stage::Compressing, hooks)?;
         hooks.stage("decoding", 0, first);
         for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
             let output = self.finish(number, latent, stopped.clone())?;
@@ -114,10 +109,34 @@ impl<'a> Job<'a> {
         Ok(stopped.is_some())
     }
 
+    /// Whether nothing is drawn after the pictures of these numbers.
+    fn is_last(&self, numbers: &Range<usize>) -> bool {
+        self.once && numbers.end == self.request.pictures()
+    }
+
+    /// What decodes: the refiner of a job that has one where it brings its autoencoder.
+    fn decoder(&self) -> &Model {
+        match &self.ready.refined {
+            Some(_) => self.model.decoder(),
+            None => self.model,
+        }
+    }
+
+    /// The refiner, which takes part in the last pass over the pictures of these numbers, as in A1111 unless it is told
+    /// otherwise.
+    fn refining(&self, numbers: &Range<usize>) -> Option<Refining<'_>> {
+        Some(Refining {
+            model: self.model.refiner.as_deref()?,
+            prompts: self.ready.refined.as_ref()?,
+            takes_over: self.is_last(numbers),
+        })
+    }
+
     /// The latents of the pictures of these numbers, and which of two passes they are of.
     fn draw(&self, numbers: Range<usize>, hooks: &mut dyn Hooks) -> Result<(Drawn, &'static str)> {
         let (request, model) = (self.request, self.model);
         let first = numbers.start;
+        let refining = self.refining(&numbers);
         let seeds: Vec<_> = numbers.map(|i| self.seed(i)).collect();
         let size = request.canvas();
         let start = Start {
@@ -128,18 +147,13 @@ impl<'a> Job<'a> {
         };
         let ready = self.ready;
         let drawing = Drawing::of(request, model, &ready.profile, ready.resolved);
-        let drawn = self.pass(
-            &drawing,
-            &start,
-            &ready.prompts,
-            &seeds,
-            "sampling",
-            first,
-            hooks,
-        )?;
+        let told = (&ready.prompts, refining.filter(|_| ready.second.is_none()));
+        let drawn = self.pass(&drawing, &start, told, &seeds, "sampling", first, hooks)?;
         match &ready.second {
             Some(second) if drawn.stopped.is_none() => {
-                let drawn = self.second_pass(&drawing, second, drawn, &seeds, first, hooks)?;
+                let told = (&second.prompts, refining);
+                let drawn =
+                    self.second_pass(&drawing, (second, told), drawn, &seeds, first, hooks)?;
                 Ok((drawn, " of the second pass"))
             }
             Some(_) => Ok((drawn, " of the first pass")),
@@ -152,7 +166,7 @@ impl<'a> Job<'a> {
         &self,
         drawing: &Drawing<'_>,
         start: &Start<'_>,
-        prompts: &Prompts,
+        told: Told<'_>,
         seeds: &[PictureSeed],
         name: &'static str,
         first: usize,
@@ -168,8 +182,13 @@ impl<'a> Job<'a> {
         }
         let prepared = drawing.prepare(start, seeds)?;
         self.model.load(Stage::Denoising, hooks)?;
+        let stays = |refining: &Refining<'_>| !(refining.takes_over || self.model.in_turn);
+        if told.1.as_ref().is_some_and(stays) {
+            // It is needed again and again, beside the model's own.
+            self.model.load(Stage::Refining, hooks)?;
+        }
         hooks.stage(name, steps, first);
-        let drawn = drawing.draw(prepared, prompts, &mut |step| hooks.step(&step))?;
+        let drawn = drawing.draw(prepared, told, &mut |step| hooks.step(&step))?;
         let values = drawn.latent.to_data().convert::<f32>();
         if values.iter::<f32>().any(|v| !v.is_finite()) {
             return Err(Error::NotFinite {
@@ -182,7 +201,7 @@ impl<'a> Job<'a> {
 
     fn finish(&self, index: usize, latent: Tensor<4>, stopped: Option<String>) -> Result<Output> {
         let drawn = self.ready.decoding.picture(
-            self.model,
+            self.decoder(),
             self.request,
             &self.ready.profile,
             latent.clone(),
@@ -280,6 +299,12 @@ impl<'a> Job<'a> {
 
     fn infotext(&self, request: &Request, stopped: Option<&str>) -> String {
         let vae = self.model.vae.as_ref();
+        let refiner = self.model.refiner.as_deref();
+        let refiner = refiner.map(|refiner| match &refiner.hash {
+            Some(hash) => format!("{} [{hash}]", refiner.name),
+            None => refiner.name.clone(),
+        });
+        let refiner = refiner.filter(|_| self.ready.refined.is_some());
         let text = Infotext::of(&infotext::Drawn {
             request,
             sampler: names::sampler_info(self.ready.resolved.sampler).label,
@@ -293,6 +318,7 @@ impl<'a> Job<'a> {
             model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
             vae: vae.map(|(name, _)| name.as_str()),
+            refiner: refiner.as_deref(),
             inpainting_model: self.model.inpaints(),
             stochastic: self
                 .ready

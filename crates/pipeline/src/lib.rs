@@ -37,6 +37,7 @@ pub mod passes;
 pub mod picture;
 pub mod profile;
 mod ready;
+pub mod refiner;
 pub mod request;
 pub mod resources;
 pub mod run;

@@ -46,11 +46,11 @@ impl Kind {
     }
 }
 
-/// Prepares a prompt. `which` is `prompt` or `negative_prompt`; `dialect` is `None` for a model that reads its text by itself.
+/// Prepares a prompt. `which` is the request's field; `dialect` is `None` for a model that reads its text by itself.
 pub(crate) fn clean(which: &'static str, prompt: &str, dialect: Option<Dialect>) -> Cleaned {
     let fate = |kind| match (kind, dialect) {
         // A1111 looks for networks in the prompt only, and takes out all that look like one.
-        (Kind::Network, Some(Dialect::A1111)) if which == "prompt" => Fate::LeftOut,
+        (Kind::Network, Some(Dialect::A1111)) if which.starts_with("prompt") => Fate::LeftOut,
         (Kind::Embedding, Some(Dialect::ComfyUi)) => Fate::LeftOut,
         _ => Fate::Words,
     };

@@ -12,6 +12,8 @@ use latent_models::UNetConfig;
 use crate::decode::Decoding;
 use crate::error::{Error, Result};
 use crate::model::{Model, Stage};
+use crate::profile::Profile;
+use crate::ready::Resolved;
 use crate::request::{Request, Size, Switch};
 
 /// Live copies of a level's map, beside what is kept for the way up, in a transformer block at its worst moment.
@@ -32,7 +34,11 @@ pub struct MemoryPlan {
     pub conditioning: u64,
     /// Weights of the denoiser.
     pub denoiser: u64,
-    /// Weights of the autoencoder.
+    /// Weights of the refiner's denoiser.
+    pub refiner: u64,
+    /// One batch is drawn, in which the denoiser is given up before the refiner's is read.
+    pub in_one_batch: bool,
+    /// Weights of the autoencoder, and of the refiner's where that decodes.
     pub autoencoder: u64,
     /// How much of all these is in memory already.
     pub held: u64,
@@ -100,10 +106,11 @@ impl MemoryPlan {
         });
         let pixels = (size.width * size.height) as u64;
         let latent = pixels / (model.latent.downsample * model.latent.downsample) as u64;
-        let decoder = model.autoencoder.as_ref();
-        let finest = decoder.map_or(0, |decoder| {
-            decoder.config().finest() as u64 * bytes_of(decoder.dtype())
-        });
+        let decoders = model.all_autoencoders();
+        let finest = decoders
+            .map(|decoder| decoder.config().finest() as u64 * bytes_of(decoder.dtype()))
+            .max()
+            .unwrap_or(0);
         // Prompts that guidance reads run as one batch. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
         let guided = match request.guidance.perp_neg {
@@ -111,12 +118,19 @@ impl MemoryPlan {
             None if request.guidance_scale() == 1.0 => 1,
             None => 2,
         };
-        let unet = working_bytes(model.unet.config(), latent, bytes_of(model.unet.dtype()));
+        let working = |model: &Model| {
+            working_bytes(model.unet.config(), latent, bytes_of(model.unet.dtype()))
+        };
+        let unet = working(model).max(model.refiner.as_deref().map_or(0, working));
+        let names = Resolved::of_passes(request, model, &Profile::of(request.compat));
         let map = pixels * finest;
         let given = request.init_image.is_some() || request.hires.is_some() || model.inpaints();
         Self {
             conditioning: model.bytes(Stage::Conditioning),
             denoiser: model.bytes(Stage::Denoising),
+            refiner: model.bytes(Stage::Refining),
+            in_one_batch: names
+                .is_ok_and(|names| Resolved::together(request, names) >= request.pictures()),
             autoencoder: model.bytes(Stage::Compressing),
             held: Stage::ALL.into_iter().map(|stage| model.held(stage)).sum(),
             sampling: unet * guided * request.batch_size as u64,
@@ -128,7 +142,7 @@ impl MemoryPlan {
 
     /// All weights.
     pub fn weights(&self) -> u64 {
-        self.conditioning + self.denoiser + self.autoencoder
+        self.conditioning + self.denoiser + self.refiner + self.autoencoder
     }
 
     /// The most that is in use at any time.
@@ -138,11 +152,14 @@ impl MemoryPlan {
             Decoding::Strips(_) => self.decoding_in_strips,
         };
         let compressing = decoding.max(self.encoding);
-        let pair = self.denoiser + self.autoencoder + self.sampling.max(compressing);
+        let both = self.denoiser + self.refiner;
+        let larger = self.denoiser.max(self.refiner);
+        let with = |denoisers| denoisers + self.autoencoder + self.sampling.max(compressing);
+        let kept = if self.in_one_batch { larger } else { both };
         match holding {
-            Holding::All => self.conditioning + pair,
-            Holding::Pair => self.conditioning.max(pair),
-            Holding::Turn => (self.denoiser + self.sampling)
+            Holding::All => self.conditioning + with(both),
+            Holding::Pair => self.conditioning.max(with(kept)),
+            Holding::Turn => (larger + self.sampling)
                 .max(self.autoencoder + compressing)
                 .max(self.conditioning),
         }
@@ -191,10 +208,11 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "weights {} (text {}, denoiser {}, autoencoder {}; {} in memory), sampling {}, decoding {} (in strips {})",
+            "weights {} (text {}, denoiser {}, refiner {}, autoencoder {}; {} in memory), sampling {}, decoding {} (in strips {})",
             human(self.weights()),
             human(self.conditioning),
             human(self.denoiser),
+            human(self.refiner),
             human(self.autoencoder),
             human(self.held),
             human(self.sampling),

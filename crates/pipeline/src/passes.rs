@@ -15,7 +15,7 @@ use crate::track::Context;
 
 /// A network with its prompts and with what acts before its calls.
 pub struct Passes<'a> {
-    unet: &'a UNet,
+    unet: UNet,
     prompts: &'a Prompts,
     extensions: Vec<Box<dyn Extension + 'a>>,
     /// What a network that is told its guidance is told: w of s = 1 + w.
@@ -55,16 +55,16 @@ impl<'a> Passes<'a> {
     /// The passes of a run. `scale` is for networks that [are told it](latent_models::UNetConfig::guidance), as the s of
     /// [`Cfg`](crate::guiders::Cfg); others do not read it.
     pub fn new(
-        unet: &'a UNet,
+        unet: UNet,
         prompts: &'a Prompts,
         scale: f64,
         extensions: Vec<Box<dyn Extension + 'a>>,
     ) -> Self {
         Self {
+            told: unet.config().guidance.map(|_| scale - 1.0),
             unet,
             prompts,
             extensions,
-            told: unet.config().guidance.map(|_| scale - 1.0),
             prepared: Vec::new(),
         }
     }

@@ -22,8 +22,8 @@ mod ladders;
 mod samplers;
 
 use ladders::{
-    distilled, edm_curve, edm_levels, flow_levels, fractional, on_timesteps, shape, spaced,
-    strided, whole,
+    distilled, edm_curve, edm_levels, flow_levels, fractional, on_timesteps, repeated, shape,
+    spaced, strided, whole,
 };
 
 /// How the latent of a given picture is taken from the encoder's distribution.
@@ -51,6 +51,18 @@ pub enum StepNoise {
     Continue,
     /// A stream of its own, seeded with the picture's seed + 1.
     NextSeed,
+}
+
+/// How a program hands a picture over to a refiner, after a fraction of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// In one walk: the network is exchanged before the first call of which that fraction of the training time steps is
+    /// done. What a sampler remembers of earlier steps, it keeps.
+    Within,
+    /// In two walks over the halves of a ladder, parted after the step nearest to that fraction of the steps.
+    Steps,
+    /// In two walks, parted before the first time step below what is left of the training time steps.
+    Time,
 }
 
 /// Which ladders a program builds.
@@ -135,6 +147,10 @@ pub struct Profile {
     pub image_noise: Option<i64>,
     /// Decoded values are rounded to the nearest of 256 levels, not down.
     pub nearest_bytes: bool,
+    /// How a refiner takes over.
+    pub handover: Handover,
+    /// A refiner's own autoencoder decodes what it finished, where none is chosen.
+    pub refiner_decodes: bool,
     ladders: Ladders,
 }
 
@@ -161,6 +177,8 @@ impl Profile {
                 looks_at_start: true,
                 image_noise: Some(-10),
                 nearest_bytes: false,
+                handover: Handover::Within,
+                refiner_decodes: true,
                 ladders: Ladders::Curves {
                     strided: true,
                     own_end: (Scheduler::KlOptimal, End::Keep),
@@ -187,6 +205,8 @@ impl Profile {
                 looks_at_start: false,
                 image_noise: Some(-10),
                 nearest_bytes: false,
+                handover: Handover::Steps,
+                refiner_decodes: false,
                 ladders: Ladders::Curves {
                     strided: false,
                     own_end: (Scheduler::AlignYourSteps, End::Replace),
@@ -218,6 +238,8 @@ impl Profile {
                 looks_at_start: false,
                 image_noise: None,
                 nearest_bytes: true,
+                handover: Handover::Time,
+                refiner_decodes: false,
                 ladders: Ladders::Spaced,
             },
         }
@@ -336,6 +358,9 @@ impl Profile {
         };
         Ok(Walk {
             sigmas: match plan {
+                Some(plan) if self.ladders == Ladders::Spaced && sampler == Sampler::Plms => {
+                    repeated(&sigmas, plan)?
+                }
                 Some(plan) => plan.tail(&sigmas)?,
                 None => sigmas,
             },

@@ -20,6 +20,7 @@ use crate::marks::clean;
 use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
+use crate::refiner;
 use crate::request::{self, Hires, Request, Size};
 use crate::resources::Resources;
 use crate::seen::{self, Seen};
@@ -55,6 +56,16 @@ impl Resolved {
             of(sampler, scheduler)
         });
         Ok((first, second.transpose()?))
+    }
+
+    /// How many pictures are drawn at once by the samplers of both passes. One that chooses its steps for each picture makes
+    /// every picture of a batch walk with all the others, so it has each alone.
+    pub(crate) fn together(request: &Request, (first, second): (Self, Option<Self>)) -> usize {
+        let adaptive = |names: Self| names.sampler.evaluations(1).is_none();
+        match adaptive(first) || second.is_some_and(adaptive) {
+            true => 1,
+            false => request.batch_size,
+        }
     }
 
     /// Settles a sampler's and a scheduler's name. A combined old name ("DPM++ 2M Karras") brings its scheduler, which
@@ -144,6 +155,8 @@ pub(crate) struct Ready {
     pub prepared: Option<Prepared>,
     pub hints: Hints,
     pub second: Option<Second>,
+    /// What the refiner of the last pass is told.
+    pub refined: Option<Prompts>,
 }
 
 /// The same of the second pass.
@@ -176,31 +189,27 @@ impl Encoding<'_> {
         let dialect = reads_prompt_language(model).then_some(profile.dialect);
         let prompt = clean("prompt", prompt, dialect);
         let negative = clean("negative_prompt", negative, dialect);
-        for note in [prompt.notes, negative.notes].concat() {
-            if !told {
-                self.hooks.note(note);
-            }
+        let mut notes = [prompt.notes, negative.notes].concat();
+        let mut second = |which, text: &Option<String>| {
+            let cleaned = clean(which, text.as_ref()?, dialect);
+            notes.extend(cleaned.notes);
+            Some(cleaned.text)
+        };
+        let request = Request {
+            prompt_2: second("prompt_2", &self.request.prompt_2),
+            negative_prompt_2: second("negative_prompt_2", &self.request.negative_prompt_2),
+            ..self.request.clone()
+        };
+        for note in notes.into_iter().filter(|_| !told) {
+            self.hooks.note(note);
         }
+        let texts = [prompt.text.as_str(), &negative.text];
         let mut prompts = match dialect {
-            Some(_) => Prompts::encode(
-                model,
-                profile,
-                self.request,
-                &prompt.text,
-                &negative.text,
-                size,
-                pass,
-            )?,
-            None => Prompts::read(
-                model,
-                self.request,
-                [&prompt.text, &negative.text],
-                size,
-                self.resources,
-            )?,
+            Some(_) => Prompts::encode(model, profile, &request, texts[0], texts[1], size, pass)?,
+            None => Prompts::read(model, &request, texts, size, self.resources)?,
         };
         prompts.positive = level(prompts.positive);
-        if let Some(cut) = &prompts.truncated {
+        if let Some(cut) = prompts.truncated.as_ref().filter(|_| !told) {
             self.hooks.note(format!(
                 "the prompt is longer than the model reads; this end of it has no effect: {cut}"
             ));
@@ -217,9 +226,15 @@ fn check_ladders(
     names: (Resolved, Option<Resolved>),
 ) -> Result<()> {
     let first = Drawing::of(request, model, profile, names.0);
-    first.check_ladder(request.init_image.is_some(), "steps")?;
+    let from_picture = request.init_image.is_some();
+    first.check_ladder(from_picture, "steps")?;
+    let check_legs = |drawing: &Drawing<'_>, from_picture| {
+        let whole = drawing.ladder(from_picture)?.sigmas;
+        let refiner = refiner_of(request, model)?;
+        drawing.legs(&whole, refiner, from_picture).map(drop)
+    };
     let Some((hires, second)) = request.hires.as_ref().zip(names.1) else {
-        return Ok(());
+        return check_legs(&first, from_picture);
     };
     let second = Drawing {
         sampler: second.sampler,
@@ -229,7 +244,25 @@ fn check_ladders(
         rule: profile.hires_strength,
         ..first
     };
-    second.check_ladder(true, "hires.steps")
+    second.check_ladder(true, "hires.steps")?;
+    check_legs(&second, true)
+}
+
+/// The refiner that a request asks for.
+///
+/// # Errors
+/// One that is not there, or does not go with the model.
+fn refiner_of<'a>(request: &Request, model: &'a Model) -> Result<Option<&'a Model>> {
+    let Some(name) = &request.refiner else {
+        return Ok(None);
+    };
+    let wrong = |expected: String| Error::field("refiner", name, expected);
+    let Some(refiner) = &model.refiner else {
+        let expected = "a model that was opened with it (`ModelFiles::refiner`)";
+        return Err(wrong(expected.to_owned()));
+    };
+    refiner::pair(Some(&model.family), Some(&refiner.family)).map_err(wrong)?;
+    Ok(Some(refiner))
 }
 
 impl Ready {
@@ -281,6 +314,8 @@ impl Ready {
                     .to_owned(),
             );
         }
+        // What the refiner goes by too.
+        let mut last = (request.canvas(), Pass::Only(first), names.0.sampler);
         let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
             let steps = hires.steps_after(request.steps);
             let pass = Pass::Second {
@@ -294,6 +329,7 @@ impl Ready {
                 width: request.width,
                 height: request.height,
             });
+            last = (size, pass, resolved.sampler);
             let prompts = encoding.pass([prompt, negative], size, pass, told)?;
             guiders::check(request, network, resolved.sampler, prompts.positive.len())?;
             Ok::<_, Error>(Second {
@@ -303,8 +339,25 @@ impl Ready {
                 prompts,
             })
         });
+        let second = second.transpose()?;
+        let refined = refiner_of(request, model)?.map(|refiner| {
+            encoding.model = refiner;
+            let hires = second.as_ref().map(|second: &Second| &second.hires);
+            let prompt = hires.and_then(|hires| hires.prompt.as_ref());
+            let negative_prompt = hires.and_then(|hires| hires.negative_prompt.as_ref());
+            let texts = [
+                prompt.unwrap_or(&request.prompt).as_str(),
+                negative_prompt.unwrap_or(&request.negative_prompt).as_str(),
+            ];
+            let (size, pass, sampler) = last;
+            let prompts = encoding.pass(texts, size, pass, true)?;
+            let network = &refiner.unet.config().init(&refiner.device);
+            guiders::check(request, network, sampler, prompts.positive.len())?;
+            Ok::<_, Error>(prompts)
+        });
         Ok(Self {
-            second: second.transpose()?,
+            refined: refined.transpose()?,
+            second,
             decoding,
             in_turn,
             prepared,

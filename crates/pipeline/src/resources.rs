@@ -143,7 +143,7 @@ pub trait Resources {
         Ok(Picture::decode(&name.to_string(), &self.bytes(name)?)?)
     }
 
-    /// Where the model of that name is; without a name, the built-in one.
+    /// Where the model of that name is, or the refiner; without a name, the built-in one.
     ///
     /// # Errors
     /// None of that name, or several.
@@ -195,7 +195,7 @@ pub trait Resources {
     fn check(&self, request: &Request) -> Result<()> {
         let models = request.models().map(|(field, name)| {
             let found = match field {
-                "model" => self.model(Some(name)),
+                "model" | "refiner" => self.model(Some(name)),
                 _ => self.part(name),
             };
             (field, found.map(drop))

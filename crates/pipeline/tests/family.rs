@@ -4,32 +4,22 @@
 mod common;
 #[path = "common/drawing.rs"]
 mod drawing;
+#[path = "common/golden.rs"]
+mod golden;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{family, family_with, taesd};
-use drawing::{check, draw, draw_with, given};
+use drawing::{draw, draw_told, draw_with, encode, given};
+use golden::{check, request, xl};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
+use latent_pipeline::conditioning::Encoding;
 use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
 use latent_pipeline::{Model, ModelFiles, Request};
-use latent_testkit::{Golden, recipe};
-
-fn request(sampler: &str) -> Request {
-    Request {
-        prompt: "a red apple on a table".into(),
-        negative_prompt: "blurry".into(),
-        steps: 6,
-        cfg_scale: 7.5,
-        sampler: sampler.into(),
-        seed: Some(42),
-        width: 96,
-        height: 64,
-        compat: Compat::Diffusers,
-        ..Request::default()
-    }
-}
+use latent_testkit::{Golden, max_abs_difference, recipe};
+use latent_text::{Dialect, WeightRule};
 
 fn trailing(config: SchedulerConfig) -> SchedulerConfig {
     SchedulerConfig {
@@ -105,13 +95,6 @@ fn stable_diffusion_2_from_pictures() {
     check(&golden, "inpaint9/pndm", &drawn);
 }
 
-fn xl(sampler: &str) -> Request {
-    Request {
-        cfg_scale: 5.0,
-        ..request(sampler)
-    }
-}
-
 #[test]
 fn sdxl() {
     let golden = Golden::family_pipelines_sdxl();
@@ -120,12 +103,92 @@ fn sdxl() {
         ("euler", "Euler"),
         ("euler_a", "Euler a"),
         ("dpmpp_2m_karras", "DPM++ 2M Karras"),
+        ("dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras"),
         ("ddim", "DDIM"),
         ("unipc", "UniPC"),
     ] {
         let drawn = draw(&model, &xl(sampler), None);
         check(&golden, &format!("txt2img/{name}"), &drawn);
     }
+}
+
+#[test]
+fn two_pictures_together() {
+    let golden = Golden::family_pipelines_sdxl();
+    let model = family(TinyFamily::Sdxl, TinyFamily::Sdxl.scheduler());
+    let two = Request {
+        width: 64,
+        batch_size: 2,
+        ..xl("Euler")
+    };
+    check(&golden, "txt2img/two_pictures", &draw(&model, &two, None));
+}
+
+/// States and pooled text; another prompt for the second encoder; a layer skipped in both prompts; more than one chunk.
+#[test]
+fn prompts_of_two_encoders() {
+    let golden = Golden::family_pipelines_sdxl();
+    let model = family(TinyFamily::Sdxl, TinyFamily::Sdxl.scheduler());
+    let encoding = Encoding {
+        dialect: Dialect::Diffusers,
+        rule: WeightRule::None,
+        skip: None,
+        which: ["prompt"; 2],
+    };
+    let texts = ["a red apple on a table", "blurry"];
+    for (text, which) in texts.into_iter().zip(["prompt/", "prompt/negative_"]) {
+        let encoded = model
+            .encode_texts(&[[text; 2]], encoding)
+            .unwrap()
+            .remove(0);
+        let states: Vec<f32> = encoded.states.into_data().iter::<f32>().collect();
+        let step = states.len() / 2048;
+        let strided: Vec<f32> = states.into_iter().step_by(step).collect();
+        let key = format!("{which}context/strided");
+        let difference = max_abs_difference(&strided, golden.values(&key));
+        assert!(difference < 1e-4, "{key}: {difference}");
+        let pooled: Vec<f32> = encoded.pooled.unwrap().into_data().iter::<f32>().collect();
+        let key = format!("{which}pooled");
+        let difference = max_abs_difference(&pooled, golden.values(&key));
+        assert!(difference < 1e-4, "{key}: {difference}");
+    }
+    let other = Request {
+        prompt_2: Some("a green pear".into()),
+        negative_prompt_2: Some("dark".into()),
+        ..xl("Euler")
+    };
+    check(&golden, "txt2img/prompt_2", &draw(&model, &other, None));
+    let skipped = |model: &Model, request: Request| {
+        let skipped = Request {
+            clip_skip: Some(1),
+            ..request
+        };
+        let against = Request {
+            prompt: skipped.negative_prompt.clone(),
+            ..skipped.clone()
+        };
+        let mut prompts = encode(model, &skipped);
+        prompts.negative = encode(model, &against).positive.remove(0);
+        draw_told(model, &skipped, &prompts)
+    };
+    let drawn = skipped(&model, xl("Euler"));
+    check(&golden, "txt2img/clip_skip_1_both", &drawn);
+    let second = family(TinyFamily::Sd2, TinyFamily::Sd2.scheduler());
+    let drawn = skipped(&second, request("DDIM"));
+    check(&Golden::family_pipelines_sd2(), "v/clip_skip_1", &drawn);
+    // Chunks as the other programs make them; no guidance.
+    let long = Request {
+        prompt: ["a very long prompt about latent diffusion models"; 14].join(" "),
+        cfg_scale: 1.0,
+        ..xl("Euler")
+    };
+    let chunked = Request {
+        compat: Compat::A1111,
+        ..long.clone()
+    };
+    let prompts = encode(&model, &chunked);
+    let drawn = draw_told(&model, &long, &prompts);
+    check(&golden, "txt2img/two_chunks", &drawn);
 }
 
 #[test]
@@ -348,14 +411,17 @@ fn depth_maps() {
         depth: Some(Tensor::from_data(data, &Device::flex())),
         ..Hints::default()
     };
-    let ask = Request {
+    let ask = |steps, sampler| Request {
         width: 64,
         strength: 0.6,
-        steps: 5,
-        ..request("DDIM")
+        steps,
+        ..request(sampler)
     };
-    let drawn = draw_with(&model, &ask, Some(&given(false)), Some(&hints));
+    let drawn = draw_with(&model, &ask(5, "DDIM"), Some(&given(false)), Some(&hints));
     check(&golden, "depth2img/ddim", &drawn);
+    // Of the list of time steps that PNDM holds, one of them twice.
+    let drawn = draw_with(&model, &ask(6, "PNDM"), Some(&given(false)), Some(&hints));
+    check(&Golden::family_pipelines_sd2(), "depth2img/pndm", &drawn);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn drawn(request: &Request) -> Drawn<'_> {
         model: Some("v1-5, pruned: emaonly"),
         vae_hash: None,
         vae: None,
+        refiner: None,
         inpainting_model: false,
         stochastic: true,
         stopped: None,

@@ -102,7 +102,9 @@ fn draw(case: &Value) -> Vec<f32> {
     let seeds = [PictureSeed::from(request.seed.expect("a seed"))];
     let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
+        .draw(prepared, (&prompts, None), &mut |_| {
+            ControlFlow::Continue(())
+        })
         .expect("a drawing");
     drawn.latent.into_data().iter::<f32>().collect()
 }

@@ -4,13 +4,16 @@
 mod common;
 #[path = "common/drawing.rs"]
 mod drawing;
+#[path = "common/golden.rs"]
+mod golden;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::weights;
-use drawing::{check, draw_with, given};
+use drawing::{draw_with, given};
+use golden::check;
 use latent_checkpoint::convert::{Target, write_file};
 use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyFamily, write_family};

@@ -155,6 +155,24 @@ pub fn write_family(
     Ok(paths)
 }
 
+/// Writes [TAESD, narrow](tiny_taesd), as one safetensors file.
+///
+/// # Errors
+/// As [`write_tiny`]'s.
+pub fn write_taesd(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
+    let config = Network::AutoencoderTiny(tiny_taesd());
+    let shapes: HashMap<String, Vec<usize>> = config.parameters().into_iter().collect();
+    let model = Model {
+        parts: vec![part(Role::AUTOENCODER, config)],
+        ..Model::default()
+    };
+    let values = &mut |role: Role, name: &str| {
+        let drawn = weights(role.folder(), name, &shapes[name]);
+        Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
+    };
+    write_file(path, Target::Safetensors, &model, Existing::Replace, values)
+}
+
 /// Writes one model as a folder and another as single files.
 fn write_forms(
     paths: &TinyPaths,

@@ -11,6 +11,7 @@ pub mod data;
 mod eval;
 mod generate;
 mod output;
+mod preview;
 mod refused;
 mod stored;
 mod told;
@@ -25,7 +26,8 @@ pub use generate::{
     ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, ModelArgs, PictureArgs,
     SamplingArgs, SourceArgs,
 };
-pub use output::{Grid, OutputArgs, PreviewTo};
+pub use output::{Grid, OutputArgs};
+pub use preview::PreviewTo;
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 

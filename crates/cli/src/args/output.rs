@@ -1,33 +1,10 @@
 //! The flags of `latent generate` for what it writes.
 
-use std::{convert::Infallible, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
-/// Where a preview goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PreviewTo {
-    /// Nowhere.
-    None,
-    /// Half blocks of colour above the progress bar.
-    Terminal,
-    /// sd.cpp's name for the linear projection, which is the only kind here: into --preview-path.
-    Projection,
-    /// A picture file, rewritten as the run goes on.
-    File(PathBuf),
-}
-
-impl FromStr for PreviewTo {
-    type Err = Infallible;
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "none" => Self::None,
-            "terminal" => Self::Terminal,
-            "proj" => Self::Projection,
-            file => Self::File(file.into()),
-        })
-    }
-}
+use super::preview::PreviewArgs;
 
 /// A sheet of pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,15 +81,8 @@ pub struct OutputArgs {
     /// Also write the latents (safetensors, one tensor `latents` of [pictures, channels, height, width]).
     #[arg(long, value_name = "FILE")]
     pub save_latents: Option<PathBuf>,
-    /// Show the latent while it forms: none, terminal, or a file that is rewritten.
-    #[arg(long, value_name = "WHERE", default_value = "none")]
-    pub preview: PreviewTo,
-    /// Where `--preview proj` writes.
-    #[arg(long, value_name = "FILE")]
-    pub preview_path: Option<PathBuf>,
-    /// Steps from one preview to the next [default: 1].
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub preview_interval: Option<u32>,
+    #[command(flatten)]
+    pub preview: PreviewArgs,
 }
 
 impl OutputArgs {

@@ -58,7 +58,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["diffusion-model=", "uncond-diffusion-model="],
     ),
     (
-        "give the file of a tiny autoencoder to --vae; previews are a linear projection here (--preview terminal or a file)",
+        "give the file of a tiny autoencoder to --vae, which then makes the pictures, or to --preview-vae, which makes previews alone",
         &["taesd=", "tae=", "taesd-preview-only"],
     ),
     (

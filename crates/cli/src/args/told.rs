@@ -9,6 +9,12 @@ use latent_pipeline::request::Size;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What SDXL, depth models, upscalers and unCLIP are told")]
 pub struct ToldArgs {
+    /// The prompt of the second text encoder (SDXL) [default: the prompt].
+    #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
+    pub prompt_2: Option<String>,
+    /// The negative prompt of the second text encoder [default: the negative prompt].
+    #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
+    pub negative_prompt_2: Option<String>,
     /// A depth map, nearer is lighter (Stable Diffusion 2 depth).
     #[arg(long, value_name = "FILE")]
     pub depth: Option<PathBuf>,
@@ -52,4 +58,23 @@ pub struct ToldArgs {
     /// Whether an empty negative prompt is zeros to the network [default: as the profile's program does].
     #[arg(long, value_name = "BOOL")]
     pub zero_empty_negative: Option<bool>,
+    #[command(flatten)]
+    pub refiner: RefinerArgs,
+}
+
+/// A second model that finishes the picture.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Refiner")]
+pub struct RefinerArgs {
+    /// A checkpoint that finishes the pictures: SDXL's refiner, or any model of the same latents as --model.
+    #[arg(long, value_name = "FILE|NAME")]
+    pub refiner: Option<PathBuf>,
+    /// Where it takes over, as a fraction of the run, counted as --compat counts: by time steps, with comfyui by steps [default: 0.8].
+    #[arg(
+        long,
+        alias = "refiner-switch-at",
+        value_name = "FRACTION",
+        allow_negative_numbers = true
+    )]
+    pub refiner_switch: Option<f64>,
 }

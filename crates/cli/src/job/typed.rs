@@ -61,6 +61,8 @@ pub fn layer(args: &GenerateArgs, below: &Request) -> Result<Layer, Failure> {
     let prompt = &args.prompt;
     typed.set("prompt", prompt.words.as_ref().or(prompt.prompt.as_ref()))?;
     typed.set("negative_prompt", prompt.negative_prompt.as_ref())?;
+    typed.set("prompt_2", args.told.prompt_2.as_ref())?;
+    typed.set("negative_prompt_2", args.told.negative_prompt_2.as_ref())?;
     model(&args.model, &mut typed)?;
     sampling(&args.sampling, &mut typed)?;
     if let Some(Grid::Shape([columns, rows])) = args.output.grid {
@@ -225,6 +227,8 @@ fn told(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
     };
     typed.name("depth", &args.depth)?;
     images(args, below, typed)?;
+    typed.name("refiner", &args.refiner.refiner)?;
+    typed.set("refiner_switch", args.refiner.refiner_switch)?;
     typed.set("noise_level", args.noise_level)?;
     typed.set("zero_empty_negative", args.zero_empty_negative)?;
     typed.set("sizes.original", args.original_size)?;
@@ -303,6 +307,8 @@ pub fn flag_of(field: &str) -> String {
         "init_image" => "--init-img".to_owned(),
         "images" => "--image".to_owned(),
         "sizes" => "--original-size and what goes with it".to_owned(),
+        "sizes.score" => "--aesthetic-score".to_owned(),
+        "sizes.negative_score" => "--negative-aesthetic-score".to_owned(),
         "inpaint_only_masked" => "--only-masked".to_owned(),
         field => format!("--{}", field.replace(['_', '.'], "-")),
     }

@@ -161,7 +161,9 @@ fn draw(
     };
     let seeds = [PictureSeed::from(42)];
     let prepared = drawing.prepare(&start, &seeds)?;
-    let drawn = drawing.draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))?;
+    let drawn = drawing.draw(prepared, (&prompts, None), &mut |_| {
+        ControlFlow::Continue(())
+    })?;
     let pixels = Decoding::Whole.pixels(model, request, drawn.latent)?;
     let pixels = (pixels / 2.0 + 0.5).clamp(0.0, 1.0);
     Ok(pixels.into_data().convert::<f32>().iter::<f32>().collect())

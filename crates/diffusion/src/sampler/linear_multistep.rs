@@ -103,7 +103,8 @@ fn rule<const D: usize>(walk: &Walk<'_, D>) -> Rule {
     match walk.sampler {
         Sampler::Plms => Rule {
             coefficients: uniform,
-            heun_start: n > 1,
+            // A single step is of first order, unless it is what is left of a longer ladder.
+            heun_start: n > 1 || walk.ladder.landing(0) != walk.ladder.values()[1],
             ..plain
         },
         Sampler::Ipndm => Rule {
@@ -138,11 +139,11 @@ pub(super) fn linear_multistep<const D: usize>(
 ) -> Walked<D> {
     let rule = rule(walk);
     let (order, n) = (walk.order(), walk.ladder.steps());
-    let sigmas = walk.ladder.values().to_vec();
     let velocity =
         walk.sampler == Sampler::Plms && walk.options.plms_average == PlmsAverage::Velocity;
     let mut slopes: Vec<Tensor<D>> = Vec::new(); // newest first
-    for (i, sigma, next) in walk.steps() {
+    for (i, sigma, _) in walk.steps() {
+        let next = walk.ladder.landing(i);
         let denoised = walk.denoise(&x, sigma)?;
         let averaged = |x: &Tensor<D>, denoised: &Tensor<D>, sigma: f64| match velocity {
             true => velocity_of(x, denoised, sigma),
@@ -170,10 +171,13 @@ pub(super) fn linear_multistep<const D: usize>(
         } else if this == 1 || (next == 0.0 && rule.denoise_at_zero) {
             toward(&x, &denoised, next / sigma)
         } else {
+            let mut sigmas = walk.ladder.values().to_vec();
+            sigmas[i + 1] = next;
             let coefficients = (rule.coefficients)(&sigmas, i, this);
             let terms = coefficients.into_iter().zip(&slopes);
             terms.fold(x * kept, |x, (c, d)| x + d.clone() * (c * scale))
         };
+        x = walk.relabelled(i, x);
         walk.show(i, &x, &denoised)?;
     }
     Ok(x)

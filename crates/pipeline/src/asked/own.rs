@@ -75,6 +75,21 @@ pub(super) fn networks(
             None => {}
         }
     }
+    if !typed.states("refiner") && drawn_with.refiner.is_named() && gone(&request.refiner, model) {
+        match drawn_with.refiner.find(library) {
+            Some(found) => {
+                notes.push(format!(
+                    "refining with {found} of the library, as the picture was"
+                ));
+                request.refiner = Some(found);
+            }
+            None if request.refiner.is_none() => notes.push(format!(
+                "the picture was finished by the refiner {}, which is not in a folder of models: give it with --refiner FILE",
+                drawn_with.refiner.describe()
+            )),
+            None => {}
+        }
+    }
     notes
 }
 

@@ -40,6 +40,8 @@ pub struct DrawnWith {
     pub model: Named,
     /// An autoencoder in the place of its own.
     pub vae: Named,
+    /// The checkpoint that finished it.
+    pub refiner: Named,
     /// Only this says which model it was: no request of this program is in the picture.
     pub nameless: bool,
 }
@@ -50,6 +52,22 @@ impl Named {
         Self {
             name: text(name),
             hash: text(hash),
+        }
+    }
+
+    /// Of a value as A1111 writes it for a refiner, `name [hash]`.
+    fn with_hash(info: &Infotext, key: &str) -> Self {
+        let text = info.get(key).filter(|v| !v.is_empty());
+        let parts = text.and_then(|text| text.strip_suffix(']')?.rsplit_once(" ["));
+        match (parts, text) {
+            (Some((name, hash)), _) => Self {
+                name: Some(name.to_owned()),
+                hash: Some(hash.to_owned()),
+            },
+            (None, text) => Self {
+                name: text.map(str::to_owned),
+                hash: None,
+            },
         }
     }
 
@@ -138,6 +156,7 @@ impl Base {
         base.drawn_with = info.as_ref().map(|info| DrawnWith {
             model: Named::of(info, "Model", "Model hash"),
             vae: Named::of(info, "VAE", "VAE hash"),
+            refiner: Named::with_hash(info, "Refiner"),
             nameless,
         });
         Ok(base)

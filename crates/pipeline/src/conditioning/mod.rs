@@ -23,6 +23,9 @@ use crate::track::{Context, Track};
 /// The fields of a request whose texts are encoded.
 const PROMPT: &str = "prompt";
 const NEGATIVE: &str = "negative_prompt";
+/// Those of the encoders after the first.
+const PROMPT_2: &str = "prompt_2";
+const NEGATIVE_2: &str = "negative_prompt_2";
 
 /// The tracks of a prompt and its negative prompt over one pass.
 #[derive(Debug, Clone)]
@@ -75,27 +78,48 @@ impl Prompts {
                 dialect,
                 rule: weight_rule(request, profile),
                 skip: profile.skip(request, &model.family, negative),
-                which: if negative { NEGATIVE } else { PROMPT },
+                which: match negative {
+                    true => [
+                        NEGATIVE,
+                        request
+                            .negative_prompt_2
+                            .as_ref()
+                            .map_or(NEGATIVE, |_| NEGATIVE_2),
+                    ],
+                    false => [
+                        PROMPT,
+                        request.prompt_2.as_ref().map_or(PROMPT, |_| PROMPT_2),
+                    ],
+                },
             },
         };
         let at = |which| move |source| Error::Prompt { which, source };
+        // Of the encoders after the first.
+        let others = |which, text: &Option<String>| {
+            let text = text.as_ref().filter(|_| model.texts.len() > 1);
+            let read = text.map(|text| latent_text::parse_negative(text, pass, dialect));
+            read.transpose().map_err(at(which))
+        };
+        let prompt_2 = others(PROMPT_2, &request.prompt_2)?;
+        let negative_2 = others(NEGATIVE_2, &request.negative_prompt_2)?;
         let parts = latent_text::parse(prompt, pass, dialect)
             .map_err(at(PROMPT))?
             .parts;
         let positive = parts
             .iter()
-            .map(|part| encoder(false).track(part.weight, &part.schedule));
+            .map(|part| encoder(false).track(part.weight, &part.schedule, prompt_2.as_deref()));
         let positive = positive.collect::<Result<_>>()?;
         let unwanted =
             |text| latent_text::parse_negative(text, pass, dialect).map_err(at(NEGATIVE));
-        let mut against = encoder(true).track(1.0, &unwanted(negative)?)?;
-        if negative.is_empty() && profile.zeros_for_empty(request, &model.family) {
+        let mut against = encoder(true).track(1.0, &unwanted(negative)?, negative_2.as_deref())?;
+        let nothing = negative_2.iter().flatten().all(|text| text.text.is_empty());
+        if negative.is_empty() && nothing && profile.zeros_for_empty(request, &model.family) {
             encoder(true).zero(&mut against);
         }
         let empty = request
             .guidance
             .perp_neg
-            .map(|_| encoder(true).track(1.0, &unwanted("")?));
+            .map(|_| encoder(true).track(1.0, &unwanted("")?, None));
         let mut empty = empty.transpose()?;
         if profile.zeros_for_empty(request, &model.family) {
             empty.iter_mut().for_each(|track| encoder(true).zero(track));
@@ -103,11 +127,21 @@ impl Prompts {
         let pad = model.texts.first().map_or(Pad::End, |text| text.input.pad);
         let cut =
             latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at(PROMPT))?;
+        let pad_2 = model.texts.get(1).map(|text| text.input.pad);
+        let cut_2 = pad_2.zip(request.prompt_2.as_ref()).map(|(pad, text)| {
+            let cut = latent_text::chunks(&model.tokenizer, text, dialect, pad);
+            cut.map(|cut| cut.truncated).map_err(at(PROMPT_2))
+        });
+        let cut_2 = cut_2.transpose()?.flatten();
         Ok(Self {
             positive,
             negative: against,
             empty,
-            truncated: cut.truncated,
+            truncated: cut
+                .truncated
+                .into_iter()
+                .chain(cut_2)
+                .reduce(|a, b| format!("{a} … {b}")),
         })
     }
 }
@@ -174,6 +208,18 @@ impl Prompts {
     }
 }
 
+/// Each stretch in which the texts of two schedules stay as they are: its end, and both.
+fn paired<'a>(first: &'a [Scheduled], second: &'a [Scheduled]) -> Vec<(usize, [&'a str; 2])> {
+    let ends = first.iter().chain(second).map(|s| s.until);
+    let ends: std::collections::BTreeSet<usize> = ends.collect();
+    let at = |schedule: &'a [Scheduled], end| {
+        let held = schedule.iter().find(|s| end <= s.until);
+        held.or(schedule.last()).map_or("", |s| s.text.as_str())
+    };
+    let stretch = |end| (end, [at(first, end), at(second, end)]);
+    ends.into_iter().map(stretch).collect()
+}
+
 struct Encoder<'a> {
     model: &'a Model,
     request: &'a Request,
@@ -183,12 +229,24 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    fn track(&self, weight: f64, schedule: &[Scheduled]) -> Result<Track> {
-        let texts: Vec<&str> = schedule.iter().map(|s| s.text.as_str()).collect();
+    /// `others` are for the encoders after the first.
+    fn track(
+        &self,
+        weight: f64,
+        schedule: &[Scheduled],
+        others: Option<&[Scheduled]>,
+    ) -> Result<Track> {
+        let (ends, texts): (Vec<_>, Vec<_>) = match others {
+            Some(others) => paired(schedule, others).into_iter().unzip(),
+            None => {
+                let alike = schedule.iter().map(|s| (s.until, [s.text.as_str(); 2]));
+                alike.unzip()
+            }
+        };
         let encoded = self.model.encode_texts(&texts, self.encoding)?;
-        let contexts = schedule.iter().zip(encoded).map(|(s, text)| {
+        let contexts = ends.into_iter().zip(encoded).map(|(until, text)| {
             Ok::<_, Error>(Context {
-                until: s.until,
+                until,
                 given: self.given(text)?,
             })
         });

@@ -18,8 +18,8 @@ pub struct Encoding {
     pub rule: WeightRule,
     /// Layers left out at the end beyond those that the family leaves out, or in its place; `None`: the family's.
     pub skip: Option<Skip>,
-    /// `prompt` or `negative_prompt`: where the texts stand, for errors.
-    pub which: &'static str,
+    /// `prompt`, `negative_prompt` and the like: where the texts of the first encoder and of the others stand, for errors.
+    pub which: [&'static str; 2],
 }
 
 /// Which layer of a text encoder a request asks for.
@@ -52,18 +52,33 @@ impl TextEncoder {
 }
 
 impl Model {
-    /// What the model's text encoders make of texts that one prompt goes through: states `[1, 77 · chunks, width]`, the
-    /// widths of all encoders joined, and the pooled state of the first chunk, `[1, width]`, where the family takes it.
+    /// What the model's text encoders make of texts that one prompt goes through, each as the first encoder and as the others
+    /// read it: states `[1, 77 · chunks, width]`, the widths of all encoders joined, and the pooled state of the first chunk,
+    /// `[1, width]`, where the family takes it.
     ///
     /// A1111 encodes such texts as one batch, which shows: the shorter are filled up with empty chunks, and the mean
-    /// that weights must keep is that of the whole batch. Each encoder is by itself in this.
+    /// that weights must keep is that of the whole batch. Each encoder is by itself in this, but for the number of chunks.
     ///
     /// # Errors
     /// Texts beyond the limits of `latent-text`; an encoder whose weights cannot be read.
-    pub fn encode_texts(&self, texts: &[&str], encoding: Encoding) -> Result<Vec<TextStates>> {
+    pub fn encode_texts(&self, texts: &[[&str; 2]], encoding: Encoding) -> Result<Vec<TextStates>> {
+        let mut rows = Vec::with_capacity(self.texts.len());
+        for (number, encoder) in self.texts.iter().enumerate() {
+            let (pad, own) = (encoder.input.pad, number.min(1));
+            let which = encoding.which[own];
+            let chunks = |text: &str| {
+                let encoded = latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad);
+                let encoded = encoded.map_err(|source| Error::Prompt { which, source })?;
+                Ok::<_, Error>(encoded.chunks)
+            };
+            let all = texts.iter().map(|pair| chunks(pair[own]));
+            rows.push((all.collect::<Result<Vec<_>>>()?, chunks("")?));
+        }
+        let all = rows.iter().flat_map(|(rows, _)| rows);
+        let longest = all.map(Vec::len).max().unwrap_or(0);
         let mut joined: Vec<TextStates> = Vec::new();
-        for encoder in &self.texts {
-            let encoded = self.encode_by(encoder, texts, encoding)?;
+        for (encoder, (rows, empty)) in self.texts.iter().zip(rows) {
+            let encoded = self.encode_by(encoder, rows, empty.first(), longest, encoding)?;
             joined = match joined.is_empty() {
                 true => encoded,
                 false => joined.into_iter().zip(encoded).map(join).collect(),
@@ -72,29 +87,18 @@ impl Model {
         Ok(joined)
     }
 
-    /// The states by one encoder.
+    /// The states by one encoder, of rows that are filled up with `empty` to the length of the longest.
     fn encode_by(
         &self,
         encoder: &TextEncoder,
-        texts: &[&str],
+        mut rows: Vec<Vec<Chunk>>,
+        empty: Option<&Chunk>,
+        longest: usize,
         encoding: Encoding,
     ) -> Result<Vec<TextStates>> {
-        let pad = encoder.input.pad;
-        let which = encoding.which;
-        let chunks = |text: &str| {
-            let encoded = latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad);
-            let encoded = encoded.map_err(|source| Error::Prompt { which, source })?;
-            Ok::<_, Error>(encoded.chunks)
-        };
-        let empty = chunks("")?;
-        let mut rows = Vec::with_capacity(texts.len());
-        for text in texts {
-            rows.push(chunks(text)?);
-        }
-        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
         for row in &mut rows {
             while row.len() < longest {
-                row.extend(empty.first().cloned());
+                row.extend(empty.cloned());
             }
         }
         let states = Chunks {
@@ -105,7 +109,7 @@ impl Model {
         let mut encoded: Vec<Vec<TextStates>> = vec![Vec::with_capacity(longest); rows.len()];
         for at in 0..longest {
             let column: Vec<&Chunk> = rows.iter().map(|row| &row[at]).collect();
-            let states = states.weighted(&column, empty.first(), encoding.rule);
+            let states = states.weighted(&column, empty, encoding.rule);
             for (text, states) in encoded.iter_mut().zip(states) {
                 text.push(states);
             }

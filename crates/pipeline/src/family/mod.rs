@@ -17,6 +17,8 @@ use latent_diffusion::AlignTable;
 use latent_models::{AutoencoderConfig, UNetConfig};
 use latent_text::Pad;
 
+use crate::picture::preview::Colours;
+
 pub use signature::{Networks, Unknown};
 pub use table::{FAMILIES, STABLE_DIFFUSION_1};
 
@@ -137,6 +139,8 @@ pub struct Family {
     pub align: AlignTable,
     /// An empty negative prompt is zeros where the program does so.
     pub zeros_for_empty: bool,
+    /// How its latents show as colours, where that is known.
+    pub preview: Option<Colours>,
     /// Files may leave open what the network predicts: it is asked.
     pub untold: bool,
     /// Why it is known and not drawn.
@@ -170,6 +174,7 @@ impl Family {
                 ..STABLE_DIFFUSION_1.latent
             },
             size,
+            preview: None,
             ..STABLE_DIFFUSION_1
         })
     }

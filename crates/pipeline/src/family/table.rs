@@ -4,6 +4,8 @@ use latent_checkpoint::{Role, SchedulerConfig};
 use latent_diffusion::AlignTable;
 use latent_text::Pad;
 
+use crate::picture::preview;
+
 use super::{Beside, Family, LatentFormat, Layer, TextInput, VectorInput};
 
 /// OpenAI's ViT-L/14.
@@ -63,6 +65,7 @@ pub const STABLE_DIFFUSION_1: Family = Family {
     size: 512,
     align: AlignTable::Trained512,
     zeros_for_empty: false,
+    preview: Some(preview::SD1),
     untold: false,
     undrawn: None,
 };
@@ -86,6 +89,7 @@ const SDXL: Family = Family {
     size: 1024,
     align: AlignTable::Trained1024,
     zeros_for_empty: true,
+    preview: Some(preview::SDXL),
     ..STABLE_DIFFUSION_1
 };
 
@@ -127,6 +131,7 @@ pub static FAMILIES: &[Family] = &[
         scheduler: upscaler,
         vector: VectorInput::Level,
         beside: Beside::Small,
+        preview: None,
         ..STABLE_DIFFUSION_2
     },
     Family {

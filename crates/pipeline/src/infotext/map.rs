@@ -22,6 +22,8 @@ pub struct Drawn<'a> {
     pub vae_hash: Option<&'a str>,
     /// Its file name.
     pub vae: Option<&'a str>,
+    /// The name of the refiner's checkpoint, with its hash in brackets where that is known.
+    pub refiner: Option<&'a str>,
     /// Whether the U-Net has nine input channels.
     pub inpainting_model: bool,
     /// Whether the sampler draws noise on its way, so that ENSD and η matter.
@@ -198,6 +200,16 @@ impl Infotext {
             if value != default {
                 self.push(key, value);
             }
+        }
+        if let Some(refiner) = drawn.refiner {
+            self.push("Refiner", refiner);
+            self.push("Refiner switch at", request.refiner_switch);
+        }
+        for (key, text) in [
+            ("Prompt 2", &request.prompt_2),
+            ("Negative prompt 2", &request.negative_prompt_2),
+        ] {
+            self.push(key, text.as_deref().unwrap_or_default());
         }
         let more = &request.guidance;
         if let Some(pag) = &more.pag {

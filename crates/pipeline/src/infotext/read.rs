@@ -15,6 +15,7 @@ const FACTS: &[&str] = &[
     "Model hash",
     "VAE",
     "VAE hash",
+    "Refiner",
     "Version",
     "User",
     "Init image hash",
@@ -168,6 +169,26 @@ impl Request {
             "Sigma noise" => ("s_noise", set(&mut self.s_noise, value)),
             "CFG rescale" => ("cfg_rescale", set(&mut self.cfg_rescale, value)),
             "Noise level" => ("noise_level", some(&mut self.noise_level, value)),
+            "Prompt 2" => ("prompt_2", text(&mut self.prompt_2, value)),
+            "Negative prompt 2" => (
+                "negative_prompt_2",
+                text(&mut self.negative_prompt_2, value),
+            ),
+            "Refiner switch at" => ("refiner_switch", set(&mut self.refiner_switch, value)),
+            "Refiner switch by sampling steps" => (
+                "refiner_switch",
+                match value {
+                    "False" => Ok(()),
+                    _ => Err("here it takes over by time steps".to_owned()),
+                },
+            ),
+            "Hires refiner" => (
+                "refiner",
+                match value {
+                    "second pass" => Ok(()),
+                    _ => Err("here it takes part in the second pass alone".to_owned()),
+                },
+            ),
             "Emphasis" => (
                 "weight_rule",
                 match value {
@@ -301,6 +322,11 @@ fn set<T: FromStr>(field: &mut T, value: &str) -> Taken {
 
 fn some<T: FromStr>(field: &mut Option<T>, value: &str) -> Taken {
     read(value).map(|value| *field = Some(value))
+}
+
+fn text(field: &mut Option<String>, value: &str) -> Taken {
+    *field = Some(value.to_owned());
+    Ok(())
 }
 
 fn choice<T: Choice>(field: &mut T, value: &str) -> Taken {

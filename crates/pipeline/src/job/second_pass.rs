@@ -5,7 +5,7 @@ use latent_diffusion::PictureSeed;
 use latent_models::Padding;
 use latent_ops as ops;
 
-use super::Job;
+use super::{Job, Told};
 use crate::draw::{Drawing, Drawn, Start};
 use crate::error::Result;
 use crate::hooks::Hooks;
@@ -22,7 +22,7 @@ impl Job<'_> {
     pub(super) fn second_pass(
         &self,
         first_drawing: &Drawing<'_>,
-        second: &Second,
+        (second, told): (&Second, Told<'_>),
         drawn: Drawn,
         seeds: &[PictureSeed],
         first: usize,
@@ -70,15 +70,8 @@ impl Job<'_> {
             latent: Some(latent),
             hints: Some(&self.ready.hints),
         };
-        self.pass(
-            &drawing,
-            &start,
-            &second.prompts,
-            seeds,
-            "second pass",
-            first,
-            hooks,
-        )
+        let name = "second pass";
+        self.pass(&drawing, &start, told, seeds, name, first, hooks)
     }
 
     fn enlarge_pixels(&self, latent: Tensor<4>, size: Size, filter: Filter) -> Result<Tensor<4>> {

@@ -8,22 +8,23 @@ use latent_models::Form;
 
 use super::{Model, ModelFiles, Progress};
 use crate::error::{Error, Result};
+use crate::profile::Profile;
 use crate::request::{Dtype, Request};
 use crate::resources::{Place, Resources};
 
 impl ModelFiles {
-    /// Those of the model and of the networks that `request` names; the built-in model's where it names none.
+    /// Those of the model, of its refiner and of the networks that `request` names; the built-in model's where it names none.
     ///
     /// # Errors
     /// A name that stands for nothing, or for several models.
     pub fn of(request: &Request, resources: &dyn Resources) -> Result<Self> {
-        let Place { path, files } =
-            resources
-                .model(request.model.as_ref())
-                .map_err(|source| Error::Given {
-                    field: "model",
-                    source,
-                })?;
+        let model = |field, name| {
+            let place = resources.model(name);
+            place.map_err(|source| Error::Given { field, source })
+        };
+        let Place { path, files } = model("model", request.model.as_ref())?;
+        let refiner = request.refiner.as_ref();
+        let refiner = refiner.map(|name| model("refiner", Some(name)));
         let part = |field, name: &Option<_>| {
             let place = name.as_ref().map(|name| resources.part(name)).transpose();
             let place = place.map_err(|source| Error::Given { field, source })?;
@@ -35,6 +36,8 @@ impl ModelFiles {
             vae: part("vae", &request.vae)?,
             text_encoder: part("text_encoder", &request.text_encoder)?,
             prediction: request.prediction.map(Into::into),
+            refiner: refiner.transpose()?,
+            refiner_decodes: Profile::of(request.compat).refiner_decodes,
             ..Self::default()
         })
     }
@@ -69,7 +72,7 @@ impl Model {
         }
     }
 
-    /// Computes the hashes that pictures carry: of the checkpoint, and of an autoencoder that was opened on its own.
+    /// Computes the hashes that pictures carry: of the checkpoint, of its refiner, and of an autoencoder that was opened on its own.
     /// `progress` is called with the bytes read and their number.
     ///
     /// # Errors
@@ -88,6 +91,9 @@ impl Model {
         self.hash = hash(&files.model, files.built_in)?;
         if let (Some((_, own)), Some(path)) = (&mut self.vae, &files.vae) {
             *own = hash(path, Files::Disk)?;
+        }
+        if let (Some(refiner), Some(place)) = (&mut self.refiner, &files.refiner) {
+            refiner.hash = hash(&place.path, place.files)?;
         }
         Ok(())
     }

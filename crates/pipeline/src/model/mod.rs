@@ -52,6 +52,8 @@ pub struct Model {
     pub hash: Option<String>,
     /// The same two of a VAE that was opened on its own.
     pub vae: Option<(String, Option<String>)>,
+    /// The model that finishes what this one begins: its denoiser and its text encoders, and its autoencoder where that decodes.
+    pub refiner: Option<Box<Self>>,
     /// What is to be said of the files that it was opened from.
     pub notes: Vec<String>,
     /// The family it belongs to.
@@ -185,6 +187,7 @@ impl Model {
             name: String::new(),
             hash: None,
             vae: None,
+            refiner: None,
             notes: Vec::new(),
             latent,
             moments: Vec::new(),
@@ -279,13 +282,21 @@ impl Model {
             unet: self.unet.packed(form, latent),
             autoencoder: self.autoencoder.map(|a| a.packed(form, latent)),
             image_encoder: self.image_encoder.map(|e| e.packed(form, latent)),
+            refiner: self.refiner.map(|refiner| Box::new(refiner.packed(form))),
             ..self
         }
     }
 
     /// Rows and columns of a latent of the size that the family draws best at.
-    fn nominal_latent(&self) -> [usize; 2] {
+    pub(crate) fn nominal_latent(&self) -> [usize; 2] {
         [self.family.size.div_ceil(self.latent.downsample.max(1)); 2]
+    }
+
+    /// What decodes a finished latent: the refiner where it has an autoencoder, or else this model.
+    pub(crate) fn decoder(&self) -> &Self {
+        let refiner = self.refiner.as_deref();
+        let own = refiner.filter(|refiner| refiner.autoencoder.is_some());
+        own.unwrap_or(self)
     }
 
     /// Whether the denoiser takes a mask and a masked picture beside the latent.

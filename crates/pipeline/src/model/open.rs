@@ -14,7 +14,9 @@ use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
-use crate::family::{self, VectorInput};
+use crate::family::{self, Family, VectorInput};
+use crate::refiner;
+use crate::resources::Place;
 
 /// The files a model is opened from.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +33,26 @@ pub struct ModelFiles {
     pub prediction: Option<Prediction>,
     /// Files of differences that are added to the weights, each with its strength: see [`Difference`].
     pub differences: Vec<(PathBuf, f64)>,
+    /// A model that finishes the pictures: its denoiser and its text encoders.
+    pub refiner: Option<Place>,
+    /// The refiner's own autoencoder decodes, where it has one and `vae` names none.
+    pub refiner_decodes: bool,
+}
+
+/// What is opened of a model.
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    /// A denoiser that was read to be asked something stays in memory.
+    keep: bool,
+    autoencoder: Wanted,
+}
+
+/// Whether an autoencoder is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Needed,
+    IfThere,
+    Not,
 }
 
 impl From<PathBuf> for ModelFiles {
@@ -72,26 +94,37 @@ impl Model {
         dtype: DType,
         progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
-        let (model, reports) = Self::declare_with(files, device, dtype, true)?;
-        for text in &model.texts {
+        let opened = Opened {
+            keep: true,
+            autoencoder: Wanted::Needed,
+        };
+        let (model, reports) = Self::declare_with(files, device, dtype, opened)?;
+        for model in std::iter::once(&model).chain(model.refiner.as_deref()) {
+            model.read(progress)?;
+        }
+        Ok((model, reports))
+    }
+
+    /// Reads every network of its own.
+    fn read(&self, progress: Progress<'_>) -> Result<()> {
+        for text in &self.texts {
             let progress = &mut |done, all| progress("text encoder", done, all);
             text.network.get_with(progress)?;
         }
-        model
-            .unet
+        self.unet
             .get_with(&mut |done, all| progress("U-Net", done, all))?;
-        if let Some(part) = &model.autoencoder {
+        if let Some(part) = &self.autoencoder {
             part.get_with(&mut |done, all| progress("autoencoder", done, all))?;
         }
-        if let Some(encoder) = &model.image_encoder {
+        if let Some(encoder) = &self.image_encoder {
             let progress = &mut |done, all| progress("image encoder", done, all);
             encoder.network().get_with(progress)?;
         }
-        if let Some(reader) = &model.condition {
+        if let Some(reader) = &self.condition {
             let progress = &mut |done, all| progress("conditioner", done, all);
             reader.network().get_with(progress)?;
         }
-        Ok((model, reports))
+        Ok(())
     }
 
     /// Opens a checkpoint as [`open`](Self::open) does, and reads no weights: names, shapes and types are checked, and each
@@ -104,15 +137,18 @@ impl Model {
         device: &Device,
         dtype: DType,
     ) -> Result<(Self, Vec<Report>)> {
-        Self::declare_with(files, device, dtype, false)
+        let opened = Opened {
+            keep: false,
+            autoencoder: Wanted::Needed,
+        };
+        Self::declare_with(files, device, dtype, opened)
     }
 
-    /// `keep`: a denoiser that was read to be asked something stays in memory.
     fn declare_with(
         files: &ModelFiles,
         device: &Device,
         dtype: DType,
-        keep: bool,
+        opened: Opened,
     ) -> Result<(Self, Vec<Report>)> {
         if !device.supports_dtype(dtype) {
             return Err(Error::field(
@@ -127,6 +163,8 @@ impl Model {
             reason,
         };
         let family = recognised.family().map_err(wrong)?;
+        let refiner = files.refiner.as_ref();
+        refiner.map_or(Ok(()), |place| check_refiner(family, place))?;
         let other = |path: &Option<PathBuf>| {
             let Some(path) = path else { return Ok(None) };
             let mut checkpoint = Checkpoint::open(path)?;
@@ -161,8 +199,12 @@ impl Model {
         let role = Role::AUTOENCODER;
         let vae_part = vae_from.find(role);
         let stored = vae_part.and_then(|part| StoredAutoencoder::of(&part.config));
-        let autoencoder = (family.is_some() || vae_part.is_some())
-            .then(|| opening.part(vae_from, role, autoencoder_dtype(dtype)));
+        let wanted = match opened.autoencoder {
+            Wanted::Needed => family.is_some() || vae_part.is_some(),
+            Wanted::IfThere => vae_part.is_some(),
+            Wanted::Not => false,
+        };
+        let autoencoder = wanted.then(|| opening.part(vae_from, role, autoencoder_dtype(dtype)));
         let condition = (family.is_none() && main.find(Role::CONDITIONER).is_some())
             .then(|| {
                 // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
@@ -192,13 +234,13 @@ impl Model {
             let with = model.with_image_encoder(network, normalizer, &settings);
             model = with.map_err(wrong)?;
         }
-        let reports = opening.finish()?;
+        let mut reports = opening.finish()?;
         model.prediction = match files.prediction {
             Some(asked) => asked,
             // A network that is asked for its prediction must be there.
             None if family.is_some_and(|f| f.untold) && !main.states_prediction() => {
                 let prediction = probe::prediction(&*model.denoiser()?);
-                if !keep {
+                if !opened.keep {
                     model.release(Stage::Denoising);
                 }
                 prediction
@@ -218,9 +260,63 @@ impl Model {
                 .notes
                 .push(format!("{why}; --dtype bf16 takes half the memory"));
         }
+        if let Some(place) = refiner {
+            let of_refiner = Opened {
+                autoencoder: match files.refiner_decodes && files.vae.is_none() {
+                    true => Wanted::IfThere,
+                    false => Wanted::Not,
+                },
+                ..opened
+            };
+            reports.extend(model.open_refiner(place, asked, of_refiner)?);
+        }
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
         Ok((model, reports))
+    }
+
+    /// Opens the model that finishes this one's pictures.
+    fn open_refiner(&mut self, place: &Place, dtype: DType, opened: Opened) -> Result<Vec<Report>> {
+        let files = ModelFiles {
+            built_in: place.files,
+            ..ModelFiles::from(place.path.clone())
+        };
+        let (refiner, reports) = Self::declare_with(&files, &self.device, dtype, opened)?;
+        check_latents(self, &refiner, &place.path)?;
+        let new = refiner.notes.iter();
+        let new: Vec<_> = new
+            .filter(|note| !self.notes.contains(note))
+            .cloned()
+            .collect();
+        self.notes.extend(new);
+        self.refiner = Some(Box::new(refiner));
+        Ok(reports)
+    }
+}
+
+/// Whether the model at `place` can finish what one of `family` begins.
+fn check_refiner(family: Option<&Family>, place: &Place) -> Result<()> {
+    let (_, recognised) = family::open(&place.path, place.files)?;
+    let theirs = recognised.family();
+    let checked = theirs.and_then(|theirs| refiner::pair(family, theirs));
+    checked.map_err(|reason| Error::Model {
+        path: place.path.clone(),
+        reason,
+    })
+}
+
+/// The same of what only opened models say.
+fn check_latents(model: &Model, refiner: &Model, path: &Path) -> Result<()> {
+    let flow = |model: &Model| model.prediction == Prediction::Flow;
+    match model.moments == refiner.moments && flow(model) == flow(refiner) {
+        true => Ok(()),
+        false => Err(Error::Model {
+            path: path.to_owned(),
+            reason: format!(
+                "it does not take the latents of {}: their means and deviations differ, or one of the two is a rectified flow",
+                model.family.name
+            ),
+        }),
     }
 }
 

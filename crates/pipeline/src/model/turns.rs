@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use latent_models::UNet;
 
-use super::{Compressor, Model};
+use super::{Compressor, Model, Part, TextEncoder};
 use crate::error::Result;
 use crate::hooks::Hooks;
 
@@ -17,19 +17,27 @@ pub enum Stage {
     Conditioning,
     /// Sampling.
     Denoising,
+    /// Sampling by the refiner, which finishes what the denoiser began.
+    Refining,
     /// Latents of pictures, and pictures of latents.
     Compressing,
 }
 
 impl Stage {
     /// Every one, in the order of a job.
-    pub const ALL: [Self; 3] = [Self::Conditioning, Self::Denoising, Self::Compressing];
+    pub const ALL: [Self; 4] = [
+        Self::Conditioning,
+        Self::Denoising,
+        Self::Refining,
+        Self::Compressing,
+    ];
 
     /// What is said while its networks are read.
     fn loading(self) -> &'static str {
         match self {
             Self::Conditioning => "loading the text encoder",
             Self::Denoising => "loading the denoiser",
+            Self::Refining => "loading the refiner",
             Self::Compressing => "loading the autoencoder",
         }
     }
@@ -57,12 +65,17 @@ impl Model {
 
     /// Reads what `stage` needs, and says so where that takes a while.
     pub(crate) fn load(&self, stage: Stage, hooks: &mut dyn Hooks) -> Result<()> {
-        if self.held(stage) < self.bytes(stage) {
+        let waits = match stage {
+            // The refiner's is not read by this.
+            Stage::Compressing => self.autoencoder.iter().any(|part| !part.is_held()),
+            _ => self.held(stage) < self.bytes(stage),
+        };
+        if waits {
             hooks.stage(stage.loading(), 0, 0);
         }
         match stage {
             Stage::Conditioning => {
-                for text in &self.texts {
+                for text in self.all_texts() {
                     text.network.get()?;
                 }
                 if let Some(encoder) = &self.image_encoder {
@@ -75,6 +88,12 @@ impl Model {
             Stage::Denoising => {
                 self.denoiser()?;
             }
+            Stage::Refining => {
+                self.make_room(stage);
+                if let Some(refiner) = &self.refiner {
+                    refiner.unet.get()?;
+                }
+            }
             Stage::Compressing => {
                 self.compressor()?;
             }
@@ -86,13 +105,14 @@ impl Model {
     pub fn release(&self, stage: Stage) {
         match stage {
             Stage::Conditioning => {
-                self.texts.iter().for_each(|text| text.network.release());
+                self.all_texts().for_each(|text| text.network.release());
                 let encoder = self.image_encoder.iter();
                 encoder.for_each(|encoder| encoder.network().release());
                 self.condition.iter().for_each(|c| c.network().release());
             }
             Stage::Denoising => self.unet.release(),
-            Stage::Compressing => self.autoencoder.iter().for_each(super::Part::release),
+            Stage::Refining => self.refiner.iter().for_each(|r| r.unet.release()),
+            Stage::Compressing => self.all_autoencoders().for_each(Part::release),
         }
     }
 
@@ -112,7 +132,7 @@ impl Model {
         let mut weights = Vec::new();
         match stage {
             Stage::Conditioning => {
-                let texts = self.texts.iter().map(|text| &text.network);
+                let texts = self.all_texts().map(|text| &text.network);
                 weights.extend(texts.map(|part| (part.bytes(), part.is_held())));
                 let encoder = self.image_encoder.iter().map(|e| e.network());
                 weights.extend(encoder.map(|part| (part.bytes(), part.is_held())));
@@ -120,16 +140,34 @@ impl Model {
                 weights.extend(condition.map(|part| (part.bytes(), part.is_held())));
             }
             Stage::Denoising => weights.push((self.unet.bytes(), self.unet.is_held())),
-            Stage::Compressing => {
-                let part = self.autoencoder.iter();
+            Stage::Refining => {
+                let part = self.refiner.iter().map(|refiner| &refiner.unet);
                 weights.extend(part.map(|part| (part.bytes(), part.is_held())));
+            }
+            Stage::Compressing => {
+                let parts = self.all_autoencoders();
+                weights.extend(parts.map(|part| (part.bytes(), part.is_held())));
             }
         }
         weights.into_iter()
     }
 
+    /// The text encoders, the refiner's among them.
+    fn all_texts(&self) -> impl Iterator<Item = &TextEncoder> {
+        let refiner = self.refiner.iter();
+        let further = refiner.flat_map(|refiner| &refiner.texts);
+        self.texts.iter().chain(further)
+    }
+
+    /// The autoencoder, and the refiner's where that decodes.
+    pub(crate) fn all_autoencoders(&self) -> impl Iterator<Item = &Part<Compressor>> {
+        let refiner = self.refiner.iter();
+        let further = refiner.filter_map(|refiner| refiner.autoencoder.as_ref());
+        self.autoencoder.iter().chain(further)
+    }
+
     /// Gives up the networks of other stages where only one stage's may be in memory.
-    fn make_room(&self, stage: Stage) {
+    pub(crate) fn make_room(&self, stage: Stage) {
         if self.in_turn {
             let others = Stage::ALL.into_iter().filter(|other| *other != stage);
             others.for_each(|other| self.release(other));

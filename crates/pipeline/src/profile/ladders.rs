@@ -118,6 +118,29 @@ fn uniform_in_time(
     })
 }
 
+/// The part of diffusers' PNDM ladder that a given picture walks. The list of that scheduler holds its second time step twice,
+/// and a picture starts by its place in the list: from the third place on at the step above the one that the strength asks for.
+/// What it goes on from then is one step noisier than it is taken for. (At the second place the repeated step itself is walked
+/// in a way that no ladder says; the plain part stands in for it.)
+pub(super) fn repeated(ladder: &Sigmas, plan: TailPlan) -> Result<Sigmas> {
+    let start = plan.start(ladder);
+    if start < 2 {
+        return Ok(plan.tail(ladder)?);
+    }
+    let values = ladder.values();
+    let walked = || std::iter::once(start - 1).chain(start + 1..ladder.steps());
+    let mut levels: Vec<f64> = walked().map(|i| values[i]).collect();
+    levels.push(values[ladder.steps()]);
+    let times = walked().map(|i| ladder.timestep(values[i]));
+    let times: Option<Vec<f64>> = times.collect();
+    let part = Sigmas::new(levels)?;
+    let part = match times {
+        Some(times) => part.with_timesteps(times)?,
+        None => part,
+    };
+    Ok(part.with_landings(walked().map(|i| ladder.landing(i)).collect())?)
+}
+
 /// Samplers that A1111 runs on time steps of their own instead of a σ ladder.
 pub(super) fn on_timesteps(sampler: Sampler) -> bool {
     matches!(

@@ -6,7 +6,7 @@ use latent_diffusion::{
     Prediction, Sampler, SamplerOptions, Scheduler, names,
 };
 
-use super::{Ladders, Profile};
+use super::{Handover, Ladders, Profile};
 use crate::error::Result;
 use crate::request::{Compat, Request};
 
@@ -147,6 +147,18 @@ impl Profile {
             options.order = Some(3.min(steps.saturating_sub(kept)).max(1));
         }
         options
+    }
+
+    /// When the order of a multistep solver falls towards the end of a walk that a refiner goes on from: of a walk that the
+    /// program knows to be a part, never.
+    pub(crate) fn order_before_handover(
+        &self,
+        options: &SamplerOptions,
+    ) -> Option<LowerOrderFinal> {
+        match self.handover {
+            Handover::Time => Some(LowerOrderFinal::Never),
+            Handover::Within | Handover::Steps => options.lower_order_final,
+        }
     }
 }
 

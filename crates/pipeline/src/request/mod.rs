@@ -46,6 +46,10 @@ pub struct Request {
     pub prompt: String,
     /// What guidance moves away from. May be empty.
     pub negative_prompt: String,
+    /// The prompt of the second text encoder, where a model has two (SDXL). `None`: that of the first.
+    pub prompt_2: Option<String>,
+    /// The same of the negative prompt.
+    pub negative_prompt_2: Option<String>,
     /// Sampling steps, 1 to 1000. Default 20.
     pub steps: usize,
     /// The s of `e_u + s (e_c − e_u)`, 0 to 1000; 1 is no guidance. Default 7.
@@ -115,6 +119,11 @@ pub struct Request {
     pub vae: Option<Name>,
     /// A text encoder to use instead of the model's own.
     pub text_encoder: Option<Name>,
+    /// A checkpoint that finishes the pictures which `model` begins: SDXL's refiner, or any model of the same latents.
+    pub refiner: Option<Name>,
+    /// Where it takes over: the fraction of the run that is done by then, 0 to 1, as the profile's program counts it. Default
+    /// 0.8.
+    pub refiner_switch: f64,
     /// Start from this picture (img2img, inpainting, outpainting).
     pub init_image: Option<Name>,
     /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
@@ -170,6 +179,8 @@ impl Default for Request {
         Self {
             prompt: String::new(),
             negative_prompt: String::new(),
+            prompt_2: None,
+            negative_prompt_2: None,
             steps: 20,
             cfg_scale: 7.0,
             sampler: AUTOMATIC.to_owned(),
@@ -202,6 +213,8 @@ impl Default for Request {
             model: None,
             vae: None,
             text_encoder: None,
+            refiner: None,
+            refiner_switch: 0.8,
             init_image: None,
             resize_mode: ResizeMode::default(),
             strength: 0.75,
@@ -247,12 +260,13 @@ impl Request {
         files.chain(images)
     }
 
-    /// The names of the model and of networks in the place of its own that are set, each with its field.
+    /// The names of the model, of its refiner and of networks in the place of its own that are set, each with its field.
     pub fn models(&self) -> impl Iterator<Item = (&'static str, &Name)> {
         let models = [
             ("model", &self.model),
             ("vae", &self.vae),
             ("text_encoder", &self.text_encoder),
+            ("refiner", &self.refiner),
         ];
         models
             .into_iter()

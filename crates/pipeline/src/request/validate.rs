@@ -140,8 +140,13 @@ impl Request {
     /// samplers and schedulers are checked where they are resolved, files where they are opened.
     pub fn validate(&self) -> Result<(), RequestError> {
         for (field, text) in [
-            ("prompt", &self.prompt),
+            ("prompt", self.prompt.as_str()),
             ("negative_prompt", &self.negative_prompt),
+            ("prompt_2", self.prompt_2.as_deref().unwrap_or_default()),
+            (
+                "negative_prompt_2",
+                self.negative_prompt_2.as_deref().unwrap_or_default(),
+            ),
         ] {
             if text.contains('\0') {
                 return Err(RequestError::range(
@@ -295,6 +300,7 @@ impl Request {
         for image in &self.images {
             number("images.strength", image.strength, -10.0, 10.0)?;
         }
+        number("refiner_switch", self.refiner_switch, 0.0, 1.0)?;
         whole("mask_blur", self.mask_blur as usize, 0, 64)?;
         whole("inpaint_padding", self.inpaint_padding, 0, MAX_SIDE)?;
         let needs = |field, needs, reason| {
@@ -400,6 +406,7 @@ mod tests {
         type Change = fn(&mut Request);
         let cases: &[(&str, Change)] = &[
             ("negative_prompt", |r| r.negative_prompt = "a\0b".to_owned()),
+            ("prompt_2", |r| r.prompt_2 = Some("a\0b".to_owned())),
             ("steps", |r| r.steps = 0),
             ("steps", |r| r.steps = 1001),
             ("cfg_scale", |r| r.cfg_scale = f64::NAN),
@@ -462,6 +469,7 @@ mod tests {
                     strength: 11.0,
                 }]
             }),
+            ("refiner_switch", |r| r.refiner_switch = -0.1),
             ("mask_blur", |r| r.mask_blur = 65),
             ("mask", |r| r.mask = Some("m.png".into())),
             ("outpaint", |r| r.outpaint = Some(Outpaint::default())),

@@ -9,17 +9,16 @@ use latent_diffusion::PictureSeed;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::refiner::Refining;
 use latent_pipeline::request::Size;
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
-use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
+use latent_testkit::recipe;
 use latent_text::Pass;
 
-/// Of pictures in 0..1, and of latents relative to their norm.
-const PICTURE: f64 = 2e-3;
-const LATENT: f64 = 1e-3;
-
-/// The latent, and the picture in 0..1.
+/// The latents, and the pictures in 0..1.
 pub struct Drawn {
+    /// σ before each step, and the latent after it.
+    pub path: Vec<(f64, Vec<f32>)>,
     pub latent: Vec<f32>,
     pub picture: Vec<f32>,
 }
@@ -28,9 +27,32 @@ fn values(t: Tensor<4>) -> Vec<f32> {
     t.into_data().convert::<f32>().iter::<f32>().collect()
 }
 
-/// Draws with seed 42 as `latent generate` would.
+/// Draws with seeds from 42 on as `latent generate` would.
 pub fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn {
     draw_with(model, request, canvas, None)
+}
+
+/// The prompts of a request, for one pass.
+pub fn encode(model: &Model, request: &Request) -> Prompts {
+    let size = Size {
+        width: request.width,
+        height: request.height,
+    };
+    Prompts::encode(
+        model,
+        &Profile::of(request.compat),
+        request,
+        &request.prompt,
+        &request.negative_prompt,
+        size,
+        Pass::Only(request.steps),
+    )
+    .expect("prompts")
+}
+
+/// Draws with these prompts in the place of the request's.
+pub fn draw_told(model: &Model, request: &Request, prompts: &Prompts) -> Drawn {
+    draw_by(model, request, prompts, None, None)
 }
 
 pub fn draw_with(
@@ -39,23 +61,19 @@ pub fn draw_with(
     canvas: Option<&Canvas>,
     hints: Option<&Hints>,
 ) -> Drawn {
+    draw_by(model, request, &encode(model, request), canvas, hints)
+}
+
+fn draw_by(
+    model: &Model,
+    request: &Request,
+    prompts: &Prompts,
+    canvas: Option<&Canvas>,
+    hints: Option<&Hints>,
+) -> Drawn {
     let profile = Profile::of(request.compat);
     let (names, _) = Resolved::of_passes(request, model, &profile).expect("known names");
     let drawing = Drawing::of(request, model, &profile, names);
-    let size = Size {
-        width: request.width,
-        height: request.height,
-    };
-    let prompts = Prompts::encode(
-        model,
-        &profile,
-        request,
-        &request.prompt,
-        &request.negative_prompt,
-        size,
-        Pass::Only(request.steps),
-    )
-    .expect("prompts");
     let down = model.latent.downsample;
     let start = Start {
         size: [request.height / down, request.width / down],
@@ -63,51 +81,35 @@ pub fn draw_with(
         latent: None,
         hints,
     };
-    let seeds = [PictureSeed::from(42)];
+    let refined = model
+        .refiner
+        .as_deref()
+        .map(|refiner| encode(refiner, request));
+    let refining = refined.as_ref().zip(model.refiner.as_deref());
+    let refining = refining.map(|(prompts, model)| Refining {
+        model,
+        prompts,
+        takes_over: false,
+    });
+    let seeds: Vec<_> = (0..request.batch_size as u64)
+        .map(|i| PictureSeed::from(42 + i))
+        .collect();
+    let mut path = Vec::new();
     let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
+        .draw(prepared, (prompts, refining), &mut |step| {
+            path.push((step.sigma, values(step.x.clone())));
+            ControlFlow::Continue(())
+        })
         .expect("a drawing");
     let pixels = Decoding::Whole
         .pixels(model, request, drawn.latent.clone())
         .expect("pixels");
     Drawn {
+        path,
         latent: values(drawn.latent),
         picture: values((pixels / 2.0 + 0.5).clamp(0.0, 1.0)),
     }
-}
-
-/// Compares with the goldens of that name: the latent, and the picture where there is one.
-pub fn check(golden: &Golden, name: &str, drawn: &Drawn) {
-    let mut found = false;
-    for (kind, got) in [("latent", &drawn.latent), ("pt", &drawn.picture)] {
-        let whole = format!("{name}/{kind}");
-        let strided = format!("{whole}/strided");
-        let names = golden.names();
-        let got: Vec<f32> = match names.contains(&strided.as_str()) {
-            true => {
-                let step = (got.len() / 2048).max(1);
-                got.iter().copied().step_by(step).collect()
-            }
-            false => got.clone(),
-        };
-        let key = [strided, whole]
-            .into_iter()
-            .find(|key| names.contains(&key.as_str()));
-        let Some(key) = key else { continue };
-        found = true;
-        let expected = golden.values(&key);
-        let (difference, tolerance) = match kind {
-            "latent" => (closeness(&got, expected), LATENT),
-            _ => (max_abs_difference(&got, expected), PICTURE),
-        };
-        println!("{key}: {difference:.2e}");
-        assert!(
-            difference <= tolerance,
-            "{key}: {difference:e} > {tolerance:e}"
-        );
-    }
-    assert!(found, "no golden {name}");
 }
 
 /// A picture of 64×64, and a mask of its rows 16..48 and columns 24.., an eighth of that of the latent.

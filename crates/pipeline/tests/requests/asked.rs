@@ -85,7 +85,7 @@ fn no_path_of_a_request_is_opened() {
         let typed = serde_json::json!({"init_image": "upload-1", "mask": path});
         let error = ask(Base::default(), typed, &memory).expect_err("a mask");
         assert_eq!(error.code(), "resource_unknown", "{error}");
-        for field in ["model", "vae", "text_encoder"] {
+        for field in ["model", "vae", "text_encoder", "refiner"] {
             let typed = serde_json::json!({field: path});
             let error = ask(Base::default(), typed, &memory).expect_err(field);
             assert_eq!(error.code(), "model_unknown", "{field}: {error}");
@@ -152,6 +152,35 @@ fn the_model_of_a_picture_is_found_in_the_library() {
     assert_eq!(asked.requests[0].vae, None);
     let error = ask(moved(), serde_json::json!({}), &Memory::default()).expect_err("gone");
     assert_eq!(error.code(), "model_unknown", "{error}");
+}
+
+#[test]
+fn the_refiner_of_a_picture_is_found_in_the_library() {
+    let settings = "cat\nSteps: 4, Sampler: Euler, Seed: 9, Size: 64x64, Model: dream_8, Refiner: fine [0123456789], \
+         Refiner switch at: 0.7";
+    let asked = |names: &[&str], typed| {
+        let (_folder, models) = with_models(names);
+        let memory = Memory {
+            models,
+            ..Memory::default()
+        };
+        ask(text(settings), typed, &memory).expect("a request")
+    };
+    let both = ["dream_8.safetensors", "fine.safetensors", "b.ckpt"];
+    let found = asked(&both, serde_json::json!({}));
+    let request = &found.requests[0];
+    assert_eq!(request.refiner, Some("fine.safetensors".into()));
+    assert_eq!(request.refiner_switch, 0.7);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    let typed = asked(&both, serde_json::json!({"refiner": "b"}));
+    assert_eq!(typed.requests[0].refiner, Some("b".into()));
+    let without = asked(&both[..1], serde_json::json!({}));
+    assert_eq!(without.requests[0].refiner, None);
+    let said = without.notes.join("\n");
+    assert!(
+        said.contains("fine (hash 0123456789)") && said.contains("--refiner"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -118,7 +118,9 @@ fn from_noise(
     };
     let prepared = drawing.prepare(&start, &seeds).expect("a start");
     let drawn = drawing
-        .draw(prepared, &prompts, &mut |_| ControlFlow::Continue(()))
+        .draw(prepared, (&prompts, None), &mut |_| {
+            ControlFlow::Continue(())
+        })
         .expect("a drawing");
     let pixels = Decoding::Whole
         .pixels(model, request, drawn.latent.clone())

@@ -231,7 +231,9 @@ fn parts_of_and_have_one_length() {
         let seeds = [PictureSeed::from(7)];
         let go_on = &mut |_: latent_diffusion::Step<'_>| ControlFlow::Continue(());
         let prepared = drawing.prepare(&start, &seeds).expect("a start");
-        let drawn = drawing.draw(prepared, prompts, go_on).expect("a drawing");
+        let drawn = drawing
+            .draw(prepared, (prompts, None), go_on)
+            .expect("a drawing");
         drawn.latent.to_data().iter::<f32>().collect()
     };
     let separate = encode();

@@ -8,14 +8,14 @@ use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::memory::Holding;
 use latent_pipeline::model::Stage;
-use latent_pipeline::request::{Hires, Upscaler};
-use latent_pipeline::resources::Disk;
+use latent_pipeline::request::{Compat, Hires, Upscaler};
+use latent_pipeline::resources::{Disk, Place};
 use latent_pipeline::{
     Decoding, Error, Hooks, MemoryPlan, Model, ModelFiles, Quiet, Request, run, run_once,
 };
 use latent_testkit::recipe;
 
-use super::{Files, bits, request};
+use super::{Files, PROFILES, bits, request};
 
 fn write(dir: &Path, kind: TinyFamily) -> ModelFiles {
     let paths = write_family(dir, kind, &mut |folder, name, shape| {
@@ -72,7 +72,9 @@ fn check(files: &ModelFiles, request: &Request, in_turn: &[&str]) {
         }
     }
     let [ample, tight] = loads.map(|loads| loads.0);
-    let mut once = ample.clone();
+    // A refiner is read before the first step where it stays.
+    let mut once = ample;
+    once.retain(|read| *read != "refiner");
     once.sort_unstable();
     assert_eq!(once, [AUTOENCODER, DENOISER, TEXT], "{request:?}");
     assert_eq!(tight, in_turn, "{request:?}");
@@ -119,11 +121,51 @@ fn pictures_do_not_depend_on_what_is_in_memory() {
     check(&files, &request(), &nothing_given);
 }
 
+/// A refiner's denoiser, text encoder and autoencoder take part in it.
+#[test]
+fn a_refiner_and_its_model_give_way_to_each_other() {
+    let folder = || tempfile::tempdir().expect("a folder");
+    let (first, second) = (folder(), folder());
+    let refiner = write(second.path(), TinyFamily::Refiner);
+    let files = ModelFiles {
+        refiner: Some(Place {
+            path: refiner.model,
+            files: refiner.built_in,
+        }),
+        refiner_decodes: true,
+        ..write(first.path(), TinyFamily::Sdxl)
+    };
+    let ask = |batch_count, compat| Request {
+        steps: 2,
+        batch_count,
+        compat,
+        refiner: Some("refiner".into()),
+        refiner_switch: 0.5,
+        // So large that its three text encoders are not the most of it.
+        width: 192,
+        height: 128,
+        ..request()
+    };
+    let once = [TEXT, DENOISER, AUTOENCODER];
+    let twice = [TEXT, DENOISER, AUTOENCODER, DENOISER, AUTOENCODER];
+    for compat in PROFILES {
+        check(&files, &ask(1, compat), &once);
+    }
+    check(&files, &ask(2, Compat::A1111), &twice);
+    let model = declared(&files);
+    let plan = |batches| MemoryPlan::of(&ask(batches, Compat::A1111), &model);
+    let peak = |batches| plan(batches).peak(Decoding::Whole, Holding::Pair);
+    let smaller = plan(1).denoiser.min(plan(1).refiner);
+    assert!(smaller > 0);
+    assert_eq!(peak(2) - peak(1), smaller);
+}
+
 #[test]
 fn a_model_that_goes_on_keeps_what_it_has_read() {
     let dir = tempfile::tempdir().expect("a folder");
     let model = declared(&write(dir.path(), TinyFamily::Sd1));
-    let held = || Stage::ALL.map(|stage| (model.held(stage), model.bytes(stage)));
+    let stages = [Stage::Conditioning, Stage::Denoising, Stage::Compressing];
+    let held = || stages.map(|stage| (model.held(stage), model.bytes(stage)));
     assert!(held().iter().all(|(held, all)| *held == 0 && *all > 0));
     let first = run(&request(), &model, &Disk::default(), None, &mut Quiet).expect("a picture");
     assert!(held().iter().all(|(held, all)| held == all));
