@@ -327,6 +327,7 @@ fn sentences_are_whole() {
 fn errors_have_stable_names() {
     let place = Place::new();
     picture(&place, "there.png", 0);
+    std::fs::write(place.path().join("bad.safetensors"), "nothing").unwrap();
     for (line, name) in [
         (&["generate", "--steps", "0"][..], "field_out_of_range"),
         (&["generate", "cat", "-o", "there.png"], "output_exists"),
@@ -347,7 +348,8 @@ fn errors_have_stable_names() {
             ],
             "field_unusable",
         ),
-        (&["info", "nothing.png"], "checkpoint_unusable"),
+        (&["info", "nothing.png"], "model_unknown"),
+        (&["info", "bad.safetensors"], "checkpoint_unusable"),
         (&["generate", "cat", "--device", "tpu"], "invalid_input"),
     ] {
         let output = place.run(&[line, &["--json"]].concat());

@@ -17,7 +17,7 @@ use crate::family::{Beside, Family};
 use crate::model::Part;
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture};
-use crate::request::{Name, Request, Size, text_of};
+use crate::request::{Name, Request, Size, likeness, text_of};
 use crate::resources::Resources;
 
 /// A class of the data that a model learnt from.
@@ -168,9 +168,8 @@ fn expected_class(name: &str, names: &[String]) -> String {
     if names.is_empty() {
         return "a number: this model has no names of its classes".to_owned();
     }
-    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
     let mut nearest: Vec<&str> = names.iter().map(String::as_str).collect();
-    nearest.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    nearest.sort_by(|a, b| likeness(name, b).total_cmp(&likeness(name, a)));
     format!(
         "a class of this model, by name or by number, 0 to {}; nearest are {}",
         names.len() - 1,

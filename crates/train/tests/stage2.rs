@@ -464,7 +464,7 @@ fn what_an_example_lacks_is_named() {
     without.class = Some(3);
     let error = task.accumulate(&[without], step).unwrap_err().to_string();
     assert!(
-        error.contains("class 3") && error.contains("rows is 3"),
+        error.contains("class is 3") && error.contains("0 to 2"),
         "{error}"
     );
 }

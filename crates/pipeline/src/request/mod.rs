@@ -18,7 +18,7 @@ mod read;
 mod sizes;
 mod validate;
 
-pub(crate) use validate::{MAX_SIDE, near};
+pub(crate) use validate::{MAX_SIDE, likeness, near};
 
 use serde::{Deserialize, Serialize};
 

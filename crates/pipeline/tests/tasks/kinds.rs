@@ -27,8 +27,8 @@ impl Kind {
     fn asked(&self) -> Request {
         let mut asked = request();
         match self.model.family.beside {
-            Beside::Depth => asked.depth = Some(self.files.picture(40, 40)),
-            Beside::Small => asked.upscale = Some(self.files.picture(16, 16)),
+            Beside::Depth => asked.depth = Some(self.files.named("depth.png", 40, 40)),
+            Beside::Small => asked.upscale = Some(self.files.named("small.png", 16, 16)),
             _ => {}
         }
         if self.model.image_encoder.is_some() {
