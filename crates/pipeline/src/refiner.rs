@@ -1,7 +1,7 @@
 //! A picture that one denoiser begins and another finishes: SDXL and its refiner, or any two models of one latent.
 //!
 //! Programs agree on what is handed over, the noisy latent as it is, and on nothing else: [`Handover`] says when, and whether
-//! the sampler keeps its memory. What follows from it is a list of [`Leg`]s, each of them one walk. The network that has done its
+//! the sampler keeps its memory. What follows from it is a list of legs, each of them one walk. The network that has done its
 //! work for good is given up before the next one is read ([`Refining::takes_over`]).
 
 use burn::tensor::Tensor;

@@ -13,13 +13,13 @@ pub struct PreviewArgs {
     pub to: PreviewTo,
     /// A tiny autoencoder (TAESD, TAESDXL) that decodes previews at full size [default: a linear map, one pixel a cell; of a model
     /// without a published one it is fitted to the model's own decoder].
-    #[arg(long = "preview-vae", value_name = "FILE|NAME")]
+    #[arg(id = "preview_vae", long = "preview-vae", value_name = "FILE|NAME")]
     pub vae: Option<PathBuf>,
     /// Where `--preview proj` and `--preview tae` write.
-    #[arg(long = "preview-path", value_name = "FILE")]
+    #[arg(id = "preview_path", long = "preview-path", value_name = "FILE")]
     pub path: Option<PathBuf>,
     /// Steps from one preview to the next [default: 1].
-    #[arg(long = "preview-interval", value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(id = "preview_interval", long = "preview-interval", value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
     pub interval: Option<u32>,
 }
 

@@ -86,7 +86,7 @@ impl Model {
     /// Opens a checkpoint and loads its networks to `device` as `dtype` (F32, F16 or BF16).
     ///
     /// # Errors
-    /// Files that cannot be read, that do not hold a whole model, or that no [`Family`](crate::Family) of this version fits; a `dtype`
+    /// Files that cannot be read, that do not hold a whole model, or that no [`Family`] of this version fits; a `dtype`
     /// that the device cannot compute in.
     pub fn open(
         files: &ModelFiles,

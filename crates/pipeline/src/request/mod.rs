@@ -12,13 +12,15 @@
 mod guidance;
 mod hires;
 mod images;
+mod likeness;
 mod name;
 mod parts;
 mod read;
 mod sizes;
 mod validate;
 
-pub(crate) use validate::{MAX_SIDE, likeness, near};
+pub(crate) use likeness::{likeness, near};
+pub(crate) use validate::MAX_SIDE;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{Request, RequestError, validate::nearest};
+use super::{Request, RequestError, likeness::nearest};
 
 /// A seed: −1 or null ask for a random one.
 pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
