@@ -26,6 +26,13 @@ impl Place {
     }
 }
 
+/// 64×64 of a model in so many steps.
+fn asked<'a>(model: &'a str, steps: &'a str) -> [&'a str; 11] {
+    [
+        "generate", "-p", "a cat", "--size", "64x64", "-s", "3", "--steps", steps, "-m", model,
+    ]
+}
+
 /// In every profile: the refiner acts, the picture says so, and is drawn again from what it says.
 #[test]
 fn a_refiner_finishes_the_picture() {
@@ -33,21 +40,10 @@ fn a_refiner_finishes_the_picture() {
     let base = place.family("base", TinyFamily::Sdxl);
     let refiner = place.family("refiner", TinyFamily::Refiner);
     let line = [
-        "generate",
-        "-p",
-        "a cat",
-        "--size",
-        "64x64",
-        "--steps",
-        "4",
-        "-s",
-        "3",
-        "-m",
-        &base,
-        "--overwrite",
-        "--sampler",
-        "Euler",
-    ];
+        &asked(&base, "4")[..],
+        &["--overwrite", "--sampler", "Euler"],
+    ]
+    .concat();
     for compat in ["a1111", "comfyui", "diffusers"] {
         let draw = |more: &[&str]| place.ok(&[&line[..], &["--compat", compat], more].concat());
         draw(&["-o", "plain.png"]);
@@ -138,24 +134,8 @@ fn previews_of_a_tiny_autoencoder_and_of_a_linear_map() {
 
     // Of SDXL, its own map, and a word about a file that is called otherwise.
     let xl = place.family("base", TinyFamily::Sdxl);
-    let line = [
-        "generate",
-        "-p",
-        "a cat",
-        "--size",
-        "64x64",
-        "--steps",
-        "1",
-        "-s",
-        "3",
-        "-m",
-        &xl,
-        "-o",
-        "d.png",
-        "--preview",
-        "r.png",
-    ];
-    let said = place.run(&[&line[..], &tiny].concat());
+    let shown = ["-o", "d.png", "--preview", "r.png"];
+    let said = place.run(&[&asked(&xl, "1")[..], &shown, &tiny].concat());
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("taesdxl"), "{said}");
     assert_eq!(size("r.png"), (64, 64));

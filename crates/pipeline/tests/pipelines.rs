@@ -4,14 +4,14 @@
 mod common;
 #[path = "common/drawing.rs"]
 mod drawing;
+#[path = "common/golden.rs"]
+mod golden;
 
 use burn::tensor::{Tensor, TensorData};
 use latent_models::Given;
 use latent_models::unet::{Alter, Input, MIDDLE};
 use latent_pipeline::draw::Canvas;
-use latent_pipeline::request::{
-    Compat, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers,
-};
+use latent_pipeline::request::{MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
 use latent_pipeline::{Model, Request};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
 
@@ -23,15 +23,8 @@ const TOLERANCE: f64 = 2e-3;
 
 fn request(sampler: &str, scheduler: &str) -> Request {
     Request {
-        prompt: "a red apple on a table".into(),
-        negative_prompt: "blurry".into(),
-        steps: 6,
-        cfg_scale: 7.5,
-        sampler: sampler.into(),
         scheduler: scheduler.into(),
-        seed: Some(42),
-        compat: Compat::Diffusers,
-        ..Request::default()
+        ..golden::request(sampler)
     }
 }
 

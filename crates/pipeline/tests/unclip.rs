@@ -46,17 +46,8 @@ fn with_ddim() -> Model {
 
 fn golden_request(sampler: &str, level: u32) -> Request {
     Request {
-        prompt: "a red apple on a table".into(),
-        negative_prompt: "blurry".into(),
-        steps: 6,
-        cfg_scale: 7.5,
-        sampler: sampler.into(),
-        seed: Some(42),
-        width: 96,
-        height: 64,
-        compat: Compat::Diffusers,
         noise_level: Some(level),
-        ..Request::default()
+        ..golden::request(sampler)
     }
 }
 

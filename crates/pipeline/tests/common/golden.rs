@@ -1,4 +1,4 @@
-//! The requests of the goldens `family_pipelines_*`, and what was drawn beside them.
+//! The requests of the goldens `pipelines` and `family_pipelines_*`, and what was drawn beside them.
 
 #![allow(dead_code)] // each test file uses its own part
 
