@@ -83,6 +83,7 @@ impl CompressorConfig {
 }
 
 impl Net for Compressor {
+    const NAME: &str = "autoencoder";
     type Config = CompressorConfig;
 
     fn config(&self) -> CompressorConfig {

@@ -25,7 +25,7 @@ use crate::resources::Resources;
 pub use compressor::{Compressor, CompressorConfig};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
 pub use open::{ModelFiles, autoencoder_dtype};
-pub use part::{Net, Part, Source};
+pub use part::{Held, Net, Part, Source};
 pub use probe::predicted;
 pub use turns::Stage;
 

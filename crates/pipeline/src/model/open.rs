@@ -14,7 +14,7 @@ use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
-use crate::family::{self, Family, VectorInput};
+use crate::family::{self, Family, Recognised, VectorInput};
 use crate::refiner;
 use crate::resources::Place;
 
@@ -99,32 +99,13 @@ impl Model {
             autoencoder: Wanted::Needed,
         };
         let (model, reports) = Self::declare_with(files, device, dtype, opened)?;
-        for model in std::iter::once(&model).chain(model.refiner.as_deref()) {
-            model.read(progress)?;
+        for part in Stage::ALL
+            .into_iter()
+            .flat_map(|stage| model.networks(stage))
+        {
+            part.read(&mut |done, all| progress(part.name(), done, all))?;
         }
         Ok((model, reports))
-    }
-
-    /// Reads every network of its own.
-    fn read(&self, progress: Progress<'_>) -> Result<()> {
-        for text in &self.texts {
-            let progress = &mut |done, all| progress("text encoder", done, all);
-            text.network.get_with(progress)?;
-        }
-        self.unet
-            .get_with(&mut |done, all| progress("U-Net", done, all))?;
-        if let Some(part) = &self.autoencoder {
-            part.get_with(&mut |done, all| progress("autoencoder", done, all))?;
-        }
-        if let Some(encoder) = &self.image_encoder {
-            let progress = &mut |done, all| progress("image encoder", done, all);
-            encoder.network().get_with(progress)?;
-        }
-        if let Some(reader) = &self.condition {
-            let progress = &mut |done, all| progress("conditioner", done, all);
-            reader.network().get_with(progress)?;
-        }
-        Ok(())
     }
 
     /// Opens a checkpoint as [`open`](Self::open) does, and reads no weights: names, shapes and types are checked, and each
@@ -157,14 +138,26 @@ impl Model {
                 "a number type that this device can compute in; f32 is always there",
             ));
         }
-        let (main, recognised) = family::open(&files.model, files.built_in)?;
+        let source = family::open(&files.model, files.built_in)?;
+        Self::declare_from(source, files, device, dtype, opened)
+    }
+
+    /// The same of a model whose files are open, with its family.
+    fn declare_from(
+        (main, recognised): (Checkpoint, Recognised),
+        files: &ModelFiles,
+        device: &Device,
+        dtype: DType,
+        opened: Opened,
+    ) -> Result<(Self, Vec<Report>)> {
         let wrong = |reason| Error::Model {
             path: files.model.clone(),
             reason,
         };
         let family = recognised.family().map_err(wrong)?;
         let refiner = files.refiner.as_ref();
-        refiner.map_or(Ok(()), |place| check_refiner(family, place))?;
+        let refiner = refiner.map(|place| Ok::<_, Error>((place, refiner_of(family, place)?)));
+        let refiner = refiner.transpose()?;
         let other = |path: &Option<PathBuf>| {
             let Some(path) = path else { return Ok(None) };
             let mut checkpoint = Checkpoint::open(path)?;
@@ -260,7 +253,7 @@ impl Model {
                 .notes
                 .push(format!("{why}; --dtype bf16 takes half the memory"));
         }
-        if let Some(place) = refiner {
+        if let Some((place, source)) = refiner {
             let of_refiner = Opened {
                 autoencoder: match files.refiner_decodes && files.vae.is_none() {
                     true => Wanted::IfThere,
@@ -268,7 +261,7 @@ impl Model {
                 },
                 ..opened
             };
-            reports.extend(model.open_refiner(place, asked, of_refiner)?);
+            reports.extend(model.open_refiner(source, place, asked, of_refiner)?);
         }
         model.name = stem(&files.model);
         model.vae = files.vae.as_deref().map(|path| (stem(path), None));
@@ -276,12 +269,18 @@ impl Model {
     }
 
     /// Opens the model that finishes this one's pictures.
-    fn open_refiner(&mut self, place: &Place, dtype: DType, opened: Opened) -> Result<Vec<Report>> {
+    fn open_refiner(
+        &mut self,
+        source: (Checkpoint, Recognised),
+        place: &Place,
+        dtype: DType,
+        opened: Opened,
+    ) -> Result<Vec<Report>> {
         let files = ModelFiles {
             built_in: place.files,
             ..ModelFiles::from(place.path.clone())
         };
-        let (refiner, reports) = Self::declare_with(&files, &self.device, dtype, opened)?;
+        let (refiner, reports) = Self::declare_from(source, &files, &self.device, dtype, opened)?;
         check_latents(self, &refiner, &place.path)?;
         let new = refiner.notes.iter();
         let new: Vec<_> = new
@@ -294,15 +293,18 @@ impl Model {
     }
 }
 
-/// Whether the model at `place` can finish what one of `family` begins.
-fn check_refiner(family: Option<&Family>, place: &Place) -> Result<()> {
-    let (_, recognised) = family::open(&place.path, place.files)?;
+/// The files of the model at `place`, which must be one that can finish what one of `family` begins.
+fn refiner_of(family: Option<&Family>, place: &Place) -> Result<(Checkpoint, Recognised)> {
+    let (checkpoint, recognised) = family::open(&place.path, place.files)?;
     let theirs = recognised.family();
     let checked = theirs.and_then(|theirs| refiner::pair(family, theirs));
-    checked.map_err(|reason| Error::Model {
-        path: place.path.clone(),
-        reason,
-    })
+    match checked {
+        Ok(()) => Ok((checkpoint, recognised)),
+        Err(reason) => Err(Error::Model {
+            path: place.path.clone(),
+            reason,
+        }),
+    }
 }
 
 /// The same of what only opened models say.

@@ -13,6 +13,8 @@ use latent_models::{
 
 /// What a model asks of its networks, whatever their kind.
 pub trait Net: Clone + Debug {
+    /// What it is called while it is read.
+    const NAME: &str;
     /// What the network is made of.
     type Config: Clone + Debug;
 
@@ -65,8 +67,9 @@ impl Source {
 
 /// The kinds whose networks are what they are made of alone.
 macro_rules! nets {
-    ($($net:ty: $config:ty { dtype: $dtype:expr, packed: $packed:expr })*) => {
+    ($($name:literal $net:ty: $config:ty { dtype: $dtype:expr, packed: $packed:expr })*) => {
         $(impl Net for $net {
+            const NAME: &str = $name;
             type Config = $config;
 
             fn config(&self) -> $config {
@@ -97,20 +100,20 @@ macro_rules! nets {
 }
 
 nets! {
-    UNet: UNetConfig {
+    "U-Net" UNet: UNetConfig {
         dtype: |network| network.dtype(),
         packed: |network, form, latent| network.packed(form, latent)
     }
-    ClipText: ClipTextConfig {
+    "text encoder" ClipText: ClipTextConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
     }
-    ClipVision: ClipVisionConfig {
+    "image encoder" ClipVision: ClipVisionConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
     }
     // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
-    Conditioner: ConditionerConfig {
+    "conditioner" Conditioner: ConditionerConfig {
         dtype: |_| DType::F32,
         packed: |network, _, _| network
     }
@@ -181,16 +184,6 @@ impl<N: Net> Part<N> {
         self.dtype
     }
 
-    /// Bytes of its parameters.
-    pub fn bytes(&self) -> u64 {
-        (self.parameters * self.dtype.size()) as u64
-    }
-
-    /// Whether its weights are in memory.
-    pub fn is_held(&self) -> bool {
-        self.lock().is_some()
-    }
-
     /// The network, read from its file where it is not in memory.
     ///
     /// # Errors
@@ -218,13 +211,6 @@ impl<N: Net> Part<N> {
         Ok(network)
     }
 
-    /// Frees its weights as soon as nobody has them any more. A network that came from no file stays.
-    pub fn release(&self) {
-        if self.source.is_some() {
-            *self.lock() = None;
-        }
-    }
-
     /// The same, packed now or when it is read.
     pub(super) fn packed(self, form: Form, latent: [usize; 2]) -> Self {
         let held = self.held.into_inner();
@@ -239,5 +225,46 @@ impl<N: Net> Part<N> {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<N>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`Part`] of whatever network.
+pub trait Held {
+    /// What the network is called while it is read.
+    fn name(&self) -> &'static str;
+    /// Bytes of its parameters.
+    fn bytes(&self) -> u64;
+    /// Whether its weights are in memory.
+    fn is_held(&self) -> bool;
+    /// Reads its weights where they are not in memory. `progress` is called with the parameters read so far and their number.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    fn read(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<(), ModelError>;
+    /// Frees its weights as soon as nobody has them any more. A network that came from no file stays.
+    fn release(&self);
+}
+
+impl<N: Net> Held for Part<N> {
+    fn name(&self) -> &'static str {
+        N::NAME
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.parameters * self.dtype.size()) as u64
+    }
+
+    fn is_held(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn read(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<(), ModelError> {
+        self.get_with(progress).map(drop)
+    }
+
+    fn release(&self) {
+        if self.source.is_some() {
+            *self.lock() = None;
+        }
     }
 }

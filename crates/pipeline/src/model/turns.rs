@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use latent_models::UNet;
 
-use super::{Compressor, Model, Part, TextEncoder};
+use super::{Compressor, Held, Model, Part, TextEncoder};
 use crate::error::Result;
 use crate::hooks::Hooks;
 
@@ -65,91 +65,63 @@ impl Model {
 
     /// Reads what `stage` needs, and says so where that takes a while.
     pub(crate) fn load(&self, stage: Stage, hooks: &mut dyn Hooks) -> Result<()> {
-        let waits = match stage {
+        let needed = match stage {
             // The refiner's is not read by this.
-            Stage::Compressing => self.autoencoder.iter().any(|part| !part.is_held()),
-            _ => self.held(stage) < self.bytes(stage),
+            Stage::Compressing => {
+                let own = self.autoencoder.iter();
+                own.map(|part| part as &dyn Held).collect()
+            }
+            _ => self.networks(stage),
         };
-        if waits {
+        if needed.iter().any(|part| !part.is_held()) {
             hooks.stage(stage.loading(), 0, 0);
         }
-        match stage {
-            Stage::Conditioning => {
-                for text in self.all_texts() {
-                    text.network.get()?;
-                }
-                if let Some(encoder) = &self.image_encoder {
-                    encoder.network().get()?;
-                }
-                if let Some(reader) = &self.condition {
-                    reader.network().get()?;
-                }
-            }
-            Stage::Denoising => {
-                self.denoiser()?;
-            }
-            Stage::Refining => {
-                self.make_room(stage);
-                if let Some(refiner) = &self.refiner {
-                    refiner.unet.get()?;
-                }
-            }
-            Stage::Compressing => {
-                self.compressor()?;
-            }
+        self.make_room(stage);
+        for part in needed {
+            part.read(&mut |_, _| {})?;
         }
         Ok(())
     }
 
     /// Gives up the networks of a stage; they are read again when they are needed. Those that came from no file stay.
     pub fn release(&self, stage: Stage) {
-        match stage {
-            Stage::Conditioning => {
-                self.all_texts().for_each(|text| text.network.release());
-                let encoder = self.image_encoder.iter();
-                encoder.for_each(|encoder| encoder.network().release());
-                self.condition.iter().for_each(|c| c.network().release());
-            }
-            Stage::Denoising => self.unet.release(),
-            Stage::Refining => self.refiner.iter().for_each(|r| r.unet.release()),
-            Stage::Compressing => self.all_autoencoders().for_each(Part::release),
-        }
+        self.networks(stage).iter().for_each(|part| part.release());
     }
 
     /// Bytes of the weights that `stage` needs.
     pub fn bytes(&self, stage: Stage) -> u64 {
-        self.weights(stage).map(|(bytes, _)| bytes).sum()
+        self.networks(stage).iter().map(|part| part.bytes()).sum()
     }
 
     /// Bytes of those that are in memory.
     pub fn held(&self, stage: Stage) -> u64 {
-        let held = self.weights(stage).filter(|(_, held)| *held);
-        held.map(|(bytes, _)| bytes).sum()
+        let networks = self.networks(stage);
+        let held = networks.iter().filter(|part| part.is_held());
+        held.map(|part| part.bytes()).sum()
     }
 
-    /// Bytes of each network of a stage, and whether they are in memory.
-    fn weights(&self, stage: Stage) -> impl Iterator<Item = (u64, bool)> {
-        let mut weights = Vec::new();
+    /// The networks of a stage, the refiner's among them.
+    pub(super) fn networks(&self, stage: Stage) -> Vec<&dyn Held> {
         match stage {
             Stage::Conditioning => {
-                let texts = self.all_texts().map(|text| &text.network);
-                weights.extend(texts.map(|part| (part.bytes(), part.is_held())));
-                let encoder = self.image_encoder.iter().map(|e| e.network());
-                weights.extend(encoder.map(|part| (part.bytes(), part.is_held())));
-                let condition = self.condition.iter().map(|reader| reader.network());
-                weights.extend(condition.map(|part| (part.bytes(), part.is_held())));
+                let mut networks: Vec<&dyn Held> = Vec::new();
+                networks.extend(self.all_texts().map(|text| &text.network as &dyn Held));
+                let encoder = self.image_encoder.iter();
+                networks.extend(encoder.map(|encoder| encoder.network() as &dyn Held));
+                let condition = self.condition.iter();
+                networks.extend(condition.map(|reader| reader.network() as &dyn Held));
+                networks
             }
-            Stage::Denoising => weights.push((self.unet.bytes(), self.unet.is_held())),
+            Stage::Denoising => vec![&self.unet],
             Stage::Refining => {
-                let part = self.refiner.iter().map(|refiner| &refiner.unet);
-                weights.extend(part.map(|part| (part.bytes(), part.is_held())));
+                let refiner = self.refiner.iter();
+                refiner.map(|r| &r.unet as &dyn Held).collect()
             }
             Stage::Compressing => {
                 let parts = self.all_autoencoders();
-                weights.extend(parts.map(|part| (part.bytes(), part.is_held())));
+                parts.map(|part| part as &dyn Held).collect()
             }
         }
-        weights.into_iter()
     }
 
     /// The text encoders, the refiner's among them.

@@ -9,7 +9,7 @@ use latent_models::{AutoencoderTiny, AutoencoderTinyConfig};
 
 use super::{Picture, resize::Filter};
 use crate::error::{Error, Result};
-use crate::model::{Compressor, Model};
+use crate::model::{Compressor, Held, Model};
 use crate::request::Size;
 
 /// How four channels of a latent in the denoiser's scale show as red, green and blue in [−1, 1].
