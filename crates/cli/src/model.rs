@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use latent_checkpoint::Files;
 use latent_default_model as built_in;
 use latent_pipeline::{
     Model, ModelFiles, Resources,
@@ -74,10 +73,7 @@ pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
 /// A name that stands for nothing.
 pub fn place(name: &Path, folders: &[PathBuf]) -> Result<Place, Failure> {
     match name.exists() {
-        true => Ok(Place {
-            path: name.to_owned(),
-            files: Files::Disk,
-        }),
+        true => Ok(name.to_owned().into()),
         false => Ok(resources(folders)?.model(Some(&name.into()))?),
     }
 }

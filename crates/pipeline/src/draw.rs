@@ -83,6 +83,13 @@ pub struct Start<'a> {
     pub hints: Option<&'a Hints>,
 }
 
+impl Start<'_> {
+    /// Whether there is a picture or a latent to draw on.
+    pub(crate) fn is_given(&self) -> bool {
+        self.canvas.is_some() || self.latent.is_some()
+    }
+}
+
 /// What came of a pass.
 #[derive(Debug)]
 pub struct Drawn {

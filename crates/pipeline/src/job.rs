@@ -34,27 +34,24 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Reads the pictures that the request is drawn from.
-    ///
-    /// # Errors
-    /// As [`Prepared::of`]'s.
+    /// The pictures that the request is drawn from are put on the model's device.
     pub(crate) fn new(
         request: &'a Request,
         model: &'a Model,
         ready: &'a Ready,
         once: bool,
-    ) -> Result<Self> {
+    ) -> Self {
         let prepared = ready.prepared.as_ref();
         let canvas =
             prepared.map(|p| p.canvas(&model.device, model.latent.downsample, &ready.profile));
-        Ok(Self {
+        Self {
             request,
             model,
             once,
             ready,
             prepared,
             canvas,
-        })
+        }
     }
 
     /// Draws every picture.
@@ -172,10 +169,6 @@ impl<'a> Job<'a> {
         first: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Drawn> {
-        let steps = drawing
-            .ladder(start.canvas.is_some() || start.latent.is_some())?
-            .sigmas
-            .steps();
         if start.canvas.is_some() || self.model.inpaints() {
             self.model.load(Stage::Compressing, hooks)?;
             hooks.stage("encoding the picture", 0, first);
@@ -187,7 +180,7 @@ impl<'a> Job<'a> {
             // It is needed again and again, beside the model's own.
             self.model.load(Stage::Refining, hooks)?;
         }
-        hooks.stage(name, steps, first);
+        hooks.stage(name, prepared.steps(), first);
         let drawn = drawing.draw(prepared, told, &mut |step| hooks.step(&step))?;
         let values = drawn.latent.to_data().convert::<f32>();
         if values.iter::<f32>().any(|v| !v.is_finite()) {

@@ -290,7 +290,7 @@ impl Ready {
         model.load(Stage::Conditioning, hooks)?;
         hooks.stage("encoding the prompt", 0, 0);
         hints.seen = Seen::all(&pictures, model, &profile)?;
-        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        let texts = [request.prompt.as_str(), &request.negative_prompt];
         let mut encoding = Encoding {
             model,
             profile: &profile,
@@ -299,41 +299,40 @@ impl Ready {
             hooks,
         };
         let first = request.steps * calls_per_step(names.0.sampler);
-        let prompts = encoding.pass(
-            [prompt, negative],
-            request.canvas(),
-            Pass::Only(first),
-            false,
-        )?;
+        let only = Pass::Only(first);
+        let prompts = encoding.pass(texts, request.canvas(), only, false)?;
         // Its layout alone is looked at, which takes no memory.
         let network = &model.unet.config().init(&model.device);
         guiders::check(request, network, names.0.sampler, prompts.positive.len())?;
-        if network.config().guidance.is_some() && !negative.trim().is_empty() {
+        if network.config().guidance.is_some() && !texts[1].trim().is_empty() {
             encoding.hooks.note(
                 "this model is told its guidance and reads no negative prompt: it has no effect"
                     .to_owned(),
             );
         }
         // What the refiner goes by too.
-        let mut last = (request.canvas(), Pass::Only(first), names.0.sampler);
-        let second = request.hires.clone().zip(names.1).map(|(hires, resolved)| {
+        let mut last = (texts, request.canvas(), only, names.0.sampler);
+        let hires = request.hires.as_ref();
+        let second = hires.zip(names.1).map(|(hires, resolved)| {
             let steps = hires.steps_after(request.steps);
             let pass = Pass::Second {
                 first,
                 steps: steps * calls_per_step(resolved.sampler),
             };
             let told = hires.prompt.is_none() && hires.negative_prompt.is_none();
-            let prompt = hires.prompt.as_ref().unwrap_or(prompt);
-            let negative = hires.negative_prompt.as_ref().unwrap_or(negative);
+            let texts = [
+                hires.prompt.as_deref().unwrap_or(texts[0]),
+                hires.negative_prompt.as_deref().unwrap_or(texts[1]),
+            ];
             let (_, size) = hires.target(Size {
                 width: request.width,
                 height: request.height,
             });
-            last = (size, pass, resolved.sampler);
-            let prompts = encoding.pass([prompt, negative], size, pass, told)?;
+            last = (texts, size, pass, resolved.sampler);
+            let prompts = encoding.pass(texts, size, pass, told)?;
             guiders::check(request, network, resolved.sampler, prompts.positive.len())?;
             Ok::<_, Error>(Second {
-                hires,
+                hires: hires.clone(),
                 resolved,
                 steps,
                 prompts,
@@ -342,14 +341,7 @@ impl Ready {
         let second = second.transpose()?;
         let refined = refiner_of(request, model)?.map(|refiner| {
             encoding.model = refiner;
-            let hires = second.as_ref().map(|second: &Second| &second.hires);
-            let prompt = hires.and_then(|hires| hires.prompt.as_ref());
-            let negative_prompt = hires.and_then(|hires| hires.negative_prompt.as_ref());
-            let texts = [
-                prompt.unwrap_or(&request.prompt).as_str(),
-                negative_prompt.unwrap_or(&request.negative_prompt).as_str(),
-            ];
-            let (size, pass, sampler) = last;
+            let (texts, size, pass, sampler) = last;
             let prompts = encoding.pass(texts, size, pass, true)?;
             let network = &refiner.unet.config().init(&refiner.device);
             guiders::check(request, network, sampler, prompts.positive.len())?;

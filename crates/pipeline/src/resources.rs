@@ -66,6 +66,16 @@ pub struct Place {
     pub files: Files,
 }
 
+impl From<PathBuf> for Place {
+    /// On disk.
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            files: Files::Disk,
+        }
+    }
+}
+
 /// A model that is part of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltIn {
@@ -110,11 +120,7 @@ impl Models {
     }
 
     fn part(&self, name: &Name) -> Result<Place, ResourceError> {
-        let entry = self.library.find(name)?;
-        Ok(Place {
-            path: entry.path.clone(),
-            files: Files::Disk,
-        })
+        Ok(self.library.find(name)?.path.clone().into())
     }
 }
 
@@ -240,20 +246,14 @@ impl Resources for Disk {
 
     fn model(&self, name: Option<&Name>) -> Result<Place, ResourceError> {
         match name.and_then(Self::there) {
-            Some(path) => Ok(Place {
-                path,
-                files: Files::Disk,
-            }),
+            Some(path) => Ok(path.into()),
             None => self.models.find(name),
         }
     }
 
     fn part(&self, name: &Name) -> Result<Place, ResourceError> {
         match Self::there(name) {
-            Some(path) => Ok(Place {
-                path,
-                files: Files::Disk,
-            }),
+            Some(path) => Ok(path.into()),
             None => self.models.part(name),
         }
     }

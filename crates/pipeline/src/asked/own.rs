@@ -32,6 +32,9 @@ pub(super) fn size(resources: &dyn Resources, request: &mut Request) -> Result<(
     Ok(())
 }
 
+/// Whether a name stands for something.
+type Finds = fn(&dyn Resources, &Name) -> bool;
+
 /// Finds the networks that a picture was drawn with in the library, where the request does not say where they are or they are
 /// no longer there; what is to be said of it.
 pub(super) fn networks(
@@ -43,12 +46,12 @@ pub(super) fn networks(
     let mut notes = Vec::new();
     let library = &resources.models().library;
     let built_in = resources.models().built_in.map(|model| model.name);
-    let gone = |name: &Option<Name>, found: fn(&dyn Resources, &Name) -> bool| match name {
+    let gone = |name: &Option<Name>, found: Finds| match name {
         Some(name) => !found(resources, name),
         None => drawn_with.nameless,
     };
     let own = built_in.is_some() && drawn_with.model.name.as_deref() == built_in;
-    let model = |r: &dyn Resources, name: &Name| r.model(Some(name)).is_ok();
+    let model: Finds = |r, name| r.model(Some(name)).is_ok();
     if !typed.states("model")
         && !own
         && gone(&request.model, model)
@@ -59,33 +62,36 @@ pub(super) fn networks(
         ));
         request.model = Some(found);
     }
-    let part = |r: &dyn Resources, name: &Name| r.part(name).is_ok();
-    if !typed.states("vae") && drawn_with.vae.is_named() && gone(&request.vae, part) {
-        match drawn_with.vae.find(library) {
-            Some(found) => {
-                notes.push(format!(
-                    "drawing with the autoencoder {found} of the library, as the picture was"
-                ));
-                request.vae = Some(found);
-            }
-            None if request.vae.is_none() => notes.push(format!(
-                "the picture was drawn with the autoencoder {}, which is not in a folder of models: give it with --vae FILE",
-                drawn_with.vae.describe()
-            )),
-            None => {}
+    let part: Finds = |r, name| r.part(name).is_ok();
+    // What was used beside it: the flag, the request's name and what finds it, and how a picture that was drawn so is spoken of.
+    let beside = [
+        (
+            "vae",
+            &drawn_with.vae,
+            &mut request.vae,
+            part,
+            ["drawing with the autoencoder", "drawn with the autoencoder"],
+        ),
+        (
+            "refiner",
+            &drawn_with.refiner,
+            &mut request.refiner,
+            model,
+            ["refining with", "finished by the refiner"],
+        ),
+    ];
+    for (flag, named, name, finds, [doing, done]) in beside {
+        if typed.states(flag) || !named.is_named() || !gone(name, finds) {
+            continue;
         }
-    }
-    if !typed.states("refiner") && drawn_with.refiner.is_named() && gone(&request.refiner, model) {
-        match drawn_with.refiner.find(library) {
+        match named.find(library) {
             Some(found) => {
-                notes.push(format!(
-                    "refining with {found} of the library, as the picture was"
-                ));
-                request.refiner = Some(found);
+                notes.push(format!("{doing} {found} of the library, as the picture was"));
+                *name = Some(found);
             }
-            None if request.refiner.is_none() => notes.push(format!(
-                "the picture was finished by the refiner {}, which is not in a folder of models: give it with --refiner FILE",
-                drawn_with.refiner.describe()
+            None if name.is_none() => notes.push(format!(
+                "the picture was {done} {}, which is not in a folder of models: give it with --{flag} FILE",
+                named.describe()
             )),
             None => {}
         }

@@ -27,14 +27,20 @@ pub struct Prepared<'s> {
     pub(super) from_picture: bool,
 }
 
+impl Prepared<'_> {
+    /// Steps of the model's own ladder.
+    pub(crate) fn steps(&self) -> usize {
+        self.walk.sigmas.steps()
+    }
+}
+
 impl Drawing<'_> {
     /// What is walked from, for one batch, one picture per seed.
     ///
     /// # Errors
     /// Settings that no ladder fits; a picture that cannot be encoded.
     pub fn prepare<'s>(&self, start: &Start<'_>, seeds: &'s [PictureSeed]) -> Result<Prepared<'s>> {
-        let from_picture = start.canvas.is_some() || start.latent.is_some();
-        let walk = self.ladder(from_picture)?;
+        let walk = self.ladder(start.is_given())?;
         let path = self.path()?;
         let streams = NoiseStreams::new(self.profile.noise_for(self.request), seeds)?;
         let mut prepared = self.started(start, walk, path, (streams, seeds))?;
@@ -117,7 +123,7 @@ impl Drawing<'_> {
             concat,
             vector,
             pure,
-            from_picture: start.canvas.is_some() || start.latent.is_some(),
+            from_picture: start.is_given(),
         })
     }
 

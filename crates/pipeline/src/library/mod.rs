@@ -92,9 +92,10 @@ impl Library {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut seen = BTreeSet::new();
         entries.retain(|entry| seen.insert(entry.path.clone()));
+        let cache = cache.filter(|_| !entries.is_empty());
         Ok(Self {
-            entries,
             hashes: Mutex::new(Hashes::read(cache)),
+            entries,
         })
     }
 
