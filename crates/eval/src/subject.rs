@@ -1,5 +1,6 @@
 //! The model that is measured: what it draws, and what its autoencoder makes of a picture.
 
+use latent_pipeline::request::GuidanceOptions;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Device, Tensor};
@@ -110,8 +111,11 @@ impl Subject {
                 width: self.size as usize,
                 height: self.size as usize,
                 steps: settings.steps,
-                cfg_scale: settings.guidance,
                 seed: Some(settings.seed.wrapping_add(number as u64)),
+                guidance: GuidanceOptions {
+                    scale: settings.guidance,
+                    ..GuidanceOptions::default()
+                },
                 ..Request::default()
             };
             let outputs = run(

@@ -49,14 +49,14 @@ impl Hints {
         let own = model.conditioner().is_some();
         let small = beside == Beside::Small && !own;
         takes(
-            "depth",
-            request.depth.is_some(),
+            "condition.depth",
+            request.condition.depth.is_some(),
             beside == Beside::Depth,
             "a depth map, which this model needs: a grey picture, nearer is lighter",
         )?;
         takes(
-            "upscale",
-            request.upscale.is_some() && !own,
+            "condition.upscale",
+            request.condition.upscale.is_some() && !own,
             small,
             "the small picture, which this model makes four times as large",
         )?;
@@ -65,16 +65,16 @@ impl Hints {
             None => small.then_some(MAX_NOISE_LEVEL),
         };
         takes(
-            "noise_level",
-            request.noise_level.is_some() && highest.is_none(),
+            "condition.noise_level",
+            request.condition.noise_level.is_some() && highest.is_none(),
             false,
             "",
         )?;
-        if let (Some(level), Some(highest)) = (request.noise_level, highest)
+        if let (Some(level), Some(highest)) = (request.condition.noise_level, highest)
             && level as usize > highest
         {
             let expected = format!("0 to {highest}, the levels that this model knows");
-            return Err(Error::field("noise_level", level, expected));
+            return Err(Error::field("condition.noise_level", level, expected));
         }
         let read = |name: &Name| -> Result<Tensor<4>> {
             let picture = resources.picture(name)?.opaque();
@@ -84,8 +84,8 @@ impl Hints {
             );
             Ok(Tensor::from_data(data, &model.device))
         };
-        let depth = request.depth.as_ref().map(read).transpose()?;
-        let small = request.upscale.as_ref().filter(|_| small);
+        let depth = request.condition.depth.as_ref().map(read).transpose()?;
+        let small = request.condition.upscale.as_ref().filter(|_| small);
         Ok(Self {
             // Grey: the mean of the colours.
             depth: depth.map(|planes| planes.mean_dim(1)),
@@ -135,7 +135,7 @@ impl Drawing<'_> {
             ));
         }
         // Noised by the same β schedule that the denoiser was trained with.
-        let level = self.request.noise_level.unwrap_or(NOISE_LEVEL) as usize;
+        let level = self.request.condition.noise_level.unwrap_or(NOISE_LEVEL) as usize;
         let alphas = self.model.schedule.alphas_cumprod();
         let alpha = alphas.get(level).copied().unwrap_or(1.0);
         let noise = streams.draw([3, h, w], &self.model.device);

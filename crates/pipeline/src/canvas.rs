@@ -39,7 +39,7 @@ impl Prepared {
         profile: &Profile,
         resources: &dyn Resources,
     ) -> Result<Option<Self>> {
-        let Some(name) = &request.init_image else {
+        let Some(name) = &request.start.image else {
             return Ok(None);
         };
         let picture = resources.picture(name)?;
@@ -47,18 +47,18 @@ impl Prepared {
             Some(background) => picture.flatten(background),
             None => picture.opaque(),
         };
-        let mut selected = match &request.mask {
+        let mut selected = match &request.start.mask {
             Some(name) => {
                 let given = resources.picture(name)?;
                 Some(fitted_mask(&given, picture.size(), request))
             }
             None => None,
         };
-        if let Some(edges) = request.outpaint {
-            let overlap = request.mask_blur as usize * 2;
+        if let Some(edges) = request.start.outpaint {
+            let overlap = request.start.mask_blur as usize * 2;
             let (wider, border) = fill::outpaint(&picture, edges, overlap).ok_or_else(|| {
                 Error::field(
-                    "outpaint",
+                    "start.outpaint",
                     format!("{edges:?}"),
                     "a canvas that fits into memory",
                 )
@@ -71,7 +71,7 @@ impl Prepared {
         }
         let canvas = request.canvas();
         let Some(selected) = selected else {
-            let picture = picture.fit(canvas, request.resize_mode, Filter::Lanczos);
+            let picture = picture.fit(canvas, request.start.resize_mode, Filter::Lanczos);
             return Ok(Some(Self {
                 picture,
                 mask: None,
@@ -79,21 +79,22 @@ impl Prepared {
             }));
         };
         let sharp = selected.clone();
-        let selected = blur::mask_blur(&selected, request.mask_blur);
+        let selected = blur::mask_blur(&selected, request.start.mask_blur);
         let nothing = || {
             let which = request
+                .start
                 .mask
                 .as_ref()
                 .map_or("the outpainting border".to_owned(), Name::to_string);
             Error::field(
-                "mask",
+                "start.mask",
                 which,
                 "a mask with white in it, since white is repainted; `mask_invert` repaints the black instead",
             )
         };
         let bounds = mask::bounds(&sharp, 0).ok_or_else(nothing)?;
-        let region = request.inpaint_only_masked.then(|| {
-            let padded = mask::bounds(&selected, request.inpaint_padding).unwrap_or(bounds);
+        let region = request.start.only_masked.then(|| {
+            let padded = mask::bounds(&selected, request.start.padding).unwrap_or(bounds);
             mask::expand(padded, canvas, picture.size())
         });
         let (mut part, mut part_mask) = match region {
@@ -108,11 +109,11 @@ impl Prepared {
                     .resize(canvas, Filter::Lanczos),
             ),
             None => (
-                picture.fit(canvas, request.resize_mode, Filter::Lanczos),
-                selected.fit(canvas, request.resize_mode, Filter::Lanczos),
+                picture.fit(canvas, request.start.resize_mode, Filter::Lanczos),
+                selected.fit(canvas, request.start.resize_mode, Filter::Lanczos),
             ),
         };
-        if request.inpaint_fill == InpaintFill::Fill {
+        if request.start.fill == InpaintFill::Fill {
             part = fill::fill(&part, &part_mask).unwrap_or(part);
         }
         if profile.compat == Compat::Diffusers {
@@ -126,9 +127,9 @@ impl Prepared {
                 region,
             },
             None => {
-                let original = picture.fit(canvas, request.resize_mode, Filter::Lanczos);
+                let original = picture.fit(canvas, request.start.resize_mode, Filter::Lanczos);
                 let mask =
-                    mask::double(&selected.fit(canvas, request.resize_mode, Filter::Lanczos));
+                    mask::double(&selected.fit(canvas, request.start.resize_mode, Filter::Lanczos));
                 Paste {
                     original,
                     mask,
@@ -206,7 +207,7 @@ fn fitted_mask(given: &Picture, size: Size, request: &Request) -> Grey {
     } else {
         given.fit(size, ResizeMode::Stretch, Filter::Nearest)
     };
-    if request.mask_invert {
+    if request.start.mask_invert {
         mask::invert(&given)
     } else {
         given

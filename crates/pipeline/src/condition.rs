@@ -116,6 +116,7 @@ impl Reader {
             }
             config => Given {
                 class: request
+                    .condition
                     .class
                     .as_ref()
                     .map(|class| number(class, &self.classes))
@@ -158,7 +159,7 @@ fn number(class: &Class, names: &[String]) -> Result<u32> {
         _ => None,
     };
     let known = exact.or_else(only).and_then(|at| u32::try_from(at).ok());
-    known.ok_or_else(|| Error::field("class", name, expected_class(name, names)))
+    known.ok_or_else(|| Error::field("condition.class", name, expected_class(name, names)))
 }
 
 /// How many names are offered in the place of one that is not known.
@@ -186,23 +187,23 @@ fn given<'a>(
 ) -> Result<Given<'a>> {
     let mut given = Given {
         text: Some(Cow::Borrowed(request.prompt.as_str())),
-        near: request.near.as_deref(),
+        near: request.condition.near.as_deref(),
         size: [canvas.width, canvas.height],
         ..Given::default()
     };
     match config {
         ConditionerConfig::Layout { .. } => {
-            let boxes = request.layout.as_ref();
+            let boxes = request.condition.layout.as_ref();
             let boxes = boxes.map(|name| read_layout(name, resources));
             given.boxes = boxes.transpose()?.map(Cow::Owned);
         }
         ConditionerConfig::SemanticMap { .. } => {
-            let map = request.semantic_map.as_ref();
+            let map = request.condition.semantic_map.as_ref();
             let map = map.map(|name| read_map(name, canvas, resources));
             given.map = map.transpose()?;
         }
         ConditionerConfig::LowResolution { .. } => {
-            let small = request.upscale.as_ref();
+            let small = request.condition.upscale.as_ref();
             let small = small.map(|name| resources.picture(name));
             given.small = small.transpose()?.map(|small| {
                 let small = small.flatten([255; 3]);
@@ -221,13 +222,13 @@ fn given<'a>(
 /// A problem in words of the request.
 fn unread(problem: Problem) -> Error {
     let (field, expected) = match problem.field {
-        Field::Class => ("class", problem.expected),
+        Field::Class => ("condition.class", problem.expected),
         Field::Text | Field::States => ("prompt", problem.expected),
-        Field::Boxes if problem.value.is_none() => ("layout", LAYOUT.to_owned()),
-        Field::Boxes => ("layout", problem.expected),
-        Field::Map => ("semantic_map", problem.expected),
-        Field::Small => ("upscale", problem.expected),
-        Field::Near => ("near", problem.expected),
+        Field::Boxes if problem.value.is_none() => ("condition.layout", LAYOUT.to_owned()),
+        Field::Boxes => ("condition.layout", problem.expected),
+        Field::Map => ("condition.semantic_map", problem.expected),
+        Field::Small => ("condition.upscale", problem.expected),
+        Field::Near => ("condition.near", problem.expected),
         Field::Size => (
             "width and height",
             format!(
@@ -243,14 +244,17 @@ fn unread(problem: Problem) -> Error {
 /// The fields of a request that are conditions, with whether they are set.
 fn fields(request: &Request, family: &Family) -> [(&'static str, bool); 5] {
     [
-        ("class", request.class.is_some()),
-        ("layout", request.layout.is_some()),
-        ("semantic_map", request.semantic_map.is_some()),
+        ("condition.class", request.condition.class.is_some()),
+        ("condition.layout", request.condition.layout.is_some()),
         (
-            "upscale",
-            request.upscale.is_some() && family.beside != Beside::Small,
+            "condition.semantic_map",
+            request.condition.semantic_map.is_some(),
         ),
-        ("near", request.near.is_some()),
+        (
+            "condition.upscale",
+            request.condition.upscale.is_some() && family.beside != Beside::Small,
+        ),
+        ("condition.near", request.condition.near.is_some()),
     ]
 }
 
@@ -264,11 +268,11 @@ pub fn check_fields(
     family: &Family,
 ) -> Result<()> {
     let read = match conditioner {
-        Some(ConditionerConfig::Class { .. }) => "class",
-        Some(ConditionerConfig::Layout { .. }) => "layout",
-        Some(ConditionerConfig::SemanticMap { .. }) => "semantic_map",
-        Some(ConditionerConfig::LowResolution { .. }) => "upscale",
-        Some(ConditionerConfig::Neighbours { .. }) => "near",
+        Some(ConditionerConfig::Class { .. }) => "condition.class",
+        Some(ConditionerConfig::Layout { .. }) => "condition.layout",
+        Some(ConditionerConfig::SemanticMap { .. }) => "condition.semantic_map",
+        Some(ConditionerConfig::LowResolution { .. }) => "condition.upscale",
+        Some(ConditionerConfig::Neighbours { .. }) => "condition.near",
         _ => "",
     };
     match fields(request, family)
@@ -288,9 +292,10 @@ pub fn check_fields(
 const LAYOUT: &str =
     "a JSON list of {\"class\": 3, \"box\": [left, top, right, bottom]} with edges in 0..=1";
 
-/// The boxes of a JSON file: `[{"class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
+/// The boxes of a JSON file: `[{"condition.class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
 fn read_layout(name: &Name, resources: &dyn Resources) -> Result<Vec<LayoutBox>> {
-    let failed = |reason: String| Error::field("layout", name, format!("{LAYOUT}; {reason}"));
+    let failed =
+        |reason: String| Error::field("condition.layout", name, format!("{LAYOUT}; {reason}"));
     let bytes = resources.bytes(name)?;
     let text = text_of(&bytes).map_err(|e| failed(e.to_string()))?;
     let boxes: Vec<LayoutBox> = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
@@ -308,7 +313,7 @@ fn read_layout(name: &Name, resources: &dyn Resources) -> Result<Vec<LayoutBox>>
 fn read_map(name: &Name, canvas: Size, resources: &dyn Resources) -> Result<Pixels<'static>> {
     let labels = labels(&resources.picture(name)?.flatten([255; 3])).ok_or_else(|| {
         let expected = "a grey picture whose values are numbers of classes";
-        Error::field("semantic_map", name, expected)
+        Error::field("condition.semantic_map", name, expected)
     })?;
     let labels = labels.resize(canvas, Filter::Nearest);
     Ok(Pixels {

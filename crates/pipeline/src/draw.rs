@@ -132,7 +132,7 @@ impl<'a> Drawing<'a> {
             sampler: names.sampler,
             scheduler: names.scheduler,
             steps: request.steps,
-            strength: request.strength,
+            strength: request.start.strength,
             rule: profile.strength,
         }
     }
@@ -334,7 +334,7 @@ impl Drawing<'_> {
             passes: Passes::new(
                 unet,
                 prompts,
-                self.request.cfg_scale,
+                self.request.guidance.scale,
                 beside.into_iter().collect(),
             ),
             prediction: self.model.prediction,

@@ -104,9 +104,9 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let any = |has: fn(&Noises) -> bool| {
         passes().any(|(names, steps)| has(&Noises::of(request, &profile, names.sampler, steps)))
     };
-    let picture = request.init_image.is_some();
-    let looks = !request.images.is_empty() || (picture && profile.looks_at_start);
-    let masked = request.mask.is_some() || request.outpaint.is_some();
+    let picture = request.start.image.is_some();
+    let looks = !request.condition.images.is_empty() || (picture && profile.looks_at_start);
+    let masked = request.start.mask.is_some() || request.start.outpaint.is_some();
     let language = reads_prompt_language(model);
     let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
     let more = &request.guidance;
@@ -155,20 +155,20 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "clip_skip",
             "A1111 skips no layers of OpenCLIP's encoders",
         ),
-        (!sizes, "sizes", no_sizes),
+        (!sizes, "condition.sizes", no_sizes),
         (
             model.augmentor.is_some() && !looks,
-            "noise_level",
+            "condition.noise_level",
             "there is no picture for the model to look at (--image)",
         ),
         (
             sizes && !scored,
-            "sizes.score",
+            "condition.sizes.score",
             "SDXL's refiner alone is told a score",
         ),
         (
             sizes && !scored,
-            "sizes.negative_score",
+            "condition.sizes.negative_score",
             "SDXL's refiner alone is told a score",
         ),
         (
@@ -193,18 +193,18 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "weight_rule",
             "prompts of diffusers have no weights",
         ),
-        (!picture, "strength", no_picture),
-        (!picture, "resize_mode", no_picture),
+        (!picture, "start.strength", no_picture),
+        (!picture, "start.resize_mode", no_picture),
         (
-            request.inpaint_only_masked,
-            "resize_mode",
+            request.start.only_masked,
+            "start.resize_mode",
             "the masked region alone is fitted to the size",
         ),
-        (!masked, "mask_blur", no_mask),
-        (!masked, "inpaint_fill", no_mask),
+        (!masked, "start.mask_blur", no_mask),
+        (!masked, "start.fill", no_mask),
         (
-            !request.inpaint_only_masked,
-            "inpaint_padding",
+            !request.start.only_masked,
+            "start.padding",
             "the whole picture is worked on (--only-masked)",
         ),
         (
@@ -244,9 +244,9 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "scheduler",
             "the levels are given by hand (--sigmas)",
         ),
-        (alone, "cfg_rescale", no_guidance),
-        (alone, "guidance_interval", no_guidance),
-        (unguided, "dynamic_thresholding", no_guidance),
+        (alone, "guidance.rescale", no_guidance),
+        (alone, "guidance.interval", no_guidance),
+        (unguided, "guidance.threshold", no_guidance),
     ];
     let rules = rules.into_iter();
     let mut idle: Vec<_> = rules

@@ -124,7 +124,7 @@ impl MemoryPlan {
         let unet = working(model).max(model.refiner.as_deref().map_or(0, working));
         let names = Resolved::of_passes(request, model, &Profile::of(request.compat));
         let map = pixels * finest;
-        let given = request.init_image.is_some() || request.hires.is_some() || model.inpaints();
+        let given = request.start.image.is_some() || request.hires.is_some() || model.inpaints();
         Self {
             conditioning: model.bytes(Stage::Conditioning),
             denoiser: model.bytes(Stage::Denoising),
@@ -180,7 +180,7 @@ impl MemoryPlan {
         let needed = |decoding, holding| self.peak(decoding, holding).saturating_sub(self.held);
         let fits =
             |decoding, holding| available.is_none_or(|free| needed(decoding, holding) <= free);
-        let decoding = match request.vae_tiling {
+        let decoding = match request.compute.vae_tiling {
             Switch::On => strips,
             Switch::Off => Decoding::Whole,
             Switch::Auto if fits(Decoding::Whole, least) => Decoding::Whole,

@@ -226,7 +226,7 @@ fn check_ladders(
     names: (Resolved, Option<Resolved>),
 ) -> Result<()> {
     let first = Drawing::of(request, model, profile, names.0);
-    let from_picture = request.init_image.is_some();
+    let from_picture = request.start.image.is_some();
     first.check_ladder(from_picture, "steps")?;
     let check_legs = |drawing: &Drawing<'_>, from_picture| {
         let whole = drawing.ladder(from_picture)?.sigmas;

@@ -41,10 +41,10 @@ pub(crate) fn pictures(
     resources: &dyn Resources,
 ) -> Result<Vec<(Picture, f64)>> {
     if model.image_encoder.is_none() {
-        return match request.images.is_empty() {
+        return match request.condition.images.is_empty() {
             true => Ok(Vec::new()),
             false => Err(Error::field(
-                "images",
+                "condition.images",
                 "set",
                 format!(
                     "left out: this model ({}) has no image encoder to look at them with",
@@ -53,7 +53,11 @@ pub(crate) fn pictures(
             )),
         };
     }
-    if let (Some(start), true, true) = (start, profile.looks_at_start, request.images.is_empty()) {
+    if let (Some(start), true, true) = (
+        start,
+        profile.looks_at_start,
+        request.condition.images.is_empty(),
+    ) {
         return Ok(vec![(start.picture().clone(), 1.0)]);
     }
     let read = |given: &ImagePrompt| {
@@ -64,7 +68,7 @@ pub(crate) fn pictures(
         };
         Ok((picture, given.strength))
     };
-    request.images.iter().map(read).collect()
+    request.condition.images.iter().map(read).collect()
 }
 
 impl Seen {
@@ -117,7 +121,7 @@ impl Drawing<'_> {
             let drawn = streams.draw([1, 1, width], &self.model.device);
             drawn.reshape([batch, width])
         };
-        let level = self.request.noise_level.unwrap_or(0) as usize;
+        let level = self.request.condition.noise_level.unwrap_or(0) as usize;
         let drawn = noise();
         let told = seen.iter().map(|one| {
             augmentor.augment(one.embedding.clone(), drawn.clone(), level) * one.strength

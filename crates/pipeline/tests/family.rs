@@ -10,13 +10,13 @@ mod golden;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{family, family_with, taesd};
 use drawing::{draw, draw_told, draw_with, encode, given};
-use golden::{check, request, xl};
+use golden::{check, request, square, told, xl};
 use latent_checkpoint::SchedulerConfig;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Encoding;
-use latent_pipeline::request::{Compat, Size, SizeConditions, Sizes};
+use latent_pipeline::request::{Compat, Conditions, GuidanceOptions, Size, SizeConditions, Sizes};
 use latent_pipeline::{Model, ModelFiles, Request};
 use latent_testkit::{Golden, max_abs_difference, recipe};
 use latent_text::{Dialect, WeightRule};
@@ -69,7 +69,10 @@ fn zero_terminal_snr() {
         };
         check(&golden, "v/zsnr", &draw(&model, &plain, None));
         let rescaled = Request {
-            cfg_rescale: 0.7,
+            guidance: GuidanceOptions {
+                rescale: 0.7,
+                ..plain.guidance
+            },
             ..plain
         };
         check(&golden, "v/zsnr_rescale", &draw(&model, &rescaled, None));
@@ -80,11 +83,7 @@ fn zero_terminal_snr() {
 fn stable_diffusion_2_from_pictures() {
     let golden = Golden::family_pipelines_sd2();
     let model = family(TinyFamily::Sd2, TinyFamily::Sd2.scheduler());
-    let square = |strength, sampler| Request {
-        width: 64,
-        strength,
-        ..request(sampler)
-    };
+    let square = |strength, sampler| square(strength, request(sampler));
     let drawn = draw(&model, &square(0.6, "DDIM"), Some(&given(false)));
     check(&golden, "v/img2img", &drawn);
     let model = family(
@@ -179,7 +178,10 @@ fn prompts_of_two_encoders() {
     // Chunks as the other programs make them; no guidance.
     let long = Request {
         prompt: ["a very long prompt about latent diffusion models"; 14].join(" "),
-        cfg_scale: 1.0,
+        guidance: GuidanceOptions {
+            scale: 1.0,
+            ..xl("Euler").guidance
+        },
         ..xl("Euler")
     };
     let chunked = Request {
@@ -220,14 +222,7 @@ fn what_sdxl_is_told() {
         target: size(1024, 1024),
         ..SizeConditions::default()
     };
-    let drawn = draw(
-        &model,
-        &Request {
-            sizes,
-            ..xl("Euler")
-        },
-        None,
-    );
+    let drawn = draw(&model, &told(sizes, xl("Euler")), None);
     check(&golden, "txt2img/sizes", &drawn);
     let sizes = SizeConditions {
         negative: Some(Sizes {
@@ -237,17 +232,13 @@ fn what_sdxl_is_told() {
         }),
         ..SizeConditions::default()
     };
-    let drawn = draw(
-        &model,
-        &Request {
-            sizes,
-            ..xl("Euler")
-        },
-        None,
-    );
+    let drawn = draw(&model, &told(sizes, xl("Euler")), None);
     check(&golden, "txt2img/negative_sizes", &drawn);
     let rescaled = Request {
-        cfg_rescale: 0.7,
+        guidance: GuidanceOptions {
+            rescale: 0.7,
+            ..xl("Euler").guidance
+        },
         ..xl("Euler")
     };
     let drawn = draw(&model, &rescaled, None);
@@ -260,7 +251,10 @@ fn sdxls_relatives() {
     let model = family(TinyFamily::SdxlV, TinyFamily::SdxlV.scheduler());
     check(&golden, "txt2img/v_zsnr", &draw(&model, &xl("Euler"), None));
     let rescaled = Request {
-        cfg_rescale: 0.7,
+        guidance: GuidanceOptions {
+            rescale: 0.7,
+            ..xl("Euler").guidance
+        },
         ..xl("Euler")
     };
     let drawn = draw(&model, &rescaled, None);
@@ -272,11 +266,7 @@ fn sdxls_relatives() {
 #[test]
 fn sdxl_from_pictures() {
     let golden = Golden::family_pipelines_sdxl();
-    let square = |strength, sampler| Request {
-        width: 64,
-        strength,
-        ..xl(sampler)
-    };
+    let square = |strength, sampler| square(strength, xl(sampler));
     let model = family(TinyFamily::Sdxl, TinyFamily::Sdxl.scheduler());
     for (name, sampler) in [("euler", "Euler"), ("euler_a", "Euler a")] {
         let drawn = draw(&model, &square(0.6, sampler), Some(&given(false)));
@@ -298,10 +288,7 @@ fn sdxl_from_pictures() {
         negative_score: Some(1.5),
         ..SizeConditions::default()
     };
-    let scored = Request {
-        sizes,
-        ..square(0.5, "Euler")
-    };
+    let scored = told(sizes, square(0.5, "Euler"));
     let drawn = draw(&refiner, &scored, Some(&given(false)));
     check(&golden, "refiner/img2img", &drawn);
     let plain = Request {
@@ -317,8 +304,11 @@ fn few_steps_without_guidance() {
     let golden = Golden::family_pipelines_more();
     let ask = |sampler: &str, steps| Request {
         steps,
-        cfg_scale: 0.0,
         negative_prompt: String::new(),
+        guidance: GuidanceOptions {
+            scale: 0.0,
+            ..request(sampler).guidance
+        },
         ..request(sampler)
     };
     let turbo = family(TinyFamily::SdxlTurbo, TinyFamily::SdxlTurbo.scheduler());
@@ -346,17 +336,16 @@ fn few_steps_without_guidance() {
 fn levels_of_noise() {
     let golden = Golden::family_pipelines_more();
     let ask = |sampler: &str| Request {
-        cfg_scale: 3.0,
+        guidance: GuidanceOptions {
+            scale: 3.0,
+            ..request(sampler).guidance
+        },
         ..request(sampler)
     };
     let model = family(TinyFamily::Playground, TinyFamily::Playground.scheduler());
     let drawn = draw(&model, &ask("Automatic"), None);
     check(&golden, "edm/dpmpp_2m", &drawn);
-    let square = Request {
-        width: 64,
-        strength: 0.6,
-        ..ask("Automatic")
-    };
+    let square = square(0.6, ask("Automatic"));
     let drawn = draw(&model, &square, Some(&given(false)));
     check(&golden, "edm/img2img", &drawn);
     let euler = SchedulerConfig {
@@ -412,10 +401,8 @@ fn depth_maps() {
         ..Hints::default()
     };
     let ask = |steps, sampler| Request {
-        width: 64,
-        strength: 0.6,
         steps,
-        ..request(sampler)
+        ..square(0.6, request(sampler))
     };
     let drawn = draw_with(&model, &ask(5, "DDIM"), Some(&given(false)), Some(&hints));
     check(&golden, "depth2img/ddim", &drawn);
@@ -434,7 +421,10 @@ fn four_times_as_large() {
     };
     for level in [0, 20, 300] {
         let ask = Request {
-            noise_level: Some(level),
+            condition: Conditions {
+                noise_level: Some(level),
+                ..request("DDIM").condition
+            },
             ..request("DDIM")
         };
         let drawn = draw_with(&model, &ask, None, Some(&hints));
@@ -463,7 +453,10 @@ fn consistency_models() {
     let asked = |steps, cfg_scale| Request {
         negative_prompt: String::new(),
         steps,
-        cfg_scale,
+        guidance: GuidanceOptions {
+            scale: cfg_scale,
+            ..request("LCM").guidance
+        },
         ..request("LCM")
     };
     let model = family(TinyFamily::Lcm, TinyFamily::Lcm.scheduler());
@@ -471,10 +464,10 @@ fn consistency_models() {
         let drawn = draw(&model, &asked(steps, 8.5), None);
         check(&golden, &format!("lcm/{steps}"), &drawn);
     }
-    let told = family_with(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler(), |unet| {
+    let guided = family_with(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler(), |unet| {
         unet.guidance = Some(256);
     });
-    check(&golden, "lcm/sdxl", &draw(&told, &asked(4, 8.0), None));
+    check(&golden, "lcm/sdxl", &draw(&guided, &asked(4, 8.0), None));
     let model = family(TinyFamily::Sdxl, TinyFamily::Lcm.scheduler());
     check(
         &golden,

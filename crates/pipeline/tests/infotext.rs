@@ -2,8 +2,8 @@
 
 use latent_pipeline::infotext::{Drawn, Infotext, Reading};
 use latent_pipeline::request::{
-    Compat, Hires, InpaintFill, MoreGuidance, PerturbedAttention, Request, Rng, SelfAttention,
-    Size, SkipLayers, Tiling, Upscaler,
+    Compat, Conditions, GuidanceOptions, Hires, InpaintFill, PerturbedAttention, Request, Rng,
+    SelfAttention, Size, SkipLayers, Tiling, Upscaler,
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,6 @@ fn plain_text_is_a1111s() {
 #[test]
 fn extras_come_in_order() {
     let request = Request {
-        cfg_scale: 7.5,
         seed: Some(1),
         subseed: Some(2),
         subseed_strength: 0.25,
@@ -63,6 +62,10 @@ fn extras_come_in_order() {
             steps: Some(12),
             ..Hires::default()
         }),
+        guidance: GuidanceOptions {
+            scale: 7.5,
+            ..GuidanceOptions::default()
+        },
         ..Request::default()
     };
     let text = Infotext::of(&drawn(&request)).to_string();
@@ -78,7 +81,7 @@ fn guidance_goes_into_the_text_and_back() {
         seed: Some(1),
         rng: Some(Rng::Cpu),
         sampler: "Euler a".into(),
-        guidance: MoreGuidance {
+        guidance: GuidanceOptions {
             pag: Some(PerturbedAttention {
                 scale: 2.5,
                 layers: "mid,up.1.0".parse().expect("layers"),
@@ -92,6 +95,7 @@ fn guidance_goes_into_the_text_and_back() {
                 end: 0.4,
                 ..SkipLayers::default()
             }),
+            ..GuidanceOptions::default()
         },
         ..Request::default()
     };
@@ -147,8 +151,8 @@ fn each_pair_is_read_for_itself() {
         ("RNG: dice", "rng", "not"),
         ("Compat: invoke", "compat", "not"),
         ("Tiling: maybe", "tiling", "not"),
-        ("Mask mode: other", "mask_invert", "not"),
-        ("Masked content: hole", "inpaint_fill", "not"),
+        ("Mask mode: other", "start.mask_invert", "not"),
+        ("Masked content: hole", "start.fill", "not"),
         ("Emphasis: No norm", "weight_rule", "not"),
         ("Hires upscale: big", "hires.scale", "not a value"),
         ("Hires upscaler: 4x-UltraSharp", "hires.upscaler", "Lanczos"),
@@ -160,7 +164,7 @@ fn each_pair_is_read_for_itself() {
             unknown,
         } = read(&format!("{good}, {pair}"));
         assert_eq!(
-            (request.sampler.as_str(), request.cfg_scale),
+            (request.sampler.as_str(), request.guidance.scale),
             ("Euler", 4.5)
         );
         assert_eq!((request.width, request.height), (64, 48));
@@ -256,17 +260,17 @@ proptest! {
         let mut request = Request {
             prompt: "a, b: \"c\"".into(),
             steps,
-            cfg_scale: f64::from(cfg) / 10.0,
             seed: Some(seed),
             width: width * 8,
             compat,
             rng: Some(Rng::Cpu),
-            noise_level,
             clip_skip: clip_skip.map(|skip| match compat {
                 Compat::A1111 => skip,
                 Compat::ComfyUi => -skip,
                 Compat::Diffusers => skip - 1,
             }),
+            guidance: GuidanceOptions { scale: f64::from(cfg) / 10.0, ..GuidanceOptions::default() },
+            condition: Conditions { noise_level, ..Conditions::default() },
             ..Request::default()
         };
         if let Some((subseed, share)) = variation {
@@ -275,16 +279,16 @@ proptest! {
         }
         match shape {
             1 => {
-                request.init_image = Some("a.png".into());
-                request.strength = f64::from(strength) / 100.0;
+                request.start.image = Some("a.png".into());
+                request.start.strength = f64::from(strength) / 100.0;
             }
             2 => {
-                request.init_image = Some("a.png".into());
-                request.mask = Some("m.png".into());
-                request.inpaint_fill = fill;
-                request.inpaint_only_masked = true;
-                request.inpaint_padding = steps;
-                request.mask_invert = true;
+                request.start.image = Some("a.png".into());
+                request.start.mask = Some("m.png".into());
+                request.start.fill = fill;
+                request.start.only_masked = true;
+                request.start.padding = steps;
+                request.start.mask_invert = true;
             }
             3 => request.hires = Some(Hires {
                 width: Some(width * 16),
@@ -300,8 +304,8 @@ proptest! {
         let Reading { request: mut read, remarks, unknown } = Infotext::parse(&text).to_request();
         prop_assert_eq!((remarks, unknown), (Vec::new(), Vec::<String>::new()));
         // The text names no files.
-        read.init_image = request.init_image.clone();
-        read.mask = request.mask.clone();
+        read.start.image = request.start.image.clone();
+        read.start.mask = request.start.mask.clone();
         prop_assert_eq!(read, request);
     }
 }

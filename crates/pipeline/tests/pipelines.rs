@@ -11,7 +11,9 @@ use burn::tensor::{Tensor, TensorData};
 use latent_models::Given;
 use latent_models::unet::{Alter, Input, MIDDLE};
 use latent_pipeline::draw::Canvas;
-use latent_pipeline::request::{MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
+use latent_pipeline::request::{
+    GivenPicture, GuidanceOptions, PerturbedAttention, SelfAttention, SkipLayers,
+};
 use latent_pipeline::{Model, Request};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
 
@@ -101,7 +103,10 @@ fn unipc() {
 fn img2img() {
     let model = tiny(4, scheduler());
     let request = Request {
-        strength: 0.6,
+        start: GivenPicture {
+            strength: 0.6,
+            ..request("DDIM", "Automatic").start
+        },
         ..request("DDIM", "Automatic")
     };
     let (_, picture) = draw(&model, &request, [8, 8], Some(&given(false)));
@@ -112,7 +117,10 @@ fn img2img() {
 fn inpainting_with_an_ordinary_model() {
     let model = tiny(4, scheduler());
     let request = Request {
-        strength: 1.0,
+        start: GivenPicture {
+            strength: 1.0,
+            ..request("DDIM", "Automatic").start
+        },
         ..request("DDIM", "Automatic")
     };
     let (_, picture) = draw(&model, &request, [8, 8], Some(&given(true)));
@@ -123,14 +131,17 @@ fn inpainting_with_an_ordinary_model() {
 fn inpainting_with_an_inpainting_model() {
     let model = tiny(9, scheduler());
     let request = Request {
-        strength: 1.0,
+        start: GivenPicture {
+            strength: 1.0,
+            ..request("DDIM", "Automatic").start
+        },
         ..request("DDIM", "Automatic")
     };
     let (_, picture) = draw(&model, &request, [8, 8], Some(&given(true)));
     assert_near("inpaint9/ddim/pt", &picture);
 }
 
-fn guided(guidance: MoreGuidance) -> Request {
+fn guided(guidance: GuidanceOptions) -> Request {
     Request {
         guidance,
         ..request("DDIM", "Automatic")
@@ -149,13 +160,13 @@ fn pag(layers: &str) -> PerturbedAttention {
 fn guidance_by_attention() {
     let golden = Golden::adapters_guidance();
     let model = tiny(4, scheduler());
-    let perturbed = MoreGuidance {
+    let perturbed = GuidanceOptions {
         pag: Some(pag("mid")),
-        ..MoreGuidance::default()
+        ..GuidanceOptions::default()
     };
-    let watched = MoreGuidance {
+    let watched = GuidanceOptions {
         sag: Some(SelfAttention::default()),
-        ..MoreGuidance::default()
+        ..GuidanceOptions::default()
     };
     for (name, guidance) in [("pag_3/latent", perturbed), ("sag_0.75/latent", watched)] {
         let (latent, _) = draw(&model, &guided(guidance), [32, 32], None);
@@ -204,16 +215,16 @@ fn perturbed_attention_of_the_network() {
 fn skipped_layers_and_perpendicular_negatives() {
     let model = tiny(4, scheduler());
     let draw = |request: &Request| draw(&model, request, [8, 8], None).0;
-    let plain = draw(&guided(MoreGuidance::default()));
+    let plain = draw(&guided(GuidanceOptions::default()));
     let skip = |layers: &str, scale, end| {
-        draw(&guided(MoreGuidance {
+        draw(&guided(GuidanceOptions {
             skip_layers: Some(SkipLayers {
                 scale,
                 layers: layers.parse().expect("layers"),
                 start: 0.01,
                 end,
             }),
-            ..MoreGuidance::default()
+            ..GuidanceOptions::default()
         }))
     };
     assert_eq!(skip("mid", 2.8, 0.1), plain, "no call is within");
@@ -227,9 +238,9 @@ fn skipped_layers_and_perpendicular_negatives() {
     let perp = |weight, negative: &str| {
         draw(&Request {
             negative_prompt: negative.into(),
-            ..guided(MoreGuidance {
+            ..guided(GuidanceOptions {
                 perp_neg: Some(weight),
-                ..MoreGuidance::default()
+                ..GuidanceOptions::default()
             })
         })
     };

@@ -84,7 +84,7 @@ fn draw(case: &Value) -> Vec<f32> {
         sampler: names.sampler,
         scheduler: names.scheduler,
         steps: request.steps,
-        strength: request.strength,
+        strength: request.start.strength,
         rule: profile.strength,
     };
     let texts = (&request.prompt, &request.negative_prompt);

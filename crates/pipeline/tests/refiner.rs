@@ -258,12 +258,15 @@ fn what_does_nothing_is_said() {
         set.map(|idle| idle.field).collect::<Vec<_>>()
     };
     let mut asked = refined("Euler", 0.5);
-    (asked.sizes.score, asked.sizes.negative_score) = (Some(7.0), Some(2.0));
+    (
+        asked.condition.sizes.score,
+        asked.condition.sizes.negative_score,
+    ) = (Some(7.0), Some(2.0));
     let found = idle(&asked);
     assert!(
         !found
             .iter()
-            .any(|f| f.starts_with("refiner") || f.starts_with("sizes")),
+            .any(|f| f.starts_with("refiner") || f.starts_with("condition.sizes")),
         "{found:?}"
     );
     asked.refiner_switch = 1.0;
@@ -271,9 +274,13 @@ fn what_does_nothing_is_said() {
     asked.refiner = None;
     let found = idle(&asked);
     assert!(
-        ["refiner_switch", "sizes.score", "sizes.negative_score"]
-            .iter()
-            .all(|field| found.contains(field)),
+        [
+            "refiner_switch",
+            "condition.sizes.score",
+            "condition.sizes.negative_score"
+        ]
+        .iter()
+        .all(|field| found.contains(field)),
         "{found:?}"
     );
 }

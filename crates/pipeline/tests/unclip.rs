@@ -26,7 +26,7 @@ use latent_pipeline::beside::Hints;
 use latent_pipeline::draw::{Drawing, Start};
 use latent_pipeline::family::{self, Recognised};
 use latent_pipeline::picture::Picture;
-use latent_pipeline::request::{Compat, ResizeMode};
+use latent_pipeline::request::{Compat, Conditions, GivenPicture, ResizeMode};
 use latent_pipeline::seen::Seen;
 use latent_pipeline::{Model, ModelFiles, Profile, Request, Resolved};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
@@ -46,7 +46,10 @@ fn with_ddim() -> Model {
 
 fn golden_request(sampler: &str, level: u32) -> Request {
     Request {
-        noise_level: Some(level),
+        condition: Conditions {
+            noise_level: Some(level),
+            ..Conditions::default()
+        },
         ..golden::request(sampler)
     }
 }
@@ -106,7 +109,10 @@ fn from_a_picture_and_under_a_mask() {
     let request = Request {
         width: 64,
         steps: 5,
-        strength: 0.6,
+        start: GivenPicture {
+            strength: 0.6,
+            ..golden_request("DDIM", 200).start
+        },
         ..golden_request("DDIM", 200)
     };
     for (name, mask) in [("img2img", false), ("inpaint4", true)] {

@@ -4,6 +4,7 @@ use image::RgbImage;
 use image::imageops::{FilterType, crop_imm, resize};
 use latent_data::{Example, LabelledBox};
 use latent_pipeline::Request;
+use latent_pipeline::request::Conditions;
 use miette::{IntoDiagnostic, Result};
 use serde_json::json;
 
@@ -75,7 +76,10 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
             .collect();
         std::fs::write(&path, json!(boxes).to_string()).into_diagnostic()?;
         Ok(Request {
-            layout: Some(path.into()),
+            condition: Conditions {
+                layout: Some(path.into()),
+                ..Conditions::default()
+            },
             ..Request::default()
         })
     })?;

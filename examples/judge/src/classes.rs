@@ -2,7 +2,7 @@
 
 use latent_data::Example;
 use latent_pipeline::Request;
-use latent_pipeline::request::Class;
+use latent_pipeline::request::{Class, Conditions};
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::asked::Taught;
@@ -69,8 +69,11 @@ pub fn run(
 
     let drawn = subject.draw(classes, |class| {
         Ok(Request {
-            class: Some(Class::Number(class as u32)),
             batch_size: asked.count,
+            condition: Conditions {
+                class: Some(Class::Number(class as u32)),
+                ..Conditions::default()
+            },
             ..Request::default()
         })
     })?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device};
 use image::RgbImage;
-use latent_pipeline::request::Size;
+use latent_pipeline::request::{GuidanceOptions, Size};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
 use miette::{IntoDiagnostic, Result, miette};
@@ -53,13 +53,17 @@ impl Subject {
         let bar = screen::bar("drawing", count as u64);
         let mut drawn = Vec::new();
         for i in 0..count {
+            let asked = request(i)?;
             let request = Request {
                 width: self.size.width,
                 height: self.size.height,
                 steps: 25,
-                cfg_scale: self.model.guidance.unwrap_or(1.0),
                 seed: Some(1000 * i as u64),
-                ..request(i)?
+                guidance: GuidanceOptions {
+                    scale: self.model.guidance.unwrap_or(1.0),
+                    ..asked.guidance
+                },
+                ..asked
             };
             for output in
                 run(&request, &self.model, &Disk::default(), None, &mut Quiet).into_diagnostic()?

@@ -3,6 +3,7 @@
 use image::{GrayImage, RgbImage};
 use latent_data::Example;
 use latent_pipeline::Request;
+use latent_pipeline::request::Conditions;
 use miette::{IntoDiagnostic, Result, miette};
 
 use crate::asked::Taught;
@@ -42,7 +43,10 @@ pub fn run(Taught { asked, real }: &Taught) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         map(&test[i])?.save(&path).into_diagnostic()?;
         Ok(Request {
-            semantic_map: Some(path.into()),
+            condition: Conditions {
+                semantic_map: Some(path.into()),
+                ..Conditions::default()
+            },
             ..Request::default()
         })
     })?;

@@ -3,6 +3,7 @@
 use image::imageops::{FilterType, resize};
 use image::{GrayImage, Luma, RgbImage};
 use latent_pipeline::Request;
+use latent_pipeline::request::{Conditions, GivenPicture};
 use miette::{IntoDiagnostic, Result};
 
 use crate::asked::Asked;
@@ -47,7 +48,10 @@ pub fn upscale(asked: &Asked) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         small[i].save(&path).into_diagnostic()?;
         Ok(Request {
-            upscale: Some(path.into()),
+            condition: Conditions {
+                upscale: Some(path.into()),
+                ..Conditions::default()
+            },
             ..Request::default()
         })
     })?;
@@ -86,10 +90,13 @@ pub fn inpaint(asked: &Asked) -> Result<()> {
         let path = scratch.path().join(format!("{i}.png"));
         originals[i].save(&path).into_diagnostic()?;
         Ok(Request {
-            init_image: Some(path.into()),
-            mask: Some(mask.as_path().into()),
-            mask_blur: 0,
-            strength: 1.0,
+            start: GivenPicture {
+                image: Some(path.into()),
+                mask: Some(mask.as_path().into()),
+                mask_blur: 0,
+                strength: 1.0,
+                ..GivenPicture::default()
+            },
             ..Request::default()
         })
     })?;

@@ -4,7 +4,7 @@
 mod tests;
 mod typed;
 
-use std::{hash::BuildHasher, io::Read, path::Path};
+use std::{collections::BTreeMap, hash::BuildHasher, io::Read, path::Path};
 
 use latent_pipeline::{
     Error, Model, Resources,
@@ -12,6 +12,7 @@ use latent_pipeline::{
     picture::files::read_bytes,
     request::{Compat, Request, text_of},
 };
+use serde_json::Value;
 
 use crate::{
     args::{GenerateArgs, SourceArgs},
@@ -117,9 +118,14 @@ fn read_text(file: &Path) -> Result<String, Failure> {
 
 /// A line for each setting that differs from its default, for `-v`.
 pub fn describe(request: &Request) -> Vec<String> {
-    let pairs = |request: &Request| match serde_json::to_value(request) {
-        Ok(serde_json::Value::Object(map)) => map,
-        _ => serde_json::Map::new(),
+    let pairs = |request: &Request| {
+        let mut pairs = BTreeMap::new();
+        settings(
+            "",
+            &serde_json::to_value(request).unwrap_or_default(),
+            &mut pairs,
+        );
+        pairs
     };
     let default = pairs(&Request {
         compat: Compat::A1111,
@@ -127,7 +133,7 @@ pub fn describe(request: &Request) -> Vec<String> {
     });
     let always = [
         "steps",
-        "cfg_scale",
+        "guidance.scale",
         "sampler",
         "scheduler",
         "seed",
@@ -140,4 +146,17 @@ pub fn describe(request: &Request) -> Vec<String> {
         .filter(|(key, value)| always.contains(&key.as_str()) || default.get(key) != Some(value))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect()
+}
+
+/// Fields by name, those of a table behind a dot.
+fn settings(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(field, value)| {
+            let dot = if name.is_empty() { "" } else { "." };
+            settings(&format!("{name}{dot}{field}"), value, into);
+        }),
+        value => {
+            into.insert(name.to_owned(), value.clone());
+        }
+    }
 }

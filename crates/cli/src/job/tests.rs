@@ -147,7 +147,11 @@ fn faults_are_found_before_a_model_is_opened() {
             .message
             .contains("--model")
     );
-    assert!(refused(&["--mask", "m.png"]).message.contains("init_image"));
+    assert!(
+        refused(&["--mask", "m.png"])
+            .message
+            .contains("start.image")
+    );
     assert!(refused(&["--C", "3"]).message.contains("--C"));
     assert!(refused(&["-M", "vid_gen"]).message.contains("vid_gen"));
     assert!(
@@ -193,6 +197,7 @@ fn pictures_to_look_at() {
     let images = ["--image", &a, "--image", &b];
     let strengths = |request: &Request| {
         request
+            .condition
             .images
             .iter()
             .map(|i| i.strength)
@@ -200,7 +205,7 @@ fn pictures_to_look_at() {
     };
     let request = one(&images);
     assert_eq!(strengths(&request), [1.0, 1.0]);
-    assert_eq!(request.images[1].image.as_str(), Some(b.as_str()));
+    assert_eq!(request.condition.images[1].image.as_str(), Some(b.as_str()));
     let with = |more: &[&'static str]| [&images[..], more].concat();
     let request = one(&with(&[
         "--image-strength",
@@ -209,11 +214,11 @@ fn pictures_to_look_at() {
         "200",
     ]));
     assert_eq!(
-        (strengths(&request), request.noise_level),
+        (strengths(&request), request.condition.noise_level),
         (vec![0.5, -1.0], Some(200))
     );
     let typed = asked(&with(&["--noise-level", "3"])).unwrap().typed;
-    assert!(typed.states("images") && typed.states("noise_level"));
+    assert!(typed.states("condition.images") && typed.states("condition.noise_level"));
     // Those of a file keep their pictures, and a flag replaces them.
     let job = folder.path().join("job.toml");
     std::fs::write(
@@ -250,7 +255,7 @@ fn other_programs_flags_mean_the_same() {
         ("PLMS", Tiling::X)
     );
     assert_eq!((request.clip_skip, request.eta), (None, Some(0.5)));
-    assert_eq!(one(&["--vae-tiling"]).vae_tiling.to_string(), "on");
+    assert_eq!(one(&["--vae-tiling"]).compute.vae_tiling.to_string(), "on");
     let lines = describe(&request);
     assert!(
         lines.iter().any(|l| l == "tiling = \"x\"") && !lines.iter().any(|l| l.starts_with("ensd"))

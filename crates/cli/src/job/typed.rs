@@ -86,15 +86,15 @@ fn model(args: &ModelArgs, typed: &mut Typed) -> Done {
     typed.name("model", &args.model)?;
     typed.name("vae", &args.vae)?;
     typed.name("text_encoder", &args.text_encoder)?;
-    typed.set("dtype", args.dtype)?;
+    typed.set("compute.dtype", args.dtype)?;
     typed.set("prediction", args.prediction)?;
-    typed.set("vae_tiling", args.vae_tiling)
+    typed.set("compute.vae_tiling", args.vae_tiling)
 }
 
 fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
     typed.set("compat", args.compat)?;
     typed.set("steps", args.steps)?;
-    typed.set("cfg_scale", args.cfg_scale)?;
+    typed.set("guidance.scale", args.cfg_scale)?;
     typed.set("sampler", args.sampler.as_ref())?;
     typed.set("scheduler", args.scheduler.as_ref())?;
     typed.seed("--seed", "seed", args.seed)?;
@@ -119,7 +119,7 @@ fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
     typed.set("s_tmax", args.s_tmax)?;
     typed.set("s_noise", args.s_noise)?;
     typed.set("sigmas", args.sigmas.as_ref())?;
-    typed.set("cfg_rescale", args.cfg_rescale)?;
+    typed.set("guidance.rescale", args.cfg_rescale)?;
     typed.set("tiling", args.tiling)?;
     if let Some(interval) = &args.guidance_interval {
         let [from, to] = interval[..] else {
@@ -127,7 +127,7 @@ fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
                 "--guidance-interval takes two fractions of the run, such as 0.1,0.8",
             ));
         };
-        typed.set("guidance_interval", Some([from, to]))?;
+        typed.set("guidance.interval", Some([from, to]))?;
     }
     if let Some(bounds) = &args.dynamic_thresholding {
         let default = DynamicThresholding::default();
@@ -140,8 +140,8 @@ fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
                 ));
             }
         };
-        typed.set("dynamic_thresholding.percentile", Some(percentile))?;
-        typed.set("dynamic_thresholding.mimic", Some(mimic))?;
+        typed.set("guidance.threshold.percentile", Some(percentile))?;
+        typed.set("guidance.threshold.mimic", Some(mimic))?;
     }
     guidance(&args.guidance, typed)
 }
@@ -159,15 +159,15 @@ fn guidance(args: &GuidanceArgs, typed: &mut Typed) -> Done {
 }
 
 fn picture(args: &PictureArgs, typed: &mut Typed) -> Done {
-    typed.name("init_image", &args.init_img)?;
-    typed.set("strength", args.strength)?;
-    typed.set("resize_mode", args.resize_mode)?;
-    typed.name("mask", &args.mask)?;
-    typed.set("mask_blur", args.mask_blur)?;
-    typed.switch("mask_invert", args.mask_invert)?;
-    typed.set("inpaint_fill", args.inpaint_fill)?;
-    typed.switch("inpaint_only_masked", args.only_masked)?;
-    typed.set("inpaint_padding", args.inpaint_padding)?;
+    typed.name("start.image", &args.init_img)?;
+    typed.set("start.strength", args.strength)?;
+    typed.set("start.resize_mode", args.resize_mode)?;
+    typed.name("start.mask", &args.mask)?;
+    typed.set("start.mask_blur", args.mask_blur)?;
+    typed.switch("start.mask_invert", args.mask_invert)?;
+    typed.set("start.fill", args.inpaint_fill)?;
+    typed.switch("start.only_masked", args.only_masked)?;
+    typed.set("start.padding", args.inpaint_padding)?;
     if let Some(edges) = &args.outpaint {
         let [left, right, top, bottom] = edges[..] else {
             return Err(Failure::input(
@@ -180,24 +180,24 @@ fn picture(args: &PictureArgs, typed: &mut Typed) -> Done {
             top,
             bottom,
         };
-        typed.set("outpaint", Some(edges))?;
+        typed.set("start.outpaint", Some(edges))?;
     }
     Ok(())
 }
 
 fn condition(args: &ConditionArgs, typed: &mut Typed) -> Done {
-    typed.set("class", args.class.as_ref())?;
-    typed.name("semantic_map", &args.semantic_map)?;
-    typed.name("layout", &args.layout)?;
-    typed.name("upscale", &args.upscale)?;
-    typed.set("near", args.near.as_ref())
+    typed.set("condition.class", args.class.as_ref())?;
+    typed.name("condition.semantic_map", &args.semantic_map)?;
+    typed.name("condition.layout", &args.layout)?;
+    typed.name("condition.upscale", &args.upscale)?;
+    typed.set("condition.near", args.near.as_ref())
 }
 
 /// The pictures and the factor on each, which may be typed for the pictures of the layer below, too.
 fn images(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
     let strengths = &args.image_strength;
     let mut images: Vec<ImagePrompt> = match args.image.is_empty() {
-        true => below.images.clone(),
+        true => below.condition.images.clone(),
         false => {
             let named = args.image.iter().map(|path| Name::from(path.as_path()));
             named.map(Into::into).collect()
@@ -214,7 +214,7 @@ fn images(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
         image.strength = *strength;
     }
     let stated = !args.image.is_empty() || !strengths.is_empty();
-    typed.set("images", stated.then_some(images))
+    typed.set("condition.images", stated.then_some(images))
 }
 
 fn told(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
@@ -225,21 +225,27 @@ fn told(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
             "{flag} takes two numbers of pixels, TOP,LEFT, such as 0,128"
         ))),
     };
-    typed.name("depth", &args.depth)?;
+    typed.name("condition.depth", &args.depth)?;
     images(args, below, typed)?;
     typed.name("refiner", &args.refiner.refiner)?;
     typed.set("refiner_switch", args.refiner.refiner_switch)?;
-    typed.set("noise_level", args.noise_level)?;
+    typed.set("condition.noise_level", args.noise_level)?;
     typed.set("zero_empty_negative", args.zero_empty_negative)?;
-    typed.set("sizes.original", args.original_size)?;
-    typed.set("sizes.crop", corner("--crop", &args.crop)?)?;
-    typed.set("sizes.target", args.target_size)?;
-    typed.set("sizes.score", args.aesthetic_score)?;
-    typed.set("sizes.negative_score", args.negative_aesthetic_score)?;
-    typed.set("sizes.negative.original", args.negative_original_size)?;
+    typed.set("condition.sizes.original", args.original_size)?;
+    typed.set("condition.sizes.crop", corner("--crop", &args.crop)?)?;
+    typed.set("condition.sizes.target", args.target_size)?;
+    typed.set("condition.sizes.score", args.aesthetic_score)?;
+    typed.set(
+        "condition.sizes.negative_score",
+        args.negative_aesthetic_score,
+    )?;
+    typed.set(
+        "condition.sizes.negative.original",
+        args.negative_original_size,
+    )?;
     let crop = corner("--negative-crop", &args.negative_crop)?;
-    typed.set("sizes.negative.crop", crop)?;
-    typed.set("sizes.negative.target", args.negative_target_size)
+    typed.set("condition.sizes.negative.crop", crop)?;
+    typed.set("condition.sizes.negative.target", args.negative_target_size)
 }
 
 fn hires(args: &HiresArgs, typed: &mut Typed) -> Done {
@@ -303,13 +309,23 @@ fn legacy(args: &LegacyArgs, typed: &mut Typed) -> Done {
 
 /// The flag for a field.
 pub fn flag_of(field: &str) -> String {
-    match field {
-        "init_image" => "--init-img".to_owned(),
-        "images" => "--image".to_owned(),
-        "sizes" => "--original-size and what goes with it".to_owned(),
-        "sizes.score" => "--aesthetic-score".to_owned(),
-        "sizes.negative_score" => "--negative-aesthetic-score".to_owned(),
-        "inpaint_only_masked" => "--only-masked".to_owned(),
-        field => format!("--{}", field.replace(['_', '.'], "-")),
-    }
+    let flag = match field {
+        "start.image" => "init-img",
+        "start.fill" => "inpaint-fill",
+        "start.padding" => "inpaint-padding",
+        "condition.images" => "image",
+        "condition.sizes.score" => "aesthetic-score",
+        "condition.sizes.negative_score" => "negative-aesthetic-score",
+        "condition.sizes" => "original-size and what goes with it",
+        "guidance.scale" => "cfg-scale",
+        "guidance.rescale" => "cfg-rescale",
+        "guidance.interval" => "guidance-interval",
+        "guidance.threshold" => "dynamic-thresholding",
+        field => {
+            let tables = ["start.", "condition.", "compute.", "guidance."];
+            let mut plain = tables.iter().filter_map(|table| field.strip_prefix(table));
+            plain.next().unwrap_or(field)
+        }
+    };
+    format!("--{}", flag.replace(['_', '.'], "-"))
 }

@@ -1,5 +1,6 @@
 //! Whole pictures of the tiny model: against diffusers, and the same from every form of its checkpoint.
 
+use latent_pipeline::request::{GivenPicture, GuidanceOptions};
 use std::{ops::ControlFlow, path::Path};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -121,11 +122,17 @@ fn request(sampler: &str, strength: f64) -> Request {
         prompt: "a red apple on a table".into(),
         negative_prompt: "blurry".into(),
         steps: 6,
-        cfg_scale: 7.5,
         sampler: sampler.into(),
         seed: Some(42),
-        strength,
         compat: Compat::Diffusers,
+        guidance: GuidanceOptions {
+            scale: 7.5,
+            ..GuidanceOptions::default()
+        },
+        start: GivenPicture {
+            strength,
+            ..GivenPicture::default()
+        },
         ..Request::default()
     }
 }

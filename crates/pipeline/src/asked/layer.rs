@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::request::{Request, RequestError};
+use crate::request::{Request, RequestError, in_tables};
 
 /// Fields of a request that are stated, laid over those of another source.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,7 +17,7 @@ impl Layer {
     pub fn of(fields: Value) -> Result<Self, RequestError> {
         Request::from_value(fields.clone())?;
         match fields {
-            Value::Object(fields) => Ok(Self(fields)),
+            Value::Object(fields) => Ok(Self(in_tables(fields)?)),
             _ => Ok(Self::default()),
         }
     }

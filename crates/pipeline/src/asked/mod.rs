@@ -26,7 +26,7 @@ pub use source::{Base, DrawnWith, Named};
 pub struct Said {
     /// A width, a height or both.
     pub size: bool,
-    /// `cfg_scale`.
+    /// `guidance.scale`.
     pub guidance: bool,
     /// `steps`.
     pub steps: bool,
@@ -43,7 +43,7 @@ impl Said {
     fn by(layer: &Layer) -> Self {
         Self {
             size: layer.states("size"),
-            guidance: layer.states("cfg_scale"),
+            guidance: layer.states("guidance.scale"),
             steps: layer.states("steps"),
         }
     }

@@ -16,10 +16,10 @@ const AUTOENCODER: [&str; 3] = ["vae.safetensors", "vae.pt", "vae.ckpt"];
 /// in A1111.
 pub(super) fn size(resources: &dyn Resources, request: &mut Request) -> Result<()> {
     let there = |name: &&Name| resources.find(name).is_ok();
-    let picture = request.init_image.as_ref().filter(there);
-    if let Some(name) = picture.filter(|_| !request.inpaint_only_masked) {
+    let picture = request.start.image.as_ref().filter(there);
+    if let Some(name) = picture.filter(|_| !request.start.only_masked) {
         let picture = resources.picture(name)?.size();
-        let edges = request.outpaint.unwrap_or_default();
+        let edges = request.start.outpaint.unwrap_or_default();
         request.width = picture
             .width
             .saturating_add(edges.left)
@@ -156,14 +156,14 @@ pub(super) fn defaults(
     request: &mut Request,
 ) -> Result<()> {
     let own = model.defaults(request, resources)?;
-    if !said.size && request.init_image.is_none() {
+    if !said.size && request.start.image.is_none() {
         (request.width, request.height) = (own.size.width, own.size.height);
     }
     if request.model.is_none() {
         in_two_passes(own.size, request);
     }
     if let Some(guidance) = own.guidance.filter(|_| !said.guidance) {
-        request.cfg_scale = guidance;
+        request.guidance.scale = guidance;
     }
     if let Some(steps) = own.steps.filter(|_| !said.steps) {
         request.steps = steps;
@@ -175,7 +175,7 @@ pub(super) fn defaults(
 fn in_two_passes(own: Size, request: &mut Request) {
     let Size { width, height } = request.canvas();
     let factor = (width as f64 / own.width as f64).max(height as f64 / own.height as f64);
-    if factor < 1.5 || request.hires.is_some() || request.init_image.is_some() {
+    if factor < 1.5 || request.hires.is_some() || request.start.image.is_some() {
         return;
     }
     let first = |side: usize| ((side as f64 / factor / 8.0).round() as usize).max(1) * 8;

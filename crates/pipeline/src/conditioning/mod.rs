@@ -265,7 +265,7 @@ impl Encoder<'_> {
         Ok(Conditioned {
             vector: match self.model.family.vector {
                 VectorInput::Level => {
-                    let level = self.request.noise_level.unwrap_or(NOISE_LEVEL);
+                    let level = self.request.condition.noise_level.unwrap_or(NOISE_LEVEL);
                     Some(Tensor::full([1, 1], level, &self.model.device))
                 }
                 // Of no picture.
@@ -282,7 +282,13 @@ impl Encoder<'_> {
 
     fn vector(&self, pooled: Tensor<2>) -> Tensor<2> {
         let input = self.model.family.vector;
-        vector::sizes_vector(input, pooled, &self.request.sizes, self.size, self.negative)
+        vector::sizes_vector(
+            input,
+            pooled,
+            &self.request.condition.sizes,
+            self.size,
+            self.negative,
+        )
     }
 
     /// Zeros in the place of states and pooled text; sizes stay.

@@ -157,7 +157,7 @@ impl Drawing<'_> {
         mask: Option<&Tensor<4>>,
         noise: &Tensor<4>,
     ) -> Tensor<4> {
-        match (mask, self.request.inpaint_fill) {
+        match (mask, self.request.start.fill) {
             (Some(mask), InpaintFill::LatentNoise) => Masked::blend(mask, noise.clone(), original),
             (Some(mask), InpaintFill::LatentNothing) => {
                 Masked::blend(mask, noise.zeros_like(), original)

@@ -30,13 +30,18 @@ pub(crate) fn check(
         false => Ok(()),
     };
     unused("prompt", parts > 1, "parts joined by AND", "one part")?;
-    let interval = request.guidance_interval.is_some();
-    unused("guidance_interval", interval, "set", "nothing")?;
-    unused("cfg_rescale", request.cfg_rescale > 0.0, "set", "0")?;
+    let interval = request.guidance.interval.is_some();
+    unused("guidance.interval", interval, "set", "nothing")?;
+    unused(
+        "guidance.rescale",
+        request.guidance.rescale > 0.0,
+        "set",
+        "0",
+    )?;
     let perp_neg = request.guidance.perp_neg.is_some();
     unused("guidance.perp_neg", perp_neg, "set", "nothing")?;
-    let threshold = request.dynamic_thresholding.is_some();
-    unused("dynamic_thresholding", threshold, "set", "nothing")?;
+    let threshold = request.guidance.threshold.is_some();
+    unused("guidance.threshold", threshold, "set", "nothing")?;
     let reads = sampler.needs_unconditional();
     unused("sampler", reads, &request.sampler, "one without CFG++")
 }

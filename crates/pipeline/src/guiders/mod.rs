@@ -299,10 +299,10 @@ impl Guidance {
                 },
             }));
         }
-        if request.cfg_rescale > 0.0 && !guiders.is_empty() {
-            guiders.push(Box::new(Rescale(request.cfg_rescale)));
+        if request.guidance.rescale > 0.0 && !guiders.is_empty() {
+            guiders.push(Box::new(Rescale(request.guidance.rescale)));
         }
-        if let Some(threshold) = request.dynamic_thresholding.filter(|_| guided) {
+        if let Some(threshold) = request.guidance.threshold.filter(|_| guided) {
             guiders.push(Box::new(Threshold {
                 percentile: threshold.percentile,
                 mimic: scaled(threshold.mimic),
@@ -310,7 +310,7 @@ impl Guidance {
         }
         Self {
             guiders,
-            interval: request.guidance_interval,
+            interval: request.guidance.interval,
         }
     }
 

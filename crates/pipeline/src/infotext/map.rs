@@ -45,18 +45,22 @@ impl Infotext {
             broken: false,
         };
         let varied = request.subseed_strength != 0.0;
-        let masked = request.mask.is_some();
+        let masked = request.start.mask.is_some();
         let when = |yes: bool, value: String| yes.then_some(value);
         let or = |value: Option<&str>| value.map(str::to_owned);
         let strength = match &request.hires {
             Some(hires) => Some(hires.denoising_strength),
-            None => request.init_image.is_some().then_some(request.strength),
+            None => request
+                .start
+                .image
+                .is_some()
+                .then_some(request.start.strength),
         };
         let pairs: [(&str, Option<String>); 19] = [
             ("Steps", Some(request.steps.to_string())),
             ("Sampler", Some(drawn.sampler.to_owned())),
             ("Schedule type", Some(drawn.schedule.to_owned())),
-            ("CFG scale", Some(request.cfg_scale.to_string())),
+            ("CFG scale", Some(request.guidance.scale.to_string())),
             ("Seed", request.seed.map(|v| v.to_string())),
             ("Size", Some(drawn.size.to_string())),
             ("Model hash", or(drawn.model_hash)),
@@ -126,23 +130,23 @@ impl Infotext {
     }
 
     fn push_mask(&mut self, request: &Request) {
-        if request.mask.is_none() {
+        if request.start.mask.is_none() {
             return;
         }
-        if request.mask_invert {
+        if request.start.mask_invert {
             self.push("Mask mode", "Inpaint not masked");
         }
-        if request.mask_blur > 0 {
-            self.push("Mask blur", request.mask_blur);
+        if request.start.mask_blur > 0 {
+            self.push("Mask blur", request.start.mask_blur);
         }
-        if request.inpaint_only_masked {
+        if request.start.only_masked {
             self.push("Inpaint area", "Only masked");
-            self.push("Masked area padding", request.inpaint_padding);
+            self.push("Masked area padding", request.start.padding);
         }
-        if request.inpaint_fill != InpaintFill::Original {
+        if request.start.fill != InpaintFill::Original {
             self.push(
                 "Masked content",
-                request.inpaint_fill.name().replace('_', " "),
+                request.start.fill.name().replace('_', " "),
             );
         }
     }
@@ -195,7 +199,7 @@ impl Infotext {
                 f64::INFINITY,
             ),
             ("Sigma noise", request.s_noise, 1.0),
-            ("CFG rescale", request.cfg_rescale, 0.0),
+            ("CFG rescale", request.guidance.rescale, 0.0),
         ] {
             if value != default {
                 self.push(key, value);
@@ -229,7 +233,7 @@ impl Infotext {
             self.push("SLG start", skip.start);
             self.push("SLG end", skip.end);
         }
-        if let Some(level) = request.noise_level {
+        if let Some(level) = request.condition.noise_level {
             self.push("Noise level", level);
         }
         if request.weight_rule == Some(WeightRule::Ignore) {

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::{Infotext, STOPPED};
 use crate::request::{
-    Choice, Compat, Hires, InpaintFill, MoreGuidance, Remark, Request, Rng, Size, Tiling, Upscaler,
-    WeightRule,
+    Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, Rng, Size, Tiling,
+    Upscaler, WeightRule,
 };
 
 /// Keys that say something of the picture and nothing that can be asked for.
@@ -63,7 +63,7 @@ impl Infotext {
             .any(|key| self.get(key).is_some());
         if has_mask && self.get("Mask blur").is_none() {
             // A1111 leaves the key out where there is no blur.
-            reading.request.mask_blur = 0;
+            reading.request.start.mask_blur = 0;
         }
         if let Some(Ok(first)) = self.get("First pass size").map(Size::from_str) {
             restore_first_pass(&mut reading.request, first);
@@ -112,7 +112,7 @@ impl Request {
             "Steps" => ("steps", set(&mut self.steps, value)),
             "Sampler" => ("sampler", name(&mut self.sampler, value)),
             "Schedule type" => ("scheduler", name(&mut self.scheduler, value)),
-            "CFG scale" => ("cfg_scale", set(&mut self.cfg_scale, value)),
+            "CFG scale" => ("guidance.scale", set(&mut self.guidance.scale, value)),
             "Seed" => ("seed", seed(&mut self.seed, value)),
             "Size" => {
                 let mut size = Size {
@@ -128,7 +128,7 @@ impl Request {
                 ("subseed_strength", set(&mut self.subseed_strength, value))
             }
             "Seed resize from" => ("seed_resize_from", some(&mut self.seed_resize_from, value)),
-            "Denoising strength" => ("strength", set(&mut self.strength, value)),
+            "Denoising strength" => ("start.strength", set(&mut self.start.strength, value)),
             "Clip skip" => {
                 let mut given = None::<i32>;
                 let taken = some(&mut given, value);
@@ -143,20 +143,23 @@ impl Request {
             "Tiling" => ("tiling", choice::<Tiling>(&mut self.tiling, value)),
             "Mask mode" => {
                 let modes = ["Inpaint masked", "Inpaint not masked"];
-                ("mask_invert", one_of(&mut self.mask_invert, value, modes))
+                (
+                    "start.mask_invert",
+                    one_of(&mut self.start.mask_invert, value, modes),
+                )
             }
-            "Mask blur" => ("mask_blur", set(&mut self.mask_blur, value)),
+            "Mask blur" => ("start.mask_blur", set(&mut self.start.mask_blur, value)),
             "Inpaint area" => {
                 let areas = ["Whole picture", "Only masked"];
                 (
-                    "inpaint_only_masked",
-                    one_of(&mut self.inpaint_only_masked, value, areas),
+                    "start.only_masked",
+                    one_of(&mut self.start.only_masked, value, areas),
                 )
             }
-            "Masked area padding" => ("inpaint_padding", set(&mut self.inpaint_padding, value)),
+            "Masked area padding" => ("start.padding", set(&mut self.start.padding, value)),
             "Masked content" => (
-                "inpaint_fill",
-                choice::<InpaintFill>(&mut self.inpaint_fill, value),
+                "start.fill",
+                choice::<InpaintFill>(&mut self.start.fill, value),
             ),
             "Eta" | "Eta DDIM" => ("eta", some(&mut self.eta, value)),
             "Sigma churn" => ("s_churn", set(&mut self.s_churn, value)),
@@ -167,8 +170,11 @@ impl Request {
                 ("s_tmax", taken)
             }
             "Sigma noise" => ("s_noise", set(&mut self.s_noise, value)),
-            "CFG rescale" => ("cfg_rescale", set(&mut self.cfg_rescale, value)),
-            "Noise level" => ("noise_level", some(&mut self.noise_level, value)),
+            "CFG rescale" => ("guidance.rescale", set(&mut self.guidance.rescale, value)),
+            "Noise level" => (
+                "condition.noise_level",
+                some(&mut self.condition.noise_level, value),
+            ),
             "Prompt 2" => ("prompt_2", text(&mut self.prompt_2, value)),
             "Negative prompt 2" => (
                 "negative_prompt_2",
@@ -219,7 +225,7 @@ impl Request {
     }
 }
 
-impl MoreGuidance {
+impl GuidanceOptions {
     /// As [`Request::take`], of the keys of guidance beside the scale.
     fn take(&mut self, key: &str, value: &str) -> Option<(&'static str, Taken)> {
         let (kind, _) = key.split_once(' ')?;

@@ -56,10 +56,10 @@ impl Model {
         once: bool,
         progress: Progress<'_>,
     ) -> Result<(Self, Vec<Report>)> {
-        let asked = request.dtype.unwrap_or(Dtype::F32);
+        let asked = request.compute.dtype.unwrap_or(Dtype::F32);
         if asked == Dtype::Int8 && *device != Device::flex() {
             let expected = "f16 or bf16 on a GPU, since int8 is for the CPU";
-            return Err(Error::field("dtype", asked, expected));
+            return Err(Error::field("compute.dtype", asked, expected));
         }
         let dtype = match asked {
             Dtype::F32 => DType::F32,
@@ -100,7 +100,7 @@ impl Model {
 
     /// The model packed for the number type of `request`.
     pub fn packed_for(self, request: &Request) -> Self {
-        self.packed(match request.dtype {
+        self.packed(match request.compute.dtype {
             Some(Dtype::Int8) => Form::Int8,
             _ => Form::Plain,
         })

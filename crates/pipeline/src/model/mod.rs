@@ -220,7 +220,7 @@ impl Model {
             Some(ConditionerConfig::LowResolution { factor }) => Some(*factor),
             _ => (self.family.beside == Beside::Small).then_some(self.latent.downsample),
         };
-        let size = match (factor, &request.upscale) {
+        let size = match (factor, &request.condition.upscale) {
             (Some(factor), Some(name)) => {
                 let small = resources.picture(name)?.size();
                 Size {

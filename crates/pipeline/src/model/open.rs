@@ -133,7 +133,7 @@ impl Model {
     ) -> Result<(Self, Vec<Report>)> {
         if !device.supports_dtype(dtype) {
             return Err(Error::field(
-                "dtype",
+                "compute.dtype",
                 dtype.name(),
                 "a number type that this device can compute in; f32 is always there",
             ));

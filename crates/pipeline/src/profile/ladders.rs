@@ -65,7 +65,7 @@ pub(super) fn strided(
 /// A given picture of which no step is left to walk: A1111's samplers on time steps leave out the first.
 fn too_little() -> Error {
     Error::field(
-        "strength",
+        "start.strength",
         "too low",
         "a value high enough to leave two steps or more to this sampler, or more steps",
     )

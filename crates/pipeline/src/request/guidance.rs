@@ -1,4 +1,4 @@
-//! Guidance beside the scale.
+//! Guidance: the scale, what bounds it, and kinds that act beside it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,21 @@ use std::str::FromStr;
 use latent_models::unet::{MIDDLE, Spot};
 use serde::{Deserialize, Serialize};
 
-use super::RequestError;
 use super::validate::number;
+use super::{DynamicThresholding, RequestError};
 
-/// Kinds of guidance that act beside the scale, each where it is set.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// How strongly, and by what, the picture is pulled towards the prompt. Each kind beside the scale acts where it is set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MoreGuidance {
+pub struct GuidanceOptions {
+    /// The s of `e_u + s (e_c − e_u)`, 0 to 1000; 1 is no guidance. Default 7.
+    pub scale: f64,
+    /// How much of the guided prediction's standard deviation is pulled back to the conditional's, 0 to 1. Default 0.
+    pub rescale: f64,
+    /// Guide only in this part of the run: two fractions of the steps, 0 ≤ from ≤ to ≤ 1.
+    pub interval: Option<[f64; 2]>,
+    /// Bound the guided prediction as at a smaller scale.
+    pub threshold: Option<DynamicThresholding>,
     /// Away from what the network draws when pixels attend to themselves alone.
     pub pag: Option<PerturbedAttention>,
     /// Away from what the network draws where what it looks at is blurred.
@@ -21,6 +29,21 @@ pub struct MoreGuidance {
     pub perp_neg: Option<f64>,
     /// Away from what the network draws without some of its attention blocks.
     pub skip_layers: Option<SkipLayers>,
+}
+
+impl Default for GuidanceOptions {
+    fn default() -> Self {
+        Self {
+            scale: 7.0,
+            rescale: 0.0,
+            interval: None,
+            threshold: None,
+            pag: None,
+            sag: None,
+            perp_neg: None,
+            skip_layers: None,
+        }
+    }
 }
 
 /// Perturbed-attention guidance (2403.17377).
@@ -122,8 +145,23 @@ impl<'de> Deserialize<'de> for Layers {
     }
 }
 
-impl MoreGuidance {
+impl GuidanceOptions {
     pub(super) fn validate(&self) -> Result<(), RequestError> {
+        number("guidance.scale", self.scale, 0.0, 1000.0)?;
+        number("guidance.rescale", self.rescale, 0.0, 1.0)?;
+        if let Some([from, to]) = self.interval {
+            number("guidance.interval (from)", from, 0.0, 1.0)?;
+            number("guidance.interval (to)", to, from, 1.0)?;
+        }
+        if let Some(threshold) = self.threshold {
+            number(
+                "guidance.threshold.percentile",
+                threshold.percentile,
+                1e-3,
+                1.0,
+            )?;
+            number("guidance.threshold.mimic", threshold.mimic, 1.0, 1000.0)?;
+        }
         if let Some(pag) = &self.pag {
             number("guidance.pag.scale", pag.scale, 0.0, 100.0)?;
         }

@@ -6,6 +6,9 @@
 //! picture and read back; what a [`Name`] stands for, [`Resources`](crate::Resources) say. Sampler and scheduler stay
 //! names because the vocabulary belongs to `latent-diffusion`.
 //!
+//! What belongs together stands in a table (`[guidance]`, `[start]`, `[condition]`, `[compute]`, `[hires]`); the flat names that
+//! requests had before are read too (`read.rs`).
+//!
 //! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
 //! model.
 
@@ -17,15 +20,17 @@ mod name;
 mod parts;
 mod read;
 mod sizes;
+mod tables;
 mod validate;
 
 pub(crate) use likeness::{likeness, near};
+pub(crate) use read::in_tables;
 pub(crate) use validate::MAX_SIDE;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::condition::Class;
-pub use guidance::{Layers, MoreGuidance, PerturbedAttention, SelfAttention, SkipLayers};
+pub use guidance::{GuidanceOptions, Layers, PerturbedAttention, SelfAttention, SkipLayers};
 pub use hires::Hires;
 pub use images::ImagePrompt;
 pub use name::Name;
@@ -35,6 +40,7 @@ pub use parts::{
 };
 pub use read::{Remark, text_of};
 pub use sizes::{Size, SizeConditions, Sizes};
+pub use tables::{ComputeOptions, Conditions, GivenPicture};
 pub use validate::RequestError;
 
 /// The name of a choice that is left to the profile: of a sampler or of a scheduler.
@@ -54,8 +60,6 @@ pub struct Request {
     pub negative_prompt_2: Option<String>,
     /// Sampling steps, 1 to 1000. Default 20.
     pub steps: usize,
-    /// The s of `e_u + s (e_c − e_u)`, 0 to 1000; 1 is no guidance. Default 7.
-    pub cfg_scale: f64,
     /// A sampler's name in any of the vocabularies that `latent samplers` lists. Default [`AUTOMATIC`]: what the
     /// profile's program draws with when nothing is chosen.
     pub sampler: String,
@@ -97,22 +101,12 @@ pub struct Request {
     pub s_noise: f64,
     /// A σ ladder given by hand: descending, at least two values. Overrides `steps` and `scheduler`.
     pub sigmas: Option<Vec<f64>>,
-    /// How much of the guided prediction's standard deviation is pulled back to the conditional's, 0 to 1. Default 0.
-    pub cfg_rescale: f64,
-    /// Guide only in this part of the run: two fractions of the steps, 0 ≤ from ≤ to ≤ 1.
-    pub guidance_interval: Option<[f64; 2]>,
-    /// Bound the guided prediction as at a smaller scale.
-    pub dynamic_thresholding: Option<DynamicThresholding>,
-    /// Kinds of guidance beside the scale.
-    pub guidance: MoreGuidance,
     /// Whose picture this shall be where programs differ. Default `a1111`.
     pub compat: Compat,
     /// How prompt weights act on the embedding. `None`: the profile's rule.
     pub weight_rule: Option<WeightRule>,
     /// Whose random numbers. `None`: the profile's generator.
     pub rng: Option<Rng>,
-    /// The number type the networks run in. `None`: f32.
-    pub dtype: Option<Dtype>,
     /// What the denoiser predicts. `None`: as its files say, or as it is found by asking it.
     pub prediction: Option<PredictionType>,
     /// A checkpoint file or a diffusers folder.
@@ -126,45 +120,12 @@ pub struct Request {
     /// Where it takes over: the fraction of the run that is done by then, 0 to 1, as the profile's program counts it. Default
     /// 0.8.
     pub refiner_switch: f64,
-    /// Start from this picture (img2img, inpainting, outpainting).
-    pub init_image: Option<Name>,
-    /// How `init_image` is fitted to `width` × `height`. Default `stretch`.
-    pub resize_mode: ResizeMode,
-    /// Share of the ladder that is walked from `init_image`, 0 to 1. Default 0.75.
-    pub strength: f64,
-    /// White is repainted. A picture with an alpha channel is read by its alpha.
-    pub mask: Option<Name>,
-    /// Standard deviation of the blur on the mask's edge, in pixels, 0 to 64. Default 4.
-    pub mask_blur: u32,
-    /// Repaint what the mask leaves out.
-    pub mask_invert: bool,
-    /// What lies under the mask before sampling. Default `original`.
-    pub inpaint_fill: InpaintFill,
-    /// Work on the masked region only, enlarged to `width` × `height`, and paste it back.
-    pub inpaint_only_masked: bool,
-    /// Pixels kept around the masked region. Default 32.
-    pub inpaint_padding: usize,
-    /// Enlarge the canvas of `init_image` and paint the new border.
-    pub outpaint: Option<Outpaint>,
-    /// The class, by number or by name, for a model that was trained with classes.
-    pub class: Option<Class>,
-    /// A grey picture of class numbers, for a model that was trained with such maps.
-    pub semantic_map: Option<Name>,
-    /// A JSON file of classes and boxes, for a model that was trained with layouts.
-    pub layout: Option<Name>,
-    /// The small picture, for a model that makes pictures larger.
-    pub upscale: Option<Name>,
-    /// A depth map, for a model that takes one: nearer is lighter.
-    pub depth: Option<Name>,
-    /// Pictures that the drawing shall resemble, for a model that looks at them (unCLIP). Several are added up.
-    pub images: Vec<ImagePrompt>,
-    /// How much noise a given picture gets, for a model that is told it: the small one before it is made larger, 0 to 350
-    /// (`None`: 20), the embedding of `images`, 0 to 999 (`None`: 0).
-    pub noise_level: Option<u32>,
-    /// The name of a known picture, for a model that was trained with pictures near to each other.
-    pub near: Option<String>,
-    /// Sizes that the model is told beside the picture's own (SDXL).
-    pub sizes: SizeConditions,
+    /// How strongly, and by what, the picture is pulled towards the prompt.
+    pub guidance: GuidanceOptions,
+    /// The picture that is started from, and what of it is drawn anew.
+    pub start: GivenPicture,
+    /// What some models are told beside a prompt.
+    pub condition: Conditions,
     /// An empty negative prompt is zeros to the network (true) or an empty text (false). `None`: as the profile's program
     /// does with this model.
     pub zero_empty_negative: Option<bool>,
@@ -172,8 +133,8 @@ pub struct Request {
     pub hires: Option<Hires>,
     /// Pictures whose opposite edges meet. Default `none`.
     pub tiling: Tiling,
-    /// Decode in tiles. Default `auto`: when the memory plan asks for it.
-    pub vae_tiling: Switch,
+    /// How it is computed.
+    pub compute: ComputeOptions,
 }
 
 impl Default for Request {
@@ -184,7 +145,6 @@ impl Default for Request {
             prompt_2: None,
             negative_prompt_2: None,
             steps: 20,
-            cfg_scale: 7.0,
             sampler: AUTOMATIC.to_owned(),
             scheduler: AUTOMATIC.to_owned(),
             seed: None,
@@ -203,43 +163,22 @@ impl Default for Request {
             s_tmax: None,
             s_noise: 1.0,
             sigmas: None,
-            cfg_rescale: 0.0,
-            guidance_interval: None,
-            dynamic_thresholding: None,
-            guidance: MoreGuidance::default(),
+            guidance: GuidanceOptions::default(),
+            start: GivenPicture::default(),
+            condition: Conditions::default(),
+            compute: ComputeOptions::default(),
             compat: Compat::default(),
             weight_rule: None,
             rng: None,
-            dtype: None,
             prediction: None,
             model: None,
             vae: None,
             text_encoder: None,
             refiner: None,
             refiner_switch: 0.8,
-            init_image: None,
-            resize_mode: ResizeMode::default(),
-            strength: 0.75,
-            mask: None,
-            mask_blur: 4,
-            mask_invert: false,
-            inpaint_fill: InpaintFill::default(),
-            inpaint_only_masked: false,
-            inpaint_padding: 32,
-            outpaint: None,
-            class: None,
-            semantic_map: None,
-            layout: None,
-            upscale: None,
-            depth: None,
-            images: Vec::new(),
-            noise_level: None,
-            near: None,
-            sizes: SizeConditions::default(),
             zero_empty_negative: None,
             hires: None,
             tiling: Tiling::default(),
-            vae_tiling: Switch::default(),
         }
     }
 }
@@ -248,17 +187,21 @@ impl Request {
     /// The names of given pictures and files that are set, each with its field.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &Name)> {
         let files = [
-            ("init_image", &self.init_image),
-            ("mask", &self.mask),
-            ("semantic_map", &self.semantic_map),
-            ("layout", &self.layout),
-            ("upscale", &self.upscale),
-            ("depth", &self.depth),
+            ("start.image", &self.start.image),
+            ("start.mask", &self.start.mask),
+            ("condition.semantic_map", &self.condition.semantic_map),
+            ("condition.layout", &self.condition.layout),
+            ("condition.upscale", &self.condition.upscale),
+            ("condition.depth", &self.condition.depth),
         ];
         let files = files
             .into_iter()
             .filter_map(|(field, name)| Some((field, name.as_ref()?)));
-        let images = self.images.iter().map(|given| ("images", &given.image));
+        let images = self
+            .condition
+            .images
+            .iter()
+            .map(|given| ("condition.images", &given.image));
         files.chain(images)
     }
 
@@ -296,8 +239,8 @@ impl Request {
     /// The guidance scale that holds: in diffusers one of at most 1 is none, 0 included.
     pub fn guidance_scale(&self) -> f64 {
         match self.compat {
-            Compat::Diffusers if self.cfg_scale <= 1.0 => 1.0,
-            _ => self.cfg_scale,
+            Compat::Diffusers if self.guidance.scale <= 1.0 => 1.0,
+            _ => self.guidance.scale,
         }
     }
 
@@ -326,7 +269,10 @@ mod tests {
             prompt: "a \"b\"\nc".to_owned(),
             seed: Some(u64::MAX),
             hires: Some(Hires::default()),
-            guidance_interval: Some([0.1, 0.5]),
+            guidance: GuidanceOptions {
+                interval: Some([0.1, 0.5]),
+                ..GuidanceOptions::default()
+            },
             ..Request::default()
         };
         assert_eq!(Request::from_json(&request.to_json()).unwrap(), request);
@@ -340,7 +286,10 @@ mod tests {
         let name = |bytes: &[u8]| Some(std::ffi::OsString::from_vec(bytes.to_vec()).into());
         let request = Request {
             model: name(b"/m\xFF.safetensors"),
-            mask: name("/Bär.png".as_bytes()),
+            start: GivenPicture {
+                mask: name("/Bär.png".as_bytes()),
+                ..GivenPicture::default()
+            },
             ..Request::default()
         };
         let json = request.to_json();

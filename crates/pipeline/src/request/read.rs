@@ -27,6 +27,65 @@ pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D:
     }
 }
 
+/// The flat names that fields had before they stood in tables, each with where its field stands now.
+const FLAT: [(&str, [&str; 2]); 25] = [
+    ("cfg_scale", ["guidance", "scale"]),
+    ("cfg_rescale", ["guidance", "rescale"]),
+    ("guidance_interval", ["guidance", "interval"]),
+    ("dynamic_thresholding", ["guidance", "threshold"]),
+    ("init_image", ["start", "image"]),
+    ("resize_mode", ["start", "resize_mode"]),
+    ("strength", ["start", "strength"]),
+    ("mask", ["start", "mask"]),
+    ("mask_blur", ["start", "mask_blur"]),
+    ("mask_invert", ["start", "mask_invert"]),
+    ("inpaint_fill", ["start", "fill"]),
+    ("inpaint_only_masked", ["start", "only_masked"]),
+    ("inpaint_padding", ["start", "padding"]),
+    ("outpaint", ["start", "outpaint"]),
+    ("class", ["condition", "class"]),
+    ("semantic_map", ["condition", "semantic_map"]),
+    ("layout", ["condition", "layout"]),
+    ("upscale", ["condition", "upscale"]),
+    ("depth", ["condition", "depth"]),
+    ("images", ["condition", "images"]),
+    ("noise_level", ["condition", "noise_level"]),
+    ("near", ["condition", "near"]),
+    ("sizes", ["condition", "sizes"]),
+    ("dtype", ["compute", "dtype"]),
+    ("vae_tiling", ["compute", "vae_tiling"]),
+];
+
+/// Fields under their flat names, in their tables.
+///
+/// # Errors
+/// A field that is stated under both names.
+pub(crate) fn in_tables(
+    mut fields: Map<String, Value>,
+) -> Result<Map<String, Value>, RequestError> {
+    for (old, [table, name]) in FLAT {
+        let Some(value) = fields.remove(old) else {
+            continue;
+        };
+        let inner = fields
+            .entry(table)
+            .or_insert_with(|| Map::new().into())
+            .as_object_mut();
+        let twice = match inner {
+            Some(inner) => inner.insert(name.to_owned(), value).is_some(),
+            None => true,
+        };
+        if twice {
+            return Err(RequestError::Field {
+                reason: format!(
+                    "`{old}` is another name of `{table}.{name}`, and `{table}` is stated too: leave one out"
+                ),
+            });
+        }
+    }
+    Ok(fields)
+}
+
 /// A value of a picture that was not taken over as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
@@ -74,6 +133,7 @@ impl Request {
         let Value::Object(fields) = value else {
             return Self::from_value(value).map(|request| (request, Vec::new()));
         };
+        let fields = in_tables(fields)?;
         let mut remarks = Vec::new();
         let mut kept = Map::new();
         let mut judge = |name: String, value: &Value, alone: Value| {
@@ -136,13 +196,14 @@ impl Request {
 
     /// Reads a tree of values.
     pub fn from_value(value: Value) -> Result<Self, RequestError> {
-        if !value.is_object() {
+        let Value::Object(fields) = value else {
             return Err(RequestError::Syntax {
                 format: "request",
                 reason: "it must be a table of fields such as prompt = \"a cat\"".to_owned(),
             });
-        }
-        serde_json::from_value(value).map_err(|e| field_error(&e.to_string()))
+        };
+        serde_json::from_value(Value::Object(in_tables(fields)?))
+            .map_err(|e| field_error(&e.to_string()))
     }
 }
 
@@ -150,12 +211,23 @@ impl Request {
 fn field_error(message: &str) -> RequestError {
     let mut names = message.split('`').skip(1).step_by(2);
     match (message.starts_with("unknown field"), names.next()) {
-        (true, Some(field)) => RequestError::UnknownField {
-            field: field.to_owned(),
-            hint: nearest(field, names)
-                .map(|name| format!("; did you mean `{name}`?"))
-                .unwrap_or_default(),
-        },
+        (true, Some(field)) => {
+            let known: Vec<&str> = names.collect();
+            // Only a request itself has it.
+            let flat = FLAT.iter().filter(|_| known.contains(&"compat"));
+            let flat: Vec<(&str, String)> = flat.map(|(old, at)| (*old, at.join("."))).collect();
+            let old = flat.iter().map(|(old, _)| *old);
+            let nearest = nearest(field, known.iter().copied().chain(old));
+            let hint = nearest.map(|name| {
+                let moved = flat.iter().find(|(old, _)| *old == name);
+                let name = moved.map_or(name, |(_, now)| now);
+                format!("; did you mean `{name}`?")
+            });
+            RequestError::UnknownField {
+                field: field.to_owned(),
+                hint: hint.unwrap_or_default(),
+            }
+        }
         _ => RequestError::Field {
             reason: message.to_owned(),
         },
@@ -178,6 +250,31 @@ mod tests {
         assert_eq!(request.compat, super::super::Compat::Diffusers);
     }
 
+    /// Files that were written before fields stood in tables.
+    #[test]
+    fn flat_names_are_read() {
+        let flat = Request::from_toml(
+            "cfg_scale = 5\nstrength = 0.5\ninit_image = \"a.png\"\nmask = \"m.png\"\ninpaint_fill = \"fill\"\ndtype = \"bf16\"\n\
+             class = 3\nguidance_interval = [0.1, 0.8]\n[sizes]\ncrop = [1, 2]\n[guidance]\nperp_neg = 1\n",
+        )
+        .unwrap();
+        let nested = Request::from_toml(
+            "[guidance]\nscale = 5\ninterval = [0.1, 0.8]\nperp_neg = 1\n[start]\nstrength = 0.5\nimage = \"a.png\"\nmask = \"m.png\"\n\
+             fill = \"fill\"\n[condition]\nclass = 3\n[condition.sizes]\ncrop = [1, 2]\n[compute]\ndtype = \"bf16\"\n",
+        )
+        .unwrap();
+        assert_eq!(flat, nested);
+        assert!(!nested.to_json().contains("cfg_scale") && nested.guidance.scale == 5.0);
+        let (each, remarks) = Request::from_value_each(
+            serde_json::json!({"cfg_scale": 5, "mask_blur": "soft", "seed": 4}),
+        )
+        .unwrap();
+        assert_eq!((each.guidance.scale, each.seed), (5.0, Some(4)));
+        assert_eq!(remarks[0].field, "start.mask_blur");
+        let both = Request::from_json(r#"{"strength": 0.5, "start": {"strength": 0.4}}"#);
+        assert!(both.unwrap_err().to_string().contains("`start.strength`"));
+    }
+
     #[test]
     fn unknown_fields_suggest_the_nearest() {
         let top = Request::from_toml("step = 3").unwrap_err().to_string();
@@ -186,6 +283,8 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(inner.contains("`upscaler`"), "{inner}");
+        let moved = Request::from_json(r#"{"init_imag": "a.png"}"#).unwrap_err();
+        assert!(moved.to_string().contains("`start.image`"), "{moved}");
         let far = Request::from_json(r#"{"zzzzzzzz": 1}"#)
             .unwrap_err()
             .to_string();

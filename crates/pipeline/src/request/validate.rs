@@ -1,7 +1,7 @@
 //! The range of every field.
 
+use super::Request;
 use super::likeness::nearest;
-use super::{Outpaint, Request, Size};
 
 /// Longest side of a picture, in pixels.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -109,7 +109,12 @@ pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(),
     Err(RequestError::range(field, value, expected))
 }
 
-fn whole(field: &str, value: usize, low: usize, high: usize) -> Result<(), RequestError> {
+pub(super) fn whole(
+    field: &str,
+    value: usize,
+    low: usize,
+    high: usize,
+) -> Result<(), RequestError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
@@ -142,21 +147,21 @@ impl Request {
             }
         }
         whole("steps", self.steps, 1, 1000)?;
-        number("cfg_scale", self.cfg_scale, 0.0, 1000.0)?;
         whole("width", self.width, 8, MAX_SIDE)?;
         whole("height", self.height, 8, MAX_SIDE)?;
         whole("batch_size", self.batch_size, 1, 1024)?;
         whole("batch_count", self.batch_count, 1, 1_000_000)?;
         number("subseed_strength", self.subseed_strength, 0.0, 1.0)?;
+        number("refiner_switch", self.refiner_switch, 0.0, 1.0)?;
         if let Some(size) = self.seed_resize_from {
             whole("seed_resize_from (width)", size.width, 8, MAX_SIDE)?;
             whole("seed_resize_from (height)", size.height, 8, MAX_SIDE)?;
         }
         self.validate_sampling()?;
         self.validate_clip_skip()?;
-        self.validate_guidance()?;
-        self.validate_sizes()?;
-        self.validate_picture()?;
+        self.guidance.validate()?;
+        self.condition.validate()?;
+        self.start.validate()?;
         self.validate_hires()
     }
 
@@ -214,142 +219,14 @@ impl Request {
         }
     }
 
-    fn validate_sizes(&self) -> Result<(), RequestError> {
-        let told = &self.sizes;
-        let negative = told.negative.unwrap_or_default();
-        for (field, size) in [
-            ("sizes.original", told.original),
-            ("sizes.target", told.target),
-            ("sizes.negative.original", negative.original),
-            ("sizes.negative.target", negative.target),
-        ] {
-            let Some(Size { width, height }) = size else {
-                continue;
-            };
-            if [width, height]
-                .iter()
-                .any(|side| !(1..=MAX_SIDE).contains(side))
-            {
-                let expected = format!("sides of 1 to {MAX_SIDE} pixels");
-                return Err(RequestError::range(
-                    field,
-                    format!("{width}x{height}"),
-                    expected,
-                ));
-            }
-        }
-        for (field, crop) in [
-            ("sizes.crop", told.crop),
-            ("sizes.negative.crop", negative.crop),
-        ] {
-            if let Some(crop) = crop.filter(|crop| crop.iter().any(|cut| *cut > MAX_SIDE)) {
-                let expected = format!("at most {MAX_SIDE} pixels each");
-                return Err(RequestError::range(field, format!("{crop:?}"), expected));
-            }
-        }
-        for (field, score) in [
-            ("sizes.score", told.score),
-            ("sizes.negative_score", told.negative_score),
-        ] {
-            score.map_or(Ok(()), |score| number(field, score, 0.0, 10.0))?;
-        }
-        Ok(())
-    }
-
-    fn validate_guidance(&self) -> Result<(), RequestError> {
-        self.guidance.validate()?;
-        number("cfg_rescale", self.cfg_rescale, 0.0, 1.0)?;
-        if let Some([from, to]) = self.guidance_interval {
-            number("guidance_interval (from)", from, 0.0, 1.0)?;
-            number("guidance_interval (to)", to, from, 1.0)?;
-        }
-        if let Some(thresholding) = self.dynamic_thresholding {
-            number(
-                "dynamic_thresholding.percentile",
-                thresholding.percentile,
-                1e-3,
-                1.0,
-            )?;
-            number(
-                "dynamic_thresholding.mimic",
-                thresholding.mimic,
-                1.0,
-                1000.0,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn validate_picture(&self) -> Result<(), RequestError> {
-        number("strength", self.strength, 0.0, 1.0)?;
-        for image in &self.images {
-            number("images.strength", image.strength, -10.0, 10.0)?;
-        }
-        number("refiner_switch", self.refiner_switch, 0.0, 1.0)?;
-        whole("mask_blur", self.mask_blur as usize, 0, 64)?;
-        whole("inpaint_padding", self.inpaint_padding, 0, MAX_SIDE)?;
-        let needs = |field, needs, reason| {
-            Err(RequestError::Needs {
-                field,
-                needs,
-                reason,
-            })
-        };
-        if self.init_image.is_none() {
-            if self.mask.is_some() {
-                return needs(
-                    "mask",
-                    "init_image",
-                    "a mask says which part of a picture is repainted",
-                );
-            }
-            if self.outpaint.is_some() {
-                return needs("outpaint", "init_image", "there is no picture to enlarge");
-            }
-        }
-        if self.inpaint_only_masked && self.mask.is_none() {
-            return needs(
-                "inpaint_only_masked",
-                "mask",
-                "there is no masked region to work on",
-            );
-        }
-        if self.mask_invert && self.mask.is_none() {
-            return needs("mask_invert", "mask", "there is no mask to invert");
-        }
-        if let Some(outpaint) = self.outpaint {
-            let Outpaint {
-                left,
-                right,
-                top,
-                bottom,
-            } = outpaint;
-            for (field, value) in [
-                ("outpaint.left", left),
-                ("outpaint.right", right),
-                ("outpaint.top", top),
-                ("outpaint.bottom", bottom),
-            ] {
-                whole(field, value, 0, MAX_SIDE)?;
-            }
-            whole(
-                "outpaint (all edges together)",
-                left + right + top + bottom,
-                1,
-                2 * MAX_SIDE,
-            )?;
-        }
-        Ok(())
-    }
-
     fn validate_hires(&self) -> Result<(), RequestError> {
         let Some(hires) = &self.hires else {
             return Ok(());
         };
-        if self.init_image.is_some() {
+        if self.start.image.is_some() {
             return Err(RequestError::range(
                 "hires",
-                "set together with init_image",
+                "set together with start.image",
                 "a second pass only when drawing from text",
             ));
         }
@@ -380,8 +257,8 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Compat, DynamicThresholding, Hires, ImagePrompt, PerturbedAttention, SelfAttention,
-        SkipLayers,
+        Compat, DynamicThresholding, Hires, ImagePrompt, Outpaint, PerturbedAttention,
+        SelfAttention, SkipLayers,
     };
     use super::*;
 
@@ -394,8 +271,8 @@ mod tests {
             ("prompt_2", |r| r.prompt_2 = Some("a\0b".to_owned())),
             ("steps", |r| r.steps = 0),
             ("steps", |r| r.steps = 1001),
-            ("cfg_scale", |r| r.cfg_scale = f64::NAN),
-            ("cfg_scale", |r| r.cfg_scale = -1.0),
+            ("guidance.scale", |r| r.guidance.scale = f64::NAN),
+            ("guidance.scale", |r| r.guidance.scale = -1.0),
             ("width", |r| r.width = 7),
             ("height", |r| r.height = 100_000),
             ("batch_size", |r| r.batch_size = 0),
@@ -416,12 +293,12 @@ mod tests {
                 r.compat = Compat::ComfyUi;
                 r.clip_skip = Some(2)
             }),
-            ("cfg_rescale", |r| r.cfg_rescale = 2.0),
-            ("guidance_interval", |r| {
-                r.guidance_interval = Some([0.5, 0.2])
+            ("guidance.rescale", |r| r.guidance.rescale = 2.0),
+            ("guidance.interval", |r| {
+                r.guidance.interval = Some([0.5, 0.2])
             }),
-            ("dynamic_thresholding.percentile", |r| {
-                r.dynamic_thresholding = Some(DynamicThresholding {
+            ("guidance.threshold.percentile", |r| {
+                r.guidance.threshold = Some(DynamicThresholding {
                     percentile: 0.0,
                     mimic: 7.0,
                 })
@@ -447,18 +324,20 @@ mod tests {
                     ..Default::default()
                 })
             }),
-            ("strength", |r| r.strength = 1.5),
-            ("images.strength", |r| {
-                r.images = vec![ImagePrompt {
+            ("start.strength", |r| r.start.strength = 1.5),
+            ("condition.images.strength", |r| {
+                r.condition.images = vec![ImagePrompt {
                     image: "a.png".into(),
                     strength: 11.0,
                 }]
             }),
             ("refiner_switch", |r| r.refiner_switch = -0.1),
-            ("mask_blur", |r| r.mask_blur = 65),
-            ("mask", |r| r.mask = Some("m.png".into())),
-            ("outpaint", |r| r.outpaint = Some(Outpaint::default())),
-            ("inpaint_only_masked", |r| r.inpaint_only_masked = true),
+            ("start.mask_blur", |r| r.start.mask_blur = 65),
+            ("start.mask", |r| r.start.mask = Some("m.png".into())),
+            ("start.outpaint", |r| {
+                r.start.outpaint = Some(Outpaint::default())
+            }),
+            ("start.only_masked", |r| r.start.only_masked = true),
             ("hires.scale", |r| {
                 r.hires = Some(Hires {
                     scale: 0.5,
@@ -467,7 +346,7 @@ mod tests {
             }),
             ("hires", |r| {
                 r.hires = Some(Hires::default());
-                r.init_image = Some("a.png".into())
+                r.start.image = Some("a.png".into())
             }),
         ];
         assert_eq!(Request::default().validate(), Ok(()));

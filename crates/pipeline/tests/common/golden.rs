@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use latent_pipeline::Request;
-use latent_pipeline::request::Compat;
+use latent_pipeline::request::{Compat, Conditions, GivenPicture, GuidanceOptions, SizeConditions};
 use latent_testkit::{Golden, closeness, max_abs_difference};
 
 use crate::drawing::Drawn;
@@ -18,12 +18,15 @@ pub fn request(sampler: &str) -> Request {
         prompt: "a red apple on a table".into(),
         negative_prompt: "blurry".into(),
         steps: 6,
-        cfg_scale: 7.5,
         sampler: sampler.into(),
         seed: Some(42),
         width: 96,
         height: 64,
         compat: Compat::Diffusers,
+        guidance: GuidanceOptions {
+            scale: 7.5,
+            ..GuidanceOptions::default()
+        },
         ..Request::default()
     }
 }
@@ -64,7 +67,33 @@ pub fn check(golden: &Golden, name: &str, drawn: &Drawn) {
 /// The same of SDXL.
 pub fn xl(sampler: &str) -> Request {
     Request {
-        cfg_scale: 5.0,
+        guidance: GuidanceOptions {
+            scale: 5.0,
+            ..request(sampler).guidance
+        },
         ..request(sampler)
+    }
+}
+
+/// A picture of 64×64 redrawn.
+pub fn square(strength: f64, request: Request) -> Request {
+    Request {
+        width: 64,
+        start: GivenPicture {
+            strength,
+            ..request.start
+        },
+        ..request
+    }
+}
+
+/// A request that tells a model these sizes.
+pub fn told(sizes: SizeConditions, request: Request) -> Request {
+    Request {
+        condition: Conditions {
+            sizes,
+            ..request.condition
+        },
+        ..request
     }
 }

@@ -34,12 +34,17 @@ fn ask(base: Base, typed: serde_json::Value, resources: &dyn Resources) -> Resul
 
 #[test]
 fn a_later_layer_wins() {
-    let base = Base::of_values(serde_json::json!({"prompt": "a", "steps": 9, "cfg_scale": 3.5}));
+    let base =
+        Base::of_values(serde_json::json!({"prompt": "a", "steps": 9, "guidance": {"scale": 3.5}}));
     let typed = serde_json::json!({"steps": 11, "width": 64});
     let asked = ask(base.expect("fields"), typed, &Memory::default()).expect("a request");
     let request = &asked.requests[0];
     assert_eq!(
-        (request.prompt.as_str(), request.steps, request.cfg_scale),
+        (
+            request.prompt.as_str(),
+            request.steps,
+            request.guidance.scale
+        ),
         ("a", 11, 3.5)
     );
     assert_eq!((request.width, request.height), (64, 512));
@@ -59,7 +64,7 @@ fn an_upload_keeps_its_size() {
     memory
         .files
         .insert("upload-1".into(), png(40, 24, &Metadata::default()));
-    let typed = serde_json::json!({"init_image": "upload-1"});
+    let typed = serde_json::json!({"start": {"image": "upload-1"}});
     let asked = ask(Base::default(), typed, &memory).expect("a request");
     let request = &asked.requests[0];
     assert_eq!((request.width, request.height), (40, 24));
@@ -75,14 +80,20 @@ fn no_path_of_a_request_is_opened() {
         .files
         .insert("upload-1".into(), png(8, 8, &Metadata::default()));
     for path in ["/etc/passwd", file.path().to_str().expect("a path")] {
-        for field in ["init_image", "semantic_map", "layout", "upscale", "depth"] {
-            let typed = serde_json::json!({field: path});
+        for (table, field) in [
+            ("start", "image"),
+            ("condition", "semantic_map"),
+            ("condition", "layout"),
+            ("condition", "upscale"),
+            ("condition", "depth"),
+        ] {
+            let typed = serde_json::json!({table: {field: path}});
             let error = ask(Base::default(), typed, &memory).expect_err(field);
             assert_eq!(error.code(), "resource_unknown", "{field}: {error}");
             assert!(error.to_string().contains(field), "{error}");
             assert!(memory.bytes(&path.into()).is_err());
         }
-        let typed = serde_json::json!({"init_image": "upload-1", "mask": path});
+        let typed = serde_json::json!({"start": {"image": "upload-1", "mask": path}});
         let error = ask(Base::default(), typed, &memory).expect_err("a mask");
         assert_eq!(error.code(), "resource_unknown", "{error}");
         for field in ["model", "vae", "text_encoder", "refiner"] {

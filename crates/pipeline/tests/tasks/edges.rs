@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use latent_diffusion::{NoiseStreams, PictureSeed};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
-use latent_pipeline::request::{Switch, Tiling};
+use latent_pipeline::request::{ComputeOptions, Switch, Tiling};
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
 use latent_text::Pass;
 
@@ -22,7 +22,10 @@ fn strips_are_the_same_picture() {
                 height: 600,
                 steps: 1,
                 tiling,
-                vae_tiling,
+                compute: ComputeOptions {
+                    vae_tiling,
+                    ..request().compute
+                },
                 ..request()
             };
             one(&model, &request)

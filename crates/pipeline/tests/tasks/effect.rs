@@ -2,7 +2,9 @@
 
 use latent_diffusion::{Sampler, names};
 use latent_pipeline::effect::without_effect;
-use latent_pipeline::request::{Compat, InpaintFill, ResizeMode, WeightRule};
+use latent_pipeline::request::{
+    Compat, GivenPicture, GuidanceOptions, InpaintFill, ResizeMode, WeightRule,
+};
 use latent_pipeline::{Model, Request};
 
 use super::{Files, PROFILES, differ, model, one, request};
@@ -53,19 +55,31 @@ fn settings_of_pictures_and_guidance() {
     let mask = files.mask(64, 48, 10, 40);
     type Change = Box<dyn Fn(&mut Request)>;
     let with_picture = Request {
-        init_image: Some(picture),
+        start: GivenPicture {
+            image: Some(picture),
+            ..request().start
+        },
         ..request()
     };
     let with_mask = Request {
-        mask: Some(mask),
+        start: GivenPicture {
+            mask: Some(mask),
+            ..with_picture.clone().start
+        },
         ..with_picture.clone()
     };
     let only_masked = Request {
-        inpaint_only_masked: true,
+        start: GivenPicture {
+            only_masked: true,
+            ..with_mask.clone().start
+        },
         ..with_mask.clone()
     };
     let unguided = Request {
-        cfg_scale: 1.0,
+        guidance: GuidanceOptions {
+            scale: 1.0,
+            ..request().guidance
+        },
         ..request()
     };
     let cfg_pp = Request {
@@ -90,35 +104,35 @@ fn settings_of_pictures_and_guidance() {
         ..request()
     };
     let change = |f: fn(&mut Request)| -> Change { Box::new(f) };
-    let strength = || change(|r| r.strength = 0.4);
-    let fit = || change(|r| r.resize_mode = ResizeMode::Crop);
-    let blur = || change(|r| r.mask_blur = 9);
-    let fill = || change(|r| r.inpaint_fill = InpaintFill::LatentNoise);
-    let padding = || change(|r| r.inpaint_padding = 2);
+    let strength = || change(|r| r.start.strength = 0.4);
+    let fit = || change(|r| r.start.resize_mode = ResizeMode::Crop);
+    let blur = || change(|r| r.start.mask_blur = 9);
+    let fill = || change(|r| r.start.fill = InpaintFill::LatentNoise);
+    let padding = || change(|r| r.start.padding = 2);
     let negative = || change(|r| r.negative_prompt = "sharp, bright".into());
-    let rescale = || change(|r| r.cfg_rescale = 0.7);
+    let rescale = || change(|r| r.guidance.rescale = 0.7);
     let steps = || change(|r| r.steps = 9);
     let scheduler = || change(|r| r.scheduler = "Karras".into());
     let weights = || change(|r| r.weight_rule = Some(WeightRule::Ignore));
     let subseed = || change(|r| r.subseed = Some(99));
     let default = request();
     let cases: Vec<(&Request, &str, Change, bool)> = vec![
-        (&default, "strength", strength(), true),
-        (&with_picture, "strength", strength(), false),
-        (&default, "resize_mode", fit(), true),
-        (&with_picture, "resize_mode", fit(), false),
-        (&only_masked, "resize_mode", fit(), true),
-        (&with_picture, "mask_blur", blur(), true),
-        (&with_mask, "mask_blur", blur(), false),
-        (&with_picture, "inpaint_fill", fill(), true),
-        (&with_mask, "inpaint_fill", fill(), false),
-        (&with_mask, "inpaint_padding", padding(), true),
-        (&only_masked, "inpaint_padding", padding(), false),
+        (&default, "start.strength", strength(), true),
+        (&with_picture, "start.strength", strength(), false),
+        (&default, "start.resize_mode", fit(), true),
+        (&with_picture, "start.resize_mode", fit(), false),
+        (&only_masked, "start.resize_mode", fit(), true),
+        (&with_picture, "start.mask_blur", blur(), true),
+        (&with_mask, "start.mask_blur", blur(), false),
+        (&with_picture, "start.fill", fill(), true),
+        (&with_mask, "start.fill", fill(), false),
+        (&with_mask, "start.padding", padding(), true),
+        (&only_masked, "start.padding", padding(), false),
         (&unguided, "negative_prompt", negative(), true),
         (&default, "negative_prompt", negative(), false),
         (&cfg_pp, "negative_prompt", negative(), false),
-        (&unguided, "cfg_rescale", rescale(), true),
-        (&default, "cfg_rescale", rescale(), false),
+        (&unguided, "guidance.rescale", rescale(), true),
+        (&default, "guidance.rescale", rescale(), false),
         (&by_hand, "steps", steps(), true),
         (&default, "steps", steps(), false),
         (&by_hand, "scheduler", scheduler(), true),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_pipeline::effect::without_effect;
-use latent_pipeline::request::{Compat, ImagePrompt, Name, Outpaint};
+use latent_pipeline::request::{Compat, Conditions, GivenPicture, ImagePrompt, Name, Outpaint};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Error, Model, ModelFiles, Quiet, Request, run};
 
@@ -31,7 +31,10 @@ fn request(compat: Compat, images: &[&Name]) -> Request {
         height: 64,
         seed: Some(7),
         compat,
-        images: images.iter().map(|&name| name.clone().into()).collect(),
+        condition: Conditions {
+            images: images.iter().map(|&name| name.clone().into()).collect(),
+            ..Conditions::default()
+        },
         ..Request::default()
     }
 }
@@ -57,30 +60,39 @@ fn what_is_given_shows_in_every_profile() {
             one.clone(),
             request(compat, &[&tall]),
             request(compat, &[&wide, &tall]),
-            changed(&|r| r.images[0].strength = 0.3),
-            changed(&|r| r.noise_level = Some(400)),
+            changed(&|r| r.condition.images[0].strength = 0.3),
+            changed(&|r| r.condition.noise_level = Some(400)),
             changed(&|r| r.prompt.clear()),
-            changed(&|r| r.cfg_scale = 1.0),
+            changed(&|r| r.guidance.scale = 1.0),
         ];
         let drawn: Vec<_> = all.iter().map(|request| bytes(&model, request)).collect();
         for (i, one) in drawn.iter().enumerate() {
             assert!(!drawn[..i].contains(one), "{compat}: {:?}", all[i]);
         }
-        let levels = without_effect(&changed(&|r| r.noise_level = Some(400)), &model).unwrap();
-        assert!(levels.iter().all(|idle| idle.field != "noise_level"));
+        let levels =
+            without_effect(&changed(&|r| r.condition.noise_level = Some(400)), &model).unwrap();
+        assert!(
+            levels
+                .iter()
+                .all(|idle| idle.field != "condition.noise_level")
+        );
         // A picture of no strength is no picture, but for the noise that diffusers draws for it first.
-        let nothing = changed(&|r| r.images[0].strength = 0.0);
+        let nothing = changed(&|r| r.condition.images[0].strength = 0.0);
         let same = bytes(&model, &nothing) == drawn[0];
         assert_eq!(same, compat != Compat::Diffusers, "{compat}");
         // Without one a level changes nothing.
         let level = Request {
-            noise_level: Some(400),
+            condition: Conditions {
+                noise_level: Some(400),
+                ..plain.condition
+            },
             ..plain
         };
         assert_eq!(bytes(&model, &level), drawn[0], "{compat}");
         let idle = without_effect(&level, &model).unwrap();
         assert!(
-            idle.iter().any(|idle| idle.field == "noise_level"),
+            idle.iter()
+                .any(|idle| idle.field == "condition.noise_level"),
             "{compat}"
         );
     }
@@ -93,7 +105,10 @@ fn a_picture_does_not_depend_on_its_batch() {
     let (a, b) = (files.named("a.png", 60, 40), files.named("b.png", 30, 50));
     for compat in PROFILES {
         let one = Request {
-            noise_level: Some(600),
+            condition: Conditions {
+                noise_level: Some(600),
+                ..request(compat, &[&a, &b]).condition
+            },
             ..request(compat, &[&a, &b])
         };
         let batch = Request {
@@ -117,8 +132,11 @@ fn the_picture_to_start_from() {
     let (start, other) = (files.named("a.png", 64, 64), files.named("b.png", 30, 50));
     for compat in PROFILES {
         let from = |images: &[&Name]| Request {
-            init_image: Some(start.clone()),
-            strength: 0.6,
+            start: GivenPicture {
+                image: Some(start.clone()),
+                strength: 0.6,
+                ..request(compat, images).start
+            },
             ..request(compat, images)
         };
         let [alone, same, another] =
@@ -126,10 +144,13 @@ fn the_picture_to_start_from() {
         assert_eq!(alone == same, compat == Compat::A1111, "{compat}");
         assert!(another != alone && another != same, "{compat}");
         let outpainted = Request {
-            outpaint: Some(Outpaint {
-                right: 32,
-                ..Outpaint::default()
-            }),
+            start: GivenPicture {
+                outpaint: Some(Outpaint {
+                    right: 32,
+                    ..Outpaint::default()
+                }),
+                ..from(&[&other]).start
+            },
             ..from(&[&other])
         };
         assert_ne!(bytes(&model, &outpainted), another, "{compat}");
@@ -152,26 +173,35 @@ fn what_does_not_fit_is_refused() {
         "{error}"
     );
     let level = Request {
-        noise_level: Some(1000),
+        condition: Conditions {
+            noise_level: Some(1000),
+            ..asked.clone().condition
+        },
         ..asked.clone()
     };
     let error = refused(&unclip, &level);
     assert!(
-        error.contains("noise_level") && error.contains("0 to 999"),
+        error.contains("condition.noise_level") && error.contains("0 to 999"),
         "{error}"
     );
     let level = Request {
-        images: Vec::new(),
+        condition: Conditions {
+            images: Vec::new(),
+            ..level.condition
+        },
         ..level
     };
-    assert!(refused(&plain, &level).contains("noise_level"));
+    assert!(refused(&plain, &level).contains("condition.noise_level"));
     let gone = request(Compat::A1111, &[&"nowhere.png".into()]);
     assert!(refused(&unclip, &gone).contains("nowhere.png"));
     let strong = Request {
-        images: vec![ImagePrompt {
-            strength: f64::NAN,
-            ..picture.into()
-        }],
+        condition: Conditions {
+            images: vec![ImagePrompt {
+                strength: f64::NAN,
+                ..picture.into()
+            }],
+            ..asked.condition
+        },
         ..asked
     };
     assert!(refused(&unclip, &strong).contains("images.strength"));
@@ -186,7 +216,10 @@ fn settings_of_the_folder() {
         .folder;
     let picture = files.named("a.png", 60, 40);
     let asked = Request {
-        noise_level: Some(500),
+        condition: Conditions {
+            noise_level: Some(500),
+            ..request(Compat::Diffusers, &[&picture]).condition
+        },
         ..request(Compat::Diffusers, &[&picture])
     };
     let usual = bytes(&open(folder.clone()).unwrap(), &asked);
@@ -252,14 +285,22 @@ fn settings_of_the_folder() {
 #[test]
 fn a_request_keeps_its_pictures() {
     let mut asked = request(Compat::ComfyUi, &[&"a.png".into(), &"b.png".into()]);
-    asked.images[1].strength = 0.4;
-    asked.noise_level = Some(200);
+    asked.condition.images[1].strength = 0.4;
+    asked.condition.noise_level = Some(200);
     assert_eq!(Request::from_json(&asked.to_json()).unwrap(), asked);
     let toml =
         "noise_level = 9\nimages = [{ image = \"a.png\" }, { image = \"b.png\", strength = -2 }]";
     let read = Request::from_toml(toml).unwrap();
-    let strengths: Vec<f64> = read.images.iter().map(|image| image.strength).collect();
-    assert_eq!((strengths, read.noise_level), (vec![1.0, -2.0], Some(9)));
+    let strengths: Vec<f64> = read
+        .condition
+        .images
+        .iter()
+        .map(|image| image.strength)
+        .collect();
+    assert_eq!(
+        (strengths, read.condition.noise_level),
+        (vec![1.0, -2.0], Some(9))
+    );
     for wrong in [
         "images = [{}]",
         "images = [{ image = \"a.png\", weight = 1 }]",

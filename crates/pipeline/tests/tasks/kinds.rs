@@ -4,6 +4,7 @@
 use latent_checkpoint::tiny::TinyFamily;
 use latent_models::Form;
 use latent_pipeline::family::Beside;
+use latent_pipeline::request::GivenPicture;
 use latent_pipeline::resources::{Disk, Resources};
 use latent_pipeline::{Model, Request};
 
@@ -27,12 +28,12 @@ impl Kind {
     fn asked(&self) -> Request {
         let mut asked = request();
         match self.model.family.beside {
-            Beside::Depth => asked.depth = Some(self.files.named("depth.png", 40, 40)),
-            Beside::Small => asked.upscale = Some(self.files.named("small.png", 16, 16)),
+            Beside::Depth => asked.condition.depth = Some(self.files.named("depth.png", 40, 40)),
+            Beside::Small => asked.condition.upscale = Some(self.files.named("small.png", 16, 16)),
             _ => {}
         }
         if self.model.image_encoder.is_some() {
-            asked.images = vec![self.files.named("seen.png", 40, 40).into()];
+            asked.condition.images = vec![self.files.named("seen.png", 40, 40).into()];
         }
         asked
     }
@@ -56,8 +57,11 @@ impl Kind {
             one(
                 &self.model,
                 &Request {
-                    init_image,
-                    strength,
+                    start: GivenPicture {
+                        image: init_image,
+                        strength,
+                        ..self.asked().start
+                    },
                     ..self.asked()
                 },
             )
@@ -70,10 +74,13 @@ impl Kind {
     fn inside_a_mask(&self) {
         let picture = self.files.picture(64, 64);
         let asked = Request {
-            init_image: Some(picture.clone()),
-            mask: Some(self.files.mask(64, 64, 24, 64)),
-            mask_blur: 0,
-            strength: 0.9,
+            start: GivenPicture {
+                image: Some(picture.clone()),
+                mask: Some(self.files.mask(64, 64, 24, 64)),
+                mask_blur: 0,
+                strength: 0.9,
+                ..self.asked().start
+            },
             ..self.asked()
         };
         let drawn = one(&self.model, &asked).picture;

@@ -19,6 +19,7 @@ mod pictures;
 mod prompts;
 mod refusals;
 mod repeatable;
+mod resources;
 mod samplers;
 mod transparent;
 mod turns;

@@ -1,7 +1,7 @@
 //! Starting from pictures, masks, odd sizes, second passes.
 
 use latent_pipeline::request::{
-    Choice, Compat, Hires, InpaintFill, Outpaint, ResizeMode, Size, Tiling, Upscaler,
+    Choice, Compat, GivenPicture, Hires, InpaintFill, Outpaint, ResizeMode, Size, Tiling, Upscaler,
 };
 use latent_pipeline::resources::{Disk, Resources};
 use latent_pipeline::{Output, Request};
@@ -75,12 +75,15 @@ fn img2img() {
     let picture = files.picture(64, 64);
     for compat in PROFILES {
         let with = |strength, sampler: &str| Request {
-            init_image: Some(picture.clone()),
-            strength,
             steps: 8,
             sampler: sampler.into(),
             compat,
             batch_size: 2,
+            start: GivenPicture {
+                image: Some(picture.clone()),
+                strength,
+                ..request().start
+            },
             ..request()
         };
         for sampler in ["Euler a", "DDIM", "UniPC", "DPM++ 2M SDE", "LCM"] {
@@ -102,10 +105,13 @@ fn img2img() {
         let output = one(
             &model,
             &Request {
-                init_image: Some(picture.clone()),
-                resize_mode,
                 width: 70,
                 height: 50,
+                start: GivenPicture {
+                    image: Some(picture.clone()),
+                    resize_mode,
+                    ..request().start
+                },
                 ..request()
             },
         );
@@ -125,12 +131,15 @@ fn masks() {
         for compat in PROFILES {
             for sampler in ["Euler", "DDIM", "UniPC", "DPM++ SDE"] {
                 let with = |mask_invert| Request {
-                    init_image: Some(picture.clone()),
-                    mask: Some(mask.clone()),
-                    mask_invert,
                     sampler: sampler.into(),
                     steps: 6,
                     compat,
+                    start: GivenPicture {
+                        image: Some(picture.clone()),
+                        mask: Some(mask.clone()),
+                        mask_invert,
+                        ..request().start
+                    },
                     ..request()
                 };
                 let case = format!("{channels} channels, {compat}, {sampler}");
@@ -159,11 +168,14 @@ fn the_outside_stays() {
     let (picture, mask) = (files.picture(64, 64), files.mask(64, 64, 32, 64));
     for compat in PROFILES {
         let with = |seed| Request {
-            init_image: Some(picture.clone()),
-            mask: Some(mask.clone()),
-            mask_blur: 0,
             compat,
             seed: Some(seed),
+            start: GivenPicture {
+                image: Some(picture.clone()),
+                mask: Some(mask.clone()),
+                mask_blur: 0,
+                ..request().start
+            },
             ..request()
         };
         let (a, b) = (one(&model, &with(1)), one(&model, &with(2)));
@@ -186,11 +198,14 @@ fn what_lies_under_the_mask() {
         let output = one(
             &model,
             &Request {
-                init_image: Some(picture.clone()),
-                mask: Some(mask.clone()),
-                inpaint_fill: *inpaint_fill,
-                strength: 0.5,
                 steps: 6,
+                start: GivenPicture {
+                    image: Some(picture.clone()),
+                    mask: Some(mask.clone()),
+                    fill: *inpaint_fill,
+                    strength: 0.5,
+                    ..request().start
+                },
                 ..request()
             },
         );
@@ -209,14 +224,17 @@ fn only_the_masked_region() {
             let output = one(
                 &model,
                 &Request {
-                    init_image: Some(picture.clone()),
-                    mask: Some(mask.clone()),
-                    inpaint_only_masked: true,
-                    inpaint_padding: 4,
-                    mask_blur: 2,
                     width,
                     height,
                     compat,
+                    start: GivenPicture {
+                        image: Some(picture.clone()),
+                        mask: Some(mask.clone()),
+                        only_masked: true,
+                        padding: 4,
+                        mask_blur: 2,
+                        ..request().start
+                    },
                     ..request()
                 },
             );
@@ -241,17 +259,20 @@ fn outpainting() {
             let output = one(
                 &model,
                 &Request {
-                    init_image: Some(picture.clone()),
-                    outpaint: Some(Outpaint {
-                        left: 16,
-                        bottom: 24,
-                        ..Outpaint::default()
-                    }),
                     width: 80,
                     height: 88,
-                    mask_blur: 2,
-                    strength: 1.0,
                     compat,
+                    start: GivenPicture {
+                        image: Some(picture.clone()),
+                        outpaint: Some(Outpaint {
+                            left: 16,
+                            bottom: 24,
+                            ..Outpaint::default()
+                        }),
+                        mask_blur: 2,
+                        strength: 1.0,
+                        ..request().start
+                    },
                     ..request()
                 },
             );

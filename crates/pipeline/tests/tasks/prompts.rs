@@ -7,7 +7,7 @@ use latent_diffusion::PictureSeed;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
 use latent_pipeline::memory::MemoryPlan;
-use latent_pipeline::request::{Compat, DynamicThresholding, WeightRule};
+use latent_pipeline::request::{Compat, DynamicThresholding, GuidanceOptions, WeightRule};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Hooks, Profile, Quiet, Request, Resolved, run};
 use latent_text::Pass;
@@ -69,13 +69,13 @@ fn other_fields_change_the_picture() {
             r.negative_prompt = "[blurry:sharp:0.5]".into()
         }),
         ("clip skip", |r| r.clip_skip = Some(2)),
-        ("scale", |r| r.cfg_scale = 3.0),
-        ("no guidance", |r| r.cfg_scale = 1.0),
-        ("scale 0", |r| r.cfg_scale = 0.0),
-        ("rescale", |r| r.cfg_rescale = 0.7),
-        ("interval", |r| r.guidance_interval = Some([0.2, 0.6])),
+        ("scale", |r| r.guidance.scale = 3.0),
+        ("no guidance", |r| r.guidance.scale = 1.0),
+        ("scale 0", |r| r.guidance.scale = 0.0),
+        ("rescale", |r| r.guidance.rescale = 0.7),
+        ("interval", |r| r.guidance.interval = Some([0.2, 0.6])),
         ("thresholding", |r| {
-            r.dynamic_thresholding = Some(DynamicThresholding {
+            r.guidance.threshold = Some(DynamicThresholding {
                 percentile: 0.9,
                 mimic: 2.0,
             })
@@ -98,8 +98,11 @@ fn guidance_interval_has_its_ends() {
     let model = model();
     let draw = |cfg_scale, interval| {
         let request = Request {
-            cfg_scale,
-            guidance_interval: interval,
+            guidance: GuidanceOptions {
+                scale: cfg_scale,
+                interval,
+                ..prompt("an apple").guidance
+            },
             ..prompt("an apple")
         };
         one(&model, &request)
@@ -113,8 +116,11 @@ fn guidance_interval_has_its_ends() {
 fn scale_one_is_one_pass() {
     let model = model();
     let with = |cfg_scale, negative: &str| Request {
-        cfg_scale,
         negative_prompt: negative.into(),
+        guidance: GuidanceOptions {
+            scale: cfg_scale,
+            ..prompt("an apple").guidance
+        },
         ..prompt("an apple")
     };
     let draw = |scale, negative| one(&model, &with(scale, negative));
@@ -136,7 +142,10 @@ fn cfg_plus_plus() {
         let draw = |sampler: &str, cfg_scale| {
             let request = Request {
                 sampler: sampler.into(),
-                cfg_scale,
+                guidance: GuidanceOptions {
+                    scale: cfg_scale,
+                    ..prompt("an apple").guidance
+                },
                 ..prompt("an apple")
             };
             one(&model, &request)

@@ -1,6 +1,6 @@
 //! What cannot be done is refused before work starts, in words that name the field.
 
-use latent_pipeline::request::{Compat, Hires, Outpaint};
+use latent_pipeline::request::{Compat, GivenPicture, Hires, Outpaint};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Error, MemoryPlan, Quiet, Request, run};
 
@@ -17,7 +17,10 @@ fn fields() {
     let picture = files.picture(64, 64);
     let black = files.mask(64, 64, 0, 0);
     let with_picture = || Request {
-        init_image: Some(picture.clone()),
+        start: GivenPicture {
+            image: Some(picture.clone()),
+            ..request().start
+        },
         ..request()
     };
     type Words = &'static [&'static str];
@@ -82,7 +85,10 @@ fn fields() {
         (
             Request {
                 compat: Compat::Diffusers,
-                strength: 0.0,
+                start: GivenPicture {
+                    strength: 0.0,
+                    ..with_picture().start
+                },
                 ..with_picture()
             },
             &["strength"],
@@ -90,28 +96,40 @@ fn fields() {
         (
             Request {
                 compat: Compat::ComfyUi,
-                strength: 0.0,
+                start: GivenPicture {
+                    strength: 0.0,
+                    ..with_picture().start
+                },
                 ..with_picture()
             },
             &["strength"],
         ),
         (
             Request {
-                mask: Some(black.clone()),
+                start: GivenPicture {
+                    mask: Some(black.clone()),
+                    ..with_picture().start
+                },
                 ..with_picture()
             },
             &["mask", "white"],
         ),
         (
             Request {
-                init_image: Some("/nowhere/a.png".into()),
+                start: GivenPicture {
+                    image: Some("/nowhere/a.png".into()),
+                    ..request().start
+                },
                 ..request()
             },
             &["/nowhere/a.png"],
         ),
         (
             Request {
-                mask: Some("/nowhere/m.png".into()),
+                start: GivenPicture {
+                    mask: Some("/nowhere/m.png".into()),
+                    ..with_picture().start
+                },
                 ..with_picture()
             },
             &["/nowhere/m.png"],
@@ -157,9 +175,12 @@ fn fields() {
 fn strength_zero() {
     let (model, files) = (model(), Files::new());
     let with = |sampler: &str| Request {
-        init_image: Some(files.picture(64, 64)),
-        strength: 0.0,
         sampler: sampler.into(),
+        start: GivenPicture {
+            image: Some(files.picture(64, 64)),
+            strength: 0.0,
+            ..request().start
+        },
         ..request()
     };
     one(&model, &with("Euler"));
@@ -251,12 +272,15 @@ fn few_steps() {
 fn outpainting_needs_room() {
     let files = Files::new();
     let request = Request {
-        init_image: Some(files.picture(64, 64)),
-        outpaint: Some(Outpaint {
-            left: 16_384,
-            right: 16_384,
-            ..Outpaint::default()
-        }),
+        start: GivenPicture {
+            image: Some(files.picture(64, 64)),
+            outpaint: Some(Outpaint {
+                left: 16_384,
+                right: 16_384,
+                ..Outpaint::default()
+            }),
+            ..request().start
+        },
         ..request()
     };
     // 64 rows of 32,832 pixels are possible: what is drawn is the canvas of the request

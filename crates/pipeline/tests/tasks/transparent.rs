@@ -2,7 +2,7 @@
 
 use latent_pipeline::Request;
 use latent_pipeline::picture::{Grey, Picture};
-use latent_pipeline::request::{Compat, Name};
+use latent_pipeline::request::{Compat, GivenPicture, Name};
 
 use super::{Files, differ, model, one, request};
 
@@ -34,9 +34,12 @@ fn each_profile_flattens_as_its_program() {
     ] {
         let draw = |path: &Name| {
             let request = Request {
-                init_image: Some(path.clone()),
-                strength: 0.5,
                 compat,
+                start: GivenPicture {
+                    image: Some(path.clone()),
+                    strength: 0.5,
+                    ..request().start
+                },
                 ..request()
             };
             one(&model, &request)

@@ -8,7 +8,7 @@ use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::memory::Holding;
 use latent_pipeline::model::Stage;
-use latent_pipeline::request::{Compat, Hires, Upscaler};
+use latent_pipeline::request::{Compat, GivenPicture, Hires, Upscaler};
 use latent_pipeline::resources::{Disk, Place};
 use latent_pipeline::{
     Decoding, Error, Hooks, MemoryPlan, Model, ModelFiles, Quiet, Request, run, run_once,
@@ -97,9 +97,12 @@ fn pictures_do_not_depend_on_what_is_in_memory() {
     let twice = [TEXT, DENOISER, AUTOENCODER, DENOISER, AUTOENCODER];
     check(&files, &batches, &twice);
     let picture = Request {
-        init_image: Some(given.picture(64, 64)),
-        mask: Some(given.mask(64, 64, 0, 30)),
-        strength: 0.9,
+        start: GivenPicture {
+            image: Some(given.picture(64, 64)),
+            mask: Some(given.mask(64, 64, 0, 30)),
+            strength: 0.9,
+            ..request().start
+        },
         ..request()
     };
     check(
