@@ -8,6 +8,8 @@ use latent_pipeline::{
     resources::ResourceError,
 };
 
+use crate::job::typed::flag_of;
+
 /// The whole run was done.
 pub const OK: u8 = 0;
 /// Something failed while running: memory, disk, numbers.
@@ -108,9 +110,26 @@ impl From<Error> for Failure {
         };
         Self {
             name: error.code(),
+            message: with_flags(&error),
             ..failure
         }
     }
+}
+
+/// The message, each field of a request followed by the flag that sets it where that has another name.
+fn with_flags(error: &Error) -> String {
+    error
+        .fields()
+        .into_iter()
+        .fold(error.to_string(), |message, field| {
+            // `guidance.interval (from)` is one of the two numbers of a field.
+            let whole = field.split(" (").next().unwrap_or(field);
+            let flag = flag_of(whole);
+            match flag == format!("--{}", whole.replace('_', "-")) {
+                true => message,
+                false => message.replacen(&format!("`{field}`"), &format!("`{field}` ({flag})"), 1),
+            }
+        })
 }
 
 impl From<ResourceError> for Failure {

@@ -317,7 +317,7 @@ fn sentences_are_whole() {
         2,
     );
     assert!(
-        error.contains("`class` is set: expected no such condition"),
+        error.contains("`condition.class` (--class) is set: expected no such condition"),
         "{error}"
     );
 }

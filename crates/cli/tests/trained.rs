@@ -238,7 +238,7 @@ fn classes_are_drawn_by_number_however_they_enter() {
             "guidance is the model's own, 2, unless another is typed"
         );
         assert!(
-            refused(place.path(), &[]).contains("`class` is not set"),
+            refused(place.path(), &[]).contains("`condition.class` (--class) is not set"),
             "{}",
             refused(place.path(), &[])
         );

@@ -292,7 +292,7 @@ pub fn check_fields(
 const LAYOUT: &str =
     "a JSON list of {\"class\": 3, \"box\": [left, top, right, bottom]} with edges in 0..=1";
 
-/// The boxes of a JSON file: `[{"condition.class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
+/// The boxes of a JSON file: `[{"class": 3, "box": [left, top, right, bottom]}, …]`, edges in 0..=1.
 fn read_layout(name: &Name, resources: &dyn Resources) -> Result<Vec<LayoutBox>> {
     let failed =
         |reason: String| Error::field("condition.layout", name, format!("{LAYOUT}; {reason}"));
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(of("t-SHIRT ").unwrap(), 3);
         assert_eq!(of("7").unwrap(), 7, "its range is the model's to check");
         let error = of("boots").unwrap_err().to_string();
-        assert!(error.contains("`class` is boots"), "{error}");
+        assert!(error.contains("`condition.class` is boots"), "{error}");
         assert!(error.contains("0 to 3; nearest are ankle boot"), "{error}");
         assert!(of("BAG").is_err(), "one of two");
         let error = number(&Class::Name("bag".into()), &[]).unwrap_err();

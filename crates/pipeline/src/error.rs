@@ -98,6 +98,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The fields of a request that the message names in `` ` ``, the faulty one first.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::Field { field, .. } | Self::Given { field, .. } => vec![field],
+            Self::Request(error) => error.fields(),
+            _ => Vec::new(),
+        }
+    }
+
     /// A field of the request that cannot be honoured.
     pub fn field(field: &'static str, value: impl ToString, expected: impl Into<String>) -> Self {
         Self::Field {

@@ -143,7 +143,10 @@ fn inpainting_with_an_inpainting_model() {
 
 fn guided(guidance: GuidanceOptions) -> Request {
     Request {
-        guidance,
+        guidance: GuidanceOptions {
+            scale: request("DDIM", "Automatic").guidance.scale,
+            ..guidance
+        },
         ..request("DDIM", "Automatic")
     }
 }

@@ -2,12 +2,12 @@
 
 #[cfg(test)]
 mod tests;
-mod typed;
+pub mod typed;
 
 use std::{collections::BTreeMap, hash::BuildHasher, io::Read, path::Path};
 
 use latent_pipeline::{
-    Error, Model, Resources,
+    Model, Resources,
     asked::{Asked, Base},
     picture::files::read_bytes,
     request::{Compat, Request, text_of},
@@ -27,17 +27,13 @@ pub fn jobs(args: &GenerateArgs, resources: &dyn Resources) -> Result<Asked, Fai
     let base = base(&args.source)?;
     let typed = typed::layer(args, &base.request)?;
     let prompts = args.prompt.prompts_from.as_deref().map(prompts);
-    Asked::of(base, typed, prompts.transpose()?, resources, &mut random).map_err(|e| match e {
-        // The flag says where a name belongs that was not found.
-        Error::Given { field, source } => {
-            let message = format!("{}: {source}", typed::flag_of(field));
-            Failure {
-                message,
-                ..Error::Given { field, source }.into()
-            }
-        }
-        other => other.into(),
-    })
+    Ok(Asked::of(
+        base,
+        typed,
+        prompts.transpose()?,
+        resources,
+        &mut random,
+    )?)
 }
 
 /// What is to be said once the model is open: that it is another than the picture's, and which settings do nothing with it.

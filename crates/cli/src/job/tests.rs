@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::args::{Cli, Command};
+use clap::CommandFactory;
 use latent_pipeline::{
     asked::Said,
     picture::{Picture, metadata::Metadata},
-    request::Tiling,
+    request::{Hires, Tiling},
     resources::Disk,
 };
 use std::ffi::OsString;
@@ -260,4 +261,43 @@ fn other_programs_flags_mean_the_same() {
     assert!(
         lines.iter().any(|l| l == "tiling = \"x\"") && !lines.iter().any(|l| l.starts_with("ensd"))
     );
+}
+
+/// A message about a field names the flag that sets it.
+#[test]
+fn every_field_has_its_flag() {
+    fn leaves(name: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(table) => {
+                let within = |key: &String| match name {
+                    "" => key.clone(),
+                    name => format!("{name}.{key}"),
+                };
+                table
+                    .iter()
+                    .for_each(|(key, value)| leaves(&within(key), value, found));
+            }
+            _ => found.push(name.to_owned()),
+        }
+    }
+    let request = Request {
+        hires: Some(Hires::default()),
+        ..Request::default()
+    };
+    let mut fields = Vec::new();
+    leaves("", &serde_json::to_value(request).unwrap(), &mut fields);
+    let program = Cli::command();
+    let command = program.find_subcommand("generate").unwrap();
+    let without: Vec<_> = fields
+        .into_iter()
+        .map(|field| (typed::flag_of(&field), field))
+        .filter(|(flag, _)| {
+            let known = |a: &clap::Arg| {
+                let longs = a.get_long_and_visible_aliases().unwrap_or_default();
+                longs.iter().any(|long| format!("--{long}") == *flag)
+            };
+            !command.get_arguments().any(known)
+        })
+        .collect();
+    assert!(without.is_empty(), "{without:#?}");
 }

@@ -312,11 +312,20 @@ pub fn flag_of(field: &str) -> String {
     let flag = match field {
         "start.image" => "init-img",
         "start.fill" => "inpaint-fill",
+        "start.only_masked" => "inpaint-only-masked",
         "start.padding" => "inpaint-padding",
         "condition.images" => "image",
+        "condition.sizes" => "original-size and what goes with it",
+        "condition.sizes.original" => "original-size",
+        "condition.sizes.crop" => "crop",
+        "condition.sizes.target" => "target-size",
         "condition.sizes.score" => "aesthetic-score",
         "condition.sizes.negative_score" => "negative-aesthetic-score",
-        "condition.sizes" => "original-size and what goes with it",
+        "condition.sizes.negative" | "condition.sizes.negative.original" => {
+            "negative-original-size"
+        }
+        "condition.sizes.negative.crop" => "negative-crop",
+        "condition.sizes.negative.target" => "negative-target-size",
         "guidance.scale" => "cfg-scale",
         "guidance.rescale" => "cfg-rescale",
         "guidance.interval" => "guidance-interval",

@@ -69,6 +69,19 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// The fields that the message names in `` ` ``, the faulty one first.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::Range { field, .. } => vec![field],
+            Self::Choice { field, .. } => vec![field],
+            Self::Needs { field, needs, .. } => vec![field, needs],
+            Self::UnknownField { .. }
+            | Self::Field { .. }
+            | Self::NotText
+            | Self::Syntax { .. } => Vec::new(),
+        }
+    }
+
     pub(crate) fn range(
         field: &str,
         value: impl std::fmt::Display,

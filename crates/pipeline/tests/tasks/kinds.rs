@@ -1,12 +1,13 @@
 //! Every published kind, on a tiny model of its shape, does each task, and what was asked counts: from text, from a picture, inside a
 //! mask. What the numbers are is for goldens to say (`family`, `pipelines`).
 
-use latent_checkpoint::tiny::TinyFamily;
+use burn::tensor::{DType, Device};
+use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::family::Beside;
 use latent_pipeline::request::GivenPicture;
 use latent_pipeline::resources::{Disk, Resources};
-use latent_pipeline::{Model, Request};
+use latent_pipeline::{Model, ModelFiles, Request};
 
 use super::{Files, common, differ, one, request};
 
@@ -17,11 +18,34 @@ struct Kind {
 
 impl Kind {
     fn new(kind: TinyFamily) -> Self {
-        let model = common::family(kind, kind.scheduler());
-        Self {
-            model: model.packed(Form::Plain),
-            files: Files::new(),
-        }
+        Self::of(common::family(kind, kind.scheduler()).packed(Form::Plain))
+    }
+
+    fn of(model: Model) -> Self {
+        let files = Files::new();
+        Self { model, files }
+    }
+
+    /// With TAESD in the place of its own autoencoder, as `--vae` puts it there.
+    fn with_taesd(kind: TinyFamily) -> Self {
+        // The networks are read from here when they are first needed.
+        let files = Files::new();
+        let written = write_family(files.0.path(), kind, &mut common::weights).unwrap();
+        let [_, taesd, _] = common::taesd(files.0.path());
+        let opened = ModelFiles {
+            vae: Some(taesd),
+            ..written.folder.into()
+        };
+        let quiet = &mut |_: &'static str, _, _| {};
+        let (model, _) = Model::open(&opened, &Device::flex(), DType::F32, quiet).unwrap();
+        let model = model.packed(Form::Plain);
+        Self { model, files }
+    }
+
+    fn every_task(&self) {
+        self.text_to_picture();
+        self.picture_to_picture();
+        self.inside_a_mask();
     }
 
     /// The request with what the family takes beside the text.
@@ -93,32 +117,48 @@ impl Kind {
 }
 
 macro_rules! kinds {
-    ($($name:ident: $kind:ident [$($task:ident),*];)*) => { $(
+    ($($name:ident: $kind:ident;)*) => { $(
         #[test]
         fn $name() {
-            let kind = Kind::new(TinyFamily::$kind);
-            $(kind.$task();)*
+            Kind::new(TinyFamily::$kind).every_task();
         }
     )* };
 }
 
 kinds! {
-    stable_diffusion_1: Sd1 [text_to_picture, picture_to_picture, inside_a_mask];
-    stable_diffusion_1_inpainting: Sd1Inpainting [text_to_picture, picture_to_picture, inside_a_mask];
-    lcm: Lcm [text_to_picture, picture_to_picture, inside_a_mask];
-    stable_diffusion_2: Sd2 [text_to_picture, picture_to_picture, inside_a_mask];
-    stable_diffusion_2_inpainting: Sd2Inpainting [text_to_picture, picture_to_picture, inside_a_mask];
-    stable_diffusion_2_depth: Sd2Depth [text_to_picture, picture_to_picture, inside_a_mask];
-    stable_diffusion_2_unclip: Sd2UnClip [text_to_picture, picture_to_picture, inside_a_mask];
-    upscaler: Upscaler [text_to_picture, picture_to_picture, inside_a_mask];
-    sdxl: Sdxl [text_to_picture, picture_to_picture, inside_a_mask];
-    sdxl_inpainting: SdxlInpainting [text_to_picture, picture_to_picture, inside_a_mask];
-    sdxl_turbo: SdxlTurbo [text_to_picture, picture_to_picture, inside_a_mask];
-    sdxl_v: SdxlV [text_to_picture, picture_to_picture, inside_a_mask];
-    ssd_1b: Ssd1b [text_to_picture, picture_to_picture, inside_a_mask];
-    vega: Vega [text_to_picture, picture_to_picture, inside_a_mask];
-    koala: Koala [text_to_picture, picture_to_picture, inside_a_mask];
-    playground: Playground [text_to_picture, picture_to_picture, inside_a_mask];
-    cosxl: CosXl [text_to_picture, picture_to_picture, inside_a_mask];
-    refiner: Refiner [text_to_picture, picture_to_picture, inside_a_mask];
+    stable_diffusion_1: Sd1;
+    stable_diffusion_1_inpainting: Sd1Inpainting;
+    lcm: Lcm;
+    stable_diffusion_2: Sd2;
+    stable_diffusion_2_inpainting: Sd2Inpainting;
+    stable_diffusion_2_depth: Sd2Depth;
+    stable_diffusion_2_unclip: Sd2UnClip;
+    upscaler: Upscaler;
+    sdxl: Sdxl;
+    sdxl_inpainting: SdxlInpainting;
+    sdxl_turbo: SdxlTurbo;
+    sdxl_v: SdxlV;
+    ssd_1b: Ssd1b;
+    vega: Vega;
+    koala: Koala;
+    playground: Playground;
+    cosxl: CosXl;
+    refiner: Refiner;
+}
+
+#[test]
+fn sd_turbo() {
+    let scheduler = TinyFamily::SdxlTurbo.scheduler();
+    let model = common::family(TinyFamily::Sd2, scheduler);
+    Kind::of(model.packed(Form::Plain)).every_task();
+}
+
+#[test]
+fn taesd() {
+    Kind::with_taesd(TinyFamily::Sd1).every_task();
+}
+
+#[test]
+fn taesdxl() {
+    Kind::with_taesd(TinyFamily::Sdxl).every_task();
 }
