@@ -116,20 +116,22 @@ impl From<Error> for Failure {
     }
 }
 
-/// The message, each field of a request followed by the flag that sets it where that has another name.
+/// The message, each field of a request followed by the flag that sets it where that has another name. A name that was not found
+/// stands behind its flag alone.
 fn with_flags(error: &Error) -> String {
-    error
-        .fields()
-        .into_iter()
-        .fold(error.to_string(), |message, field| {
-            // `guidance.interval (from)` is one of the two numbers of a field.
-            let whole = field.split(" (").next().unwrap_or(field);
-            let flag = flag_of(whole);
-            match flag == format!("--{}", whole.replace('_', "-")) {
-                true => message,
-                false => message.replacen(&format!("`{field}`"), &format!("`{field}` ({flag})"), 1),
-            }
-        })
+    if let Error::Given { field, source } = error {
+        return format!("{}: {source}", flag_of(field));
+    }
+    let fields = error.fields().into_iter();
+    fields.fold(error.to_string(), |message, field| {
+        // `guidance.interval (from)` is one of the two numbers of a field.
+        let whole = field.split(" (").next().unwrap_or(field);
+        let flag = flag_of(whole);
+        match flag == format!("--{}", whole.replace('_', "-")) {
+            true => message,
+            false => message.replacen(&format!("`{field}`"), &format!("`{field}` ({flag})"), 1),
+        }
+    })
 }
 
 impl From<ResourceError> for Failure {

@@ -250,7 +250,7 @@ fn classes_are_drawn_by_number_however_they_enter() {
         assert!(refused(place.path(), &["--class", "shrt"]).contains("nearest are shirt"));
         let error = refused(place.path(), &["--class", "1", "--near", "x"]);
         assert!(
-            error.contains("`near` is set: expected no such condition"),
+            error.contains("`condition.near` (--near) is set: expected no such condition"),
             "{error}"
         );
     }

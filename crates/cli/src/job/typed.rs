@@ -312,7 +312,6 @@ pub fn flag_of(field: &str) -> String {
     let flag = match field {
         "start.image" => "init-img",
         "start.fill" => "inpaint-fill",
-        "start.only_masked" => "inpaint-only-masked",
         "start.padding" => "inpaint-padding",
         "condition.images" => "image",
         "condition.sizes" => "original-size and what goes with it",
