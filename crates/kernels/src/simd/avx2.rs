@@ -168,11 +168,11 @@ impl Dot<f32> for Avx2 {
     type A = __m256;
     type B = __m256;
     #[inline(always)]
-    unsafe fn spread(p: *const f32) -> __m256 {
+    unsafe fn spread(p: *const f32, _: usize) -> __m256 {
         _mm256_set1_ps(*p)
     }
     #[inline(always)]
-    unsafe fn groups(p: *const f32) -> __m256 {
+    unsafe fn groups(p: *const f32, _: usize) -> __m256 {
         _mm256_loadu_ps(p)
     }
     #[inline(always)]
@@ -192,19 +192,22 @@ unsafe fn halves(v: __m256i) -> (__m256, __m256) {
 }
 
 impl Dot<bf16> for Avx2 {
-    type A = (__m256, __m256);
-    type B = (__m256, __m256);
+    type A = __m256;
+    type B = __m256;
+    const PARTS: usize = 2;
     #[inline(always)]
-    unsafe fn spread(p: *const bf16) -> Self::A {
-        halves(_mm256_set1_epi32(p.cast::<i32>().read_unaligned()))
+    unsafe fn spread(p: *const bf16, part: usize) -> __m256 {
+        let (first, second) = halves(_mm256_set1_epi32(p.cast::<i32>().read_unaligned()));
+        if part == 0 { first } else { second }
     }
     #[inline(always)]
-    unsafe fn groups(p: *const bf16) -> Self::B {
-        halves(_mm256_loadu_si256(p.cast()))
+    unsafe fn groups(p: *const bf16, part: usize) -> __m256 {
+        let (first, second) = halves(_mm256_loadu_si256(p.cast()));
+        if part == 0 { first } else { second }
     }
     #[inline(always)]
-    unsafe fn mac(acc: __m256, a: Self::A, b: Self::B) -> __m256 {
-        _mm256_fmadd_ps(a.1, b.1, _mm256_fmadd_ps(a.0, b.0, acc))
+    unsafe fn mac(acc: __m256, a: __m256, b: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, acc)
     }
 }
 

@@ -162,11 +162,11 @@ macro_rules! isa {
             type A = __m512;
             type B = __m512;
             #[inline(always)]
-            unsafe fn spread(p: *const f32) -> __m512 {
+            unsafe fn spread(p: *const f32, _: usize) -> __m512 {
                 _mm512_set1_ps(*p)
             }
             #[inline(always)]
-            unsafe fn groups(p: *const f32) -> __m512 {
+            unsafe fn groups(p: *const f32, _: usize) -> __m512 {
                 _mm512_loadu_ps(p)
             }
             #[inline(always)]
@@ -218,19 +218,22 @@ unsafe fn halves(v: __m512i) -> (__m512, __m512) {
 }
 
 impl Dot<bf16> for Avx512 {
-    type A = (__m512, __m512);
-    type B = (__m512, __m512);
+    type A = __m512;
+    type B = __m512;
+    const PARTS: usize = 2;
     #[inline(always)]
-    unsafe fn spread(p: *const bf16) -> Self::A {
-        halves(_mm512_set1_epi32(p.cast::<i32>().read_unaligned()))
+    unsafe fn spread(p: *const bf16, part: usize) -> __m512 {
+        let (first, second) = halves(_mm512_set1_epi32(p.cast::<i32>().read_unaligned()));
+        if part == 0 { first } else { second }
     }
     #[inline(always)]
-    unsafe fn groups(p: *const bf16) -> Self::B {
-        halves(_mm512_loadu_si512(p.cast()))
+    unsafe fn groups(p: *const bf16, part: usize) -> __m512 {
+        let (first, second) = halves(_mm512_loadu_si512(p.cast()));
+        if part == 0 { first } else { second }
     }
     #[inline(always)]
-    unsafe fn mac(acc: __m512, a: Self::A, b: Self::B) -> __m512 {
-        _mm512_fmadd_ps(a.1, b.1, _mm512_fmadd_ps(a.0, b.0, acc))
+    unsafe fn mac(acc: __m512, a: __m512, b: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, acc)
     }
 }
 
@@ -238,13 +241,13 @@ impl Dot<bf16> for Avx512Bf16 {
     type A = __m512bh;
     type B = __m512bh;
     #[inline(always)]
-    unsafe fn spread(p: *const bf16) -> __m512bh {
+    unsafe fn spread(p: *const bf16, _: usize) -> __m512bh {
         std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(
             p.cast::<i32>().read_unaligned(),
         ))
     }
     #[inline(always)]
-    unsafe fn groups(p: *const bf16) -> __m512bh {
+    unsafe fn groups(p: *const bf16, _: usize) -> __m512bh {
         std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(p.cast()))
     }
     #[inline(always)]

@@ -122,17 +122,38 @@ pub trait Int8: Isa {
 }
 
 /// Products of `T` summed in f32 by instruction set `Self`.
+///
+/// Where an instruction multiplies whole groups, a group is one part; else each of its numbers is a part of its own, read when
+/// its turn comes, so that the sums of a tile have the registers.
 pub trait Dot<T: Element>: Isa {
-    /// One group in every lane.
+    /// One part of a group in every lane.
     type A: Copy;
-    /// A group per lane.
+    /// A part per lane.
     type B: Copy;
-    /// One group at `p` in every lane.
-    unsafe fn spread(p: *const T) -> Self::A;
-    /// `LANES` groups at `p`.
-    unsafe fn groups(p: *const T) -> Self::B;
-    /// acc + Σ a·b over the group, per lane.
+    /// Parts of a group.
+    const PARTS: usize = 1;
+    /// Part `part` of the group at `p` in every lane.
+    unsafe fn spread(p: *const T, part: usize) -> Self::A;
+    /// Part `part` of each of `LANES` groups at `p`.
+    unsafe fn groups(p: *const T, part: usize) -> Self::B;
+    /// acc + Σ a·b over the part, per lane.
     unsafe fn mac(acc: Self::F, a: Self::A, b: Self::B) -> Self::F;
+}
+
+/// The same number, which the compiler takes for another: what was read from there is read again, not held in a register.
+#[inline(always)]
+pub(crate) fn anew(n: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut n = n;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) n, options(pure, nomem, nostack, preserves_flags))
+        };
+        n
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    n
 }
 
 /// A number type in memory that vectors are read from and written to.

@@ -130,11 +130,11 @@ impl Dot<f32> for Portable {
     type A = f32;
     type B = V;
     #[inline(always)]
-    unsafe fn spread(p: *const f32) -> f32 {
+    unsafe fn spread(p: *const f32, _: usize) -> f32 {
         *p
     }
     #[inline(always)]
-    unsafe fn groups(p: *const f32) -> V {
+    unsafe fn groups(p: *const f32, _: usize) -> V {
         Self::load(p)
     }
     #[inline(always)]
@@ -144,22 +144,20 @@ impl Dot<f32> for Portable {
 }
 
 impl Dot<bf16> for Portable {
-    type A = (f32, f32);
-    type B = (V, V);
+    type A = f32;
+    type B = V;
+    const PARTS: usize = 2;
     #[inline(always)]
-    unsafe fn spread(p: *const bf16) -> (f32, f32) {
-        ((*p).to_f32(), (*p.add(1)).to_f32())
+    unsafe fn spread(p: *const bf16, part: usize) -> f32 {
+        (*p.add(part)).to_f32()
     }
     #[inline(always)]
-    unsafe fn groups(p: *const bf16) -> (V, V) {
-        (
-            map(|i| (*p.add(2 * i)).to_f32()),
-            map(|i| (*p.add(2 * i + 1)).to_f32()),
-        )
+    unsafe fn groups(p: *const bf16, part: usize) -> V {
+        map(|i| (*p.add(2 * i + part)).to_f32())
     }
     #[inline(always)]
-    unsafe fn mac(acc: V, a: (f32, f32), b: (V, V)) -> V {
-        map(|i| acc[i] + a.0 * b.0[i] + a.1 * b.1[i])
+    unsafe fn mac(acc: V, a: f32, b: V) -> V {
+        map(|i| acc[i] + a * b[i])
     }
 }
 
