@@ -17,21 +17,20 @@ pub(crate) unsafe fn tile<I: Dot<T>, T: Element, const MR: usize, const NV: usiz
     b: *const T,
     acc: &mut [[I::F; NV]; MR],
 ) {
+    let mut b = b;
     for s in 0..steps {
-        let (mut left, mut right) = (s * T::GROUP, s * NV * I::LANES * T::GROUP);
         for part in 0..I::PARTS {
+            let again = if part == 0 { 0 } else { anew(0) };
             let panel: [I::B; NV] =
-                std::array::from_fn(|j| I::groups(b.add(right + j * I::LANES * T::GROUP), part));
+                std::array::from_fn(|j| I::groups(b.add(again + j * I::LANES * T::GROUP), part));
             for i in 0..MR {
-                let row = I::spread(a[i].add(left), part);
+                let row = I::spread(a[i].add(s * T::GROUP + again), part);
                 for j in 0..NV {
                     acc[i][j] = I::mac(acc[i][j], row, panel[j]);
                 }
             }
-            if part + 1 < I::PARTS {
-                (left, right) = (anew(left), anew(right));
-            }
         }
+        b = b.add(NV * I::LANES * T::GROUP);
     }
 }
 
@@ -49,20 +48,20 @@ pub(crate) unsafe fn tile_transposed<I: Dot<T>, T: Element, const MR: usize, con
     b: *const T,
     acc: &mut [[I::F; NV]; MR],
 ) {
-    for s in 0..steps {
-        let (mut left, mut right) = (s * stride * T::GROUP, s * NV * I::LANES * T::GROUP);
+    let (mut a, mut b) = (a, b);
+    for _ in 0..steps {
         for part in 0..I::PARTS {
+            let again = if part == 0 { 0 } else { anew(0) };
             let panel: [I::B; NV] =
-                std::array::from_fn(|j| I::groups(b.add(right + j * I::LANES * T::GROUP), part));
+                std::array::from_fn(|j| I::groups(b.add(again + j * I::LANES * T::GROUP), part));
             for i in 0..MR {
-                let row = I::spread(a.add(left + i * T::GROUP), part);
+                let row = I::spread(a.add(i * T::GROUP + again), part);
                 for j in 0..NV {
                     acc[i][j] = I::mac(acc[i][j], row, panel[j]);
                 }
             }
-            if part + 1 < I::PARTS {
-                (left, right) = (anew(left), anew(right));
-            }
         }
+        a = a.add(stride * T::GROUP);
+        b = b.add(NV * I::LANES * T::GROUP);
     }
 }

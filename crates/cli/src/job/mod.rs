@@ -10,7 +10,7 @@ use latent_pipeline::{
     Model, Resources,
     asked::{Asked, Base},
     picture::files::read_bytes,
-    request::{Compat, Request, text_of},
+    request::{Compat, Request, RequestError, text_of},
 };
 use serde_json::Value;
 
@@ -56,7 +56,13 @@ pub fn remarks_on(asked: &Asked, model: &Model) -> Result<Vec<String>, Failure> 
 fn base(args: &SourceArgs) -> Result<Base, Failure> {
     if let Some(file) = &args.request {
         let text = read_text(file)?;
-        let in_file = |e| Failure::input(format!("{}: {e}", file.display()));
+        let in_file = |e: RequestError| {
+            let fault = Failure::from(e);
+            Failure {
+                message: format!("{}: {}", file.display(), fault.message),
+                ..fault
+            }
+        };
         let toml = file
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("toml"));

@@ -6,7 +6,10 @@ use clap::CommandFactory;
 use latent_pipeline::{
     asked::Said,
     picture::{Picture, metadata::Metadata},
-    request::{Hires, Tiling},
+    request::{
+        DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention, SelfAttention, SkipLayers,
+        Tiling,
+    },
     resources::Disk,
 };
 use std::ffi::OsString;
@@ -282,6 +285,13 @@ fn every_field_has_its_flag() {
     }
     let request = Request {
         hires: Some(Hires::default()),
+        guidance: GuidanceOptions {
+            threshold: Some(DynamicThresholding::default()),
+            pag: Some(PerturbedAttention::default()),
+            sag: Some(SelfAttention::default()),
+            skip_layers: Some(SkipLayers::default()),
+            ..GuidanceOptions::default()
+        },
         ..Request::default()
     };
     let mut fields = Vec::new();

@@ -328,7 +328,16 @@ pub fn flag_of(field: &str) -> String {
         "guidance.scale" => "cfg-scale",
         "guidance.rescale" => "cfg-rescale",
         "guidance.interval" => "guidance-interval",
-        "guidance.threshold" => "dynamic-thresholding",
+        "guidance.threshold" | "guidance.threshold.percentile" | "guidance.threshold.mimic" => {
+            "dynamic-thresholding"
+        }
+        "guidance.pag.scale" => "pag",
+        "guidance.sag.scale" => "sag",
+        "guidance.skip_layers.layers" => "skip-layers",
+        "guidance.skip_layers" | "guidance.skip_layers.scale" => "slg-scale",
+        "guidance.skip_layers.start" => "skip-layer-start",
+        "guidance.skip_layers.end" => "skip-layer-end",
+        field if field.starts_with("start.outpaint") => "outpaint",
         field => {
             let tables = ["start.", "condition.", "compute.", "guidance."];
             let mut plain = tables.iter().filter_map(|table| field.strip_prefix(table));

@@ -202,13 +202,49 @@ impl Request {
                 reason: "it must be a table of fields such as prompt = \"a cat\"".to_owned(),
             });
         };
-        serde_json::from_value(Value::Object(in_tables(fields)?))
-            .map_err(|e| field_error(&e.to_string()))
+        for (table, value) in TABLES
+            .iter()
+            .filter_map(|name| Some((name, fields.get(*name)?)))
+        {
+            // serde would read a list as the fields in their order.
+            if !(value.is_object() || *table == "hires" && value.is_null()) {
+                return Err(RequestError::Field {
+                    reason: format!("`{table}` is {value}: expected a table of fields"),
+                });
+            }
+        }
+        let read = serde_path_to_error::deserialize(Value::Object(in_tables(fields)?));
+        read.map_err(|e| field_error(&e.path().to_string(), &e.inner().to_string()))
     }
 }
 
+/// The fields that are tables themselves.
+const TABLES: [&str; 5] = ["guidance", "start", "condition", "compute", "hires"];
+
+/// What serde says of numbers and tables, in words.
+const WORDS: [(&str, &str); 5] = [
+    ("usize", "a whole number from 0"),
+    ("u32", "a whole number from 0"),
+    ("i32", "a whole number"),
+    ("i64", "a whole number"),
+    ("f64", "a number"),
+];
+
+/// The message of a value that has the wrong type.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.split_once(", expected ") else {
+        return message.to_owned();
+    };
+    let word = WORDS.iter().find(|(name, _)| *name == expected);
+    let expected = match expected.starts_with("struct ") {
+        true => "a table of fields",
+        false => word.map_or(expected, |(_, words)| words),
+    };
+    format!("{found}, expected {expected}")
+}
+
 /// serde names an unknown field and every known one in backticks: turn that into one suggestion.
-fn field_error(message: &str) -> RequestError {
+fn field_error(path: &str, message: &str) -> RequestError {
     let mut names = message.split('`').skip(1).step_by(2);
     match (message.starts_with("unknown field"), names.next()) {
         (true, Some(field)) => {
@@ -218,18 +254,23 @@ fn field_error(message: &str) -> RequestError {
             let flat: Vec<(&str, String)> = flat.map(|(old, at)| (*old, at.join("."))).collect();
             let old = flat.iter().map(|(old, _)| *old);
             let nearest = nearest(field, known.iter().copied().chain(old));
-            let hint = nearest.map(|name| {
-                let moved = flat.iter().find(|(old, _)| *old == name);
-                let name = moved.map_or(name, |(_, now)| now);
-                format!("; did you mean `{name}`?")
+            // The old name of a field, in a table.
+            let renamed = FLAT.iter().find(|(old, _)| *old == field);
+            let renamed = renamed.map(|(_, at)| at.join("."));
+            let name = renamed.or_else(|| {
+                let moved = flat.iter().find(|(old, _)| Some(*old) == nearest);
+                moved
+                    .map(|(_, now)| now.clone())
+                    .or(nearest.map(str::to_owned))
             });
+            let hint = name.map(|name| format!("; did you mean `{name}`?"));
             RequestError::UnknownField {
                 field: field.to_owned(),
                 hint: hint.unwrap_or_default(),
             }
         }
         _ => RequestError::Field {
-            reason: message.to_owned(),
+            reason: format!("`{path}`: {}", in_words(message)),
         },
     }
 }
@@ -289,6 +330,44 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(!far.contains("did you mean"), "{far}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_field() {
+        let error = |text: &str| Request::from_json(text).unwrap_err().to_string();
+        for (text, expected) in [
+            (
+                r#"{"steps": "many"}"#,
+                "`steps`: invalid type: string \"many\", expected a whole number from 0",
+            ),
+            (
+                r#"{"cfg_scale": null}"#,
+                "`guidance.scale`: invalid type: null, expected a number",
+            ),
+            (
+                r#"{"start": {"outpaint": "32"}}"#,
+                "`start.outpaint`: invalid type: string \"32\", expected a table of fields",
+            ),
+            (
+                r#"{"guidance": [2, 0.5]}"#,
+                "`guidance` is [2,0.5]: expected a table of fields",
+            ),
+            (
+                r#"{"guidance": 7, "cfg_scale": 3}"#,
+                "`guidance` is 7: expected a table of fields",
+            ),
+            (
+                r#"{"start": {"init_image": "a.png"}}"#,
+                "did you mean `start.image`?",
+            ),
+            (
+                r#"{"guidance": {"cfg_scale": 3}}"#,
+                "did you mean `guidance.scale`?",
+            ),
+        ] {
+            assert!(error(text).contains(expected), "{text}: {}", error(text));
+        }
+        assert!(Request::from_json(r#"{"hires": null}"#).is_ok());
     }
 
     #[test]
