@@ -269,20 +269,6 @@ fn other_programs_flags_mean_the_same() {
 /// A message about a field names the flag that sets it.
 #[test]
 fn every_field_has_its_flag() {
-    fn leaves(name: &str, value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(table) => {
-                let within = |key: &String| match name {
-                    "" => key.clone(),
-                    name => format!("{name}.{key}"),
-                };
-                table
-                    .iter()
-                    .for_each(|(key, value)| leaves(&within(key), value, found));
-            }
-            _ => found.push(name.to_owned()),
-        }
-    }
     let request = Request {
         hires: Some(Hires::default()),
         guidance: GuidanceOptions {
@@ -294,12 +280,13 @@ fn every_field_has_its_flag() {
         },
         ..Request::default()
     };
-    let mut fields = Vec::new();
-    leaves("", &serde_json::to_value(request).unwrap(), &mut fields);
+    let mut fields = BTreeMap::new();
+    settings("", &serde_json::to_value(request).unwrap(), &mut fields);
+    assert!(fields.len() > 50, "{fields:?}");
     let program = Cli::command();
     let command = program.find_subcommand("generate").unwrap();
     let without: Vec<_> = fields
-        .into_iter()
+        .into_keys()
         .map(|field| (typed::flag_of(&field), field))
         .filter(|(flag, _)| {
             let known = |a: &clap::Arg| {
