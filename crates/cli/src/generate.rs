@@ -17,7 +17,7 @@ use latent_pipeline::{
         metadata::Metadata,
         preview::{self, Previewer},
     },
-    request::Request,
+    request::{Name, Request},
 };
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
@@ -102,7 +102,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     }
     let drawn = watch.finish();
     if let Some(path) = &sheet_path {
-        sheet(output, path, &drawn.pictures)?;
+        sheet(output, path, &drawn.pictures, json)?;
     }
     if let Some(path) = &output.save_latents {
         write_latents(path, &drawn.latents, output.overwrite)?;
@@ -330,21 +330,32 @@ fn explain(request: &Request, model: &Model) {
     }
 }
 
-fn sheet(output: &OutputArgs, path: &Path, pictures: &[Picture]) -> Result<(), Failure> {
+fn sheet(
+    output: &OutputArgs,
+    path: &Path,
+    pictures: &[Picture],
+    json: bool,
+) -> Result<(), Failure> {
     let shape = match &output.grid {
         Some(Grid::Shape([columns, _])) => Some(*columns),
         _ => output.grid_columns,
     };
     let columns = shape.unwrap_or_else(|| columns_for(pictures.len()));
-    match grid(pictures, columns) {
-        Some(sheet) => Ok(sheet.write(
-            path,
-            output.jpeg_quality(),
-            &Metadata::default(),
-            output.overwrite,
-        )?),
-        None => Ok(()),
+    let Some(sheet) = grid(pictures, columns) else {
+        return Ok(());
+    };
+    let quality = output.jpeg_quality();
+    sheet.write(path, quality, &Metadata::default(), output.overwrite)?;
+    let (size, count) = (sheet.size(), pictures.len());
+    match json {
+        true => println!(
+            "{}",
+            json!({"event": "sheet", "path": Name::from(path), "pictures": count,
+                   "width": size.width, "height": size.height})
+        ),
+        false => println!("{}  (sheet, {count} pictures)", path.display()),
     }
+    Ok(())
 }
 
 /// Latents of one size as one tensor, in the denoiser's scale.

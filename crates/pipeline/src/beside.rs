@@ -40,7 +40,7 @@ impl Hints {
             (true, false) => Err(Error::field(
                 field,
                 "set",
-                format!("left out: a {} takes none", model.family.name),
+                format!("nothing: a {} takes none", model.family.name),
             )),
             (false, true) => Err(Error::field(field, "not set", what)),
             _ => Ok(()),

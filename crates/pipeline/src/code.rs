@@ -29,6 +29,7 @@ impl Code for Error {
             Self::Picture(e) => e.code(),
             Self::Request(e) => e.code(),
             Self::Resource(e) | Self::Given { source: e, .. } => e.code(),
+            Self::SecondPass { source } => source.code(),
             Self::Library(_) => "library_unreadable",
             Self::NoSettings { .. } => "settings_missing",
             Self::OtherModel { .. } => "model_of_picture_missing",
@@ -54,6 +55,7 @@ impl Code for ResourceError {
     fn code(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "resource_missing",
+            Self::Folder { .. } => "resource_is_folder",
             Self::Unknown { .. } => "resource_unknown",
             Self::Model { .. } => "model_unknown",
             Self::Ambiguous { .. } => "model_ambiguous",

@@ -12,7 +12,7 @@ use crate::family::VectorInput;
 use crate::model::Model;
 use crate::profile::{Profile, StepNoise};
 use crate::ready::{Resolved, reads_prompt_language};
-use crate::request::{Compat, Request};
+use crate::request::{Compat, Hires, Request};
 
 /// A setting without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +24,19 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Whether `request` has another value there than a request has by default.
+    /// Whether `request` has another value there than a request has by default; one of the second pass, than a second pass
+    /// has.
     pub fn is_set(&self, request: &Request) -> bool {
+        let default = Request {
+            hires: request.hires.is_some().then(Hires::default),
+            ..Request::default()
+        };
         let value = |request: &Request| {
             let tree = serde_json::to_value(request).unwrap_or_default();
             let mut names = self.field.split('.');
             names.try_fold(tree, |tree, name| tree.get(name).cloned())
         };
-        value(request) != value(&Request::default())
+        value(request) != value(&default)
     }
 }
 
@@ -91,13 +96,19 @@ impl Noises {
     }
 }
 
+/// Whether a model is told in words what to draw.
+pub(crate) fn reads_text(model: &Model) -> bool {
+    let own = matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
+    own || reads_prompt_language(model)
+}
+
 /// The settings that cannot change what `request` draws with `model`, whatever their values are.
 ///
 /// # Errors
 /// Unknown names of samplers and schedulers.
 pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let profile = Profile::of(request.compat);
-    let passes = Resolved::of_passes(request, model, &profile)?;
+    let passes = Resolved::of_passes(request, &model.scheduler, &profile)?;
     let second = request.hires.as_ref().zip(passes.1);
     let second = second.map(|(hires, names)| (names, hires.steps_after(request.steps)));
     let passes = || std::iter::once((passes.0, request.steps)).chain(second);
@@ -108,7 +119,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let looks = !request.condition.images.is_empty() || (picture && profile.looks_at_start);
     let masked = request.start.mask.is_some() || request.start.outpaint.is_some();
     let language = reads_prompt_language(model);
-    let text = language || matches!(model.conditioner(), Some(ConditionerConfig::Text { .. }));
+    let text = reads_text(model);
     let more = &request.guidance;
     let unguided = request.guidance_scale() == 1.0
         && !request.prompt.contains("AND")
@@ -116,7 +127,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let alone = unguided && more.pag.is_none() && more.sag.is_none() && more.skip_layers.is_none();
     let one_sided = unguided && !passes().any(|(names, _)| names.sampler.needs_unconditional());
     let by_hand = request.sigmas.is_some();
-    let sized = |hires: &crate::request::Hires| hires.width.is_some() || hires.height.is_some();
+    let sized = |hires: &Hires| hires.width.is_some() || hires.height.is_some();
     let churning = any(|n| n.churn) && request.s_churn > 0.0;
 
     let no_picture = "there is no picture to start from (--init-img)";

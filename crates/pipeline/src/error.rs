@@ -59,6 +59,12 @@ pub enum Error {
     /// A name of a sampler or scheduler is not known.
     #[error(transparent)]
     Name(#[from] latent_diffusion::names::NameError),
+    /// Something of the second pass.
+    #[error("in the second pass: {source}")]
+    SecondPass {
+        /// What is wrong.
+        source: Box<Error>,
+    },
     /// A picture, mask or request file could not be read or written.
     #[error(transparent)]
     Picture(#[from] crate::picture::files::PictureError),
@@ -103,7 +109,14 @@ impl Error {
         match self {
             Self::Field { field, .. } | Self::Given { field, .. } => vec![field],
             Self::Request(error) => error.fields(),
+            Self::SecondPass { source } => source.fields(),
             _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn in_second_pass(self) -> Self {
+        Self::SecondPass {
+            source: Box::new(self),
         }
     }
 

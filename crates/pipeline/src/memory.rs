@@ -122,7 +122,7 @@ impl MemoryPlan {
             working_bytes(model.unet.config(), latent, bytes_of(model.unet.dtype()))
         };
         let unet = working(model).max(model.refiner.as_deref().map_or(0, working));
-        let names = Resolved::of_passes(request, model, &Profile::of(request.compat));
+        let names = Resolved::of_passes(request, &model.scheduler, &Profile::of(request.compat));
         let map = pixels * finest;
         let given = request.start.image.is_some() || request.hires.is_some() || model.inpaints();
         Self {

@@ -304,7 +304,9 @@ impl Profile {
             strength,
         } = *asked;
         if let (NoisePath::Flow(_), Some(reason)) = (path, sampler.refused_on_flows()) {
-            let expected = format!("another one, since this model is a rectified flow: {reason}");
+            let expected = format!(
+                "another one, such as Euler or DPM++ 2M, since this model is a rectified flow: {reason}"
+            );
             return Err(Error::field(
                 "sampler",
                 names::sampler_info(sampler).label,

@@ -43,17 +43,15 @@ impl Resolved {
     /// As [`Self::of`]'s.
     pub fn of_passes(
         request: &Request,
-        model: &Model,
+        config: &SchedulerConfig,
         profile: &Profile,
     ) -> Result<(Self, Option<Self>)> {
-        let of = |sampler: &str, scheduler: &str| {
-            Self::of(sampler, scheduler, profile, &model.scheduler)
-        };
+        let of = |sampler: &str, scheduler: &str| Self::of(sampler, scheduler, profile, config);
         let first = of(&request.sampler, &request.scheduler)?;
         let second = request.hires.as_ref().map(|hires| {
             let sampler = hires.sampler.as_deref().unwrap_or(&request.sampler);
             let scheduler = hires.scheduler.as_deref().unwrap_or(&request.scheduler);
-            of(sampler, scheduler)
+            of(sampler, scheduler).map_err(Error::in_second_pass)
         });
         Ok((first, second.transpose()?))
     }
@@ -244,8 +242,9 @@ fn check_ladders(
         rule: profile.hires_strength,
         ..first
     };
-    second.check_ladder(true, "hires.steps")?;
-    check_legs(&second, true)
+    let checked = second.check_ladder(true, "hires.steps");
+    let checked = checked.and_then(|()| check_legs(&second, true));
+    checked.map_err(Error::in_second_pass)
 }
 
 /// The refiner that a request asks for.
@@ -281,7 +280,7 @@ impl Ready {
         check_fields(request, model.conditioner(), &model.family)?;
         check_size(request, model)?;
         let mut hints = Hints::of(request, model, resources)?;
-        let names = Resolved::of_passes(request, model, &profile)?;
+        let names = Resolved::of_passes(request, &model.scheduler, &profile)?;
         check_ladders(request, model, &profile, names)?;
         let prepared = Prepared::of(request, &profile, resources)?;
         let pictures = seen::pictures(request, model, &profile, prepared.as_ref(), resources)?;

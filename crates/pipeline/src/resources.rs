@@ -25,6 +25,12 @@ pub enum ResourceError {
         /// What was asked for.
         name: Name,
     },
+    /// A folder of that name.
+    #[error("{name} is a folder: expected a file")]
+    Folder {
+        /// What was asked for.
+        name: Name,
+    },
     /// Nothing was handed over under that name.
     #[error("nothing was handed over under the name {name}{hint}")]
     Unknown {
@@ -236,8 +242,11 @@ impl Resources for Disk {
     }
 
     fn find(&self, name: &Name) -> Result<(), ResourceError> {
-        let there = Self::there(name).map(drop);
-        there.ok_or_else(|| ResourceError::Missing { name: name.clone() })
+        match Self::there(name) {
+            Some(path) if path.is_dir() => Err(ResourceError::Folder { name: name.clone() }),
+            Some(_) => Ok(()),
+            None => Err(ResourceError::Missing { name: name.clone() }),
+        }
     }
 
     fn bytes(&self, name: &Name) -> Result<Vec<u8>, ResourceError> {

@@ -47,7 +47,7 @@ pub(crate) fn pictures(
                 "condition.images",
                 "set",
                 format!(
-                    "left out: this model ({}) has no image encoder to look at them with",
+                    "nothing: this model ({}) has no image encoder to look at them with",
                     model.family.name
                 ),
             )),

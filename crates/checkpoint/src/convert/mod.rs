@@ -120,6 +120,10 @@ pub fn convert(
         dropped: account(checkpoint, &plans)?,
         moving_average: plans.iter().any(|plan| plan.moving_average),
     };
+    if options.moving_average && !converted.moving_average {
+        let problem = "there is no moving average (EMA weights) in it: leave --ema out";
+        return Err(request(&checkpoint.path, problem));
+    }
     let mut carried = checkpoint.carried.clone();
     carried.retain(|component| {
         let reason = match options.target {

@@ -54,6 +54,7 @@ fn flags_override_the_file() {
         size: false,
         guidance: false,
         steps: true,
+        prompt: true,
     };
     assert_eq!(said(&["--request", file]), by_file);
     let with_flag = Said {

@@ -145,7 +145,7 @@ fn draw(
     canvas: Option<&Canvas>,
 ) -> Result<Vec<f32>, Failure> {
     let profile = Profile::of(Compat::Diffusers);
-    let (names, _) = Resolved::of_passes(request, model, &profile)?;
+    let (names, _) = Resolved::of_passes(request, &model.scheduler, &profile)?;
     let drawing = Drawing::of(request, model, &profile, names);
     let pass = Pass::Only(request.steps);
     let prompts = Prompts::encode(

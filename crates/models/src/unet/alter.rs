@@ -106,11 +106,12 @@ impl fmt::Display for Spot {
     }
 }
 
+/// How spots are written, for messages.
+pub const SPOTS: &str = "mid, down, up, down.LEVEL or down.LEVEL.BLOCK (and the same with up)";
+
 /// A text that names no attention blocks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" names no attention: expected mid, down, up, down.LEVEL or down.LEVEL.BLOCK (and the same with up)"
-)]
+#[error("\"{0}\" names no attention blocks: expected {SPOTS}")]
 pub struct SpotError(String);
 
 impl FromStr for Spot {

@@ -16,7 +16,7 @@ mod network;
 mod recompute;
 mod resnet;
 
-pub use alter::{Alter, MIDDLE, Side, Spot, SpotError};
+pub use alter::{Alter, MIDDLE, SPOTS, Side, Spot, SpotError};
 pub use attention::{
     AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
     PlainAttention, SpatialTransformer, TransformerBlock,

@@ -10,12 +10,12 @@ mod source;
 
 use latent_checkpoint::SchedulerConfig;
 
-use crate::effect::{Idle, without_effect};
+use crate::effect::{Idle, reads_text, without_effect};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::ready::Resolved;
-use crate::request::Request;
+use crate::request::{Request, Size};
 use crate::resources::Resources;
 
 pub use layer::Layer;
@@ -30,6 +30,8 @@ pub struct Said {
     pub guidance: bool,
     /// `steps`.
     pub steps: bool,
+    /// `prompt`.
+    pub prompt: bool,
 }
 
 impl Said {
@@ -38,6 +40,7 @@ impl Said {
         size: true,
         guidance: true,
         steps: true,
+        prompt: true,
     };
 
     fn by(layer: &Layer) -> Self {
@@ -45,6 +48,7 @@ impl Said {
             size: layer.states("size"),
             guidance: layer.states("guidance.scale"),
             steps: layer.states("steps"),
+            prompt: layer.states("prompt"),
         }
     }
 
@@ -53,6 +57,7 @@ impl Said {
             size: self.size || other.size,
             guidance: self.guidance || other.guidance,
             steps: self.steps || other.steps,
+            prompt: self.prompt || other.prompt,
         }
     }
 }
@@ -86,7 +91,8 @@ impl Asked {
         resources: &dyn Resources,
         seed: &mut dyn FnMut() -> u64,
     ) -> Result<Self> {
-        let said = Said::by(&typed).or(base.said);
+        let mut said = Said::by(&typed).or(base.said);
+        said.prompt |= prompts.is_some();
         let mut notes = base.notes;
         let left = base.remarks.iter().filter(|r| !typed.states(&r.field));
         notes.extend(
@@ -145,9 +151,31 @@ impl Asked {
         Ok(())
     }
 
-    /// What is to be said of a model that was opened: that it is another than the picture's.
+    /// What is to be said of a model that was opened: that it is another than the picture's, that nothing says what it
+    /// shall draw, that its second pass makes pictures smaller.
     pub fn remarks_on(&self, model: &Model) -> Vec<String> {
         let mut notes = model.notes.clone();
+        let first = self.requests.first();
+        if !self.said.prompt
+            && reads_text(model)
+            && first.is_some_and(|r| r.condition.images.is_empty())
+        {
+            notes.push("no prompt is stated: the picture is of nothing in particular".to_owned());
+        }
+        let sizes = first.and_then(|request| {
+            let size = Size {
+                width: request.width,
+                height: request.height,
+            };
+            Some((size, request.hires.as_ref()?.target(size).1))
+        });
+        if let Some((first, second)) = sizes
+            && (second.width < first.width || second.height < first.height)
+        {
+            notes.push(format!(
+                "the second pass makes the picture smaller, {second} after {first}"
+            ));
+        }
         let other = |from: &&DrawnWith| from.model.differs(&model.name, model.hash.as_deref());
         if let Some(drawn_with) = self.drawn_with.as_ref().filter(other) {
             let hash = model.hash.as_ref();
@@ -185,11 +213,5 @@ fn check_names(request: &Request) -> Result<(), Error> {
     let profile = Profile::of(request.compat);
     // The model is not open yet: its own scheduler cannot be wrong by what was typed.
     let published = SchedulerConfig::stable_diffusion();
-    Resolved::of(&request.sampler, &request.scheduler, &profile, &published)?;
-    if let Some(hires) = &request.hires {
-        let sampler = hires.sampler.as_ref().unwrap_or(&request.sampler);
-        let scheduler = hires.scheduler.as_ref().unwrap_or(&request.scheduler);
-        Resolved::of(sampler, scheduler, &profile, &published)?;
-    }
-    Ok(())
+    Resolved::of_passes(request, &published, &profile).map(drop)
 }

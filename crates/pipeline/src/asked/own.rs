@@ -3,7 +3,7 @@
 use super::{DrawnWith, Layer, Said};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::request::{Compat, Hires, Name, Request, Size};
+use crate::request::{Compat, Hires, MAX_SIDE, Name, Request, RequestError, Size};
 use crate::resources::Resources;
 
 /// How much of the enlarged picture the built-in model's second pass draws anew.
@@ -20,14 +20,18 @@ pub(super) fn size(resources: &dyn Resources, request: &mut Request) -> Result<(
     if let Some(name) = picture.filter(|_| !request.start.only_masked) {
         let picture = resources.picture(name)?.size();
         let edges = request.start.outpaint.unwrap_or_default();
-        request.width = picture
-            .width
-            .saturating_add(edges.left)
-            .saturating_add(edges.right);
-        request.height = picture
-            .height
-            .saturating_add(edges.top)
-            .saturating_add(edges.bottom);
+        let with = |side: usize, edges: [usize; 2]| {
+            let [before, after] = edges;
+            side.saturating_add(before).saturating_add(after)
+        };
+        let width = with(picture.width, [edges.left, edges.right]);
+        let height = with(picture.height, [edges.top, edges.bottom]);
+        if width.max(height) > MAX_SIDE && request.start.outpaint.is_some() {
+            let value = format!("{width}x{height} with the picture");
+            let expected = format!("at most {MAX_SIDE} pixels on each side");
+            return Err(RequestError::range("start.outpaint", value, expected).into());
+        }
+        (request.width, request.height) = (width, height);
     }
     Ok(())
 }

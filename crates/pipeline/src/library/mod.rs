@@ -32,7 +32,7 @@ const TOLD: usize = 3;
 
 /// A folder that cannot be looked through.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot look through the folder of models {}: {source}", path.display())]
+#[error("cannot look through the folder of models {}: {source}; name one that is there (--models DIR)", path.display())]
 pub struct LibraryError {
     /// The folder.
     pub path: PathBuf,

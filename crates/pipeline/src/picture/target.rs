@@ -37,6 +37,16 @@ fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         .prefix(".latent-")
         .permissions_like_a_new_file()
         .tempfile_in(folder_of(path))
+        .map_err(without_path)
+}
+
+/// An error of the system, without the name of the temporary file, which `tempfile` puts behind its message.
+fn without_path(error: std::io::Error) -> std::io::Error {
+    let message = error.to_string();
+    match message.split_once(" at path ") {
+        Some((message, _)) => std::io::Error::new(error.kind(), message),
+        None => error,
+    }
 }
 
 fn exists(path: &Path) -> PictureError {

@@ -203,7 +203,7 @@ pub(super) fn flow_levels(
         return Err(Error::field(
             "scheduler",
             names::scheduler_info(scheduler).label,
-            "another one: its table begins at σ = 14.6, and this model is a rectified flow, whose σ is at most 1",
+            "another one, such as Automatic or Beta: its table begins at σ = 14.6, and this model is a rectified flow, whose σ is at most 1",
         ));
     }
     Ok(match shape {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use latent_models::unet::{MIDDLE, Spot};
+use latent_models::unet::{MIDDLE, SPOTS, Spot};
 use serde::{Deserialize, Serialize};
 
 use super::validate::number;
@@ -126,9 +126,10 @@ impl FromStr for Layers {
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let spots = text.split(',').map(str::parse);
         let spots: Result<Vec<Spot>, _> = spots.collect();
+        let expected = || format!("attention blocks, divided by commas: {SPOTS}");
         spots
             .map(Self)
-            .map_err(|e| RequestError::range("layers", text, e.to_string()))
+            .map_err(|_| RequestError::range("layers", text, expected()))
     }
 }
 
@@ -175,7 +176,16 @@ impl GuidanceOptions {
         if let Some(skip) = &self.skip_layers {
             number("guidance.skip_layers.scale", skip.scale, 0.0, 100.0)?;
             number("guidance.skip_layers.start", skip.start, 0.0, 1.0)?;
-            number("guidance.skip_layers.end", skip.end, skip.start, 1.0)?;
+            let field = "guidance.skip_layers.end";
+            if skip.start > skip.end && skip.end == SkipLayers::default().end {
+                let expected = format!(
+                    "a number from {}, where it starts, to 1: state it too",
+                    skip.start
+                );
+                let value = format!("{} unless stated", skip.end);
+                return Err(RequestError::range(field, value, expected));
+            }
+            number(field, skip.end, skip.start, 1.0)?;
         }
         Ok(())
     }

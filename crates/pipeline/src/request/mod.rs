@@ -17,6 +17,7 @@ mod hires;
 mod images;
 mod likeness;
 mod name;
+mod once;
 mod parts;
 mod read;
 mod sizes;

@@ -73,7 +73,10 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        match self.0.is_empty() {
+            true => f.write_str("\"\""),
+            false => self.0.display().fmt(f),
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{Request, RequestError, likeness::nearest};
+use super::{
+    DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention, Request, RequestError,
+    SelfAttention, SkipLayers, likeness::nearest, once::Once,
+};
 
 /// A seed: −1 or null ask for a random one.
 pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
@@ -178,12 +181,12 @@ impl Request {
 
     /// The fields that a text in JSON states, for [`from_value`](Self::from_value).
     pub fn values_of_json(text: &str) -> Result<Value, RequestError> {
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
-            RequestError::Syntax {
-                format: "JSON",
-                reason: e.to_string(),
-            }
-        })
+        let read = serde_json::from_str(text.trim_start_matches('\u{feff}'));
+        let Once(value) = read.map_err(|e| RequestError::Syntax {
+            format: "JSON",
+            reason: e.to_string(),
+        })?;
+        Ok(value)
     }
 
     /// The fields that a text in TOML states, for [`from_value`](Self::from_value).
@@ -198,7 +201,7 @@ impl Request {
     pub fn from_value(value: Value) -> Result<Self, RequestError> {
         let Value::Object(fields) = value else {
             return Err(RequestError::Syntax {
-                format: "request",
+                format: "JSON",
                 reason: "it must be a table of fields such as prompt = \"a cat\"".to_owned(),
             });
         };
@@ -246,33 +249,82 @@ fn in_words(message: &str) -> String {
 /// serde names an unknown field and every known one in backticks: turn that into one suggestion.
 fn field_error(path: &str, message: &str) -> RequestError {
     let mut names = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field"), names.next()) {
-        (true, Some(field)) => {
-            let known: Vec<&str> = names.collect();
-            // Only a request itself has it.
-            let flat = FLAT.iter().filter(|_| known.contains(&"compat"));
-            let flat: Vec<(&str, String)> = flat.map(|(old, at)| (*old, at.join("."))).collect();
-            let old = flat.iter().map(|(old, _)| *old);
-            let nearest = nearest(field, known.iter().copied().chain(old));
-            // The old name of a field, in a table.
-            let renamed = FLAT.iter().find(|(old, _)| *old == field);
-            let renamed = renamed.map(|(_, at)| at.join("."));
-            let name = renamed.or_else(|| {
-                let moved = flat.iter().find(|(old, _)| Some(*old) == nearest);
-                moved
-                    .map(|(_, now)| now.clone())
-                    .or(nearest.map(str::to_owned))
-            });
-            let hint = name.map(|name| format!("; did you mean `{name}`?"));
-            RequestError::UnknownField {
-                field: field.to_owned(),
-                hint: hint.unwrap_or_default(),
-            }
-        }
-        _ => RequestError::Field {
-            reason: format!("`{path}`: {}", in_words(message)),
+    if let (true, Some(field)) = (message.starts_with("unknown field"), names.next()) {
+        let hint = meant(field, names).map(|name| format!("; did you mean `{name}`?"));
+        return RequestError::UnknownField {
+            field: field.to_owned(),
+            hint: hint.unwrap_or_default(),
+        };
+    }
+    // A choice names itself without the table that it stands in.
+    let own = message.strip_prefix('`').and_then(|m| m.split_once('`'));
+    RequestError::Field {
+        reason: match own {
+            Some((_, reason)) => format!("`{path}`{reason}"),
+            None => format!("`{path}`: {}", in_words(message)),
         },
     }
+}
+
+/// What a field that does not exist may stand for, where those beside it are `known`: what it was called before, what is
+/// called so in some table, or what is called like it.
+fn meant<'a>(field: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    if let Some((_, at)) = FLAT.iter().find(|(old, _)| *old == field) {
+        return Some(at.join("."));
+    }
+    if field == "size" {
+        return Some("width` and `height".to_owned());
+    }
+    let known: Vec<&str> = known.collect();
+    // Only a request itself has it: in a table, the fields of the table come first.
+    let all = match known.contains(&"compat") {
+        true => fields(),
+        false => Vec::new(),
+    };
+    let called = |path: &&String| {
+        let name = path.rsplit('.').next();
+        let table = path.matches('.').count() == 1;
+        (table && name == Some(field)) || path.replace('.', "_") == field
+    };
+    if let Some(path) = all.iter().find(called) {
+        return Some(path.clone());
+    }
+    let old = FLAT.iter().filter(|_| !all.is_empty()).map(|(old, _)| *old);
+    let near = nearest(field, known.into_iter().chain(old))?;
+    let moved = FLAT.iter().find(|(old, _)| !all.is_empty() && *old == near);
+    Some(moved.map_or_else(|| near.to_owned(), |(_, at)| at.join(".")))
+}
+
+/// Every field that a request can have, those of tables behind a dot, outer ones first.
+fn fields() -> Vec<String> {
+    let guidance = GuidanceOptions {
+        threshold: Some(DynamicThresholding::default()),
+        pag: Some(PerturbedAttention::default()),
+        sag: Some(SelfAttention::default()),
+        skip_layers: Some(SkipLayers::default()),
+        ..GuidanceOptions::default()
+    };
+    let whole = Request {
+        guidance,
+        hires: Some(Hires::default()),
+        ..Request::default()
+    };
+    let mut paths = Vec::new();
+    let mut tables = vec![(
+        String::new(),
+        serde_json::to_value(whole).unwrap_or_default(),
+    )];
+    while let Some((table, fields)) = tables.pop() {
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            let path = format!("{table}{name}");
+            if value.is_object() {
+                tables.push((format!("{path}."), value.clone()));
+            }
+            paths.push(path);
+        }
+    }
+    paths.sort_by_cached_key(|path| (path.matches('.').count(), path.clone()));
+    paths
 }
 
 #[cfg(test)]
@@ -326,6 +378,17 @@ mod tests {
         assert!(inner.contains("`upscaler`"), "{inner}");
         let moved = Request::from_json(r#"{"init_imag": "a.png"}"#).unwrap_err();
         assert!(moved.to_string().contains("`start.image`"), "{moved}");
+        for (field, meant) in [
+            ("size", "`width` and `height`"),
+            ("image", "`start.image`"),
+            ("hires_scale", "`hires.scale`"),
+            ("upscaler", "`hires.upscaler`"),
+            ("scale", "`guidance.scale`"),
+            ("guidance_scale", "`guidance.scale`"),
+        ] {
+            let error = Request::from_json(&format!(r#"{{"{field}": 1}}"#)).unwrap_err();
+            assert!(error.to_string().contains(meant), "{field}: {error}");
+        }
         let far = Request::from_json(r#"{"zzzzzzzz": 1}"#)
             .unwrap_err()
             .to_string();
@@ -360,6 +423,20 @@ mod tests {
                 r#"{"start": {"init_image": "a.png"}}"#,
                 "did you mean `start.image`?",
             ),
+            (
+                r#"{"condition": {"sizes": {"original": "big"}}}"#,
+                "`condition.sizes.original` is big: expected WIDTHxHEIGHT",
+            ),
+            (
+                r#"{"guidance": {"pag": {"layers": "middle"}}}"#,
+                "`guidance.pag.layers` is middle: expected attention blocks",
+            ),
+            (
+                r#"{"compute": {"dtype": "f99"}}"#,
+                "`compute.dtype` is \"f99\": expected one of",
+            ),
+            ("[]", "this is not a JSON request: it must be a table"),
+            (r#"{"steps": 1, "steps": 2}"#, "`steps` is stated twice"),
             (
                 r#"{"guidance": {"cfg_scale": 3}}"#,
                 "did you mean `guidance.scale`?",

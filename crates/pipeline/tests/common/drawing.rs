@@ -72,7 +72,7 @@ fn draw_by(
     hints: Option<&Hints>,
 ) -> Drawn {
     let profile = Profile::of(request.compat);
-    let (names, _) = Resolved::of_passes(request, model, &profile).expect("known names");
+    let (names, _) = Resolved::of_passes(request, &model.scheduler, &profile).expect("known names");
     let drawing = Drawing::of(request, model, &profile, names);
     let down = model.latent.downsample;
     let start = Start {

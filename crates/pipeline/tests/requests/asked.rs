@@ -53,6 +53,7 @@ fn a_later_layer_wins() {
         size: true,
         guidance: true,
         steps: true,
+        prompt: true,
     };
     assert_eq!(asked.said, all);
 }

@@ -88,7 +88,7 @@ fn from_noise(
     axis: Option<usize>,
 ) -> (Tensor<4>, Tensor<4>) {
     let profile = Profile::of(request.compat);
-    let (names, _) = Resolved::of_passes(request, model, &profile).expect("names");
+    let (names, _) = Resolved::of_passes(request, &model.scheduler, &profile).expect("names");
     let drawing = Drawing {
         strength: 1.0,
         ..Drawing::of(request, model, &profile, names)
