@@ -197,7 +197,7 @@ pub enum Benchmark {
     Text,
     /// A training step of a U-Net of width 128: batch 4, 32×32 latent.
     Train,
-    /// A step with guidance of a U-Net of 20 million parameters, beside the time of its arithmetic: 16×16 latent.
+    /// A step with guidance of a U-Net of 21 million parameters, beside the time of its arithmetic: 16×16 latent.
     Small,
     /// SDXL, only where it is named: a step of the U-Net with guidance (batch 2, 128×128 latent), the decoder to 1024×1024. The
     /// weights alone take 10 GB in f32, 5 in bf16.
