@@ -76,6 +76,14 @@ impl Failure {
         }
     }
 
+    /// The same, said of a flag or a file that the message does not name.
+    pub fn said_of(self, what: impl Display) -> Self {
+        Self {
+            message: format!("{what}: {}", self.message),
+            ..self
+        }
+    }
+
     /// The message as a report for a terminal.
     pub fn report(&self) -> miette::Report {
         miette::Report::new(miette::MietteDiagnostic::new(self.message.clone()))

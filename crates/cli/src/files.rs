@@ -32,6 +32,12 @@ use crate::{
 /// A file that is neither a checkpoint nor a picture, or a checkpoint that would not load (it is described first).
 pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     if is_picture(&args.file) {
+        if args.hash || args.tensors {
+            return Err(Failure::input(format!(
+                "--hash and --tensors are of checkpoints, and {} is a picture: leave them out",
+                args.file.display()
+            )));
+        }
         return picture_info(&args.file, json);
     }
     let place = model::place(&args.file, &args.library.models)?;
@@ -117,9 +123,18 @@ fn describe_picture(
         (Some(Ok(_)), Some(at)) => format!(
             "\nIt was stopped at {at}: `latent generate --from {name}` goes on to the end and draws another picture.\n"
         ),
-        (Some(Ok(_)), None) => {
-            format!("\nIt holds its whole request: `latent generate --from {name}` repeats it.\n")
-        }
+        (Some(Ok(values)), None) => match Request::from_value_each(values) {
+            Ok((_, remarks)) if remarks.is_empty() => {
+                format!(
+                    "\nIt holds its whole request: `latent generate --from {name}` repeats it.\n"
+                )
+            }
+            Ok((_, remarks)) => remarks.iter().fold(
+                "\nIt holds a request, of which this is not read:\n".to_owned(),
+                |text, remark| format!("{text}  {remark}\n"),
+            ),
+            Err(e) => format!("\nThe request it holds is damaged: {e}\n"),
+        },
     };
     text
 }

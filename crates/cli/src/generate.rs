@@ -177,11 +177,17 @@ fn prepare(
             )));
         }
     }
-    let files = pictures.iter().chain(sheet).chain(&output.save_latents);
+    let shown = match preview {
+        Preview::File(file) => Some(file),
+        _ => None,
+    };
+    let written = pictures.iter().chain(sheet).chain(&output.save_latents);
+    let files = written.chain(shown);
     let mut seen = HashSet::new();
     let mut folders = HashSet::new();
     for file in files {
-        if !seen.insert(file) {
+        // One file may have several names.
+        if !seen.insert(std::path::absolute(file).unwrap_or_else(|_| file.clone())) {
             return Err(Failure::input(format!(
                 "{} is to be written twice",
                 file.display()
@@ -196,10 +202,7 @@ fn prepare(
             false => check_free(file, output.overwrite)?,
         }
     }
-    match preview {
-        Preview::File(file) => Ok(check_writable(file, true)?),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Flags for files that are not written.
@@ -252,7 +255,7 @@ fn tiny<'a>(
     let asked = asked.filter(|_| !matches!(preview, Preview::None));
     let opened = asked.map(|name| {
         let place = resources.part(&name.into());
-        let place = place.map_err(|e| Failure::input(format!("--preview-vae: {e}")))?;
+        let place = place.map_err(|e| Failure::from(e).said_of("--preview-vae"))?;
         Ok((name, Previewer::tiny(&place.path, device)?))
     });
     opened.transpose()
@@ -288,7 +291,7 @@ fn previewer(
 }
 
 fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
-    let file = |path: &PathBuf| {
+    let file = |path: &PathBuf| -> Result<Preview, Failure> {
         Format::of_path(path)?;
         Ok(Preview::File(path.clone()))
     };
@@ -313,7 +316,9 @@ fn preview(output: &OutputArgs) -> Result<Preview, Failure> {
             Some("vae") => Err(Failure::input(
                 "--preview vae cannot be honoured: previews are made by a linear map or by a tiny autoencoder (--preview-vae)",
             )),
-            _ => file(path),
+            // Whatever else is typed here names a way to make previews, or a file.
+            _ => file(path)
+                .map_err(|e| e.said_of("--preview takes none, terminal, proj, tae or a file")),
         },
         (_, Some(_)) => Err(Failure::input(
             "--preview-path goes with --preview proj and --preview tae",
@@ -353,7 +358,7 @@ fn sheet(
             json!({"event": "sheet", "path": Name::from(path), "pictures": count,
                    "width": size.width, "height": size.height})
         ),
-        false => println!("{}  (sheet, {count} pictures)", path.display()),
+        false => println!("{}  (sheet of {count})", path.display()),
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+                let message = error.render().to_string();
+                let message = message.trim_start_matches("error: ").trim_end();
+                tell_json(&Failure::input(message));
+            }
             let printed = error.print();
             return match (error.use_stderr(), printed) {
                 (true, _) => INPUT.into(),
@@ -76,10 +81,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(failure) => {
             if cli.json {
-                let event = json!({"event": "error", "code": failure.code, "error": failure.name,
-                                   "message": failure.message});
-                // The exit code and standard error say it too.
-                let _ = writeln!(std::io::stdout(), "{event}");
+                tell_json(&failure);
             }
             if failure.code != failure::PIPE {
                 screen::tell(format_args!("{:?}", failure.report()));
@@ -87,6 +89,14 @@ fn main() -> ExitCode {
             failure.code.into()
         }
     }
+}
+
+/// The line that ends a failed run's output for programs.
+fn tell_json(failure: &Failure) {
+    let event = json!({"event": "error", "code": failure.code, "error": failure.name,
+                       "message": failure.message});
+    // The exit code and standard error say it too.
+    let _ = writeln!(std::io::stdout(), "{event}");
 }
 
 /// Runs the command and turns a panic into a failure.

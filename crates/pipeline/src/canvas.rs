@@ -89,7 +89,7 @@ impl Prepared {
             Error::field(
                 "start.mask",
                 which,
-                "a mask with white in it, since white is repainted; `mask_invert` repaints the black instead",
+                "a mask with white in it, since white is repainted; `start.mask_invert` (--mask-invert) repaints the black instead",
             )
         };
         let bounds = mask::bounds(&sharp, 0).ok_or_else(nothing)?;

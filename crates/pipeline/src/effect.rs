@@ -7,6 +7,7 @@ use latent_diffusion::Sampler;
 use latent_models::ConditionerConfig;
 use latent_text::Dialect;
 
+use crate::draw::calls_per_step;
 use crate::error::Result;
 use crate::family::VectorInput;
 use crate::model::Model;
@@ -108,10 +109,10 @@ pub(crate) fn reads_text(model: &Model) -> bool {
 /// Unknown names of samplers and schedulers.
 pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let profile = Profile::of(request.compat);
-    let passes = Resolved::of_passes(request, &model.scheduler, &profile)?;
-    let second = request.hires.as_ref().zip(passes.1);
+    let first = Resolved::of_passes(request, &model.scheduler, &profile)?;
+    let second = request.hires.as_ref().zip(first.1);
     let second = second.map(|(hires, names)| (names, hires.steps_after(request.steps)));
-    let passes = || std::iter::once((passes.0, request.steps)).chain(second);
+    let passes = || std::iter::once((first.0, request.steps)).chain(second);
     let any = |has: fn(&Noises) -> bool| {
         passes().any(|(names, steps)| has(&Noises::of(request, &profile, names.sampler, steps)))
     };
@@ -129,10 +130,23 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let by_hand = request.sigmas.is_some();
     let sized = |hires: &Hires| hires.width.is_some() || hires.height.is_some();
     let churning = any(|n| n.churn) && request.s_churn > 0.0;
+    // Of a run whose number of calls is known here.
+    let calls = (!picture && request.hires.is_none() && request.refiner.is_none()).then(|| {
+        let (names, steps) = (first.0, request.steps);
+        steps * calls_per_step(names.sampler)
+    });
+    let never = |[from, to]: [f64; 2]| {
+        let inside = |call: usize, calls| (from..=to).contains(&(call as f64 / calls as f64));
+        !by_hand && calls.is_some_and(|calls| !(0..calls).any(|call| inside(call, calls)))
+    };
+    let skipping = more.skip_layers.as_ref();
 
     let no_picture = "there is no picture to start from (--init-img)";
     let no_mask = "there is no mask (--mask)";
-    let no_guidance = "a scale of 1 is no guidance";
+    let no_guidance = match request.compat {
+        Compat::Diffusers => "a scale of at most 1 is no guidance",
+        _ => "a scale of 1 is no guidance",
+    };
     let no_text = "this model reads no text";
     let no_language = "this model has no text encoder of Stable Diffusion";
     let second_negative = request.negative_prompt_2.as_deref().unwrap_or_default();
@@ -153,7 +167,7 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let scored = vectors().any(|vector| vector == VectorInput::Score);
     let no_sizes = "this model is not told sizes; SDXL is";
     let open_clip = model.texts.iter().any(|text| text.input.open_clip);
-    let rules: [(bool, &'static str, &'static str); 36] = [
+    let rules: [(bool, &'static str, &'static str); 41] = [
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),
@@ -182,6 +196,12 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
             "condition.sizes.negative_score",
             "SDXL's refiner alone is told a score",
         ),
+        (
+            scored && vectors().all(|vector| vector != VectorInput::Sizes),
+            "condition.sizes.target",
+            "SDXL's refiner is told a score in its place",
+        ),
+        (sizes && one_sided, "condition.sizes.negative", no_guidance),
         (
             request.refiner.is_none(),
             "refiner_switch",
@@ -257,6 +277,21 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
         ),
         (alone, "guidance.rescale", no_guidance),
         (alone, "guidance.interval", no_guidance),
+        (
+            more.interval.is_some_and(never),
+            "guidance.interval",
+            "none of the steps is inside; with more steps some are",
+        ),
+        (
+            skipping.is_some_and(|skip| never([skip.start, skip.end])),
+            "guidance.skip_layers",
+            "none of the steps is in its part of the run (--skip-layer-start, --skip-layer-end)",
+        ),
+        (
+            request.negative_prompt.is_empty() && no_second_negative,
+            "guidance.perp_neg",
+            "the negative prompt is empty",
+        ),
         (unguided, "guidance.threshold", no_guidance),
     ];
     let rules = rules.into_iter();

@@ -115,7 +115,7 @@ pub struct SamplingArgs {
     /// A σ ladder's name, see `latent samplers` [default: Automatic].
     #[arg(long, aliases = ["schedule", "schedule-type"], value_name = "NAME")]
     pub scheduler: Option<String>,
-    /// The first picture's seed, the next ones counting up; −1 draws one [default: −1].
+    /// The first picture's seed, the next ones counting up; a number below 0 draws one [default: −1].
     #[arg(short, long)]
     pub seed: Option<i128>,
     /// Width in pixels [default: 512, or --init-img's].
@@ -259,6 +259,7 @@ pub struct PictureArgs {
         long,
         value_delimiter = ',',
         num_args = 1,
+        allow_hyphen_values = true,
         value_name = "LEFT,RIGHT,TOP,BOTTOM"
     )]
     pub outpaint: Option<Vec<usize>>,

@@ -45,6 +45,13 @@ impl FromStr for Grid {
     }
 }
 
+fn grid_columns(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number from 1".to_owned()),
+        Ok(columns) => Ok(columns),
+    }
+}
+
 /// What is written.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -70,7 +77,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE|COLUMNSxROWS")]
     pub grid: Option<Grid>,
     /// Columns of the sheet.
-    #[arg(long, alias = "n-rows", value_name = "NUMBER", requires = "grid")]
+    #[arg(long, alias = "n-rows", value_name = "NUMBER", requires = "grid", value_parser = grid_columns)]
     pub grid_columns: Option<usize>,
     /// Leave a plain background out: what has the colour of the picture's edge becomes transparent (PNG and WebP).
     #[arg(long)]

@@ -27,13 +27,20 @@ pub fn jobs(args: &GenerateArgs, resources: &dyn Resources) -> Result<Asked, Fai
     let base = base(&args.source)?;
     let typed = typed::layer(args, &base.request)?;
     let prompts = args.prompt.prompts_from.as_deref().map(prompts);
-    Ok(Asked::of(
-        base,
-        typed,
-        prompts.transpose()?,
-        resources,
-        &mut random,
-    )?)
+    let (flags, below) = (typed.clone(), pairs(&base.request));
+    let asked = Asked::of(base, typed, prompts.transpose()?, resources, &mut random);
+    asked.map_err(|e| {
+        let fields = e.fields();
+        let field = fields.first().and_then(|field| field.split(" (").next());
+        let by_file = field.is_some_and(|field| {
+            !flags.states(field) && below.get(field) != pairs(&Request::default()).get(field)
+        });
+        let file = args.source.request.as_ref().or(args.source.from.as_ref());
+        match file.filter(|_| by_file) {
+            Some(file) => Failure::from(e).said_of(file.display()),
+            None => e.into(),
+        }
+    })
 }
 
 /// What is to be said once the model is open: that it is another than the picture's, and which settings do nothing with it.
@@ -56,13 +63,7 @@ pub fn remarks_on(asked: &Asked, model: &Model) -> Result<Vec<String>, Failure> 
 fn base(args: &SourceArgs) -> Result<Base, Failure> {
     if let Some(file) = &args.request {
         let text = read_text(file)?;
-        let in_file = |e: RequestError| {
-            let fault = Failure::from(e);
-            Failure {
-                message: format!("{}: {}", file.display(), fault.message),
-                ..fault
-            }
-        };
+        let in_file = |e: RequestError| Failure::from(e).said_of(file.display());
         let toml = file
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("toml"));
@@ -120,15 +121,6 @@ fn read_text(file: &Path) -> Result<String, Failure> {
 
 /// A line for each setting that differs from its default, for `-v`.
 pub fn describe(request: &Request) -> Vec<String> {
-    let pairs = |request: &Request| {
-        let mut pairs = BTreeMap::new();
-        settings(
-            "",
-            &serde_json::to_value(request).unwrap_or_default(),
-            &mut pairs,
-        );
-        pairs
-    };
     let default = pairs(&Request {
         compat: Compat::A1111,
         ..Request::default()
@@ -150,7 +142,15 @@ pub fn describe(request: &Request) -> Vec<String> {
         .collect()
 }
 
-/// Fields by name, those of a table behind a dot.
+/// The fields of a request by name, those of tables behind a dot.
+fn pairs(request: &Request) -> BTreeMap<String, Value> {
+    let mut pairs = BTreeMap::new();
+    let tree = serde_json::to_value(request).unwrap_or_default();
+    settings("", &tree, &mut pairs);
+    pairs
+}
+
+/// The same of the table that is called `name`.
 fn settings(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(field, value)| {

@@ -204,10 +204,19 @@ fn images(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
         }
     };
     if !strengths.is_empty() && strengths.len() != images.len() {
+        let counted = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
         return Err(Failure::input(format!(
-            "--image-strength takes one number for each picture: there are {} pictures and {} numbers",
-            images.len(),
-            strengths.len()
+            "--image-strength takes one number for each picture: {} and {} were given",
+            counted(images.len(), "picture"),
+            counted(strengths.len(), "number")
+        )));
+    }
+    if let Some(strength) = strengths.iter().find(|strength| !strength.is_finite()) {
+        return Err(Failure::input(format!(
+            "--image-strength {strength} is not a finite number"
         )));
     }
     for (image, strength) in images.iter_mut().zip(strengths) {

@@ -3,10 +3,12 @@
 
 use std::str::FromStr;
 
+use latent_diffusion::names;
+
 use super::{Infotext, STOPPED};
 use crate::request::{
-    Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, Rng, Size, Tiling,
-    Upscaler, WeightRule,
+    AUTOMATIC, Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, RequestError,
+    Rng, Size, Tiling, Upscaler, WeightRule,
 };
 
 /// Keys that say something of the picture and nothing that can be asked for.
@@ -77,10 +79,23 @@ impl Reading {
         if FACTS.contains(&key) {
             return;
         }
+        let before = self.request.clone();
         let Some((field, taken)) = self.request.take(key, value) else {
             self.unknown.push(key.to_owned());
             return;
         };
+        // What no request may hold keeps no picture from being repeated.
+        let taken = taken.and_then(|()| match self.request.validate() {
+            Err(RequestError::Range {
+                field: at,
+                value,
+                expected,
+            }) if at.starts_with(field) => {
+                self.request = before;
+                Err(format!("{value}: expected {expected}"))
+            }
+            _ => Ok(()),
+        });
         if let Err(reason) = taken {
             self.remarks.push(Remark {
                 field: field.to_owned(),
@@ -110,8 +125,8 @@ impl Request {
         }
         Some(match key {
             "Steps" => ("steps", set(&mut self.steps, value)),
-            "Sampler" => ("sampler", name(&mut self.sampler, value)),
-            "Schedule type" => ("scheduler", name(&mut self.scheduler, value)),
+            "Sampler" => ("sampler", name(&mut self.sampler, value, is_sampler)),
+            "Schedule type" => ("scheduler", name(&mut self.scheduler, value, is_scheduler)),
             "CFG scale" => ("guidance.scale", set(&mut self.guidance.scale, value)),
             "Seed" => ("seed", seed(&mut self.seed, value)),
             "Size" => {
@@ -265,6 +280,16 @@ impl Hires {
             *field = Some(value.to_owned()).filter(|v| !v.is_empty() && v != same);
             Ok(())
         };
+        let named = |field: &mut Option<String>, same: &str, known: fn(&str) -> bool| {
+            other(field, same)?;
+            match field.as_deref().is_none_or(known) {
+                true => Ok(()),
+                false => {
+                    *field = None;
+                    Err(format!("{NO_NAME}; the first pass's in its place"))
+                }
+            }
+        };
         Some(match key {
             "Hires upscale" => ("hires.scale", set(&mut self.scale, value)),
             "Hires resize" => {
@@ -292,11 +317,11 @@ impl Hires {
             ),
             "Hires sampler" => (
                 "hires.sampler",
-                other(&mut self.sampler, "Use same sampler"),
+                named(&mut self.sampler, "Use same sampler", is_sampler),
             ),
             "Hires schedule type" => (
                 "hires.scheduler",
-                other(&mut self.scheduler, "Use same scheduler"),
+                named(&mut self.scheduler, "Use same scheduler", is_scheduler),
             ),
             "Hires prompt" => ("hires.prompt", other(&mut self.prompt, "")),
             "Hires negative prompt" => (
@@ -308,6 +333,7 @@ impl Hires {
     }
 }
 
+const NO_NAME: &str = "a name that this program has not";
 const NO_VALUE: &str = "not a value of this key";
 
 /// Reads a number or a size; a whole number may be written with a point and zeros.
@@ -337,7 +363,7 @@ fn text(field: &mut Option<String>, value: &str) -> Taken {
 
 fn choice<T: Choice>(field: &mut T, value: &str) -> Taken {
     let read = T::read(value).map(|value| *field = value);
-    read.map_err(|_| "a name that this program has not".to_owned())
+    read.map_err(|_| NO_NAME.to_owned())
 }
 
 /// The second of two names sets the switch.
@@ -347,10 +373,18 @@ fn one_of(field: &mut bool, value: &str, names: [&str; 2]) -> Taken {
         .ok_or_else(|| NO_VALUE.to_owned())
 }
 
-/// A sampler's or scheduler's name, which is judged where it is resolved.
-fn name(field: &mut String, value: &str) -> Taken {
-    if value.is_empty() {
-        return Err(String::new());
+fn is_sampler(name: &str) -> bool {
+    name.eq_ignore_ascii_case(AUTOMATIC) || names::parse_sampler(name).is_ok()
+}
+
+fn is_scheduler(name: &str) -> bool {
+    names::parse_scheduler(name).is_ok()
+}
+
+/// A sampler's or scheduler's name.
+fn name(field: &mut String, value: &str, known: fn(&str) -> bool) -> Taken {
+    if !known(value) {
+        return Err(NO_NAME.to_owned());
     }
     value.clone_into(field);
     Ok(())

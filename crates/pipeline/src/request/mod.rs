@@ -23,6 +23,7 @@ mod read;
 mod sizes;
 mod tables;
 mod validate;
+mod wrong;
 
 pub(crate) use likeness::{likeness, near};
 pub(crate) use read::in_tables;

@@ -5,10 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{
-    DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention, Request, RequestError,
-    SelfAttention, SkipLayers, likeness::nearest, once::Once,
-};
+use super::wrong::field_error;
+use super::{Request, RequestError, once::Once};
 
 /// A seed: −1 or null ask for a random one.
 pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
@@ -31,7 +29,7 @@ pub(super) fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D:
 }
 
 /// The flat names that fields had before they stood in tables, each with where its field stands now.
-const FLAT: [(&str, [&str; 2]); 25] = [
+pub(super) const FLAT: [(&str, [&str; 2]); 25] = [
     ("cfg_scale", ["guidance", "scale"]),
     ("cfg_rescale", ["guidance", "rescale"]),
     ("guidance_interval", ["guidance", "interval"]),
@@ -191,10 +189,16 @@ impl Request {
 
     /// The fields that a text in TOML states, for [`from_value`](Self::from_value).
     pub fn values_of_toml(text: &str) -> Result<Value, RequestError> {
-        toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| RequestError::Syntax {
+        let wrong = |reason: &str| RequestError::Syntax {
             format: "TOML",
-            reason: e.to_string().trim_end().to_owned(),
-        })
+            reason: reason.trim_end().to_owned(),
+        };
+        let read = toml::from_str(text.trim_start_matches('\u{feff}'));
+        let value: toml::Value = read.map_err(|e| wrong(&e.to_string()))?;
+        if let Some((path, value)) = endless("", &value) {
+            return Err(RequestError::range(&path, value, "a finite number"));
+        }
+        serde_json::to_value(value).map_err(|e| wrong(&e.to_string()))
     }
 
     /// Reads a tree of values.
@@ -221,111 +225,21 @@ impl Request {
     }
 }
 
+/// The first number that JSON has not: infinite, or none.
+fn endless(path: &str, value: &toml::Value) -> Option<(String, f64)> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Some((path.to_owned(), *number)),
+        toml::Value::Array(values) => values.iter().find_map(|value| endless(path, value)),
+        toml::Value::Table(fields) => fields.iter().find_map(|(name, value)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            endless(&format!("{path}{dot}{name}"), value)
+        }),
+        _ => None,
+    }
+}
+
 /// The fields that are tables themselves.
 const TABLES: [&str; 5] = ["guidance", "start", "condition", "compute", "hires"];
-
-/// What serde says of numbers and tables, in words.
-const WORDS: [(&str, &str); 5] = [
-    ("usize", "a whole number from 0"),
-    ("u32", "a whole number from 0"),
-    ("i32", "a whole number"),
-    ("i64", "a whole number"),
-    ("f64", "a number"),
-];
-
-/// The message of a value that has the wrong type.
-fn in_words(message: &str) -> String {
-    let Some((found, expected)) = message.split_once(", expected ") else {
-        return message.to_owned();
-    };
-    let word = WORDS.iter().find(|(name, _)| *name == expected);
-    let expected = match expected.starts_with("struct ") {
-        true => "a table of fields",
-        false => word.map_or(expected, |(_, words)| words),
-    };
-    format!("{found}, expected {expected}")
-}
-
-/// serde names an unknown field and every known one in backticks: turn that into one suggestion.
-fn field_error(path: &str, message: &str) -> RequestError {
-    let mut names = message.split('`').skip(1).step_by(2);
-    if let (true, Some(field)) = (message.starts_with("unknown field"), names.next()) {
-        let hint = meant(field, names).map(|name| format!("; did you mean `{name}`?"));
-        return RequestError::UnknownField {
-            field: field.to_owned(),
-            hint: hint.unwrap_or_default(),
-        };
-    }
-    // A choice names itself without the table that it stands in.
-    let own = message.strip_prefix('`').and_then(|m| m.split_once('`'));
-    RequestError::Field {
-        reason: match own {
-            Some((_, reason)) => format!("`{path}`{reason}"),
-            None => format!("`{path}`: {}", in_words(message)),
-        },
-    }
-}
-
-/// What a field that does not exist may stand for, where those beside it are `known`: what it was called before, what is
-/// called so in some table, or what is called like it.
-fn meant<'a>(field: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    if let Some((_, at)) = FLAT.iter().find(|(old, _)| *old == field) {
-        return Some(at.join("."));
-    }
-    if field == "size" {
-        return Some("width` and `height".to_owned());
-    }
-    let known: Vec<&str> = known.collect();
-    // Only a request itself has it: in a table, the fields of the table come first.
-    let all = match known.contains(&"compat") {
-        true => fields(),
-        false => Vec::new(),
-    };
-    let called = |path: &&String| {
-        let name = path.rsplit('.').next();
-        let table = path.matches('.').count() == 1;
-        (table && name == Some(field)) || path.replace('.', "_") == field
-    };
-    if let Some(path) = all.iter().find(called) {
-        return Some(path.clone());
-    }
-    let old = FLAT.iter().filter(|_| !all.is_empty()).map(|(old, _)| *old);
-    let near = nearest(field, known.into_iter().chain(old))?;
-    let moved = FLAT.iter().find(|(old, _)| !all.is_empty() && *old == near);
-    Some(moved.map_or_else(|| near.to_owned(), |(_, at)| at.join(".")))
-}
-
-/// Every field that a request can have, those of tables behind a dot, outer ones first.
-fn fields() -> Vec<String> {
-    let guidance = GuidanceOptions {
-        threshold: Some(DynamicThresholding::default()),
-        pag: Some(PerturbedAttention::default()),
-        sag: Some(SelfAttention::default()),
-        skip_layers: Some(SkipLayers::default()),
-        ..GuidanceOptions::default()
-    };
-    let whole = Request {
-        guidance,
-        hires: Some(Hires::default()),
-        ..Request::default()
-    };
-    let mut paths = Vec::new();
-    let mut tables = vec![(
-        String::new(),
-        serde_json::to_value(whole).unwrap_or_default(),
-    )];
-    while let Some((table, fields)) = tables.pop() {
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            let path = format!("{table}{name}");
-            if value.is_object() {
-                tables.push((format!("{path}."), value.clone()));
-            }
-            paths.push(path);
-        }
-    }
-    paths.sort_by_cached_key(|path| (path.matches('.').count(), path.clone()));
-    paths
-}
 
 #[cfg(test)]
 mod tests {
@@ -435,6 +349,11 @@ mod tests {
                 r#"{"compute": {"dtype": "f99"}}"#,
                 "`compute.dtype` is \"f99\": expected one of",
             ),
+            (
+                r#"{"guidance": {"pag": {"scal": 3}}}"#,
+                "no field `guidance.pag.scal`; did you mean `scale`?",
+            ),
+            (r#"{"hires": {"scal": 3}}"#, "no field `hires.scal`; did"),
             ("[]", "this is not a JSON request: it must be a table"),
             (r#"{"steps": 1, "steps": 2}"#, "`steps` is stated twice"),
             (
@@ -445,6 +364,13 @@ mod tests {
             assert!(error(text).contains(expected), "{text}: {}", error(text));
         }
         assert!(Request::from_json(r#"{"hires": null}"#).is_ok());
+        let error = Request::from_toml("[guidance]\nscale = nan")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`guidance.scale` is NaN: expected a finite number"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -222,7 +222,9 @@ impl Request {
                 "clip_skip",
                 given,
                 match self.compat {
-                    super::Compat::A1111 => "1 to 32 (A1111 counts from 1, the last layer)",
+                    super::Compat::A1111 => {
+                        "0 to 32 (A1111 counts from 1, the last layer, and reads 0 as 1)"
+                    }
                     super::Compat::ComfyUi => {
                         "-1 to -32 (ComfyUI counts back from -1, the last layer)"
                     }
