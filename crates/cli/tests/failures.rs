@@ -191,7 +191,17 @@ fn what_cannot_be_written_is_known_before_the_work() {
     ];
     let fails = |more: &[&str], code: i32| place.fails(&[&long[..], more].concat(), code);
     std::fs::create_dir(place.path().join("folder.png")).unwrap();
-    let error = fails(&["cat", "-o", "folder.png", "--preview", "folder.png"], 1);
+    let error = fails(
+        &[
+            "cat",
+            "-o",
+            "a.png",
+            "--overwrite",
+            "--preview",
+            "folder.png",
+        ],
+        1,
+    );
     assert!(error.contains("folder.png"), "{error}");
     let text = "x".repeat(40_000);
     let error = fails(&["-p", &text, "-o", "a.jpg"], 2);
