@@ -131,7 +131,10 @@ pub struct Pairs {
 
 /// A square's side, or height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, or a list of height and width"
+)]
 pub enum Size {
     /// Height and width alike.
     Square(u32),

@@ -1,8 +1,12 @@
 //! Settings from TOML, with errors that name the key and its own line.
 //!
-//! The reader knows a line only where nothing stands between it and the key. Settings of a kind (`kind = "stage2"`) are
-//! gathered before it is known what they are, and their lines are lost. So the key at fault is looked for: it is the one
-//! without which the settings are refused for another reason, or not at all.
+//! The reader knows a key only where nothing stands between it and the key. Settings of a kind (`kind = "stage2"`) are
+//! gathered before it is known what they are, and their places are lost. So the key at fault is looked for below the last
+//! one that the reader knows. Keys are read in their order and the first fault ends the reading. Without a key before the
+//! fault there may be another fault, that it is missing; without one after it nothing changes. So it is the last one without
+//! which something else is said.
+
+use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use toml::{
@@ -29,31 +33,82 @@ pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     };
     let mut keys = Vec::new();
     list(spans.get_ref(), &mut Vec::new(), &mut keys);
-    let changes = |key: &&Key| refusal::<T>(&without(&table, &key.path)) != Some(reason.clone());
-    let at_fault: Vec<&Key> = keys.iter().filter(changes).collect();
-    let named = |key: &&&Key| reason.contains(&format!("`{}`", key.last));
-    let holds = |key: &&&Key| !key.value.is_empty() && reason.contains(&key.value);
-    // The innermost: without its table a key is gone too.
-    let inner = |key: &&&Key| {
-        let within =
-            |other: &&Key| other.path.len() > key.path.len() && other.path.starts_with(&key.path);
-        key.last != "kind" && !at_fault.iter().any(within)
-    };
-    let accepted = |key: &&&Key| refusal::<T>(&without(&table, &key.path)).is_none();
-    let all = at_fault.iter();
-    let found = all.clone().rfind(named).or_else(|| all.clone().find(holds));
-    let found = found.or_else(|| all.clone().filter(inner).find(accepted));
-    match found.or_else(|| all.clone().find(inner)) {
+    let known = error.span();
+    let known = known.and_then(|span| keys.iter().find(|key| key.spans.contains(&span)));
+    let below = known.map(|key| key.path.clone()).unwrap_or_default();
+    keys.retain(|key| key.path.starts_with(&below));
+    let said = in_words(&reason);
+    let known = keys.first().filter(|_| !below.is_empty());
+    match at_fault::<T>(&table, &reason, &keys).or(known) {
         Some(key) => {
-            let line = 1 + text[..key.start].matches('\n').count();
+            let line = 1 + text[..key.start()].matches('\n').count();
             let nearest = nearest(&reason, &key.last);
-            Err(format!(
-                "line {line}, {}: {reason}{nearest}",
-                name(&key.path)
-            ))
+            Err(format!("line {line}, {}: {said}{nearest}", name(&key.path)))
         }
-        None => Err(error.to_string()),
+        None => Err(said),
     }
+}
+
+/// The key that is refused for that reason, or the table that lacks one.
+fn at_fault<'a, T: DeserializeOwned>(
+    table: &Table,
+    reason: &str,
+    keys: &'a [Key],
+) -> Option<&'a Key> {
+    if let Some(rest) = reason.strip_prefix("missing field `") {
+        let missing = rest.trim_end_matches('`');
+        let lacks = |key: &&Key| {
+            let with = changed(table, &key.path, |table| {
+                table
+                    .entry(missing.to_owned())
+                    .or_insert(Value::Boolean(true));
+            });
+            let now = refusal::<T>(&with);
+            now.as_deref() != Some(reason) && !now.is_some_and(|now| now.starts_with("unknown"))
+        };
+        return keys.iter().filter(|key| key.is_table).rfind(lacks);
+    }
+    let changes = |key: &&Key| refusal::<T>(&without(table, &key.path)).as_deref() != Some(reason);
+    let found = reason.split(", expected ").next().unwrap_or_default();
+    let named = |key: &&&Key| found == format!("unknown field `{}`", key.last);
+    let holds = |key: &&&Key| key.values.iter().any(|value| found.ends_with(value));
+    let all: Vec<&Key> = keys.iter().filter(changes).collect();
+    let all = || all.iter().rev();
+    let first = all().find(named).or_else(|| all().find(holds));
+    // A table without its kind is refused before all else.
+    first
+        .or_else(|| all().find(|key| key.last != "kind"))
+        .copied()
+}
+
+/// What serde says of types, in words.
+const WORDS: [(&str, &str); 12] = [
+    ("u8", "a whole number from 0 to 255"),
+    ("u32", "a whole number from 0"),
+    ("u64", "a whole number from 0"),
+    ("usize", "a whole number from 0"),
+    ("i32", "a whole number"),
+    ("i64", "a whole number"),
+    ("f32", "a number"),
+    ("f64", "a number"),
+    ("a boolean", "true or false"),
+    ("a sequence", "a list"),
+    ("path string", "a path"),
+    ("variant identifier", "a word"),
+];
+
+/// The reason of a value that has the wrong type, in words.
+fn in_words(reason: &str) -> String {
+    let Some((found, expected)) = reason.split_once(", expected ") else {
+        return reason.to_owned();
+    };
+    let word = WORDS.iter().find(|(name, _)| *name == expected);
+    let tables = ["struct ", "internally tagged enum ", "a map"];
+    let expected = match tables.iter().any(|table| expected.starts_with(table)) {
+        true => "a table",
+        false => word.map_or(expected, |(_, words)| words),
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// Why the settings are refused.
@@ -68,14 +123,22 @@ enum Step {
     Index(usize),
 }
 
-/// A key of the text.
+/// A key of the text, or a table of a list.
 struct Key {
     path: Vec<Step>,
     last: String,
-    /// What errors say of its value; empty for tables and lists.
-    value: String,
+    is_table: bool,
+    /// How errors end that say its value; none of tables and lists.
+    values: Vec<String>,
+    /// Where the key and its value stand, in bytes.
+    spans: [Range<usize>; 2],
+}
+
+impl Key {
     /// The byte where it begins.
-    start: usize,
+    fn start(&self) -> usize {
+        self.spans[0].start
+    }
 }
 
 /// All keys in the order of tables.
@@ -85,8 +148,9 @@ fn list(table: &DeTable<'_>, path: &mut Vec<Step>, keys: &mut Vec<Key>) {
         keys.push(Key {
             path: path.clone(),
             last: key.get_ref().to_string(),
-            value: shown(value.get_ref()),
-            start: key.span().start,
+            is_table: matches!(value.get_ref(), DeValue::Table(_)),
+            values: shown(value.get_ref()),
+            spans: [key.span(), value.span()],
         });
         list_within(value.get_ref(), path, keys);
         path.pop();
@@ -99,6 +163,15 @@ fn list_within(value: &DeValue<'_>, path: &mut Vec<Step>, keys: &mut Vec<Key>) {
         DeValue::Array(values) => {
             for (index, value) in values.iter().enumerate() {
                 path.push(Step::Index(index));
+                if let DeValue::Table(_) = value.get_ref() {
+                    keys.push(Key {
+                        path: path.clone(),
+                        last: String::new(),
+                        is_table: true,
+                        values: Vec::new(),
+                        spans: [value.span(), value.span()],
+                    });
+                }
                 list_within(value.get_ref(), path, keys);
                 path.pop();
             }
@@ -107,24 +180,31 @@ fn list_within(value: &DeValue<'_>, path: &mut Vec<Step>, keys: &mut Vec<Key>) {
     }
 }
 
-/// A value as errors write it.
-fn shown(value: &DeValue<'_>) -> String {
+/// A value as errors write it: as one of the wrong type, or as a word that is not known.
+fn shown(value: &DeValue<'_>) -> Vec<String> {
     match value {
-        DeValue::String(text) => text.to_string(),
-        DeValue::Integer(number) => format!("`{}`", number.as_str()),
-        DeValue::Float(number) => format!("`{}`", number.as_str()),
-        DeValue::Boolean(value) => format!("`{value}`"),
-        _ => String::new(),
+        DeValue::String(text) => vec![format!(" string {text:?}"), format!(" `{text}`")],
+        DeValue::Integer(number) => vec![format!(" integer `{}`", number.as_str())],
+        DeValue::Float(number) => vec![format!(" floating point `{}`", number.as_str())],
+        DeValue::Boolean(value) => vec![format!(" boolean `{value}`")],
+        _ => Vec::new(),
     }
 }
 
 /// The table without a key.
 fn without(table: &Table, path: &[Step]) -> Table {
+    match path.split_last() {
+        Some((Step::Key(last), before)) => changed(table, before, |table| {
+            table.remove(last);
+        }),
+        _ => table.clone(),
+    }
+}
+
+/// The table with a change to the one at `path`.
+fn changed(table: &Table, path: &[Step], change: impl FnOnce(&mut Table)) -> Table {
     let mut table = table.clone();
-    let Some((Step::Key(last), before)) = path.split_last() else {
-        return table;
-    };
-    let mut steps = before.iter();
+    let mut steps = path.iter();
     let holder = match steps.next() {
         None => Some(&mut table),
         Some(Step::Key(first)) => {
@@ -138,7 +218,7 @@ fn without(table: &Table, path: &[Step]) -> Table {
         Some(Step::Index(_)) => None,
     };
     if let Some(holder) = holder {
-        holder.remove(last);
+        change(holder);
     }
     table
 }
@@ -184,6 +264,10 @@ mod tests {
         batch: usize,
         #[allow(dead_code)]
         model: Model,
+        #[allow(dead_code)]
+        seed: Option<u64>,
+        #[allow(dead_code)]
+        pace: Option<Model>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -255,7 +339,59 @@ mod tests {
         }
         assert!(with("width = 2", "wdth = 2").contains("`width` meant"));
         assert!(with("batch = 1", "batch = ").contains("line 1"));
-        // What is missing has no line of its own.
-        assert!(with("width = 2", "").contains("`width`"));
+        // What is missing has no line of its own: its table has.
+        for (said, expected) in [
+            (
+                with("width = 2", ""),
+                "line 2, model: missing field `width`",
+            ),
+            (
+                with("channels = 1", ""),
+                "line 6, model.levels[0]: missing field `channels`",
+            ),
+            (with("batch = 1", ""), "missing field `batch`"),
+        ] {
+            assert_eq!(said, expected);
+        }
+    }
+
+    /// Keys before the one at fault that must be there, with values that stand in the error's text.
+    #[test]
+    fn keys_beside_the_one_at_fault_are_not_blamed() {
+        let good = "batch = 4\nmodel = { kind = \"net\", width = 2, levels = [] }\npace.kind = \"net\"\npace.width = 1\nseed = 3\n";
+        from_toml::<Settings>(good).unwrap();
+        for (from, to, expected) in [
+            (
+                "seed = 3",
+                "seed = \"e\"",
+                "line 5, seed: invalid type: string \"e\", expected a whole number from 0",
+            ),
+            (
+                "seed = 3",
+                "seed = -1",
+                "line 5, seed: invalid value: integer `-1`, expected a whole number from 0",
+            ),
+            (
+                "pace.kind = \"net\"",
+                "pace.kind = \"e\"",
+                "line 3, pace.kind: unknown variant `e`, expected `net`",
+            ),
+            (
+                "pace.width = 1",
+                "pace.width = true",
+                "line 4, pace.width: invalid type: boolean `true`, expected a whole number from 0",
+            ),
+            (
+                "pace.width = 1",
+                "pace.levels = [{ channels = 1.5 }]",
+                "line 4, pace.levels[0].channels: invalid type: floating point `1.5`, expected a whole number from 0",
+            ),
+        ] {
+            assert!(good.contains(from));
+            let text = good.replacen(from, to, 1);
+            // As those whom the search by parts of the text blamed.
+            let text = text.replace("levels = []", "levels = [{ channels = 4 }]");
+            assert_eq!(refused(&text), expected);
+        }
     }
 }

@@ -134,3 +134,122 @@ fn every_key_is_written_down_and_no_other_is_taken() {
         .collect();
     assert!(missing.is_empty(), "docs/settings.md lacks {missing:?}");
 }
+
+/// The path is in every error's text, as short as it is, and must be there.
+#[test]
+fn the_key_at_fault_is_named_and_no_other() {
+    let good = r#"seed = 1
+steps = 2
+batch = 1
+precision = "f32"
+rate.peak = 1.0
+rate.decay = "cosine"
+ema.kind = "decay"
+ema.decay = 0.9
+
+[data]
+path = "e"
+size = 8
+
+[optimiser]
+kind = "adamw"
+
+[log]
+every = 1
+
+[model]
+kind = "stage2"
+[model.unet]
+in_channels = 3
+out_channels = 3
+model_channels = 8
+levels = [{ channels = 8, resblocks = 1 }]
+"#;
+    from_toml::<TrainConfig>(good).unwrap();
+    for (from, to, line, name, said) in [
+        (
+            "\"adamw\"",
+            "\"sgd\"",
+            15,
+            "optimiser.kind",
+            "`sgd`, expected `adamw` or `lion`",
+        ),
+        (
+            "\"f32\"",
+            "\"f16\"",
+            4,
+            "precision",
+            "`f16`, expected `f32` or `bf16`",
+        ),
+        (
+            "steps = 2",
+            "steps = \"e\"",
+            2,
+            "steps",
+            "\"e\", expected a whole number from 0",
+        ),
+        (
+            "seed = 1",
+            "seed = -1",
+            1,
+            "seed",
+            "`-1`, expected a whole number from 0",
+        ),
+        (
+            "\"cosine\"",
+            "\"foo\"",
+            6,
+            "rate.decay",
+            "`foo`, expected one of `constant`",
+        ),
+        (
+            "\"decay\"",
+            "\"foo\"",
+            7,
+            "ema.kind",
+            "`foo`, expected one of `decay`",
+        ),
+        (
+            "every = 1",
+            "every = \"x\"",
+            18,
+            "log.every",
+            "\"x\", expected a whole number from 0",
+        ),
+        (
+            "size = 8",
+            "size = \"big\"",
+            12,
+            "data.size",
+            "a whole number, or a list of height and width",
+        ),
+        (
+            "size = 8",
+            "flip = \"x\"",
+            12,
+            "data.flip",
+            "expected a number",
+        ),
+        (
+            "out_channels = 3",
+            "out_channels = \"e\"",
+            24,
+            "model.unet.out_channels",
+            "a whole number",
+        ),
+        (
+            "out_channels = 3",
+            "",
+            22,
+            "model.unet",
+            "missing field `out_channels`",
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let error = from_toml::<TrainConfig>(&good.replacen(from, to, 1)).unwrap_err();
+        assert!(
+            error.starts_with(&format!("line {line}, {name}: ")) && error.contains(said),
+            "{to}: {error}"
+        );
+    }
+}
