@@ -7,7 +7,7 @@ use latent_data::{
     build::{self, DefaultOptions, Fetcher, Notice},
     check::{self, Report},
     compose::{Art, Composer, SceneOptions, Split},
-    open, printable,
+    counted, open, printable,
 };
 use latent_pipeline::picture::{Picture, metadata::Metadata};
 use serde_json::json;
@@ -24,6 +24,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Write { .. } | Error::Program { .. } | Error::Hash { .. } => Self::run(error),
+            Error::Exists { .. } => Self {
+                name: "output_exists",
+                ..Self::input(error)
+            },
             _ => Self::input(error),
         }
     }
@@ -102,8 +106,8 @@ const LINES: usize = 20;
 fn describe(name: &str, report: &Report) -> String {
     let good = report.pictures - report.broken.len();
     let mut text = format!(
-        "{name}: {} pictures, {} broken\n",
-        report.pictures,
+        "{name}: {}, {} broken\n",
+        counted(report.pictures, "picture"),
         report.broken.len()
     );
     let mut line = |name: &str, value: String| text += &format!("  {name:<14} {value}\n");
@@ -132,7 +136,8 @@ fn describe(name: &str, report: &Report) -> String {
         match (captions.count, captions.empty) {
             (0, 0) => "none".to_owned(),
             (count, _) => format!(
-                "{count} of {good} pictures ({:.0} %), {} different; {:.1} words on average, {} at most",
+                "{count} of {} ({:.0} %), {} different; {:.1} words on average, {} at most",
+                counted(good, "picture"),
                 100.0 * count as f64 / good as f64,
                 captions.distinct,
                 captions.mean_words,
@@ -141,10 +146,7 @@ fn describe(name: &str, report: &Report) -> String {
         },
     );
     if captions.empty > 0 {
-        line(
-            "empty captions",
-            format!("{} more pictures", captions.empty),
-        );
+        line("empty captions", counted(captions.empty, "more picture"));
     }
     if !captions.common.is_empty() {
         let words = captions
@@ -159,7 +161,7 @@ fn describe(name: &str, report: &Report) -> String {
         ("low resolution", report.low),
     ] {
         if count > 0 {
-            line(what, format!("{count} of {good} pictures"));
+            line(what, format!("{count} of {}", counted(good, "picture")));
         }
     }
     let names = |class: &check::Class| match &class.name {
@@ -223,7 +225,22 @@ fn scenes(args: &ScenesArgs, json: bool) -> Result<u8, Failure> {
             Part::Test => Split::Test,
         },
     };
-    let composer = Composer::new(art, options)?;
+    let composer = Composer::new(art, options).map_err(|error| match error {
+        Error::Setting {
+            name: "size",
+            reason,
+            ..
+        } => Failure::input(format!("--size {}: {reason}", args.size)),
+        Error::Setting {
+            name: "objects",
+            reason,
+            ..
+        } => Failure::input(format!(
+            "--least {} --most {}: {reason}",
+            args.least, args.most
+        )),
+        other => other.into(),
+    })?;
     let last = args
         .first
         .checked_add(args.count)
@@ -248,9 +265,10 @@ fn scenes(args: &ScenesArgs, json: bool) -> Result<u8, Failure> {
             json!({"event": "done", "path": args.target, "scenes": args.count, "classes": composer.classes()})
         ),
         false => println!(
-            "{}: {} scenes of {things} things",
+            "{}: {} of {}",
             args.target.display(),
-            args.count
+            counted(args.count as usize, "scene"),
+            counted(things, "thing")
         ),
     }
     Ok(OK)
@@ -348,6 +366,15 @@ fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure> {
 }
 
 fn fashion(args: &FashionArgs, json: bool) -> Result<u8, Failure> {
+    if let Some(from) = args.from.as_deref().filter(|from| !from.exists()) {
+        return Err(Failure {
+            name: "resource_missing",
+            ..Failure::input(format!(
+                "--from {}: there is no such file or folder",
+                from.display()
+            ))
+        });
+    }
     let note = screen::spinner("fetching and unpacking");
     build::fashion_mnist(
         &fetcher(args.cache.as_deref())?,

@@ -43,9 +43,16 @@ fn scenes_are_built_checked_and_shown() {
     let built = run(dir.path(), &build);
     assert!(built.status.success(), "{}", text(&built.stderr));
     assert_eq!(text(&built.stdout), "set: 6 scenes of 2 things");
-    let again = run(dir.path(), &build);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("exists already"));
+    let again = run(dir.path(), &[&build[..], &["--json"]].concat());
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("set exists already"));
+    let error: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(error["error"], "output_exists");
+    let one = ["build", "scenes", "one", "--count", "1", "--size", "32"];
+    let one = run(dir.path(), &[&one[..], &["--concepts", "star"]].concat());
+    assert_eq!(text(&one.stdout), "one: 1 scene of 1 thing");
+    let said = text(&run(dir.path(), &["check", "one"]).stdout);
+    assert!(said.contains("one: 1 picture, 0 broken"), "{said}");
 
     std::fs::write(dir.path().join("set.toml"), "path = 'set'\nsize = 32").unwrap();
     let check = ["check", "set.toml", "--sheet", "sheet.png", "--json"];
@@ -86,7 +93,7 @@ fn scenes_are_built_checked_and_shown() {
     std::fs::write(dir.path().join("set/stray.avif"), "").unwrap();
     let said = text(&run(dir.path(), &["check", "set"]).stdout);
     assert!(
-        said.contains("note left out: 1 pictures that the table does not name: stray.avif"),
+        said.contains("note left out: 1 picture that the table does not name: stray.avif"),
         "{said}"
     );
 }
@@ -95,18 +102,37 @@ fn scenes_are_built_checked_and_shown() {
 fn mistakes_are_explained() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.toml"), "path = 'x'\nsizes = 3").unwrap();
+    std::fs::write(dir.path().join("b.toml"), "path = 'x'\nflip = 1.5").unwrap();
     for (line, word) in [
         (&["check", "nowhere"][..], "nowhere"),
         (&["check", "a.toml"], "sizes"),
+        (
+            &["check", "b.toml"],
+            "b.toml is no data configuration: flip = 1.5",
+        ),
         (&["check", "."], "no pictures"),
         (&["build", "scenes", "out", "--art", "clip"], "fluent-flat"),
         (
             &["build", "scenes", "out", "--concepts", "unicorn"],
             "unicorn",
         ),
-        (&["build", "scenes", "out", "--most", "7"], "1 to 4"),
+        (
+            &["build", "scenes", "out", "--least", "4", "--most", "2"],
+            "--least 4 --most 2: expected 1 to 4",
+        ),
         (&["build", "scenes", "out", "--count", "0"], "--count 0"),
-        (&["build", "scenes", "out", "--size", "9"], "32 to 2048"),
+        (
+            &["build", "scenes", "out", "--size", "9"],
+            "--size 9: expected 32 to 2048",
+        ),
+        (
+            &["build", "fashion-mnist", "out", "--from", "/nope"],
+            "--from /nope: there is no such file or folder",
+        ),
+        (
+            &["build", "fashion-mnist", "out", "--from", "a.toml"],
+            "a.toml is damaged: it is no Debian package",
+        ),
     ] {
         let output = run(dir.path(), line);
         let said = text(&output.stderr);

@@ -198,10 +198,13 @@ impl DataConfig {
     pub fn read(file: &Path) -> Result<Self, Error> {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|e| Error::read(&name, e))?;
-        let mut config: Self =
-            settings::from_toml(&text).map_err(|reason| Error::Config { path: name, reason })?;
+        let wrong = |reason| Error::Config {
+            path: name.clone(),
+            reason,
+        };
+        let mut config: Self = settings::from_toml(&text).map_err(&wrong)?;
         config.relative_to(file.parent().unwrap_or(Path::new("")));
-        config.fit()?;
+        config.fit().map_err(|e| wrong(e.to_string()))?;
         Ok(config)
     }
 

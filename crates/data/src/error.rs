@@ -19,6 +19,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// What should be made is there already.
+    #[error("{} exists already: give another name, or remove it", path.display())]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A picture does not decode.
     #[error("{name} is no picture that can be read: {reason}")]
     Picture {

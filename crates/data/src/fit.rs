@@ -74,7 +74,7 @@ impl Fit {
                 return Err(Error::setting(
                     "buckets",
                     "…",
-                    "they need a size of one number: shapes have about size × size pixels",
+                    "expected with a size of one number: shapes have about size × size pixels",
                 ));
             }
         };

@@ -38,4 +38,4 @@ pub use example::{Example, LabelledBox, Labels, Raw};
 pub use fit::{Crop, Fit, buckets};
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use plan::{Partial, Share};
-pub use source::{About, Source, open, printable};
+pub use source::{About, Source, counted, open, printable};

@@ -125,7 +125,7 @@ impl Loader {
             return Err(Error::setting(
                 "size",
                 "none",
-                "pictures of different sizes make no batch: set the size, or a batch of 1",
+                "expected a size, or a batch of 1: pictures of different sizes make no batch",
             ));
         }
         let count = u32::try_from(source.len()).map_err(|_| {

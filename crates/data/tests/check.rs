@@ -122,6 +122,12 @@ fn files_that_are_not_fashion_mnist_are_refused() {
     let error = fashion_mnist(&fetcher, Some(&from), &target).unwrap_err();
     assert!(matches!(error, Error::Hash { .. }), "{error}");
     assert!(!target.exists() && !dir.path().join("cache").exists());
+    let file = from.join("train-images-idx3-ubyte");
+    let error = fashion_mnist(&fetcher, Some(&file), &target).unwrap_err();
+    assert!(
+        matches!(error, Error::Damaged { .. }) && error.to_string().contains("t10k-labels"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -120,6 +120,11 @@ fn of_folder(folder: &Path) -> Result<Vec<Vec<u8>>, Error> {
 fn of_package(package: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let name = package.display().to_string();
     let failed = |e: std::io::Error| Error::damaged(&name, e);
+    if !is_package(package).map_err(|e| Error::read(&name, e))? {
+        let names = FILES.map(|(file, _)| file).join(", ");
+        let reason = format!("it is no Debian package: expected one, or a folder that has {names}");
+        return Err(Error::damaged(name, reason));
+    }
     let mut command = Command::new("dpkg-deb");
     let tar = fetch::run(command.arg("--fsys-tarfile").arg(package), package)?;
     let mut found = vec![None; FILES.len()];
@@ -141,6 +146,13 @@ fn of_package(package: &Path) -> Result<Vec<Vec<u8>>, Error> {
         bytes.ok_or_else(|| Error::damaged(&name, format!("it has no {file}.gz")))
     })
     .collect()
+}
+
+/// Whether a file begins as packages do, which are archives of `ar`.
+fn is_package(file: &Path) -> std::io::Result<bool> {
+    let mut first = Vec::new();
+    std::fs::File::open(file)?.take(8).read_to_end(&mut first)?;
+    Ok(first == b"!<arch>\n")
 }
 
 fn unpack(name: &str, packed: &[u8]) -> Result<Vec<u8>, Error> {

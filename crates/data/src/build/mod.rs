@@ -35,10 +35,9 @@ impl Building {
     fn new(target: &Path) -> Result<Self, Error> {
         let failed = |e: std::io::Error| write_error(target, e);
         if target.symlink_metadata().is_ok() {
-            return Err(write_error(
-                target,
-                "it exists already: give another name, or remove it",
-            ));
+            return Err(Error::Exists {
+                path: target.to_owned(),
+            });
         }
         let parent = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -61,6 +61,14 @@ pub fn printable(name: &str) -> String {
     text
 }
 
+/// A number of things: `1 picture`, `2 pictures`.
+pub fn counted(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// Names in a note.
 const NAMED: usize = 3;
 
@@ -163,13 +171,16 @@ pub(super) fn about(
         left.into_iter().partition(|f| is_picture_name(f));
     if !pictures.is_empty() {
         let why = match format {
+            Format::Folder | Format::Classes if pictures.len() == 1 => {
+                "that is the partner of no picture"
+            }
             Format::Folder | Format::Classes => "that are partners of no picture",
             Format::Idx | Format::WebDataset => "beside the files that are read",
             _ => "that the table does not name",
         };
         notes.push(format!(
-            "left out: {} pictures {why}: {}",
-            pictures.len(),
+            "left out: {} {why}: {}",
+            counted(pictures.len(), "picture"),
             named(pictures)
         ));
     }
@@ -179,8 +190,11 @@ pub(super) fn about(
         .partition(|f| texts(format) && is_caption(f) && *f != super::CLASSES);
     if !captions.is_empty() {
         notes.push(format!(
-            "left out: {} texts that are the first of no picture's name: {}",
-            captions.len(),
+            "left out: {} first of no picture's name: {}",
+            match captions.len() {
+                1 => "1 text that is the".to_owned(),
+                count => format!("{count} texts that are the"),
+            },
             named(captions)
         ));
     }

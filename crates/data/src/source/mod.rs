@@ -17,7 +17,7 @@ use crate::{
     store::{Listing, Place, Store},
 };
 pub(crate) use about::named;
-pub use about::{About, printable};
+pub use about::{About, counted, printable};
 use entries::Entries;
 pub(crate) use parquet::{Cells, Chunks};
 
