@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use latent_data::printable;
+use latent_data::{counted, printable};
 use latent_train::{Event, Observer, Report};
 use serde_json::{Map, Value, json};
 
@@ -72,6 +72,15 @@ impl Dashboard {
         }
     }
 
+    /// Something of the run's settings that one should know; an event with `--json`.
+    pub fn note(&mut self, text: &str) {
+        if self.json && self.leads {
+            let event = json!({"event": "note", "message": text});
+            self.heard &= writeln!(std::io::stdout().lock(), "{event}").is_ok();
+        }
+        self.say(&format!("note: {text}"));
+    }
+
     /// Whether everything that was said could be written.
     pub fn is_heard(&self) -> bool {
         self.heard
@@ -114,7 +123,7 @@ impl Dashboard {
             );
             let skipped = match self.skipped {
                 0 => String::new(),
-                count => format!(", {count} pictures skipped"),
+                count => format!(", {} skipped", counted(count as usize, "picture")),
             };
             lines.push(format!("{saved}{skipped}; Ctrl-C writes one and ends"));
             self.bar.set_message(lines.join("\n"));

@@ -7,7 +7,7 @@ use crate::{
     data,
     failure::{Failure, OK},
     files, machine,
-    train::default_folder,
+    train::{default_folder, of_settings},
 };
 
 /// Runs `latent export`.
@@ -18,13 +18,15 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let config = TrainConfig::read(&args.config)?;
     let folder = args.out.clone();
     let folder = folder.unwrap_or_else(|| default_folder(&args.config));
-    let mut task = config.model.build(&TaskContext {
+    let context = TaskContext {
         device: machine::device("cpu")?.autodiff(),
         more_devices: Vec::new(),
         learner: config.learner(),
         seed: config.seed,
         side: config.side(),
-    })?;
+    };
+    let task = config.model.build(&context);
+    let mut task = task.map_err(|error| of_settings(&args.config, error))?;
     let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep);
     let mut passed_over = |path: &std::path::Path, reason: String| {
         eprintln!("passed over {}: {reason}", path.display());

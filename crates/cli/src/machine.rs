@@ -1,6 +1,7 @@
 //! What the machine has: devices, threads, free memory.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use burn::tensor::Device;
 
@@ -134,13 +135,46 @@ pub fn set_instructions() -> Result<(), Failure> {
         .map_err(|_| Failure::run("LATENT_CPU: the instruction set is in use already"))
 }
 
+/// How the program says that memory has run out; set while there is some.
+static TRAINS: AtomicBool = AtomicBool::new(false);
+static JSON: AtomicBool = AtomicBool::new(false);
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Says what [`exhausted`] is to say: what helps a run of training, and whether there is a line in JSON.
+pub fn prepare_for_exhaustion(trains: bool, json: bool) {
+    TRAINS.store(trains, Relaxed);
+    JSON.store(json, Relaxed);
+    // It has a buffer, which is allocated now.
+    let _ = std::io::stdout().flush();
+}
+
 /// Ends the program where the system has no memory for `size` bytes, before the standard library would abort it.
+/// Allocates nothing.
 pub fn exhausted(size: usize) {
+    // One thread says it; others that fail too leave it the time for that.
+    if ENDING.swap(true, Relaxed) {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        std::process::exit(RUN.into());
+    }
+    let advice = match TRAINS.load(Relaxed) {
+        true => {
+            "lower batch in the settings and raise accumulation in its place, set precision to bf16 or \
+             activation_checkpointing to true"
+        }
+        false => "make the picture or the batch smaller, use --dtype bf16",
+    };
+    if JSON.load(Relaxed) {
+        let mut stdout = std::io::stdout();
+        let _ = writeln!(
+            stdout,
+            "{{\"event\":\"error\",\"code\":{RUN},\"error\":\"memory_short\",\"message\":\"there is no memory for {size} \
+             bytes more: {advice}, or raise the limit (ulimit -v)\"}}"
+        );
+    }
     let mut stderr = std::io::stderr();
     let _ = writeln!(
         stderr,
-        "Error: there is no memory for {size} bytes more: make the picture or the batch smaller, use --dtype bf16, or raise the \
-         limit (ulimit -v)"
+        "Error: there is no memory for {size} bytes more: {advice}, or raise the limit (ulimit -v)"
     );
     std::process::exit(RUN.into());
 }

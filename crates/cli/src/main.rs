@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    machine::prepare_for_exhaustion(matches!(cli.command, Command::Train(_)), cli.json);
     match guarded(&cli) {
         Ok(code) => code.into(),
         Err(failure) => {

@@ -1,5 +1,8 @@
 //! `latent train` as a person runs it: what is known before the first step, one run in one folder, how it ends.
 
+#[path = "common/training.rs"]
+mod training;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
@@ -7,73 +10,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
+use image::{GrayImage, Luma, RgbImage};
 
-fn command(folder: &Path, line: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_latent"));
-    command.args(line).current_dir(folder).stdin(Stdio::null());
-    command
-}
-
-fn latent(folder: &Path, line: &[&str]) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command(folder, line).output().unwrap();
-    let said = [stdout, stderr].concat();
-    let said = String::from_utf8(said).unwrap();
-    assert!(!said.contains("a defect in latent"), "{said}");
-    // As the terminal's lines were before they were folded.
-    let words = said.split_whitespace().filter(|word| *word != "│");
-    (status.code(), words.collect::<Vec<_>>().join(" "))
-}
-
-fn picture(folder: &Path, name: &str, mark: u8) {
-    let picture = RgbImage::from_fn(16, 16, |x, y| Rgb([(16 * x) as u8, (16 * y) as u8, mark]));
-    let path = folder.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    picture.save(path).unwrap();
-}
-
-/// Pictures with captions.
-fn pictures(folder: &Path, count: u8) {
-    for i in 0..count {
-        picture(folder, &format!("{i:03}.png"), 20 * i);
-        fs::write(folder.join(format!("{i:03}.txt")), format!("picture {i}")).unwrap();
-    }
-}
-
-const TEXT: &str = r#"[model.conditioner]
-kind = "text"
-tokenizer = "clip"
-transformer = { vocabulary = 49408, positions = 8, width = 16, layers = 1, heads = 1, head_width = 16 }
-[model.objective]
-dropout = 0.1
-"#;
-
-/// Settings of a tiny denoiser of pixels; `root` are keys of the root, `unet` those of the network, `tables` what follows.
-fn settings(folder: &Path, root: &str, unet: &str, tables: &str) {
-    let text = format!(
-        r#"batch = 2
-{root}
-log = {{ every = 1, tensorboard = false }}
-rate = {{ peak = 1e-3 }}
-
-[model]
-kind = "stage2"
-samples = {{ count = 2, steps = 2 }}
-
-[model.unet]
-out_channels = 3
-model_channels = 8
-norm_groups = 4
-{unet}
-
-{tables}"#
-    );
-    fs::write(folder.join("s.toml"), text).unwrap();
-}
+use training::*;
 
 const PLAIN: &str = "in_channels = 3\nlevels = [{ channels = 8, resblocks = 1 }]";
 const ATTENDS: &str = "in_channels = 3\ncontext = 16\nmiddle = { heads = { width = 8 }, depth = 1 }\n\
@@ -99,7 +38,7 @@ fn captions_are_looked_through_before_the_first_step() {
     fs::remove_file(data.join("004.txt")).unwrap();
     let said = refused(root);
     assert!(
-        said.contains("004.png") && said.contains("1 of 6 pictures have no caption"),
+        said.contains("004.png") && said.contains("1 of 6 pictures has no caption"),
         "{said}"
     );
 
@@ -122,8 +61,8 @@ fn captions_are_looked_through_before_the_first_step() {
         "folder: run",
         "read as folder, found by looking: 6 .png, 6 .txt",
         "captions: 6, 1 of them without a word; 13 tokens at most",
-        "1 captions are longer than the 8 tokens that the text encoder reads, and are cut: 001.png",
-        "1 captions say left or right, and flip = 0.5",
+        "1 caption is longer than the 8 tokens that the text encoder reads, and cut: 001.png",
+        "left or right is said in 1 caption, and flip = 0.5",
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
@@ -355,4 +294,165 @@ fn a_key_that_is_not_known_is_named_with_its_line() {
         said.contains("model.unet.levels[0].attention.dpeth") && said.contains("`depth`"),
         "{said}"
     );
+}
+
+/// The last line of what a run says with `--json`.
+fn error_of(output: &Output) -> serde_json::Value {
+    let said = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+/// A batch that no machine has room for is refused before anything is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_batch_that_memory_cannot_hold_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    pictures(&root.join("data"), 2);
+    settings(root, DATA, PLAIN, "");
+    let text = fs::read_to_string(root.join("s.toml")).unwrap();
+    let large = text.replacen("batch = 2", "batch = 40000000000", 1);
+    fs::write(root.join("s.toml"), large).unwrap();
+    let output = command(root, &[TRAIN, &["--json"]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = error_of(&output);
+    assert_eq!(error["error"], "memory_short");
+    let message = error["message"].as_str().unwrap();
+    for word in ["s.toml: batch = 40000000000", "accumulation", "can be had"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    assert!(!root.join("run").exists());
+}
+
+/// What no estimate foresees: a picture of its own size.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_runs_out_is_said_in_the_words_of_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    fs::create_dir(root.join("data")).unwrap();
+    let picture = RgbImage::new(1024, 1024);
+    picture.save(root.join("data/a.png")).unwrap();
+    settings(root, "steps = 2\ndata = { path = \"data\" }", PLAIN, "");
+    let text = fs::read_to_string(root.join("s.toml")).unwrap();
+    let alone = text.replacen("batch = 2", "batch = 1", 1);
+    fs::write(root.join("s.toml"), alone).unwrap();
+    let program = env!("CARGO_BIN_EXE_latent");
+    let line = format!("ulimit -v 300000 && exec {program} train s.toml --out run -t 1 --json");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &line]).current_dir(root).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("precision") && !said.contains("--dtype"),
+        "{said}"
+    );
+    let error = error_of(&output);
+    assert_eq!(error["error"], "memory_short");
+    assert!(error["message"].as_str().unwrap().contains("accumulation"));
+}
+
+#[test]
+fn steps_that_change_nothing_are_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    pictures(&root.join("data"), 2);
+    settings(root, DATA, PLAIN, "");
+    let with = |more: &[&str]| latent(root, &[TRAIN, more].concat());
+    let (code, said) = with(&["--steps", "1"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("note: --steps"), "{said}");
+    let (code, said) = with(&["--resume", "--steps", "60"]);
+    assert_eq!(code, Some(0), "{said}");
+    let longer =
+        "note: --steps 60 makes no run longer: it ends after 2 steps, by `steps = 2` in s.toml";
+    assert!(said.contains(longer), "{said}");
+    let again = [TRAIN, &["--resume", "--steps", "1", "--json"]].concat();
+    let output = command(root, &again).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains(
+            r#"{"event":"note","message":"--steps 1 counts from the run's beginning, and the run is at step 2 already"#
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_longer_run_with_a_decay_names_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    pictures(&root.join("data"), 2);
+    let with = |steps: &str| {
+        settings(root, &DATA.replace("steps = 2", steps), PLAIN, "");
+        let text = fs::read_to_string(root.join("s.toml")).unwrap();
+        let decays = text.replacen("peak = 1e-3", "peak = 1e-3, decay = \"cosine\"", 1);
+        fs::write(root.join("s.toml"), decays).unwrap();
+        latent(root, &[TRAIN, &["--resume"]].concat())
+    };
+    assert_eq!(with("steps = 1").0, Some(0));
+    let (code, said) = with("steps = 2");
+    assert_eq!(code, Some(2), "{said}");
+    let why = "rate.over was 1 and is 2: the settings leave it out, and so it is the length of the run, steps = 2";
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn mistakes_name_the_settings_and_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    pictures(&root.join("data"), 2);
+    let with = |data: &str, model: &str| {
+        settings(root, &format!("steps = 2\ndata = {{ {data} }}"), PLAIN, "");
+        let text = fs::read_to_string(root.join("s.toml")).unwrap();
+        let more = text.replacen(
+            "kind = \"stage2\"",
+            &format!("kind = \"stage2\"\n{model}"),
+            1,
+        );
+        fs::write(root.join("s.toml"), more).unwrap();
+        refused(root)
+    };
+    for (data, model, words) in [
+        (
+            "path = \"p\", size = 16",
+            "",
+            "s.toml: data.path: cannot read p: ",
+        ),
+        (
+            "path = \"data\", size = 16, flip = 1.5",
+            "",
+            "s.toml: data.flip = 1.5: expected 0 to 1",
+        ),
+        (
+            "path = \"data\"",
+            "",
+            "s.toml: data.size = none: expected a size, or a batch of 1",
+        ),
+        (
+            "path = \"data\", size = 16",
+            "first_stage = \"kl-f8\"",
+            "s.toml: model.first_stage: kl-f8: ",
+        ),
+    ] {
+        let said = with(data, model);
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    settings(root, &format!("begin_from = \"none\"\n{DATA}"), PLAIN, "");
+    let said = refused(root);
+    assert!(said.contains("s.toml: begin_from = none"), "{said}");
+    // A file in the place of the run's folder.
+    settings(root, DATA, PLAIN, "");
+    fs::remove_dir_all(root.join("run")).unwrap();
+    fs::write(root.join("run"), "").unwrap();
+    let output = command(root, &[TRAIN, &["--json"]].concat()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = error_of(&output);
+    assert_eq!(error["error"], "output_exists");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("run: is a file"), "{message}");
 }

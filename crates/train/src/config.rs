@@ -254,6 +254,10 @@ impl TrainConfig {
                 }
             }
         }
+        self.data.fit().map_err(Error::of_data("data"))?;
+        if let Some(data) = self.validation.as_ref().and_then(|v| v.data.as_ref()) {
+            data.fit().map_err(Error::of_data("validation.data"))?;
+        }
         self.optimiser.validate()?;
         self.rate.validate()?;
         self.ema.map_or(Ok(()), |ema| ema.validate())?;
@@ -314,6 +318,23 @@ impl TrainConfig {
         }
     }
 
+    /// What differs between the settings that a checkpoint was made with and those of now, a sentence each.
+    pub(crate) fn differences(&self, before: &Value, now: &Value) -> Vec<String> {
+        let mut all = differences("", before, now);
+        let over = all.iter_mut().find(|text| text.starts_with("rate.over "));
+        if let (None, Some(over)) = (self.rate.over, over) {
+            let length = match self.steps {
+                Some(steps) => format!("steps = {steps}"),
+                None => format!("pictures = {}", self.pictures.unwrap_or_default()),
+            };
+            *over += &format!(
+                ": the settings leave it out, and so it is the length of the run, {length}; to make the run longer, also \
+                 write down rate.over as it was"
+            );
+        }
+        all
+    }
+
     /// What a continued run must have in common with the one before: all that the numbers depend on. Where
     /// the data lies is not part of it, how many pictures there are is.
     pub(crate) fn defining(&self, pictures: usize, processes: usize) -> Value {
@@ -351,7 +372,7 @@ impl TrainConfig {
 }
 
 /// The settings below `name` that differ, as text.
-pub(crate) fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
+fn differences(name: &str, before: &Value, now: &Value) -> Vec<String> {
     if before == now {
         return Vec::new();
     }

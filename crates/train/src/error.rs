@@ -24,6 +24,40 @@ pub enum Error {
         /// What it may hold.
         expected: String,
     },
+    /// A file or a data set that a setting names.
+    #[error("{name}: {source}")]
+    Named {
+        /// The setting's key.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// Too little memory for a step.
+    #[error(
+        "batch = {batch}: a step needs at least {needed} of memory ({pictures} for its pictures, {state} for gradients and \
+         the optimiser), and {available} can be had: lower `batch`, and raise `accumulation`, which is {accumulation}, in its \
+         place; precision = \"bf16\" needs less too"
+    )]
+    Memory {
+        /// The settings' batch.
+        batch: usize,
+        /// The settings' accumulation.
+        accumulation: u64,
+        /// For pictures, with the unit.
+        pictures: String,
+        /// For gradients and the optimiser.
+        state: String,
+        /// The sum.
+        needed: String,
+        /// What is free.
+        available: String,
+    },
+    /// A file in the place of a run's folder.
+    #[error("{}: is a file: expected the folder of a run, or a name that nothing has yet (--out)", path.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder that the system refused.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Io {
@@ -136,6 +170,37 @@ impl Error {
         }
     }
 
+    /// With the key that names the file; settings have their own.
+    pub(crate) fn named<E: Into<Self>>(name: &str) -> impl FnOnce(E) -> Self {
+        move |error| match error.into() {
+            setting @ (Self::Setting { .. } | Self::Named { .. }) => setting,
+            error => Self::Named {
+                name: name.to_owned(),
+                source: Box::new(error),
+            },
+        }
+    }
+
+    /// A setting of the data, by its key in a run's settings; `table` is the data's.
+    pub(crate) fn of_data(table: &str) -> impl FnOnce(latent_data::Error) -> Self {
+        move |error| match error {
+            latent_data::Error::Setting {
+                name,
+                value,
+                reason,
+            } => Self::Setting {
+                name: match name {
+                    // The run's own.
+                    "batch" => name.to_owned(),
+                    _ => format!("{table}.{name}"),
+                },
+                value,
+                expected: reason.trim_start_matches("expected ").to_owned(),
+            },
+            error => Self::named(&format!("{table}.path"))(error),
+        }
+    }
+
     /// Whether the run failed by the machine or by its numbers, not by what it was given: a disk that is full, a loss
     /// that is not finite.
     pub fn is_of_the_run(&self) -> bool {
@@ -145,7 +210,9 @@ impl Error {
             Self::Io { doing, .. }
             | Self::Checkpoint(File::Io { doing, .. })
             | Self::Model(ModelError::File(File::Io { doing, .. })) => !READS.contains(doing),
-            Self::Data(latent_data::Error::Write { .. })
+            Self::Named { source, .. } => source.is_of_the_run(),
+            Self::Memory { .. }
+            | Self::Data(latent_data::Error::Write { .. })
             | Self::Diverged { .. }
             | Self::NotFinite { .. }
             | Self::Chart { .. } => true,

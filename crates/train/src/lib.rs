@@ -25,6 +25,7 @@ mod learner;
 mod lock;
 mod log;
 mod look;
+mod memory;
 mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -53,6 +54,7 @@ pub use initialise::{Fill, initialise, torch_default};
 pub use latent_data::{Example, LabelledBox};
 pub use learner::{Learner, LearnerSettings, Precision};
 pub use look::Needs;
+pub use memory::LeastMemory;
 pub use model::{ModelConfig, TaskContext};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

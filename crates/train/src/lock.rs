@@ -17,8 +17,13 @@ impl Lock {
     /// Takes the folder, which is made where it is not there. File systems without locks let everybody in.
     ///
     /// # Errors
-    /// [`Error::Locked`] where another run holds it; a folder that cannot be written.
+    /// [`Error::Locked`] where another run holds it; [`Error::NoFolder`] where it is a file; a folder that cannot be written.
     pub fn take(folder: &Path) -> Result<Self, Error> {
+        if folder.is_file() {
+            return Err(Error::NoFolder {
+                path: folder.to_owned(),
+            });
+        }
         std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
         let path = folder.join(FILE);
         let file = File::options()
@@ -51,5 +56,7 @@ mod tests {
         assert!(matches!(error, Error::Locked { .. }), "{error}");
         drop(held);
         Lock::take(&folder).unwrap();
+        let error = Lock::take(&folder.join(FILE)).unwrap_err();
+        assert!(matches!(error, Error::NoFolder { .. }), "{error}");
     }
 }

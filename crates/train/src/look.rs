@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use latent_data::{Labels, Source, check, printable};
+use latent_data::{Labels, Source, check, counted, printable};
 use latent_text::TextTokenizer;
 
 use crate::Error;
@@ -192,9 +192,10 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
         return Err(Error::Example {
             id: pictures.to_string(),
             problem: format!(
-                "{} of {} pictures have no {what}; the model's condition is made of it",
+                "{} of {} pictures {} no {what}; the model's condition is made of it",
                 pictures.count,
-                source.len()
+                source.len(),
+                if pictures.count == 1 { "has" } else { "have" }
             ),
         });
     }
@@ -206,8 +207,8 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
     }
     if broken.count > 0 {
         told.push(format!(
-            "{} pictures have labels that cannot be read and will be skipped: {broken}",
-            broken.count
+            "{} labels that cannot be read and will be skipped: {broken}",
+            pictures_have(broken.count)
         ));
     }
     let name = |class: u32| match source.classes().get(class as usize) {
@@ -238,13 +239,17 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
             ));
             if cut.count > 0 {
                 told.push(format!(
-                    "{} captions are longer than the {positions} tokens that the text encoder reads, and are cut: {cut}",
-                    cut.count
+                    "{} longer than the {positions} tokens that the text encoder reads, and cut: {cut}",
+                    match cut.count {
+                        1 => "1 caption is".to_owned(),
+                        count => format!("{count} captions are"),
+                    }
                 ));
             }
             if flip > 0.0 && sided > 0 {
                 told.push(format!(
-                    "{sided} captions say left or right, and flip = {flip} mirrors their pictures: what they say becomes wrong"
+                    "left or right is said in {}, and flip = {flip} mirrors their pictures: what they say becomes wrong",
+                    counted(sided, "caption")
                 ));
             }
         }
@@ -257,7 +262,7 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
                 false => (*rows, ""),
             };
             within("model.conditioner.rows", known, *rows, rest)?;
-            told.push(counted(&classes));
+            told.push(sizes_of(&classes));
         }
         Needs::SemanticMap { classes: known } => {
             let rest = " in its mask; 255 is no class";
@@ -283,8 +288,8 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
             told.push(format!("boxes: {boxed} of {good} pictures have some"));
             if crowded.count > 0 {
                 told.push(format!(
-                    "{} pictures have more boxes than {most}, of which the largest are read: {crowded}",
-                    crowded.count
+                    "{} more boxes than {most}, of which the largest are read: {crowded}",
+                    pictures_have(crowded.count)
                 ));
             }
         }
@@ -293,7 +298,13 @@ pub fn look(source: &dyn Source, needs: &Needs, flip: f64) -> Result<Vec<String>
     Ok(told)
 }
 
-fn counted(classes: &BTreeMap<u32, (usize, String)>) -> String {
+/// `1 picture has`, `2 pictures have`
+fn pictures_have(count: usize) -> String {
+    let verb = if count == 1 { "has" } else { "have" };
+    format!("{} {verb}", counted(count, "picture"))
+}
+
+fn sizes_of(classes: &BTreeMap<u32, (usize, String)>) -> String {
     let counts = classes.values().map(|(count, _)| *count);
     let (least, most) = (counts.clone().min(), counts.max());
     format!(

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use latent_data::counted;
 use serde::Serialize;
+
+use crate::memory::size;
 
 /// A run in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +20,8 @@ pub struct Plan {
     /// Bytes of weights, gradients, optimiser and averages. What a step computes comes on top and grows
     /// with the batch.
     pub state_bytes: u64,
+    /// Bytes that the pictures of a step take at the very least; 0 where they keep their own sizes.
+    pub batch_bytes: u64,
     /// Pictures to learn from.
     pub pictures: usize,
     /// Pictures held back for validation.
@@ -37,26 +42,34 @@ impl fmt::Display for Plan {
         for (name, count) in &self.parameters {
             writeln!(f, "{name}: {:.2} million parameters", *count as f64 / 1e6)?;
         }
+        let batch = match self.batch_bytes {
+            0 => "what a batch takes".to_owned(),
+            bytes => format!("several times {} for the pictures of a step", size(bytes)),
+        };
         writeln!(
             f,
-            "memory: {:.1} MB for weights, gradients, optimiser and averages, and what a batch takes",
-            self.state_bytes as f64 / 1e6
+            "memory: {} for weights, gradients, optimiser and averages, and {batch}",
+            size(self.state_bytes)
         )?;
         let held_back = match self.held_back {
             0 => String::new(),
             count => format!(", {count} held back for validation"),
         };
-        writeln!(f, "data: {} pictures{held_back}", self.pictures)?;
+        let pictures = counted(self.pictures, "picture");
+        writeln!(f, "data: {pictures}{held_back}")?;
         for found in &self.found {
             writeln!(f, "  {found}")?;
         }
         write!(
             f,
-            "steps: {} of {} pictures, {:.1} epochs",
-            self.steps, self.pictures_per_step, self.epochs
+            "steps: {} of {}, {:.1} epochs",
+            self.steps,
+            counted(self.pictures_per_step as usize, "picture"),
+            self.epochs
         )?;
         match self.done {
             0 => Ok(()),
+            1 => write!(f, "; 1 is done"),
             done => write!(f, "; {done} are done"),
         }
     }

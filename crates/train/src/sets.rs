@@ -8,6 +8,21 @@ use crate::held_back::split;
 use crate::look::{look, same_classes};
 use crate::{Error, Needs, Peers, Report, Step, Task, TrainConfig};
 
+type Shared = Arc<dyn Source>;
+
+/// The sources that the settings name, and that of `validation.data`.
+///
+/// # Errors
+/// Data that cannot be opened.
+pub fn open(config: &TrainConfig) -> Result<(Shared, Option<Shared>), Error> {
+    let open = |data: &DataConfig, table: &str| {
+        latent_data::open(data, &config.store).map_err(Error::of_data(table))
+    };
+    let other = config.validation.as_ref().and_then(|v| v.data.as_ref());
+    let other = other.map(|data| open(data, "validation.data"));
+    Ok((open(&config.data, "data")?, other.transpose()?))
+}
+
 /// The data of a run.
 pub struct Sets {
     /// What is learnt from.
@@ -64,7 +79,8 @@ impl Sets {
             ..LoaderOptions::new(config.seed, config.batch * peers.size())
         };
         Ok(Self {
-            learnt: Loader::new(source, config.data.fit()?, options)?,
+            learnt: Loader::new(source, config.data.fit()?, options)
+                .map_err(Error::of_data("data"))?,
             validation: validation.transpose()?,
             found,
         })

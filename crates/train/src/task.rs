@@ -163,6 +163,11 @@ pub trait Task {
         ""
     }
 
+    /// Numbers that a step computes and keeps of a picture of that height and width, at the least: for the plan.
+    fn numbers_of_a_picture(&self, [height, width]: [u64; 2]) -> u64 {
+        3 * height * width
+    }
+
     /// What the data must have beside pictures.
     fn needs(&self) -> Needs {
         Needs::Nothing

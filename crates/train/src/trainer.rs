@@ -8,13 +8,12 @@ use latent_checkpoint::Checkpoint;
 use latent_data::{Batches, Loader, Source};
 use serde_json::Value;
 
-use crate::config::differences;
 use crate::lock::Lock;
 use crate::log::Log;
-use crate::sets::{Sets, validate};
+use crate::sets::{Sets, open, validate};
 use crate::{
-    Checkpoints, Error, Event, Observer, Peers, Plan, Report, Saved, StateWriter, Step, Task,
-    TrainConfig, Update,
+    Checkpoints, Error, Event, LeastMemory, Observer, Peers, Plan, Report, Saved, StateWriter,
+    Step, Task, TrainConfig, Update,
 };
 use crate::{export, sheet};
 
@@ -74,10 +73,8 @@ impl<'a> Trainer<'a> {
         folder: PathBuf,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let source = latent_data::open(&config.data, &config.store)?;
-        let other = config.validation.as_ref().and_then(|v| v.data.as_ref());
-        let other = other.map(|data| latent_data::open(data, &config.store));
-        Self::on(config, task, peers, folder, source, other.transpose()?)
+        let (source, validation) = open(config)?;
+        Self::on(config, task, peers, folder, source, validation)
     }
 
     /// The same on sources of the caller's own: `source` in the place of `data`, and `validation`, where it is there, in
@@ -139,7 +136,8 @@ impl<'a> Trainer<'a> {
             });
             return Ok(());
         };
-        let differing = differences("", &saved.about.settings, &self.defining());
+        let before = &saved.about.settings;
+        let differing = self.config.differences(before, &self.defining());
         if !differing.is_empty() {
             return Err(Error::OtherRun {
                 path: saved.path,
@@ -179,6 +177,7 @@ impl<'a> Trainer<'a> {
         Plan {
             folder: self.folder.clone(),
             found: self.found.clone(),
+            batch_bytes: LeastMemory::of(self.config, &*self.task).map_or(0, |least| least.batch),
             state_bytes: parameters
                 .iter()
                 .map(|(_, count)| (count * bytes) as u64)
@@ -296,7 +295,8 @@ impl<'a> Trainer<'a> {
     /// Takes the weights of another run's latest checkpoint, or of a model.
     fn begin_from(&mut self, run: &Path, observer: &mut dyn Observer) -> Result<(), Error> {
         if run.exists() && !run.join(CHECKPOINTS).exists() {
-            return self.task.begin_with(&Checkpoint::open(run)?);
+            let model = Checkpoint::open(run).map_err(Error::named("begin_from"))?;
+            return self.task.begin_with(&model);
         }
         let checkpoints = Checkpoints::new(run.join(CHECKPOINTS), 1);
         let Some(saved) = latest(&checkpoints, observer)? else {

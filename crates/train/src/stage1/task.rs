@@ -127,7 +127,8 @@ impl Stage1 {
         let perceptual = config.perceptual.as_deref();
         let perceptual = perceptual
             .map(|path| load_perceptual(path, device))
-            .transpose()?;
+            .transpose()
+            .map_err(Error::named("model.perceptual"))?;
         let net = config.autoencoder.init(device);
         let usual = torch_default(&net, &[]);
         let entries = config.autoencoder.codebook;
@@ -394,6 +395,12 @@ impl Task for Stage1 {
 
     fn sheet_shows(&self) -> &'static str {
         "pairs: a picture of the data on the left, what became of it on the right"
+    }
+
+    /// The picture, what becomes of it, and what the first layer makes of it.
+    fn numbers_of_a_picture(&self, [height, width]: [u64; 2]) -> u64 {
+        let first = self.config.autoencoder.levels.first();
+        height * width * (6 + first.map_or(0, |level| level.channels) as u64)
     }
 
     /// The folder of a diffusers autoencoder, with the scale that was measured.

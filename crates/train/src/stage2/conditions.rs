@@ -53,7 +53,10 @@ impl Conditions {
         };
         let reader = Reader::open(config, &Named(settings), device);
         let reader = reader.map_err(|problem| match problem {
-            FileProblem::Unread(error) => error.into(),
+            FileProblem::Unread(error) => Error::named(match config {
+                ConditionerConfig::Neighbours { .. } => "model.neighbours",
+                _ => "model.vocabulary",
+            })(error),
             FileProblem::Wrong { path, problem } => Error::Config { path, problem },
         })?;
         if let (ConditionerConfig::Text { transformer, .. }, Some(words)) = (config, reader.words())
@@ -69,7 +72,8 @@ impl Conditions {
         let frozen = match (config, &settings.text_encoder) {
             (ConditionerConfig::FrozenText { width, tokens, .. }, Some(path)) => {
                 let cache = settings.cache.as_deref();
-                Some(Frozen::open(path, [*tokens, *width], cache, device)?)
+                let frozen = Frozen::open(path, [*tokens, *width], cache, device);
+                Some(frozen.map_err(Error::named("model.text_encoder"))?)
             }
             _ => None,
         };

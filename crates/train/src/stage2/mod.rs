@@ -160,7 +160,8 @@ impl Stage2 {
     pub fn new(config: &Stage2Config, context: &TaskContext) -> Result<Self, Error> {
         let plain = context.device.clone().inner();
         let first = match &config.first_stage {
-            Some(path) => FirstStage::open(path, config.scale, &plain)?,
+            Some(path) => FirstStage::open(path, config.scale, &plain)
+                .map_err(Error::named("model.first_stage"))?,
             None => FirstStage::pixels(&plain),
         };
         Self::on(config, first, context)
@@ -402,6 +403,13 @@ impl Task for Stage2 {
 
     fn sheet_shows(&self) -> &'static str {
         "above the line pictures of the data, below it what is drawn, for the same conditions where there are some"
+    }
+
+    /// The latent, its noise and the mixture of both, and what the first layer makes of it.
+    fn numbers_of_a_picture(&self, sides: [u64; 2]) -> u64 {
+        let [height, width] = sides.map(|side| side / self.first.downsampling() as u64);
+        let channels = 3 * self.first.channels() + self.config.unet.model_channels;
+        height * width * channels as u64
     }
 
     fn needs(&self) -> Needs {
