@@ -319,7 +319,8 @@ impl Edm {
 
 impl Marks {
     /// Those of a file with that metadata, of which `has` says which tensors it holds, and `yaml` what the configuration beside
-    /// it says that it predicts, which counts where the file itself does not say.
+    /// it says that it predicts. v counts whoever says it;
+    /// otherwise the file's own word comes first.
     pub fn of(
         metadata: &BTreeMap<String, String>,
         has: impl Fn(&str) -> bool,
@@ -334,7 +335,8 @@ impl Marks {
             || says("modelspec.prediction_type", "v_prediction")
             || says("modelspec.predict_key", "v")
             || says("ss_v_parameterization", "true")
-            || has("v_pred");
+            || has("v_pred")
+            || yaml == Some("v_prediction");
         let epsilon = says("modelspec.prediction_type", "epsilon")
             || says("modelspec.prediction_type", "eps")
             || says("modelspec.predict_key", "epsilon");

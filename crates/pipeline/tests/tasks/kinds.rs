@@ -202,10 +202,11 @@ fn what_a_folder_states_acts() {
     let settings = upscaler.join("low_res_scheduler/scheduler_config.json");
     replace(&settings, "\"beta_end\": 0.02", "\"beta_end\": 0.2");
     let noisier = Kind::of(opened(&upscaler));
-    let asked = Request {
+    let mut asked = Request {
         steps: 1,
         ..usual.asked()
     };
+    asked.condition.noise_level = Some(350);
     assert!(differ(
         &one(&usual.model, &asked),
         &one(&noisier.model, &asked)
