@@ -6,7 +6,7 @@ use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_checkpoint::{Checkpoint, ConvertOptions, Target, convert};
 use latent_models::Form;
-use latent_pipeline::family::Beside;
+use latent_pipeline::family::{self, Beside};
 use latent_pipeline::picture::Picture;
 use latent_pipeline::request::GivenPicture;
 use latent_pipeline::resources::{Disk, Resources};
@@ -228,7 +228,7 @@ fn what_a_folder_states_acts() {
             moving_average: false,
             existing: Existing::Refuse,
         };
-        let checkpoint = Checkpoint::open(&from).unwrap();
+        let (checkpoint, _) = family::open(&from, latent_checkpoint::Files::Disk).unwrap();
         convert(&checkpoint, &to, &options, &mut |_, _| {}).unwrap();
         assert_eq!(
             Checkpoint::open(&to).unwrap().zeros_for_empty(),
