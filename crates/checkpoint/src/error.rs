@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::file::pickle::PickleError;
 
+/// What is done to files that are given; all else is done to those that are written.
+const READING: [&str; 5] = ["open", "read", "list", "map into memory", "read its size"];
+
 /// Why a file or folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -116,7 +119,7 @@ pub enum Error {
         limit: u64,
     },
     /// The output is there already.
-    #[error("{}: exists already; remove it, or ask to overwrite", path.display())]
+    #[error("{}: exists already; remove it, or give --overwrite", path.display())]
     Exists {
         /// The output.
         path: PathBuf,
@@ -130,6 +133,15 @@ impl Error {
             path,
             doing,
             source,
+        }
+    }
+
+    /// Whether it is about a file that was to be written.
+    pub fn is_of_output(&self) -> bool {
+        match self {
+            Self::Exists { .. } => true,
+            Self::Io { doing, .. } => !READING.contains(doing),
+            _ => false,
         }
     }
 

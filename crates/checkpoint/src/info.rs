@@ -45,8 +45,8 @@ pub struct Info {
     pub size: u64,
     /// Whether there is a moving average of the weights.
     pub moving_average: bool,
-    /// `epsilon`, `v_prediction`, ….
-    pub prediction: String,
+    /// `epsilon`, `v_prediction`, …; `None` where there is no denoiser.
+    pub prediction: Option<String>,
     /// The noise schedule and what goes with it.
     pub scheduler: SchedulerConfig,
     /// Text stored in the weight files.
@@ -187,7 +187,9 @@ pub fn inspect(
         other_components: checkpoint.other_components().to_vec(),
         size: files().map(crate::file::TensorFile::file_len).sum(),
         moving_average: tensors().any(|info| info.name.starts_with(EMA_PREFIX)),
-        prediction: checkpoint.scheduler().prediction_type.clone(),
+        prediction: checkpoint
+            .find(Role::DENOISER)
+            .map(|_| checkpoint.scheduler().prediction_type.clone()),
         scheduler: checkpoint.scheduler().clone(),
         metadata: checkpoint.metadata().clone(),
         hash,

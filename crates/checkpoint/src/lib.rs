@@ -23,7 +23,7 @@ pub mod report;
 pub mod tiny;
 
 pub use convert::{ConvertOptions, Converted, Target, convert};
-pub use detect::{Carried, Checkpoint, DetectedPart, Form, SchedulerConfig};
+pub use detect::{Carried, Checkpoint, DetectedPart, Form, Missing, SchedulerConfig};
 pub use error::Error;
 pub use file::{
     Component, Dtype, FileFormat, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights,

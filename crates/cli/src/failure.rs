@@ -90,16 +90,12 @@ impl Failure {
     }
 }
 
-/// What is done to files of checkpoints that are given; all else is done to those that are written.
-const READING: [&str; 5] = ["open", "read", "list", "map into memory", "read its size"];
-
 /// A file that cannot be read is bad input; one that cannot be written, and memory that is short, are failures of the run.
 fn happened_while_running(error: &Error) -> bool {
-    if let Error::Checkpoint(ModelError::File(latent_checkpoint::Error::Io {
-        doing, source, ..
-    })) = error
+    if let Error::Checkpoint(ModelError::File(file @ latent_checkpoint::Error::Io { source, .. })) =
+        error
     {
-        return !READING.contains(doing) || source.kind() == ErrorKind::OutOfMemory;
+        return file.is_of_output() || source.kind() == ErrorKind::OutOfMemory;
     }
     matches!(
         error,
@@ -124,11 +120,19 @@ impl From<Error> for Failure {
     }
 }
 
-/// The message, each field of a request followed by the flag that sets it where that has another name. A name that was not found
-/// stands behind its flag alone.
+/// The message, each field of a request followed by the flag that sets it where that has another name. A name that was not found,
+/// or whose networks do not fit, stands behind its flag alone.
 fn with_flags(error: &Error) -> String {
     if let Error::Given { field, source } = error {
         return format!("{}: {source}", flag_of(field));
+    }
+    if let Error::Part {
+        field,
+        path,
+        reason,
+    } = error
+    {
+        return format!("{} {}: {reason}", flag_of(field), path.display());
     }
     let fields = error.fields().into_iter();
     fields.fold(error.to_string(), |message, field| {

@@ -161,7 +161,9 @@ fn describe(info: &Info) -> String {
     );
     line("container", info.containers.join(", "));
     line("size", bytes(info.size));
-    line("predicts", info.prediction.clone());
+    if let Some(prediction) = &info.prediction {
+        line("predicts", prediction.clone());
+    }
     for note in &info.notes {
         line("note", note.clone());
     }
@@ -282,6 +284,9 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
         .map_err(Failure::input)?;
     let place = model::place(&args.source, &args.library.models)?;
     let (mut checkpoint, recognised) = family::open(&place.path, place.files)?;
+    for note in family::missing(&checkpoint) {
+        screen::tell(format_args!("note: {note}"));
+    }
     let untold = matches!(recognised, Recognised::Family(family) if family.untold);
     // A folder has to say it.
     if untold && target == Target::Folder && !checkpoint.states_prediction() {
@@ -320,7 +325,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
     println!(
         "{}: {} parameters",
         args.target.display(),
-        converted.parameters
+        thousands(converted.parameters)
     );
     for (name, reason) in &converted.dropped {
         println!("  left out: {name} ({reason})");

@@ -271,21 +271,11 @@ fn previewer(
         let shown = !matches!(preview, Preview::None);
         return Ok(shown.then(|| Previewer::of(model)).transpose()?);
     };
-    let path = path.display();
     let fitting = tiny.fitting(model);
-    let tiny = fitting.map_err(|e| Failure::input(format!("--preview-vae: {path}: {e}")))?;
-    // Nothing in the files of Stable Diffusion's and of SDXL's tells them apart but their names.
-    let for_xl = path.to_string().to_lowercase().contains("xl");
-    let is_xl = model.family.preview == Some(preview::SDXL);
-    let other = match (is_xl, for_xl) {
-        (true, false) => Some("SDXL, whose tiny autoencoder is usually called taesdxl"),
-        (false, true) => Some("no SDXL, and the file's name says that it is for SDXL"),
-        _ => None,
-    };
-    if let Some(other) = other {
-        tell_all(&[format!(
-            "--preview-vae {path}: the model is {other}; of another model's latents it shows wrong colours"
-        )]);
+    let tiny =
+        fitting.map_err(|e| Failure::input(format!("--preview-vae: {}: {e}", path.display())))?;
+    if let Some(other) = preview::other_tiny(path, &model.family) {
+        tell_all(&[format!("--preview-vae {other}")]);
     }
     Ok(Some(tiny))
 }

@@ -89,6 +89,12 @@ fn a_refiner_finishes_the_picture() {
     assert!(!said.contains("--refiner"), "{said}");
     assert_eq!(place.picture("c.png").rgb(), place.picture("a.png").rgb());
 
+    // It draws from text alone too, which it was not trained for.
+    let alone = ["-m", &refiner, "-o", "e.png"];
+    let said = place.run(&[&asked(&refiner, "1")[..9], &alone].concat());
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("the last fifth of the noise"), "{said}");
+
     let refused =
         |more: &[&str], code| place.fails(&[&line[..], more, &["-o", "d.png"]].concat(), code);
     let error = refused(&["--refiner", TINY], 2);
@@ -164,4 +170,76 @@ fn previews_of_a_tiny_autoencoder_and_of_a_linear_map() {
         2,
     );
     assert!(error.contains("--preview-vae"), "{error}");
+}
+
+/// What is known not to fit is refused with its flag and its file, before anything is drawn.
+#[test]
+fn networks_in_the_place_of_a_models_own_must_fit() {
+    let place = Place::new();
+    let xl = place.family("xl", TinyFamily::Sdxl);
+    let upscaler = place.family("x4", TinyFamily::Upscaler);
+    write_taesd(
+        &place.path().join("taesd.safetensors"),
+        &mut |component, name, shape| tensor_f16(&format!("{component}/{name}"), shape, 0),
+    )
+    .unwrap();
+    place.ok(&["convert", TINY, "sd1"]);
+    let refused = |model: &[&str], flags: &[&str]| {
+        let line = ["generate", "a cat", "--size", "64", "--steps", "1"];
+        place.fails(&[&line[..], model, flags, &["-o", "no.png"]].concat(), 2)
+    };
+    let of_xl = ["-m", &xl];
+    for (model, flags, words) in [
+        (
+            &["-m", TINY][..],
+            ["--text-encoder", "taesd.safetensors"],
+            "there is no text encoder in it; it has autoencoder",
+        ),
+        (
+            &["-m", TINY],
+            ["--text-encoder", "sd1/vae"],
+            "there is no text encoder in it; it has autoencoder",
+        ),
+        (
+            &[],
+            ["--text-encoder", TINY],
+            "--text-encoder tiny/model.safetensors: the model takes no text encoder",
+        ),
+        (
+            &of_xl,
+            ["--text-encoder", "sd1/text_encoder"],
+            "--text-encoder sd1/text_encoder: it does not go with the model, which is SDXL",
+        ),
+        (
+            &of_xl,
+            ["--vae", &upscaler],
+            "--vae x4.safetensors: it makes latents of 4 channels at 1/4 size, and SDXL takes",
+        ),
+        (
+            &of_xl,
+            ["--vae", TINY],
+            "--vae tiny/model.safetensors: it is of Stable Diffusion 1.x, and it works in other latents (scale 0.18215)",
+        ),
+        (
+            &of_xl,
+            ["--vae", "sd1/vae"],
+            "--vae sd1/vae: it works in other latents (scale 0.18215) than SDXL (scale 0.13025)",
+        ),
+        (
+            &["-m", "xl/diffusers/unet"],
+            ["--vae", "sd1/vae"],
+            "nearest is SDXL",
+        ),
+    ] {
+        let error = refused(model, &flags);
+        assert!(error.contains(words), "{flags:?}: {error}");
+    }
+    assert!(!place.path().join("no.png").exists());
+    let tiny = ["--vae", "taesd.safetensors", "-o", "yes.png"];
+    let said = place.run(&[&asked(&xl, "1")[..], &tiny].concat());
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        said.contains("--vae taesd.safetensors") && said.contains("taesdxl"),
+        "{said}"
+    );
 }

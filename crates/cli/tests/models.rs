@@ -150,3 +150,53 @@ fn a_picture_finds_its_model() {
     place.fails(&draw, 2);
     place.ok(&from_library);
 }
+
+/// What cannot be written has the names of outputs; numbers are those of `info`.
+#[test]
+fn conversions_say_what_they_wrote_and_why_not() {
+    let place = place();
+    let said = place.ok(&["convert", TINY, "new.safetensors"]);
+    let info: Value = serde_json::from_str(&place.ok(&["info", TINY, "--json"])).unwrap();
+    let parts = info["parts"].as_array().unwrap().iter();
+    let parameters: u64 = parts.map(|p| p["parameters"].as_u64().unwrap()).sum();
+    let written = format!("{parameters} parameters");
+    assert!(
+        said.contains(',') && said.replace(',', "").contains(&written),
+        "{said} {written}"
+    );
+    let refused = |target: &str| {
+        let output = place.run(&["convert", TINY, target, "--json"]);
+        lines(&String::from_utf8(output.stdout).unwrap())
+            .pop()
+            .unwrap()
+    };
+    for target in ["new.safetensors", "lib/sub/xl"] {
+        let event = refused(target);
+        assert_eq!(event["error"], "output_exists");
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains("--overwrite"), "{message}");
+    }
+    assert_eq!(refused("no/a.safetensors")["error"], "output_unwritable");
+    // Without a denoiser nothing is predicted.
+    let shown = place.ok(&["info", "lib/sub/xl/vae"]);
+    assert!(!shown.contains("predicts"), "{shown}");
+    assert!(place.ok(&["info", TINY]).contains("predicts"));
+    // A scheduler that is missing is named by all that open the folder.
+    std::fs::remove_dir_all(place.path().join("lib/sub/xl/scheduler")).unwrap();
+    let draw = ["generate", "a", "--size", "64", "--steps", "1"];
+    for line in [
+        &["info", "lib/sub/xl"][..],
+        &["convert", "lib/sub/xl", "out"],
+        &[&draw[..], &["-m", "lib/sub/xl", "-o", "a.png"]].concat(),
+    ] {
+        let output = place.run(line);
+        assert!(output.status.success(), "{line:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(
+            said.contains("scheduler/scheduler_config.json is missing")
+                && !said.contains("left out"),
+            "{said}"
+        );
+    }
+}

@@ -2,7 +2,7 @@
 //! picture.
 
 use burn::tensor::{Tensor, TensorData};
-use latent_diffusion::NoiseStreams;
+use latent_diffusion::{NoiseSchedule, NoiseStreams};
 use latent_ops::{self as ops, Filter};
 
 use crate::draw::{Canvas, Drawing, Start, padding};
@@ -33,14 +33,14 @@ impl Hints {
     /// Reads the pictures that the model's family takes as channels.
     ///
     /// # Errors
-    /// One that is missing or cannot be read, or that the model does not take.
+    /// One that is missing or cannot be read, or that the model does not take; a depth map that is the same everywhere.
     pub fn of(request: &Request, model: &Model, resources: &dyn Resources) -> Result<Self> {
         let beside = model.family.beside;
         let takes = |field: &'static str, set: bool, wanted: bool, what: &str| match (set, wanted) {
             (true, false) => Err(Error::field(
                 field,
                 "set",
-                format!("nothing: a {} takes none", model.family.name),
+                format!("nothing: {} takes none", model.family.name),
             )),
             (false, true) => Err(Error::field(field, "not set", what)),
             _ => Ok(()),
@@ -62,7 +62,7 @@ impl Hints {
         )?;
         let highest = match &model.augmentor {
             Some(augmentor) => Some(augmentor.highest()),
-            None => small.then_some(MAX_NOISE_LEVEL),
+            None => small.then(|| MAX_NOISE_LEVEL.min(of_small(model).steps() - 1)),
         };
         takes(
             "condition.noise_level",
@@ -85,21 +85,41 @@ impl Hints {
             Ok(Tensor::from_data(data, &model.device))
         };
         let depth = request.condition.depth.as_ref().map(read).transpose()?;
+        // Grey: the mean of the colours.
+        let depth = depth.map(|planes| planes.mean_dim(1));
+        if let Some(depth) = &depth {
+            check_depth(depth, request.condition.depth.as_ref())?;
+        }
         let small = request.condition.upscale.as_ref().filter(|_| small);
         Ok(Self {
-            // Grey: the mean of the colours.
-            depth: depth.map(|planes| planes.mean_dim(1)),
+            depth,
             small: small.map(read).transpose()?,
             seen: Vec::new(),
         })
     }
 }
 
+/// The noise that the small picture gets, which the denoiser is told the level of.
+fn of_small(model: &Model) -> &NoiseSchedule {
+    model.low_resolution.as_ref().unwrap_or(&model.schedule)
+}
+
+/// Whether there is more than one depth in a map, without which nothing is nearer than the rest; `name` is its file's.
+fn check_depth(depth: &Tensor<4>, name: Option<&Name>) -> Result<()> {
+    let [low, high] = [depth.clone().min(), depth.clone().max()].map(|t| t.into_scalar::<f32>());
+    if low < high {
+        return Ok(());
+    }
+    let value = name.map_or_else(|| "flat".to_owned(), ToString::to_string);
+    let expected = "a depth map with more than one depth: every depth of this one is the same";
+    Err(Error::field("condition.depth", value, expected))
+}
+
 impl Drawing<'_> {
     /// Channels of the pictures that the family takes, for every picture of the batch: `[batch, c, h, w]`.
     ///
     /// # Errors
-    /// A small picture of another size than the latent.
+    /// A small picture of another size than the latent; a depth map that is the same everywhere at that size.
     pub(crate) fn hint_channels(
         &self,
         start: &Start<'_>,
@@ -112,6 +132,7 @@ impl Drawing<'_> {
         let batch = streams.pictures();
         if let Some(depth) = &hints.depth {
             let depth = ops::resize(depth.clone(), [h, w], Filter::Bicubic);
+            check_depth(&depth, self.request.condition.depth.as_ref())?;
             let (low, high) = (depth.clone().min(), depth.clone().max());
             let span = (high - low.clone()).reshape([1, 1, 1, 1]);
             let low = low.reshape([1, 1, 1, 1]);
@@ -134,9 +155,8 @@ impl Drawing<'_> {
                 ),
             ));
         }
-        // Noised by the same β schedule that the denoiser was trained with.
         let level = self.request.condition.noise_level.unwrap_or(NOISE_LEVEL) as usize;
-        let alphas = self.model.schedule.alphas_cumprod();
+        let alphas = of_small(self.model).alphas_cumprod();
         let alpha = alphas.get(level).copied().unwrap_or(1.0);
         let noise = streams.draw([3, h, w], &self.model.device);
         let small = small.clone().expand([batch, 3, h, w]);

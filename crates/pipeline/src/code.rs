@@ -18,14 +18,14 @@ pub trait Code {
 impl Code for Error {
     fn code(&self) -> &'static str {
         match self {
-            Self::Field { .. } => "field_unusable",
+            Self::Field { .. } | Self::Part { .. } => "field_unusable",
             Self::Model { .. } => "model_unusable",
             Self::Memory { .. } => "memory_short",
             Self::NotFinite { .. } => "result_not_finite",
             Self::Prompt { source, .. } => source.code(),
             Self::Checkpoint(e) => e.code(),
             Self::Diffusion(e) => e.code(),
-            Self::Name(e) => e.code(),
+            Self::Name(e) | Self::Scheduler { source: e } => e.code(),
             Self::Picture(e) => e.code(),
             Self::Request(e) => e.code(),
             Self::Resource(e) | Self::Given { source: e, .. } => e.code(),
@@ -65,6 +65,14 @@ impl Code for ResourceError {
     }
 }
 
+/// Of a file that was to be written.
+fn of_output(exists: bool) -> &'static str {
+    match exists {
+        true => "output_exists",
+        false => "output_unwritable",
+    }
+}
+
 impl Code for PictureError {
     fn code(&self) -> &'static str {
         match self {
@@ -72,8 +80,8 @@ impl Code for PictureError {
             Self::Unknown { .. } => "picture_unknown_format",
             Self::Damaged { .. } => "picture_damaged",
             Self::TooLarge { .. } => "picture_too_large",
-            Self::Exists { .. } => "output_exists",
-            Self::Write { .. } => "output_unwritable",
+            Self::Exists { .. } => of_output(true),
+            Self::Write { .. } => of_output(false),
             Self::Extension { .. } => "output_unknown_format",
             Self::TooMuchText { .. } => "metadata_too_long",
             Self::Encode { .. } => "picture_not_encoded",
@@ -86,6 +94,9 @@ impl Code for ModelError {
         match self {
             Self::NotFinite { .. } => "checkpoint_not_finite",
             Self::Overflow { .. } => "checkpoint_overflow",
+            Self::File(error) if error.is_of_output() => {
+                of_output(matches!(error, latent_checkpoint::Error::Exists { .. }))
+            }
             _ => "checkpoint_unusable",
         }
     }

@@ -59,6 +59,14 @@ pub enum Error {
     /// A name of a sampler or scheduler is not known.
     #[error(transparent)]
     Name(#[from] latent_diffusion::names::NameError),
+    /// The model's own scheduler is not implemented.
+    #[error(
+        "the model's model_index.json or scheduler_config.json: {source}; --sampler chooses another"
+    )]
+    Scheduler {
+        /// What its class lacks.
+        source: latent_diffusion::names::NameError,
+    },
     /// Something of the second pass.
     #[error("in the second pass: {source}")]
     SecondPass {
@@ -75,6 +83,16 @@ pub enum Error {
         field: &'static str,
         /// What is wrong with the name.
         source: crate::resources::ResourceError,
+    },
+    /// A network that a field of the request names does not go with the model.
+    #[error("`{field}`: {}: {reason}", path.display())]
+    Part {
+        /// The request's field.
+        field: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// Something that a request names is not there, or cannot be read.
     #[error(transparent)]
@@ -107,7 +125,9 @@ impl Error {
     /// The fields of a request that the message names in `` ` ``, the faulty one first.
     pub fn fields(&self) -> Vec<&str> {
         match self {
-            Self::Field { field, .. } | Self::Given { field, .. } => vec![field],
+            Self::Field { field, .. } | Self::Given { field, .. } | Self::Part { field, .. } => {
+                vec![field]
+            }
             Self::Request(error) => error.fields(),
             Self::SecondPass { source } => source.fields(),
             _ => Vec::new(),

@@ -250,3 +250,37 @@ fn an_unmarked_file_of_unclip_predicts_velocity() {
         "{notes:?}"
     );
 }
+
+/// What is read is not listed as passed over, and what is missing is named with what is taken in its place.
+#[test]
+fn settings_that_are_missing_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = write_family(dir.path(), TinyFamily::Sd2UnClip, &mut weights)
+        .unwrap()
+        .folder;
+    let inspect = || {
+        let options = InfoOptions::default();
+        family::inspect(&folder, Files::Disk, &options, &mut |_, _| {}).unwrap()
+    };
+    let others = inspect().other_components;
+    assert!(
+        others.iter().all(|other| other.starts_with("tokenizer")),
+        "{others:?}"
+    );
+    let settings = ["scheduler", "image_noising_scheduler", "feature_extractor"];
+    for name in settings {
+        std::fs::remove_dir_all(folder.join(name)).unwrap();
+    }
+    let (info, model) = (inspect(), open(folder.clone()).unwrap());
+    assert_eq!(info.other_components, others);
+    for notes in [&info.notes, &model.notes] {
+        for name in settings {
+            let named = |note: &String| note.starts_with(&format!("{name}/"));
+            let note = notes.iter().find(|note| named(note)).unwrap();
+            assert!(
+                note.contains("is missing, though model_index.json names it"),
+                "{note}"
+            );
+        }
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::configs::index;
 use super::write::{Model, NamedPart};
 use super::{request, tokenizer};
-use crate::detect::Carried;
+use crate::detect::{Carried, ZEROS};
 use crate::networks::{Network, Role, extend, sorted};
 use crate::report::ModelError;
 
@@ -251,7 +251,10 @@ pub(super) fn model_index(
         let problem = "diffusers has no pipeline for just these networks; convert them one by one";
         request(path, problem)
     })?;
-    let mut whole = serde_json::from_str(row.more).unwrap_or_default();
+    let mut whole: Value = serde_json::from_str(row.more).unwrap_or_default();
+    if let (Some(stated), Some(usual)) = (model.zeros_for_empty, whole.get_mut(ZEROS)) {
+        *usual = stated.into();
+    }
     for part in &model.parts {
         if let Network::TextEncoder(_) = part.config {
             let tokenizer = tokenizer::folder(part.role);

@@ -91,7 +91,7 @@ impl ConvertOptions {
 /// What a conversion did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Converted {
-    /// How many parameters were written.
+    /// How many numbers the parameters hold that were written.
     pub parameters: usize,
     /// Tensors and components that are not in the output, each with the reason.
     pub dropped: Vec<(String, String)>,
@@ -115,8 +115,12 @@ pub fn convert(
         .iter()
         .map(|part| plan(checkpoint, part, options.moving_average))
         .collect::<Result<_, _>>()?;
+    let assignments = plans.iter().flat_map(|plan| &plan.assignments);
     let mut converted = Converted {
-        parameters: plans.iter().map(|plan| plan.assignments.len()).sum(),
+        parameters: assignments
+            .clone()
+            .map(|a| a.shape.iter().product::<usize>())
+            .sum(),
         dropped: account(checkpoint, &plans)?,
         moving_average: plans.iter().any(|plan| plan.moving_average),
     };
@@ -185,11 +189,12 @@ pub fn convert(
         scheduler: checkpoint.scheduler.clone(),
         assumed: !checkpoint.states_scheduler(),
         sample_size: checkpoint.side,
+        zeros_for_empty: checkpoint.zeros_for_empty,
         metadata,
         attachments: checkpoint.attachments()?,
         carried,
     };
-    let (mut done, total) = (0, converted.parameters);
+    let (mut done, total) = (0, assignments.count());
     let mut bytes = |role: Role, parameter: &str| {
         let (index, assignment) = find(role, parameter)?;
         let weights = &checkpoint.weights[checkpoint.parts[index].weights];

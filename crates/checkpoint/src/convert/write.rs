@@ -9,7 +9,7 @@ use latent_models::clip::Activation;
 use serde_json::Value;
 
 use super::{Target, configs, index, marks, request, tokenizer, usual_training};
-use crate::detect::{Carried, SIDE, SchedulerConfig};
+use crate::detect::{Carried, SIDE, SchedulerConfig, ZEROS};
 use crate::file::write::{Existing, FolderWriter, TorchLayout, json, safetensors, torch_zip};
 use crate::file::{Dtype, TensorInfo};
 use crate::load::transposed;
@@ -28,6 +28,8 @@ pub struct Model {
     pub assumed: bool,
     /// The side of the latent square that a diffusers folder draws by default; `None`: 64, or 96 for v-prediction.
     pub sample_size: Option<usize>,
+    /// An empty negative prompt is zeros, where the input says it.
+    pub zeros_for_empty: Option<bool>,
     /// Text to store in a single file.
     pub metadata: BTreeMap<String, String>,
     /// Further files that networks need, by path in the folder (`conditioner/vocab.txt`), with what is in them.
@@ -201,6 +203,9 @@ pub fn write_file(
     }
     if let Some(side) = model.sample_size.filter(|_| !model.assumed) {
         metadata.insert(SIDE.into(), side.to_string());
+    }
+    if model.zeros_for_empty == Some(false) {
+        metadata.insert(format!("latent.{ZEROS}"), false.to_string());
     }
     if !usual_training(&model.scheduler) || !model.assumed && !usual_settings(&model.scheduler) {
         metadata.insert(

@@ -1,17 +1,13 @@
 //! What a single file lets be told: by its tensors, its metadata, a file beside it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
+use super::folder::ZEROS;
+use super::open::SIDE;
 use crate::file::{TensorInfo, Weights};
 use crate::names::averaged::dotted;
 use crate::networks::{DetectError, Found, KINDS, Network, Shapes};
 use crate::report::ModelError;
-
-/// A training configuration beside a `.ckpt` is read up to this many bytes.
-const MAX_YAML: u64 = 1 << 20;
 
 /// What the names of a U-Net's tensors begin with in files of the original code.
 const ORIGINAL_PREFIX: &str = "model.diffusion_model.";
@@ -90,10 +86,30 @@ pub(super) fn moments(weights: &Weights) -> Result<Vec<(f64, f64)>, ModelError> 
     Ok(pairs.collect())
 }
 
-/// The text of `name.yaml` beside `name.ckpt`.
-pub(super) fn sidecar(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = File::open(path.with_extension("yaml")).ok()?;
-    file.take(MAX_YAML).read_to_string(&mut text).ok()?;
-    Some(text)
+/// The side of the latent square that a file's metadata states.
+pub(super) fn side(metadata: &BTreeMap<String, String>) -> Result<Option<usize>, DetectError> {
+    let side = metadata.get(SIDE).map(|text| {
+        let side = text.parse().ok().filter(|side| *side > 0);
+        side.ok_or_else(|| DetectError::Key {
+            what: "the metadata",
+            key: SIDE.to_owned(),
+            value: crate::error::shown(text),
+            expected: "a whole number, at least 1".to_owned(),
+        })
+    });
+    side.transpose()
+}
+
+/// Whether an empty negative prompt is zeros, where a file's metadata says it.
+pub(super) fn zeros(metadata: &BTreeMap<String, String>) -> Result<Option<bool>, DetectError> {
+    let key = format!("latent.{ZEROS}");
+    let stated = metadata.get(&key).map(|text| {
+        text.parse().map_err(|_| DetectError::Key {
+            what: "the metadata",
+            key,
+            value: crate::error::shown(text),
+            expected: "true or false".to_owned(),
+        })
+    });
+    stated.transpose()
 }

@@ -7,11 +7,14 @@
 
 mod carried;
 mod clues;
+mod folder;
 mod halves;
 mod open;
 mod scheduler;
+mod sidecar;
 
 pub use carried::Carried;
+pub(crate) use folder::ZEROS;
 pub(crate) use open::SIDE;
-pub use open::{Checkpoint, DetectedPart, Form, OpenOptions};
+pub use open::{Checkpoint, DetectedPart, Form, Missing, OpenOptions};
 pub use scheduler::SchedulerConfig;

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::clues::{averaged_alone, config_of, moments, numbers, sidecar};
+use super::clues::{averaged_alone, config_of, moments, numbers, side, zeros};
 use super::scheduler::{Edm, Marks};
-use super::{Carried, SchedulerConfig};
-use crate::file::{Component, Files, Folder, Source, TensorFile, Variant, Weights};
-use crate::networks::{
-    DetectError, Entry, KINDS, Network, Role, Scheme, attachment_key, find, find_stated,
-};
+use super::{Carried, SchedulerConfig, sidecar};
+use crate::file::{Files, Folder, Source, TensorFile, Variant, Weights};
+use crate::networks::{DetectError, Network, Role, Scheme, attachment_key, find, find_stated};
 use crate::report::ModelError;
 
 /// The metadata key under which a single file keeps the side of the latent square.
@@ -59,13 +57,25 @@ pub struct Checkpoint {
     pub(crate) parts: Vec<DetectedPart>,
     pub(crate) scheduler: SchedulerConfig,
     /// The scheduler's settings stand in the files.
-    stated: bool,
-    marks: Marks,
+    pub(super) stated: bool,
+    pub(super) marks: Marks,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) others: Vec<String>,
     pub(crate) carried: Vec<Carried>,
     /// The side of the latent square that it draws by default, where something says it.
     pub(crate) side: Option<usize>,
+    /// An empty negative prompt is zeros, where the index says it.
+    pub(crate) zeros_for_empty: Option<bool>,
+    pub(super) missing: Vec<Missing>,
+}
+
+/// Settings that a folder's index names and that are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The component's name in the index, which is its folder's: `scheduler`, ….
+    pub name: String,
+    /// Its class there.
+    pub class: String,
 }
 
 impl Checkpoint {
@@ -116,10 +126,10 @@ impl Checkpoint {
             None => None,
             Some(text) => Some(SchedulerConfig::from_text(text).map_err(at(&path))?),
         };
-        let yaml = sidecar(&path);
+        let yaml = sidecar::prediction(&path)?;
         let averaged = averaged_alone(&weights);
         let has = |name: &str| weights.get(name).is_some() || averaged.contains_key(name);
-        let mut marks = Marks::of(&metadata, has, yaml.as_deref());
+        let mut marks = Marks::of(&metadata, has, yaml);
         marks.betas = numbers(&weights, "betas")?;
         let moments = moments(&weights)?;
         if !moments.is_empty() {
@@ -134,6 +144,12 @@ impl Checkpoint {
         }
         let scale = numbers(&weights, "scale_factor")?;
         let scale = scale.and_then(|values| values.first().copied());
+        if let Some(scale) = scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
+            let problem = format!("it is {scale}; expected a finite number above 0");
+            return Err(crate::Error::tensor(&path, "scale_factor", problem).into());
+        }
+        let side = side(&metadata).map_err(at(&path))?;
+        let zeros_for_empty = zeros(&metadata).map_err(at(&path))?;
         let mut found = find(has);
         found.extend(find_stated(|key| metadata.contains_key(key)));
         if found.is_empty() {
@@ -144,8 +160,7 @@ impl Checkpoint {
             let config = config_of(&weights, &averaged, &metadata, &found);
             let mut config = config.map_err(at(&path))?;
             if let Network::Autoencoder(stored) = &mut config {
-                let stated = scale.filter(|scale| scale.is_finite() && *scale > 0.0);
-                stored.scale = stored.scale.or(stated);
+                stored.scale = stored.scale.or(scale);
                 if stored.moments.is_empty() && !moments.is_empty() {
                     // Latents of unit deviation, halved: what goes with such moments.
                     (stored.scale, stored.moments) = (Some(0.5), moments.clone());
@@ -170,108 +185,17 @@ impl Checkpoint {
             stated: stated.is_some(),
             marks,
             carried: Carried::of_metadata(&metadata),
-            side: metadata.get(SIDE).and_then(|text| text.parse().ok()),
+            side,
             metadata,
             others: Vec::new(),
+            zeros_for_empty,
+            missing: Vec::new(),
         };
         match stated {
             Some(stated) => checkpoint.scheduler = stated,
             None => checkpoint.assume(SchedulerConfig::stable_diffusion()),
         }
         Ok(checkpoint)
-    }
-
-    fn from_folder(folder: &Folder, variant: &Variant) -> Result<Self, ModelError> {
-        let path = folder.path().to_owned();
-        let mut checkpoint = Self {
-            path: path.clone(),
-            files: folder.files(),
-            form: Form::Folder,
-            weights: Vec::new(),
-            parts: Vec::new(),
-            scheduler: SchedulerConfig::stable_diffusion(),
-            stated: false,
-            marks: Marks::default(),
-            metadata: BTreeMap::new(),
-            others: Vec::new(),
-            carried: Vec::new(),
-            side: None,
-        };
-        for component in folder.components() {
-            let class = component.class.as_str();
-            match (Entry::of_class(class), &component.config) {
-                (Some(kind), _) => checkpoint.add_component(component, kind, variant)?,
-                (None, Some(config)) if component.name == "scheduler" => {
-                    let path = component.path.join("scheduler_config.json");
-                    checkpoint.scheduler = SchedulerConfig::from_json(config).map_err(at(&path))?;
-                    // diffusers loads the class that model_index.json names, whatever the settings call themselves.
-                    if !class.is_empty() {
-                        checkpoint.scheduler.class_name = class.to_owned();
-                    }
-                    checkpoint.stated = true;
-                }
-                _ => {
-                    // Tokenizers are written anew.
-                    let carried = Carried::of(component, checkpoint.files);
-                    let carried = carried.filter(|_| !component.name.starts_with("tokenizer"));
-                    checkpoint.carried.extend(carried);
-                    let other = format!("{} ({class})", component.name);
-                    checkpoint.others.push(other);
-                }
-            }
-        }
-        match checkpoint.parts.is_empty() {
-            false => Ok(checkpoint),
-            true => Err(ModelError::NothingKnown {
-                path,
-                names: checkpoint.others,
-            }),
-        }
-    }
-
-    /// Takes the network of a folder's component, which is of `kind`.
-    fn add_component(
-        &mut self,
-        component: &Component,
-        kind: &Entry,
-        variant: &Variant,
-    ) -> Result<(), ModelError> {
-        let Some(json) = &component.config else {
-            let problem = "config.json is missing, so the network's size is unknown";
-            return Err(ModelError::Request {
-                path: component.path.clone(),
-                problem: problem.into(),
-            });
-        };
-        let role = kind.role(&component.name);
-        if role == Role::DENOISER {
-            let side = json.get("sample_size").and_then(serde_json::Value::as_u64);
-            self.side = side.map(|side| side as usize);
-        }
-        let config = kind.read(json).map_err(at(&component.path))?;
-        let weights = component.weights(variant)?;
-        let (scheme, prefix) = if kind.spots.iter().all(|spot| spot.anchor.is_empty()) {
-            // Its parameters have their own names whatever it is made of.
-            (Scheme::Diffusers, "")
-        } else {
-            let mut found = find(|name| weights.get(name).is_some()).into_iter();
-            let found = found.find(|found| KINDS[found.kind] == config);
-            let found = found.ok_or_else(|| nothing_known(weights.path(), &weights))?;
-            (found.scheme, found.prefix)
-        };
-        self.parts.push(DetectedPart {
-            role,
-            scheme,
-            prefix,
-            config,
-            weights: self.weights.len(),
-            index: self.parts.len(),
-        });
-        for file in weights.files() {
-            self.metadata.extend(file.metadata().clone());
-        }
-        self.weights.push(weights);
-        Ok(())
     }
 
     /// The file or folder.
@@ -417,6 +341,16 @@ impl Checkpoint {
         &self.others
     }
 
+    /// Settings that a folder's index names and that are not there: others are assumed.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Whether an empty negative prompt is zeros, where a folder's index says it.
+    pub fn zeros_for_empty(&self) -> Option<bool> {
+        self.zeros_for_empty
+    }
+
     /// Every weight file, with its tensors.
     pub fn weights(&self) -> &[Weights] {
         &self.weights
@@ -427,12 +361,12 @@ impl Checkpoint {
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(DetectError) -> ModelError {
+pub(super) fn at(path: &Path) -> impl FnOnce(DetectError) -> ModelError {
     let path = path.to_owned();
     move |source| ModelError::Detect { path, source }
 }
 
-fn nothing_known(path: &Path, weights: &Weights) -> ModelError {
+pub(super) fn nothing_known(path: &Path, weights: &Weights) -> ModelError {
     let names = weights.tensors().iter().take(5);
     let mut names: Vec<_> = names
         .map(|info| format!("`{}`", crate::error::shown(&info.name)))

@@ -154,6 +154,22 @@ impl SchedulerConfig {
             let expected = "epsilon, v_prediction, sample or flow_prediction";
             return Err(bad("prediction_type", &config.prediction_type, expected));
         }
+        let chosen = |key: &str, value: &Option<String>, known: &[&str], expected| match value {
+            Some(value) if !known.contains(&value.as_str()) => Err(bad(key, value, expected)),
+            _ => Ok(()),
+        };
+        chosen(
+            "timestep_spacing",
+            &config.timestep_spacing,
+            &["leading", "trailing", "linspace"],
+            "leading, trailing or linspace",
+        )?;
+        chosen(
+            "final_sigmas_type",
+            &config.final_sigmas_type,
+            &["zero", "sigma_min"],
+            "zero or sigma_min",
+        )?;
         let (start, end) = (config.beta_start, config.beta_end);
         if !(0.0 < start && start <= end && end < 1.0) {
             let value = format!("{start} (beta_end {end})");
@@ -302,11 +318,13 @@ impl Edm {
 }
 
 impl Marks {
-    /// Those of a file with that metadata, of which `has` says which tensors it holds.
+    /// Those of a file with that metadata, of which `has` says which tensors it holds, and `yaml` what the configuration beside
+    /// it says that it predicts. v counts whoever says it;
+    /// otherwise the file's own word comes first.
     pub fn of(
         metadata: &BTreeMap<String, String>,
         has: impl Fn(&str) -> bool,
-        yaml: Option<&str>,
+        yaml: Option<&'static str>,
     ) -> Self {
         let says = |key: &str, value: &str| {
             metadata
@@ -318,7 +336,7 @@ impl Marks {
             || says("modelspec.predict_key", "v")
             || says("ss_v_parameterization", "true")
             || has("v_pred")
-            || yaml.is_some_and(yaml_says_v);
+            || yaml == Some("v_prediction");
         let epsilon = says("modelspec.prediction_type", "epsilon")
             || says("modelspec.prediction_type", "eps")
             || says("modelspec.predict_key", "epsilon");
@@ -327,22 +345,12 @@ impl Marks {
             prediction: match (v, epsilon) {
                 (true, _) => Some("v_prediction"),
                 (false, true) => Some("epsilon"),
-                (false, false) => None,
+                (false, false) => yaml,
             },
             zero_snr: has("ztsnr") || says("ss_zero_terminal_snr", "true"),
             edm: None,
         }
     }
-}
-
-/// Whether a training configuration holds the line `parameterization: "v"`.
-fn yaml_says_v(text: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.split('#').next().unwrap_or_default();
-        line.split_once(':').is_some_and(|(key, value)| {
-            key.trim() == "parameterization" && value.trim().trim_matches(['"', '\'']) == "v"
-        })
-    })
 }
 
 #[cfg(test)]
@@ -382,6 +390,14 @@ mod tests {
             (serde_json::json!({"beta_end": 1.5}), "beta_start"),
             (serde_json::json!({"shift": 0.0}), "shift"),
             (
+                serde_json::json!({"timestep_spacing": "bogus"}),
+                "`timestep_spacing` is bogus; expected leading, trailing or linspace",
+            ),
+            (
+                serde_json::json!({"final_sigmas_type": "one"}),
+                "final_sigmas_type",
+            ),
+            (
                 serde_json::json!({"num_train_timesteps": 0}),
                 "num_train_timesteps",
             ),
@@ -410,16 +426,5 @@ mod tests {
         config.trained_with(&linear);
         assert_eq!(config.beta_schedule, "linear");
         assert_eq!(config.num_train_timesteps, 500);
-    }
-
-    #[test]
-    fn a_training_file_may_say_v() {
-        assert!(yaml_says_v(
-            "model:\n  params:\n    parameterization: \"v\" # 768\n"
-        ));
-        assert!(yaml_says_v("parameterization: v"));
-        assert!(!yaml_says_v(
-            "parameterization: \"eps\"\n# parameterization: v"
-        ));
     }
 }

@@ -91,6 +91,8 @@ impl Folder {
             });
         }
         let Some(config) = config(files, path)? else {
+            // One that may not be looked into has neither, too.
+            files.list(path).map_err(Error::io(path, "list"))?;
             let problem = "it has neither model_index.json nor config.json; \
                            give a diffusers folder, or one weight file of this folder";
             return Err(folder_error(path, problem));

@@ -120,7 +120,7 @@ impl Kind for AutoencoderTinyConfig {
             ("scaling_factor", json!(1.0)),
             ("shift_factor", json!(0.0)),
         ];
-        let keys = Keys::check("vae/config.json", value, &READ, &["force_upcast"], &only)?;
+        let keys = Keys::check("config.json", value, &READ, &["force_upcast"], &only)?;
         let count = |key: &str| match keys.get(key) {
             Some(Value::Array(list)) => list.len(),
             _ => 4,

@@ -134,7 +134,7 @@ impl Kind for ClipVisionConfig {
             ("num_channels", json!(3)),
             ("model_type", json!("clip_vision_model")),
         ];
-        let keys = Keys::check("image_encoder/config.json", value, &READ, &FREE, &only)?;
+        let keys = Keys::check("config.json", value, &READ, &FREE, &only)?;
         Ok(Self {
             image: keys.size("image_size", 224)?,
             patch: keys.size("patch_size", 32)?,

@@ -54,7 +54,7 @@ impl Kind for EmbeddingNormalizerConfig {
     }
 
     fn from_json(value: &Value) -> Result<Self, DetectError> {
-        let what = "image_normalizer/config.json";
+        let what = "config.json";
         let keys = Keys::check(what, value, &["embedding_dim"], &[], &[])?;
         Ok(Self {
             width: keys.size("embedding_dim", 768)?,

@@ -178,6 +178,125 @@ fn settings_that_would_change_the_picture_are_not_passed_over() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("latents_mean"), "{error}");
+    for scale in [-3.0, 0.0] {
+        let error = StoredAutoencoder::from_json(&json!({"scaling_factor": scale}));
+        let error = error.unwrap_err().to_string();
+        let expected = "; expected a finite number above 0";
+        assert!(
+            error.contains("config.json: `scaling_factor` is") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+/// Each message names the file, the key, the value and what is expected, and the file once.
+#[test]
+fn a_folder_with_a_wrong_value_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    copy(&tiny().folder, &folder);
+    for (file, key, value, message) in [
+        (
+            "model_index.json",
+            "force_zeros_for_empty_prompt",
+            json!("maybe"),
+            "model: model_index.json: `force_zeros_for_empty_prompt` is \"maybe\"; expected true or false",
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            "timestep_spacing",
+            json!("bogus"),
+            "model/scheduler: scheduler_config.json: `timestep_spacing` is bogus; expected leading, trailing or linspace",
+        ),
+        (
+            "unet/config.json",
+            "sample_size",
+            json!("abc"),
+            "model/unet: config.json: `sample_size` is \"abc\"; expected a whole number, at least 1",
+        ),
+        (
+            "vae/config.json",
+            "scaling_factor",
+            json!(-3),
+            "model/vae: config.json: `scaling_factor` is -3; expected a finite number above 0",
+        ),
+    ] {
+        let path = folder.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        changed[key] = value;
+        std::fs::write(&path, changed.to_string()).unwrap();
+        let error = Checkpoint::open(&folder).unwrap_err().to_string();
+        assert!(error.ends_with(message), "{error}");
+        std::fs::write(&path, text).unwrap();
+    }
+    Checkpoint::open(&folder).unwrap();
+    std::fs::remove_dir_all(folder.join("unet")).unwrap();
+    let error = Checkpoint::open(&folder).unwrap_err().to_string();
+    let missing = "the folder is missing, though model_index.json names it";
+    assert!(
+        error.contains("model/unet") && error.contains(missing),
+        "{error}"
+    );
+    // What may not be looked into is not said to be empty.
+    let error = latent_checkpoint::Folder::open(&tiny().safetensors).unwrap_err();
+    assert!(error.to_string().contains("cannot list"), "{error}");
+}
+
+#[test]
+fn a_single_file_with_a_wrong_value_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::read(&tiny().safetensors);
+    let path = dir.path().join("a.safetensors");
+    tensors.write(&path, &[("latent.sample_size", "abc")]);
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    let message =
+        "a.safetensors: the metadata: `latent.sample_size` is abc; expected a whole number";
+    assert!(error.contains(message), "{error}");
+    tensors.add(
+        "scale_factor",
+        Dtype::F32,
+        &[],
+        (-1f32).to_le_bytes().into(),
+    );
+    tensors.write(&path, &[]);
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    let message = "`scale_factor`: it is -1; expected a finite number above 0";
+    assert!(error.contains(message), "{error}");
+
+    let ckpt = dir.path().join("b.ckpt");
+    std::fs::copy(&tiny().ckpt, &ckpt).unwrap();
+    for (yaml, message) in [
+        (&b"parameterization: \"vv\""[..], "`parameterization` is vv"),
+        (b"no mapping at all", "it is no YAML: line 1"),
+        (b"\xff\xfe\x00", "it is not text"),
+    ] {
+        std::fs::write(dir.path().join("b.yaml"), yaml).unwrap();
+        let error = Checkpoint::open(&ckpt).unwrap_err().to_string();
+        assert!(
+            error.contains("b.yaml: ") && error.contains(message),
+            "{error}"
+        );
+    }
+}
+
+/// A scheduler that the index names and that is not there is no foreign component.
+#[test]
+fn a_missing_scheduler_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    copy(&tiny().folder, &folder);
+    assert!(Checkpoint::open(&folder).unwrap().missing().is_empty());
+    std::fs::remove_dir_all(folder.join("scheduler")).unwrap();
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let names = checkpoint.missing().iter().map(|m| m.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["scheduler"]);
+    let others = checkpoint.other_components();
+    assert!(
+        others.iter().all(|other| !other.starts_with("scheduler")),
+        "{others:?}"
+    );
+    assert!(!checkpoint.states_prediction());
 }
 
 #[test]

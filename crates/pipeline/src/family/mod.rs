@@ -231,16 +231,6 @@ pub fn open(path: &Path, built_in: Files) -> Result<(Checkpoint, Recognised), Mo
         Ok(family) => family,
         Err(unknown) => return Ok((checkpoint, Recognised::Unknown(unknown))),
     };
-    // Files of one encoder have it in either place.
-    if let [text] = family.texts
-        && checkpoint.find(text.role).is_none()
-    {
-        for part in checkpoint.parts_mut() {
-            if matches!(part.config, Network::TextEncoder(_)) {
-                part.role = text.role;
-            }
-        }
-    }
     checkpoint.assume((family.scheduler)());
     // At 512, the usual size, what it predicts says more.
     if family.size != STABLE_DIFFUSION_1.size
@@ -275,7 +265,33 @@ pub fn inspect(
         Recognised::Unknown(_) => None,
     };
     info.notes = notes(&checkpoint, &recognised);
+    info.notes.extend(missing(&checkpoint));
     Ok(info)
+}
+
+/// The settings that a folder's index names and that are not there, and what is taken in the place of each, as sentences.
+pub fn missing(checkpoint: &Checkpoint) -> Vec<String> {
+    let missing = checkpoint.missing().iter().map(|missing| {
+        let (name, class) = (missing.name.as_str(), missing.class.as_str());
+        let file = match name {
+            "feature_extractor" => "preprocessor_config.json",
+            _ => "scheduler_config.json",
+        };
+        let usual = checkpoint.scheduler();
+        let taken = match name {
+            "feature_extractor" => "pictures are made ready as for CLIP's image encoder".to_owned(),
+            "image_noising_scheduler" => {
+                "picture embeddings get the noise that unCLIP was trained with".to_owned()
+            }
+            "low_res_scheduler" => "the small picture gets noise by the denoiser's own".to_owned(),
+            _ => format!(
+                "the usual settings of its family are taken ({}, {} from {} to {})",
+                usual.class_name, usual.beta_schedule, usual.beta_start, usual.beta_end
+            ),
+        };
+        format!("{name}/{file} is missing, though model_index.json names it ({class}): {taken}")
+    });
+    missing.collect()
 }
 
 /// What is unusual about a checkpoint, and how it would be drawn.
@@ -324,9 +340,19 @@ fn notes(checkpoint: &Checkpoint, recognised: &Recognised) -> Vec<String> {
     notes
 }
 
-/// Fills in what the files of networks of `family` leave open: the scale of its latents, which layers of its text encoders
-/// are used.
+/// Fills in what the files of networks of `family` leave open: the scale of its latents, which of its text encoders they hold
+/// and which layers of these are used.
 pub fn settle(checkpoint: &mut Checkpoint, family: &Family) {
+    // Files of one encoder have it in either place.
+    if let [text] = family.texts
+        && checkpoint.find(text.role).is_none()
+    {
+        for part in checkpoint.parts_mut() {
+            if matches!(part.config, Network::TextEncoder(_)) {
+                part.role = text.role;
+            }
+        }
+    }
     for part in checkpoint.parts_mut() {
         match &mut part.config {
             Network::Autoencoder(stored) => {

@@ -1,6 +1,7 @@
 //! What the networks of a checkpoint must be like to be of a family.
 
 use std::fmt;
+use std::mem::discriminant;
 
 use latent_checkpoint::{Checkpoint, Kind, Role, StoredAutoencoder};
 use latent_models::clip::Activation;
@@ -62,6 +63,23 @@ impl<'a> Networks<'a> {
         }
     }
 
+    /// Those of a model of `family` that takes the text encoders of `given` in the place of its own.
+    pub(crate) fn with_texts(main: &'a Checkpoint, given: &'a Checkpoint, family: &Family) -> Self {
+        let roles = family.texts.iter().map(|input| input.role);
+        let texts = roles.filter_map(|role| given.find(role).or(main.find(role)));
+        Self {
+            texts: texts.filter_map(|text| Kind::of(&text.config)).collect(),
+            ..Self::of(main)
+        }
+    }
+
+    /// In what they differ from those of `family`; `None` where they are of it, or where text encoders are missing.
+    pub(crate) fn misfit(&self, family: &Family) -> Option<String> {
+        let whole = self.texts.len() == family.texts.len();
+        let differences = self.differences(family, self.unet.filter(|_| whole)?);
+        (!differences.is_empty()).then(|| differences.join(", and "))
+    }
+
     /// The family that they are of. Networks that are not there are taken for right.
     ///
     /// # Errors
@@ -74,20 +92,22 @@ impl<'a> Networks<'a> {
                 nearest: None,
             });
         };
-        let mut nearest: Option<(&'static Family, Vec<String>)> = None;
+        let mut nearest: Option<(usize, &'static Family, Vec<String>)> = None;
         for family in FAMILIES {
             let differences = self.differences(family, unet);
             if differences.is_empty() {
                 return Ok(family);
             }
-            let fewer = |(_, known): &(_, Vec<String>)| differences.len() < known.len();
-            if nearest.as_ref().is_none_or(fewer) {
-                nearest = Some((family, differences));
+            // What it is given beside the time tells more than a width does.
+            let other = discriminant(&unet.labels) != discriminant(&family.vector.labels(0));
+            let distance = differences.len() + usize::from(other);
+            if nearest.as_ref().is_none_or(|(least, ..)| distance < *least) {
+                nearest = Some((distance, family, differences));
             }
         }
         Err(Unknown {
             found,
-            nearest: nearest.map(|(family, differences)| (family.name, differences)),
+            nearest: nearest.map(|(_, family, differences)| (family.name, differences)),
         })
     }
 
@@ -145,17 +165,11 @@ impl<'a> Networks<'a> {
             states(unet.context),
             states(Some(context)),
         );
-        let sinusoids = family.vector.sinusoids();
-        let vector = match family.vector {
-            VectorInput::None => Labels::None,
-            VectorInput::Sizes | VectorInput::Score => {
-                Labels::Vector(pooled + SINUSOID * sinusoids)
-            }
+        let vector = match (family.vector, unet.labels) {
             // Any number of levels, any width of embedding.
-            VectorInput::Level if matches!(unet.labels, Labels::Table(_)) => unet.labels,
-            VectorInput::Level => Labels::Table(1000),
-            VectorInput::Picture if matches!(unet.labels, Labels::Projection(_)) => unet.labels,
-            VectorInput::Picture => Labels::Projection(2048),
+            (VectorInput::Level, any @ Labels::Table(_))
+            | (VectorInput::Picture, any @ Labels::Projection(_)) => any,
+            (vector, _) => vector.labels(pooled),
         };
         check(
             "beside the time it is given",
@@ -163,6 +177,18 @@ impl<'a> Networks<'a> {
             labels(vector),
         );
         differences
+    }
+}
+
+impl VectorInput {
+    /// What a denoiser is given, with a pooled text of so many numbers.
+    fn labels(self, pooled: usize) -> Labels {
+        match self {
+            Self::None => Labels::None,
+            Self::Sizes | Self::Score => Labels::Vector(pooled + SINUSOID * self.sinusoids()),
+            Self::Level => Labels::Table(1000),
+            Self::Picture => Labels::Projection(2048),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use latent_models::Form;
 
 use super::{Model, ModelFiles, Progress};
 use crate::error::{Error, Result};
+use crate::family::VectorInput;
 use crate::profile::Profile;
 use crate::request::{Dtype, Request};
 use crate::resources::{Place, Resources};
@@ -66,10 +67,19 @@ impl Model {
             Dtype::F16 => DType::F16,
             Dtype::Bf16 | Dtype::Int8 => DType::BF16,
         };
-        match once {
+        let (mut model, reports) = match once {
             true => Self::declare(files, device, dtype),
             false => Self::open(files, device, dtype, progress),
+        }?;
+        // ComfyUI and A1111 let it draw so.
+        if model.family.vector == VectorInput::Score && request.start.image.is_none() {
+            model.notes.push(format!(
+                "{} draws from text alone, and was trained for the last fifth of the noise: give it a picture (--init-img), or \
+                 use it as --refiner",
+                model.family.name
+            ));
         }
+        Ok((model, reports))
     }
 
     /// Computes the hashes that pictures carry: of the checkpoint, of its refiner, and of an autoencoder that was opened on its own.

@@ -43,17 +43,11 @@ impl ImageSettings {
     /// pixels; the default where it has none.
     pub(super) fn of(checkpoint: &Checkpoint, side: usize) -> Result<Self, String> {
         let mut settings = Self::default();
-        let read = |component: &str, file: &str| {
-            let bytes = checkpoint.component(component, file);
-            let value = bytes.map(serde_json::from_slice::<Value>).transpose();
-            value.map_err(|e| format!("{component}/{file}: {e}"))
-        };
-        if let Some(value) = read("image_noising_scheduler", "scheduler_config.json")? {
-            let config = SchedulerConfig::from_json(&value);
-            settings.noising = config.map_err(|e| format!("image_noising_scheduler: {e}"))?;
+        if let Some(noising) = noising(checkpoint, "image_noising_scheduler")? {
+            settings.noising = noising;
         }
         let what = "feature_extractor/preprocessor_config.json";
-        let Some(value) = read("feature_extractor", "preprocessor_config.json")? else {
+        let Some(value) = read(checkpoint, "feature_extractor", "preprocessor_config.json")? else {
             return Ok(settings);
         };
         for (key, target) in [
@@ -86,6 +80,26 @@ impl ImageSettings {
         }
         Ok(settings)
     }
+}
+
+/// A settings file of a component without weights, where the checkpoint has it.
+fn read(checkpoint: &Checkpoint, component: &str, file: &str) -> Result<Option<Value>, String> {
+    let bytes = checkpoint.component(component, file);
+    let value = bytes.map(serde_json::from_slice::<Value>).transpose();
+    value.map_err(|e| format!("{component}/{file}: {e}"))
+}
+
+/// The noise that the scheduler called `component` adds, where the checkpoint has it.
+///
+/// # Errors
+/// Settings that cannot be used, as a sentence.
+pub(super) fn noising(
+    checkpoint: &Checkpoint,
+    component: &str,
+) -> Result<Option<SchedulerConfig>, String> {
+    let value = read(checkpoint, component, "scheduler_config.json")?;
+    let config = value.as_ref().map(SchedulerConfig::from_json).transpose();
+    config.map_err(|e| format!("{component}: {e}"))
 }
 
 /// An image encoder, and what it is given.

@@ -2,6 +2,7 @@
 
 mod asked;
 mod compressor;
+mod given;
 mod images;
 mod open;
 mod part;
@@ -83,6 +84,8 @@ pub struct Model {
     pub tokenizer: ClipTokenizer,
     /// The noise it was trained with.
     pub schedule: NoiseSchedule,
+    /// The noise of the small picture that an upscaler is given, where its files state it; as the denoiser's where they do not.
+    pub low_resolution: Option<NoiseSchedule>,
     /// How its publisher says it is sampled.
     pub scheduler: SchedulerConfig,
     /// What its output means.
@@ -199,6 +202,7 @@ impl Model {
             family,
             image_encoder: None,
             augmentor: None,
+            low_resolution: None,
             condition,
             guidance: guidance.filter(|g| g.is_finite() && *g >= 0.0),
             steps: steps.map(|steps| steps.clamp(1, 1000) as usize),

@@ -11,10 +11,13 @@ use latent_checkpoint::{
 use latent_diffusion::Prediction;
 use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 
-use super::{ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, probe};
+use super::images::noising;
+use super::{
+    ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, given, noise_schedule, probe,
+};
 use crate::condition::Reader;
 use crate::error::{Error, Result};
-use crate::family::{self, Family, Recognised, VectorInput};
+use crate::family::{self, Beside, Family, Recognised, VectorInput};
 use crate::refiner;
 use crate::resources::Place;
 
@@ -158,16 +161,13 @@ impl Model {
         let refiner = files.refiner.as_ref();
         let refiner = refiner.map(|place| Ok::<_, Error>((place, refiner_of(family, place)?)));
         let refiner = refiner.transpose()?;
-        let other = |path: &Option<PathBuf>| {
-            let Some(path) = path else { return Ok(None) };
-            let mut checkpoint = Checkpoint::open(path)?;
-            if let Some(family) = family {
-                family::settle(&mut checkpoint, family);
-            }
-            Ok::<_, Error>(Some(Arc::new(checkpoint)))
-        };
+        let vae = files.vae.as_deref();
+        let vae = vae.map(|path| given::autoencoder(path, &main, family));
+        let (vae, vae_note) = vae.transpose()?.unzip();
+        let text_encoder = files.text_encoder.as_deref();
+        let text_encoder = text_encoder.map(|path| given::text_encoder(path, &main, family));
+        let text_encoder = text_encoder.transpose()?;
         let main = Arc::new(main);
-        let (vae, text_encoder) = (other(&files.vae)?, other(&files.text_encoder)?);
 
         let asked = dtype;
         let dtype = computed(asked, device);
@@ -227,6 +227,14 @@ impl Model {
             let with = model.with_image_encoder(network, normalizer, &settings);
             model = with.map_err(wrong)?;
         }
+        if model.family.beside == Beside::Small {
+            let stated = noising(&main, "low_res_scheduler").map_err(wrong)?;
+            let schedule = stated.as_ref().map(noise_schedule).transpose();
+            model.low_resolution = schedule.map_err(wrong)?;
+        }
+        if let Some(zeros) = main.zeros_for_empty() {
+            model.family.zeros_for_empty = zeros;
+        }
         let mut reports = opening.finish()?;
         model.prediction = match files.prediction {
             Some(asked) => asked,
@@ -247,6 +255,7 @@ impl Model {
             model.moments = stored.moments.clone();
         }
         model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
+        model.notes.extend(vae_note.flatten());
         if asked != dtype {
             let why = "a CPU has no arithmetic in f16: the networks are computed in f32";
             model
@@ -390,7 +399,7 @@ impl<'a> Opening<'a> {
 
 /// What is left out of a checkpoint, and what is taken in its place.
 fn notes(checkpoint: &Checkpoint, averaged: bool) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = family::missing(checkpoint);
     if averaged {
         notes.push(
             "the file holds the moving average of the U-Net alone, and it is drawn with".into(),

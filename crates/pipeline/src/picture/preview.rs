@@ -9,6 +9,7 @@ use latent_models::{AutoencoderTiny, AutoencoderTinyConfig};
 
 use super::{Picture, resize::Filter};
 use crate::error::{Error, Result};
+use crate::family::Family;
 use crate::model::{Compressor, Held, Model};
 use crate::request::Size;
 
@@ -46,6 +47,22 @@ pub const SDXL: Colours = Colours {
 
 /// Rows and columns of the latent that a map is fitted to.
 const FITTED: usize = 16;
+
+/// What is to be said of a tiny autoencoder in the file or folder at `path` for a model of `family`, behind the flag that gave it:
+/// nothing in the files of Stable Diffusion's and of SDXL's tells them apart but their names. `None` where the name fits.
+pub fn other_tiny(path: &Path, family: &Family) -> Option<String> {
+    let path = path.display().to_string();
+    let for_xl = path.to_lowercase().contains("xl");
+    let is_xl = family.preview == Some(SDXL);
+    let model = match (is_xl, for_xl) {
+        (true, false) => "SDXL, whose tiny autoencoder is usually called taesdxl",
+        (false, true) => "no SDXL, and the file's name says that it is for SDXL",
+        _ => return None,
+    };
+    Some(format!(
+        "{path}: the model is {model}; of another model's latents it shows wrong colours"
+    ))
+}
 
 /// What makes previews.
 #[derive(Debug)]

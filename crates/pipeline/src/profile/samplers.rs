@@ -7,7 +7,7 @@ use latent_diffusion::{
 };
 
 use super::{Handover, Ladders, Profile};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::request::{Compat, Request};
 
 /// Where k-diffusion's samplers in ComfyUI begin on a flow instead of at σ = 1: this share of its time.
@@ -73,7 +73,8 @@ impl Profile {
                     use_exponential_sigmas: config.use_exponential_sigmas,
                     use_beta_sigmas: config.use_beta_sigmas,
                 };
-                Ok(names::parse_class(&config.class_name, &flags)?)
+                let parsed = names::parse_class(&config.class_name, &flags);
+                parsed.map_err(|source| Error::Scheduler { source })
             }
         }
     }

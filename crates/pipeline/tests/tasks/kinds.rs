@@ -2,12 +2,15 @@
 //! mask. What the numbers are is for goldens to say (`family`, `pipelines`).
 
 use burn::tensor::{DType, Device};
+use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::{TinyFamily, write_family};
+use latent_checkpoint::{Checkpoint, ConvertOptions, Target, convert};
 use latent_models::Form;
-use latent_pipeline::family::Beside;
+use latent_pipeline::family::{self, Beside};
+use latent_pipeline::picture::Picture;
 use latent_pipeline::request::GivenPicture;
 use latent_pipeline::resources::{Disk, Resources};
-use latent_pipeline::{Model, ModelFiles, Request};
+use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
 
 use super::{Files, common, differ, one, request};
 
@@ -161,4 +164,76 @@ fn taesd() {
 #[test]
 fn taesdxl() {
     Kind::with_taesd(TinyFamily::Sdxl).every_task();
+}
+
+/// Nothing is nearer than the rest in it, and it has no span to divide by.
+#[test]
+fn a_depth_map_of_one_depth_is_refused() {
+    let kind = Kind::new(TinyFamily::Sd2Depth);
+    let flat = Picture::plain(40, 40, [0; 3]);
+    let mut asked = kind.asked();
+    asked.condition.depth = Some(kind.files.write("black.png", &flat));
+    let error = run(&asked, &kind.model, &Disk::default(), None, &mut Quiet);
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("black.png") && error.contains("every depth of this one is the same"),
+        "{error}"
+    );
+}
+
+/// `low_res_scheduler` of a folder noises the small picture, and an index says whether an empty negative prompt is zeros.
+#[test]
+fn what_a_folder_states_acts() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = |path: &std::path::Path| {
+        let quiet = &mut |_: &'static str, _, _| {};
+        let files = ModelFiles::from(path.to_owned());
+        let (model, _) = Model::open(&files, &Device::flex(), DType::F32, quiet).unwrap();
+        model
+    };
+    let replace = |path: &std::path::Path, old: &str, new: &str| {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(path, text.replace(old, new)).unwrap();
+    };
+    let write = |kind| write_family(folder.path(), kind, &mut common::weights).unwrap();
+    let upscaler = write(TinyFamily::Upscaler).folder;
+    let usual = Kind::of(opened(&upscaler));
+    let settings = upscaler.join("low_res_scheduler/scheduler_config.json");
+    replace(&settings, "\"beta_end\": 0.02", "\"beta_end\": 0.2");
+    let noisier = Kind::of(opened(&upscaler));
+    let mut asked = Request {
+        steps: 1,
+        ..usual.asked()
+    };
+    asked.condition.noise_level = Some(350);
+    assert!(differ(
+        &one(&usual.model, &asked),
+        &one(&noisier.model, &asked)
+    ));
+
+    let xl = write(TinyFamily::Sdxl).folder;
+    assert!(opened(&xl).family.zeros_for_empty);
+    let flag = "\"force_zeros_for_empty_prompt\": ";
+    let index = xl.join("model_index.json");
+    replace(&index, &format!("{flag}true"), &format!("{flag}false"));
+    assert!(!opened(&xl).family.zeros_for_empty);
+    // Every form keeps it.
+    let mut from = xl;
+    for to in ["a.safetensors", "again"] {
+        let to = folder.path().join(to);
+        let options = ConvertOptions {
+            target: Target::of(&to).unwrap(),
+            dtype: None,
+            moving_average: false,
+            existing: Existing::Refuse,
+        };
+        let (checkpoint, _) = family::open(&from, latent_checkpoint::Files::Disk).unwrap();
+        convert(&checkpoint, &to, &options, &mut |_, _| {}).unwrap();
+        assert_eq!(
+            Checkpoint::open(&to).unwrap().zeros_for_empty(),
+            Some(false)
+        );
+        from = to;
+    }
 }

@@ -36,7 +36,7 @@ const VAE_READ: [&str; 18] = [
 pub fn autoencoder_from_json(value: &Value) -> Result<AutoencoderConfig, DetectError> {
     let only = [("act_fn", json!("silu")), ("norm_type", json!("group"))];
     let free = ["sample_size", "force_upcast"];
-    let keys = Keys::check("vae/config.json", value, &VAE_READ, &free, &only)?;
+    let keys = Keys::check("config.json", value, &VAE_READ, &free, &only)?;
     let vq = keys.text("_class_name", "AutoencoderKL")? == "VQModel";
     if keys.flag("lookup_from_codebook", false)? {
         return Err(keys.bad("lookup_from_codebook", "false"));
@@ -100,13 +100,13 @@ pub fn autoencoder_from_json(value: &Value) -> Result<AutoencoderConfig, DetectE
 /// `network` with what `config.json` states of its latents.
 ///
 /// # Errors
-/// When a value is not a number, or means and deviations are not as many as there are channels.
+/// When a value is not a number, the scale is not above 0, or means and deviations are not as many as there are channels.
 pub(super) fn with_latents(
     network: AutoencoderConfig,
     value: &Value,
 ) -> Result<StoredAutoencoder, DetectError> {
     let keys = Keys {
-        what: "vae/config.json",
+        what: "config.json",
         value,
     };
     let count = network.latent_channels;
@@ -124,12 +124,24 @@ pub(super) fn with_latents(
         let expected = "a number above 0 for each of latents_mean";
         return Err(keys.bad("latents_std", expected));
     }
+    let scale = keys.number("scaling_factor")?;
+    if scale.is_some_and(|scale| !sound(scale)) {
+        return Err(keys.bad("scaling_factor", SOUND));
+    }
     Ok(StoredAutoencoder {
         network,
-        scale: keys.number("scaling_factor")?,
+        scale,
         shift: keys.number("shift_factor")?,
         moments: means.into_iter().zip(deviations).collect(),
     })
+}
+
+/// What the scale of latents must be.
+pub(super) const SOUND: &str = "a finite number above 0";
+
+/// Whether latents can be multiplied by `scale`, and divided.
+pub(super) fn sound(scale: f64) -> bool {
+    scale.is_finite() && scale > 0.0
 }
 
 /// Means and deviations of latent channels as diffusers writes them.

@@ -97,6 +97,14 @@ impl Kind for StoredAutoencoder {
     }
 
     fn check(&self) -> Result<(), DetectError> {
+        if let Some(scale) = self.scale.filter(|scale| !json::sound(*scale)) {
+            return Err(DetectError::Key {
+                what: "the settings of the autoencoder",
+                key: "scale".to_owned(),
+                value: scale.to_string(),
+                expected: json::SOUND.to_owned(),
+            });
+        }
         let network = &self.network;
         at_most("in_channels", network.in_channels, WIDEST)?;
         at_most("out_channels", network.out_channels, WIDEST)?;

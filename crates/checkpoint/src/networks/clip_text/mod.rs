@@ -113,7 +113,7 @@ const FREE: [&str; 14] = [
 /// The first key whose value is not built here.
 fn clip_from_json(value: &Value) -> Result<ClipTextConfig, DetectError> {
     let only = [("layer_norm_eps", json!(1e-5))];
-    let keys = Keys::check("text_encoder/config.json", value, &READ, &FREE, &only)?;
+    let keys = Keys::check("config.json", value, &READ, &FREE, &only)?;
     let kind = keys.text("model_type", "clip_text_model")?;
     if kind != "clip_text_model" {
         return Err(keys.bad("model_type", "clip_text_model"));

@@ -71,13 +71,7 @@ fn unet_only() -> Vec<Only> {
 /// # Errors
 /// The first key whose value is not built here.
 pub fn unet_from_json(value: &Value) -> Result<UNetConfig, DetectError> {
-    let keys = Keys::check(
-        "unet/config.json",
-        value,
-        &UNET_READ,
-        &UNET_FREE,
-        &unet_only(),
-    )?;
+    let keys = Keys::check("config.json", value, &UNET_READ, &UNET_FREE, &unet_only())?;
     let conditional = keys.text("_class_name", "UNet2DConditionModel")? != "UNet2DModel";
     let key = "mid_block_only_cross_attention";
     if keys.flag(key, false)? {
