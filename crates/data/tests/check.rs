@@ -78,7 +78,7 @@ fn scenes_become_a_data_set_that_trains() {
     .unwrap();
     assert_eq!(last, 12);
     let again = scenes(&composer, 0..1, &[Notice::Own], &target, &mut |_| ());
-    assert!(matches!(again, Err(Error::Write { .. })));
+    assert!(matches!(again, Err(Error::Exists { .. })));
     assert_eq!(
         std::fs::read_dir(dir.path().join("new")).unwrap().count(),
         1,
