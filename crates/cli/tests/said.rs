@@ -129,7 +129,7 @@ fn errors_say_where_they_stand_and_what_to_do() {
         ),
         (
             &["cat", "--depth", "base.png"],
-            "is set: expected nothing: a ",
+            "is set: expected nothing: ",
         ),
     ] {
         let error = place.fails(&[&BASE[..], more].concat(), 2);
