@@ -198,7 +198,7 @@ fn toned(concept: &str, names: &HashSet<String>) -> Option<String> {
 }
 
 /// Without the number of a variant: `sofa two` and `kiosk 1`.
-fn unnumbered(concept: &str) -> String {
+pub(super) fn unnumbered(concept: &str) -> String {
     const NUMBERS: &[&str] = &["one", "two", "three", "four", "five"];
     match concept.rsplit_once(' ') {
         Some((base, last))

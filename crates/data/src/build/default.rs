@@ -10,17 +10,18 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Building, EVERYDAY, Notice,
+    Building, EVERYDAY, Notice, Things,
     scenes::{notice, png, row},
+    tables::{self, part},
 };
 use crate::{
     Error,
-    compose::{Art, Composer, Drawing, SceneOptions, Split, singles},
+    compose::{Art, Composer, Drawing, Manner, SceneOptions, Split, singles},
     random,
 };
 
 /// How the set is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultOptions {
     /// The side of the square pictures.
     pub size: u32,
@@ -30,7 +31,31 @@ pub struct DefaultOptions {
     pub scenes: u64,
     /// What everything is drawn from.
     pub seed: u64,
+    /// How drawings become pictures.
+    pub manner: Manner,
+    /// What things are called. Without a list they are called as the drawings are.
+    pub things: Option<Things>,
 }
+
+/// What a set holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Drawings.
+    pub drawings: usize,
+    /// Pictures to learn from.
+    pub train: usize,
+    /// Pictures to test with.
+    pub test: usize,
+    /// Scenes that lie in folders of their own, to learn from and to test with.
+    pub scenes: usize,
+    /// Names and styles of drawings of which there is no picture: they show nothing, or stand out before no background.
+    pub unseen: Vec<String>,
+    /// Things of the list that no drawing shows.
+    pub missing: Vec<String>,
+}
+
+/// The styles of that set which captions may leave unsaid where they say all others: both are flat.
+pub const HOUSE: [&str; 2] = ["flat icon", "flat cartoon"];
 
 /// Styles whose things scenes are composed of.
 const SCENE_STYLES: &[&str] = &[
@@ -43,84 +68,118 @@ const SCENE_STYLES: &[&str] = &[
     "glossy 3d icon",
 ];
 
-/// A thing that has at least so many pictures to learn from, scenes aside, is among the common ones.
-const COMMON: usize = 18;
-
-/// How often pictures of common things are in the balanced table.
-const TIMES: usize = 6;
-
-/// Words that captions have at least so often become tokens; the others are spelt.
-const FREQUENT: usize = 4;
-
 /// Writes `train` and `test` (pictures with captions), `things.jsonl` and `things-test.jsonl` (their pictures of one common thing, no
 /// scenes), `balanced.jsonl` (train, with those of common things six times), `vocabulary.txt` for a word-piece tokenizer,
 /// `NOTICE.txt`. Test holds what is [held out](Split): drawings, that is pairs of a thing and a style, and scenes of pairs of
-/// things. Gives how many pictures both have. `progress` gets how many are done, of how many.
+/// things. `progress` gets how many pictures are done, of how many.
+///
+/// With a list of things, whose names the drawings [have](Things::name), every row has the name of what it shows as `thing`; the common things are those of the list;
+/// `balanced.jsonl` holds them and the rest by fixed shares; `things.tsv` is the list without things that no drawing shows; and
+/// scenes are in `scenes` and `scenes-test`.
 ///
 /// # Errors
 /// Scenes that cannot be composed, a folder that exists or cannot be written.
 pub fn default_set(
-    art: &Art,
+    mut art: Art,
     notices: &[Notice],
     options: &DefaultOptions,
     target: &Path,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<[usize; 2], Error> {
+) -> Result<Made, Error> {
     let building = Building::new(target)?;
-    for part in ["train", "test"] {
-        building.folder(&format!("{part}/pictures"))?;
+    options.manner.prepare(&mut art.drawings);
+    let things = options.things.as_ref();
+    let scene_part: fn(bool) -> &'static str = match things {
+        Some(_) => tables::scene_part,
+        None => part,
+    };
+    let mut folders = vec![part(false), part(true)];
+    if things.is_some() && options.scenes > 0 {
+        folders.extend([scene_part(false), scene_part(true)]);
     }
-    let composers = composers(art, options)?;
-    let test_scenes = options.scenes / 20;
-    let all = art.drawings.len() as u64 + options.scenes + test_scenes;
+    for folder in &folders {
+        building.folder(&format!("{folder}/pictures"))?;
+    }
+    let all = art.drawings.len() as u64 + options.scenes + options.scenes / 20;
     let done = AtomicU64::new(0);
     let step = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+    let scenes = match options.scenes {
+        0 => Vec::new(),
+        _ => scenes(&building, &art, options, scene_part, &step)?,
+    };
     let drawings = art.drawings.par_iter().enumerate().map(|(at, drawing)| {
         let rows = of_drawing(&building, drawing, at, options);
         step();
         rows
     });
     let drawings: Vec<Vec<(bool, Value)>> = drawings.collect::<Result<_, Error>>()?;
+    let mut written: BTreeMap<&str, String> = BTreeMap::new();
+    let mut counts = [0; 2];
+    let mut words = BTreeMap::new();
+    let rows = drawings.iter().flatten().map(|row| (part(row.0), row));
+    let rows = rows.chain(scenes.iter().map(|row| (scene_part(row.0), row)));
+    for (folder, (held_out, row)) in rows {
+        *written.entry(folder).or_default() += &format!("{row}\n");
+        if folder == part(*held_out) {
+            counts[usize::from(*held_out)] += 1;
+        }
+        if let (false, Some(text)) = (held_out, row["text"].as_str()) {
+            tables::count(text, &mut words);
+        }
+    }
+    for folder in folders {
+        let table = written.remove(folder).unwrap_or_default();
+        building.put(&format!("{folder}/metadata.jsonl"), table)?;
+    }
+    let tables = match things {
+        Some(things) => tables::listed(things, &drawings, &scenes),
+        None => tables::common(&drawings, &scenes),
+    };
+    for (name, table) in tables {
+        building.put(name, table)?;
+    }
+    let missing = things.map_or_else(Vec::new, |things| things.missing(&art.drawings));
+    if let Some(things) = things {
+        building.put("things.tsv", things.table(&missing))?;
+    }
+    building.put("vocabulary.txt", tables::vocabulary(&words))?;
+    building.put("NOTICE.txt", notice(notices))?;
+    building.finish()?;
+    let nothing = art.drawings.iter().zip(&drawings).filter(|(_, rows)| rows.is_empty());
+    let unseen: Vec<String> = nothing.map(|(d, _)| format!("{}, {}", d.concept, d.style)).collect();
+    Ok(Made {
+        drawings: art.drawings.len(),
+        train: counts[0],
+        test: counts[1],
+        scenes: things.map_or(0, |_| scenes.len()),
+        unseen,
+        missing,
+    })
+}
+
+/// Composes and writes scenes: whether they are held out, and their rows.
+fn scenes(
+    building: &Building,
+    art: &Art,
+    options: &DefaultOptions,
+    part: fn(bool) -> &'static str,
+    step: &(dyn Fn() + Sync),
+) -> Result<Vec<(bool, Value)>, Error> {
+    let composers = composers(art, options)?;
     let numbers = (0..options.scenes)
         .map(|n| (false, n))
-        .chain((0..test_scenes).map(|n| (true, n)));
+        .chain((0..options.scenes / 20).map(|n| (true, n)));
     let numbers: Vec<(bool, u64)> = numbers.collect();
     let scenes = numbers.into_par_iter().map(|(held_out, number)| {
         let scene = composers[usize::from(held_out)].scene(number)?;
         let name = format!("pictures/scene-{number:06}.png");
         let row = row(&scene, &name, None);
-        building.put(
-            &format!("{}/{name}", part(held_out)),
-            png(target, scene.picture)?,
-        )?;
+        let path = format!("{}/{name}", part(held_out));
+        building.put(&path, png(Path::new(&path), scene.picture)?)?;
         step();
         Ok((held_out, row))
     });
-    let scenes: Vec<(bool, Value)> = scenes.collect::<Result<_, Error>>()?;
-    let mut tables = [String::new(), String::new()];
-    let mut counts = [0; 2];
-    let mut words = BTreeMap::new();
-    for (held_out, row) in drawings.iter().flatten().chain(&scenes) {
-        tables[usize::from(*held_out)] += &format!("{row}\n");
-        counts[usize::from(*held_out)] += 1;
-        if let (false, Some(text)) = (held_out, row["text"].as_str()) {
-            count(text, &mut words);
-        }
-    }
-    for (held_out, table) in [false, true].into_iter().zip(tables) {
-        building.put(&format!("{}/metadata.jsonl", part(held_out)), table)?;
-    }
-    for (name, table) in more_tables(&drawings, &scenes) {
-        building.put(name, table)?;
-    }
-    building.put("vocabulary.txt", vocabulary(&words))?;
-    building.put("NOTICE.txt", notice(notices))?;
-    building.finish()?;
-    Ok(counts)
-}
-
-fn part(held_out: bool) -> &'static str {
-    if held_out { "test" } else { "train" }
+    scenes.collect()
 }
 
 /// Writes the pictures of a drawing: whether they are held out, and their rows.
@@ -133,20 +192,23 @@ fn of_drawing(
     let held_out = Split::holds_out(&drawing.concept, &drawing.style);
     let seeds = (0..options.variants).map(|n| random::draw(options.seed, &[at as u64, n]));
     let seeds: Vec<u64> = seeds.collect();
-    let made = singles(drawing, options.size, &seeds)
+    let made = singles(drawing, options.size, &seeds, &options.manner)
         .into_iter()
         .enumerate();
     let write = |(n, single): (usize, crate::compose::Single)| {
         let name = format!("pictures/{at:06}-{n}.png");
         let path = format!("{}/{name}", part(held_out));
         building.put(&path, png(Path::new(&path), single.picture)?)?;
-        let row = json!({
+        let mut row = json!({
             "file_name": name,
             "text": single.caption,
             "concept": drawing.concept,
             "groups": [single.group],
             "background": single.background,
         });
+        if options.things.is_some() {
+            row["thing"] = drawing.noun().into();
+        }
         Ok((held_out, row))
     };
     made.map(write).collect()
@@ -162,7 +224,13 @@ fn composers(art: &Art, options: &DefaultOptions) -> Result<[Composer; 2], Error
             .cloned()
             .collect(),
     };
-    everyday.keep(EVERYDAY);
+    let called = |name: &&str| {
+        let named = options.things.as_ref().and_then(|things| things.named(name));
+        named.map_or_else(|| (*name).to_owned(), |(_, name)| name)
+    };
+    let names: Vec<String> = EVERYDAY.iter().map(called).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    everyday.keep(&names);
     let composer = |split, most| {
         let options = SceneOptions {
             seed: options.seed,
@@ -174,79 +242,6 @@ fn composers(art: &Art, options: &DefaultOptions) -> Result<[Composer; 2], Error
         Composer::new(everyday.clone(), options)
     };
     Ok([composer(Split::Train, 4)?, composer(Split::Test, 3)?])
-}
-
-/// Tables of a part of the pictures, or of some more often than others. They name files from the root of the set.
-fn more_tables(
-    drawings: &[Vec<(bool, Value)>],
-    scenes: &[(bool, Value)],
-) -> [(&'static str, String); 3] {
-    let noun = |row: &Value| row["groups"][0]["noun"].to_string();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, row) in drawings.iter().flatten().filter(|(held_out, _)| !held_out) {
-        *counts.entry(noun(row)).or_default() += 1;
-    }
-    let line = |held_out: bool, row: &Value| {
-        let mut row = row.clone();
-        let name = row["file_name"].as_str().unwrap_or_default();
-        row["file_name"] = json!(format!("{}/{name}", part(held_out)));
-        format!("{row}\n")
-    };
-    let [mut things, mut things_test, mut balanced] = [const { String::new() }; 3];
-    for (held_out, row) in drawings.iter().flatten() {
-        let line = line(*held_out, row);
-        let common = counts.get(&noun(row)).is_some_and(|n| *n >= COMMON);
-        match held_out {
-            true if common => things_test += &line,
-            true => {}
-            false if common => {
-                things += &line;
-                balanced += &line.repeat(TIMES);
-            }
-            false => balanced += &line,
-        }
-    }
-    for (held_out, row) in scenes.iter().filter(|(held_out, _)| !held_out) {
-        balanced += &line(*held_out, row);
-    }
-    [
-        ("things.jsonl", things),
-        ("things-test.jsonl", things_test),
-        ("balanced.jsonl", balanced),
-    ]
-}
-
-fn count(text: &str, words: &mut BTreeMap<String, usize>) {
-    let parts = text.split(|c: char| !c.is_alphanumeric());
-    for word in parts.filter(|word| !word.is_empty()) {
-        *words.entry(word.to_lowercase()).or_default() += 1;
-    }
-}
-
-/// BERT's special tokens, letters, digits and marks by which everything can be spelt, then the frequent words, the most
-/// frequent first.
-fn vocabulary(words: &BTreeMap<String, usize>) -> String {
-    let signs: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
-    let marks = [",", ".", "-", "'", "!", "?", ":", "(", ")"].map(str::to_owned);
-    let inside = signs.iter().map(|sign| format!("##{sign}"));
-    let mut frequent: Vec<(&String, &usize)> = words
-        .iter()
-        .filter(|(word, count)| **count >= FREQUENT && word.len() > 1 && word.is_ascii())
-        .collect();
-    frequent.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let endings = ["##es", "##ed", "##ing", "##er", "##ly"].map(str::to_owned);
-    let mut text = String::new();
-    let mut put = |token: &str| text += &format!("{token}\n");
-    special
-        .iter()
-        .chain(&marks)
-        .chain(&signs)
-        .for_each(|token| put(token));
-    inside.for_each(|token| put(&token));
-    endings.iter().for_each(|token| put(token));
-    frequent.iter().for_each(|(word, _)| put(word));
-    text
 }
 
 #[cfg(test)]
@@ -272,13 +267,17 @@ mod tests {
         }));
         let options = DefaultOptions {
             size: 32,
-            variants: COMMON as u64,
+            variants: tables::COMMON as u64,
             scenes: 20,
             seed: 3,
+            manner: Manner::default(),
+            things: None,
         };
         let make = |name: &str| {
             let target = folder.path().join(name);
-            let counts = default_set(&art, &[Notice::Own], &options, &target, &|_, _| {}).unwrap();
+            let made = default_set(art.clone(), &[Notice::Own], &options, &target, &|_, _| {});
+            let made = made.unwrap();
+            let counts = [made.train, made.test];
             let table = std::fs::read_to_string(target.join("train/metadata.jsonl")).unwrap();
             assert_eq!(table.lines().count(), counts[0]);
             // Every thing is common here, and the tables name files that exist.
@@ -292,7 +291,7 @@ mod tests {
                 text.lines().count()
             });
             assert!(lines[0] > 100, "{lines:?}");
-            assert_eq!(lines[2], counts[0] + (TIMES - 1) * lines[0]);
+            assert_eq!(lines[2], counts[0] + (tables::TIMES - 1) * lines[0]);
             let words = std::fs::read_to_string(target.join("vocabulary.txt")).unwrap();
             assert!(words.starts_with("[PAD]\n[UNK]\n"));
             assert!(words.lines().any(|word| word == "red"));

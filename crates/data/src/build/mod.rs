@@ -9,17 +9,22 @@ mod collection;
 mod default;
 mod fashion;
 mod fetch;
+mod icons;
 mod packages;
 mod scenes;
+mod tables;
+mod things;
 
 use std::path::{Path, PathBuf};
 
 pub use collection::collection;
-pub use default::{DefaultOptions, default_set};
+pub use default::{DefaultOptions, HOUSE, Made, default_set};
 pub use fashion::{FASHION_CLASSES, fashion_mnist};
 pub use fetch::Fetcher;
+pub use icons::{Icons, icons};
 pub use packages::{EVERYDAY, Package, art, packages};
 pub use scenes::{Notice, scenes};
+pub use things::{Thing, Things};
 
 use crate::Error;
 

@@ -26,8 +26,14 @@ pub struct Drawing {
     pub style: String,
     /// What the artist's set files it under; empty where it does not say.
     pub category: String,
-    /// Other words for what it shows.
+    /// Words that go with what it shows.
     pub tags: Vec<String>,
+    /// Other names of what it shows, each of which may stand for the noun.
+    pub names: Vec<String>,
+    /// Whether it is cut to the box of what can be seen of it, in place of the box that its file gives it.
+    pub cut: bool,
+    /// Whether left and right are exchanged where every drawing has [one orientation](super::orient).
+    pub mirrored: bool,
     ink: Ink,
 }
 
@@ -73,6 +79,9 @@ impl Drawing {
             style,
             category: String::new(),
             tags: Vec::new(),
+            names: Vec::new(),
+            cut: false,
+            mirrored: false,
             ink,
         }
     }
@@ -101,25 +110,37 @@ impl Drawing {
 
     /// The drawing without empty margins, its longer side `side` pixels long. `None` where nothing can be seen.
     pub fn render(&self, side: u32) -> Option<RgbaImage> {
-        let picture = match &self.ink {
-            Ink::Pixels(pixels) => resize(pixels, side)?,
+        let picture = match self.cut {
+            false => self.draw(side)?,
+            // Larger at first, so that the seen part is not enlarged.
+            true => resize(&trim(&self.draw(2 * side)?, SEEN)?, side)?,
+        };
+        picture
+            .pixels()
+            .any(|pixel| pixel.0[3] >= SEEN)
+            .then_some(picture)
+    }
+
+    /// In the box that its file gives it.
+    fn draw(&self, side: u32) -> Option<RgbaImage> {
+        match &self.ink {
+            Ink::Pixels(pixels) => resize(pixels, side),
             Ink::File(bytes) => {
                 let picture = decode::dynamic(&self.concept, bytes).ok()?;
-                resize(&trim(&picture.into_rgba8())?, side)?
+                resize(&trim(&picture.into_rgba8(), 1)?, side)
             }
             Ink::Svg(text, tree) => {
                 // Parsed at the first use: sets have thousands of drawings, and most runs use a few.
                 let tree =
                     tree.get_or_init(|| usvg::Tree::from_str(text, &usvg::Options::default()).ok());
-                rasterise(tree.as_ref()?, side)?
+                rasterise(tree.as_ref()?, side)
             }
-        };
-        picture
-            .pixels()
-            .any(|pixel| pixel.0[3] >= 128)
-            .then_some(picture)
+        }
     }
 }
+
+/// A pixel of at least that opacity is seen.
+const SEEN: u8 = 128;
 
 fn rasterise(tree: &usvg::Tree, side: u32) -> Option<RgbaImage> {
     let ink = tree.root().abs_layer_bounding_box();
@@ -160,9 +181,9 @@ fn resize(picture: &RgbaImage, side: u32) -> Option<RgbaImage> {
     Some(out)
 }
 
-/// Without the transparent margins.
-fn trim(picture: &RgbaImage) -> Option<RgbaImage> {
-    let [left, top, right, bottom] = bounds(picture, 1)?;
+/// Without the margins of less than that opacity.
+pub(super) fn trim(picture: &RgbaImage, alpha: u8) -> Option<RgbaImage> {
+    let [left, top, right, bottom] = bounds(picture, alpha)?;
     let part = image::imageops::crop_imm(picture, left, top, right - left, bottom - top);
     Some(part.to_image())
 }
@@ -233,7 +254,7 @@ impl Art {
                 "png" | "webp" => {
                     let picture =
                         decode::dynamic(&name, &store.read(&Place::file(file.as_str()))?)?;
-                    if let Some(pixels) = trim(&picture.into_rgba8()) {
+                    if let Some(pixels) = trim(&picture.into_rgba8(), 1) {
                         drawings.push(Drawing::pixels(concept, style, pixels));
                     }
                 }

@@ -170,6 +170,34 @@ impl Colour {
     }
 }
 
+/// Black wherever something can be seen, as opaque as it is.
+pub(super) fn blacken(picture: &mut RgbaImage) {
+    let [r, g, b] = Colour::Black.rgb();
+    for pixel in picture.pixels_mut() {
+        pixel.0 = [r, g, b, pixel.0[3]];
+    }
+}
+
+/// Every pixel in the grey of its brightness.
+pub(super) fn grey(picture: &mut RgbaImage) {
+    for pixel in picture.pixels_mut() {
+        let level = ((light(pixel.0) + 500) / 1000) as u8;
+        pixel.0 = [level, level, level, pixel.0[3]];
+    }
+}
+
+/// Whether at most one in twenty of the opaque pixels is anything but black.
+pub(super) fn is_black(picture: &RgbaImage) -> bool {
+    let black = |[r, g, b, _]: &[u8; 4]| Colour::of_rgb([*r, *g, *b]) == Colour::Black;
+    let others = opaque(picture).filter(|pixel| !black(pixel)).count();
+    20 * others <= opaque(picture).count()
+}
+
+/// Whether more than one in twenty of the opaque pixels has a hue.
+pub(super) fn any_hue(picture: &RgbaImage) -> bool {
+    20 * opaque(picture).filter(has_hue).count() > opaque(picture).count()
+}
+
 fn opaque(picture: &RgbaImage) -> impl Iterator<Item = [u8; 4]> + '_ {
     picture
         .pixels()

@@ -9,7 +9,10 @@ use super::english::is_plural;
 use super::layout::regions;
 use super::looks::{CONTRAST, Look, distance, looks, may_mirror};
 use super::scene::{Background, Group, Relation, Scene, background};
-use super::{Art, Drawing, Split, caption};
+use super::{
+    Art, Drawing, Split,
+    caption::{self, Says},
+};
 use crate::{Error, random};
 
 /// How scenes are made.
@@ -220,7 +223,7 @@ impl Composer {
             relation,
             background,
             style,
-            random::draw(seed, &[6]),
+            Says::drawn(random::draw(seed, &[6])),
         );
         let mut scene = Scene {
             picture: background.picture(self.options.size),
@@ -239,9 +242,7 @@ impl Composer {
             for (number, cell) in region.split(counts[group], seed).into_iter().enumerate() {
                 let side = (cell.width.min(cell.height) * fill).floor() as u32;
                 let mut picture = prepared.drawing.render(side.max(8))?;
-                if let (true, Some(colour)) = (look.painted, look.colour) {
-                    colour.paint(&mut picture);
-                }
+                look.apply(&mut picture);
                 if mirrored && may_mirror(&prepared.drawing) {
                     imageops::flip_horizontal_in_place(&mut picture);
                 }

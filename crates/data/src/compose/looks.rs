@@ -1,6 +1,8 @@
 //! The colours in which a drawing can be shown.
 
-use super::colour::{Colour, mean};
+use image::RgbaImage;
+
+use super::colour::{self, Colour, mean};
 use super::{Drawing, Split};
 
 /// Colours are measured at this size.
@@ -8,17 +10,42 @@ const MEASURE: u32 = 64;
 /// The least distance of an object's mean colour to the background's, in 0..=441.
 pub(super) const CONTRAST: f64 = 90.0;
 
+/// What is done to a drawing's pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// Nothing.
+    Own,
+    /// It is painted in the look's colour.
+    Painted,
+    /// What can be seen of it is black.
+    Silhouette,
+    /// Brightness takes the place of colours.
+    Grey,
+}
+
 /// A drawing in one colour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     /// As captions call it, where they do.
     pub colour: Option<Colour>,
-    /// Whether it is not as it was drawn.
-    pub painted: bool,
+    /// What was done to it.
+    pub finish: Finish,
     /// The mean colour of what can be seen, 0 to 255.
     pub mean: [f64; 3],
     /// For tests.
     pub held_out: bool,
+}
+
+impl Look {
+    /// Makes a drawing as it has it look like this.
+    pub fn apply(&self, picture: &mut RgbaImage) {
+        match (self.finish, self.colour) {
+            (Finish::Own, _) | (Finish::Painted, None) => {}
+            (Finish::Painted, Some(colour)) => colour.paint(picture),
+            (Finish::Silhouette, _) => colour::blacken(picture),
+            (Finish::Grey, _) => colour::grey(picture),
+        }
+    }
 }
 
 /// The looks of a drawing, first as it is drawn; none where nothing can be seen.
@@ -36,7 +63,7 @@ pub(super) fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
     let held_out = Split::holds_out(&drawing.concept, &drawing.style);
     let mut looks = vec![Look {
         colour: own,
-        painted: false,
+        finish: Finish::Own,
         mean: mean(&picture),
         held_out,
     }];
@@ -49,7 +76,7 @@ pub(super) fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
         // Not every drawing has enough hue to take a colour.
         (Colour::of_picture(&painted) == Some(colour)).then(|| Look {
             colour: Some(colour),
-            painted: true,
+            finish: Finish::Painted,
             mean: mean(&painted),
             // A painted red apple is a `blue apple` and no red one; a painted cat is a `blue cat` and still a cat.
             held_out: named.is_none() && held_out
@@ -57,6 +84,30 @@ pub(super) fn looks(drawing: &Drawing, paint: bool) -> Vec<Look> {
         })
     }));
     looks
+}
+
+/// A drawing as a silhouette and in grey: not a black one as a silhouette, and none without a hue in grey, for they are that
+/// already.
+pub(super) fn styled(drawing: &Drawing) -> [Option<Look>; 2] {
+    let Some(picture) = drawing.render(MEASURE) else {
+        return [None, None];
+    };
+    let look = |finish| {
+        let mut look = Look {
+            colour: None,
+            finish,
+            mean: [0.0; 3],
+            held_out: false,
+        };
+        let mut changed = picture.clone();
+        look.apply(&mut changed);
+        look.mean = mean(&changed);
+        look
+    };
+    [
+        (!colour::is_black(&picture)).then(|| look(Finish::Silhouette)),
+        colour::any_hue(&picture).then(|| look(Finish::Grey)),
+    ]
 }
 
 /// Of two colours, in 0..=441.

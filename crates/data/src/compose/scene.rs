@@ -149,12 +149,18 @@ impl Scene {
     }
 }
 
-/// Two in three are plain; half of these are white.
-pub(super) fn background(seed: u64) -> Background {
+/// A plain background: five in thirteen are white.
+pub(super) fn plain(seed: u64) -> Background {
     use Colour::{Black, Blue, Green, Grey, Orange, Pink, Purple, White, Yellow};
     const PLAIN: &[Colour] = &[
         White, White, White, White, White, Grey, Black, Blue, Green, Yellow, Pink, Purple, Orange,
     ];
+    Background::Plain(PLAIN[random::below(seed, &[31], PLAIN.len())])
+}
+
+/// Two in three are plain.
+pub(super) fn background(seed: u64) -> Background {
+    use Colour::{Blue, Green, Grey, Orange, Pink, Purple, White, Yellow};
     const STACKED: &[(Colour, Colour)] = &[
         (Blue, Green),
         (White, Grey),
@@ -163,11 +169,10 @@ pub(super) fn background(seed: u64) -> Background {
         (White, Green),
         (Pink, White),
     ];
-    let pick = |purpose, count| random::below(seed, &[purpose], count);
     match random::unit(seed, &[30]) < 2.0 / 3.0 {
-        true => Background::Plain(PLAIN[pick(31, PLAIN.len())]),
+        true => plain(seed),
         false => {
-            let (top, bottom) = STACKED[pick(32, STACKED.len())];
+            let (top, bottom) = STACKED[random::below(seed, &[32], STACKED.len())];
             Background::Stacked(top, bottom)
         }
     }

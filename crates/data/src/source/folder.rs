@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// The endings of captions' files in any letters, the first coming before the second.
-pub(super) const CAPTIONS: &[&str] = &[".txt", ".caption"];
+pub(crate) const CAPTIONS: &[&str] = &[".txt", ".caption"];
 
 /// The caption's file of each name without ending.
-pub(super) fn captions(files: &[String]) -> HashMap<&str, &str> {
+pub(crate) fn captions(files: &[String]) -> HashMap<&str, &str> {
     let mut found = HashMap::new();
     for ending in CAPTIONS {
         for file in files {
@@ -89,7 +89,7 @@ pub(super) fn not_classes(read: &[&str], pairs: &Pairs) -> Option<String> {
 }
 
 /// A name without its ending.
-pub(super) fn stem(file: &str) -> &str {
+pub(crate) fn stem(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 

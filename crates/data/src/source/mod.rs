@@ -17,6 +17,7 @@ use crate::{
     store::{Listing, Place, Store},
 };
 pub(crate) use about::named;
+pub(crate) use folder::{CAPTIONS, captions, stem};
 pub use about::{About, counted, printable};
 use entries::Entries;
 pub(crate) use parquet::{Cells, Chunks};
