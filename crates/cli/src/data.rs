@@ -1,10 +1,12 @@
 //! `latent data`: what a data set holds, and data sets that are made.
 
+mod drawings;
+
 use std::path::Path;
 
 use latent_data::{
     DataConfig, Error,
-    build::{self, DefaultOptions, Fetcher, Notice},
+    build::{self, Fetcher, Notice},
     check::{self, Report},
     compose::{Art, Composer, SceneOptions, Split},
     counted, open, printable,
@@ -14,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     args::data::{
-        Build, CheckArgs, DataArgs, DataCommand, DefaultArgs, FashionArgs, Part, ScenesArgs,
+        Build, CheckArgs, DataArgs, DataCommand, FashionArgs, Part, ScenesArgs,
     },
     failure::{Failure, INPUT, OK},
     machine, model, screen,
@@ -42,7 +44,8 @@ pub fn data(args: &DataArgs, json: bool) -> Result<u8, Failure> {
         DataCommand::Check(args) => check(args, json),
         DataCommand::Build(args) => match &args.what {
             Build::Scenes(args) => scenes(args, json),
-            Build::Default(args) => default_set(args, json),
+            Build::Default(args) => drawings::default_set(args, json),
+            Build::Icons(args) => drawings::icons(args, json),
             Build::FashionMnist(args) => fashion(args, json),
         },
     }
@@ -327,42 +330,6 @@ fn art(args: &ScenesArgs) -> Result<(Art, Vec<Notice>), Failure> {
         art.keep(&wanted);
     }
     Ok((art, notices))
-}
-
-fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure> {
-    machine::set_threads(args.threads)?;
-    let note = screen::spinner("fetching and reading drawings");
-    let fetcher = fetcher(args.cache.as_deref())?;
-    let (art, notices) = build::collection(&fetcher, &mut |set| {
-        note.set_message(format!("fetching and reading drawings: {set}"));
-    })?;
-    note.finish_and_clear();
-    let options = DefaultOptions {
-        size: args.size,
-        variants: args.variants,
-        scenes: args.scenes,
-        seed: args.seed,
-    };
-    let bar = screen::bar();
-    bar.set_prefix("drawing");
-    let counts = build::default_set(&art, &notices, &options, &args.target, &|done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    })?;
-    bar.finish_and_clear();
-    let [train, test] = counts;
-    match json {
-        true => println!(
-            "{}",
-            json!({"event": "done", "path": args.target, "drawings": art.drawings.len(), "train": train, "test": test})
-        ),
-        false => println!(
-            "{}: {} drawings; {train} pictures to learn from, {test} held out",
-            args.target.display(),
-            art.drawings.len()
-        ),
-    }
-    Ok(OK)
 }
 
 fn fashion(args: &FashionArgs, json: bool) -> Result<u8, Failure> {

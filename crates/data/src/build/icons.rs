@@ -7,7 +7,7 @@ use image::RgbaImage;
 use super::collection::unnumbered;
 use crate::{
     Error,
-    compose::{Art, Drawing, article, clear_ground, is_opaque, words},
+    compose::{Art, Drawing, article, clear_ground, is_opaque, trim, words},
     counted, decode,
     source::{CAPTIONS, captions, named, stem},
     store::{Place, Store},
@@ -67,7 +67,7 @@ pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
             let drawing = Drawing::svg(concept.as_str(), style.as_str(), text);
             let mut picture = drawing.render(CUT_AT).ok_or_else(nothing)?;
             match is_opaque(&picture) && clear_ground(&mut picture) {
-                true => Drawing::pixels(concept, style, picture),
+                true => Drawing::pixels(concept, style, trim(&picture, 1).ok_or_else(nothing)?),
                 false => drawing,
             }
         } else {
@@ -75,6 +75,7 @@ pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
             if is_opaque(&picture) && !clear_ground(&mut picture) {
                 whole.push(file);
             }
+            let picture = trim(&picture, 1).ok_or_else(nothing)?;
             let drawing = Drawing::pixels(concept, style, picture);
             drawing.render(64).ok_or_else(nothing)?;
             drawing

@@ -182,7 +182,7 @@ fn resize(picture: &RgbaImage, side: u32) -> Option<RgbaImage> {
 }
 
 /// Without the margins of less than that opacity.
-pub(super) fn trim(picture: &RgbaImage, alpha: u8) -> Option<RgbaImage> {
+pub(crate) fn trim(picture: &RgbaImage, alpha: u8) -> Option<RgbaImage> {
     let [left, top, right, bottom] = bounds(picture, alpha)?;
     let part = image::imageops::crop_imm(picture, left, top, right - left, bottom - top);
     Some(part.to_image())

@@ -22,7 +22,7 @@ mod shapes;
 mod single;
 mod split;
 
-pub(crate) use art::words;
+pub(crate) use art::{trim, words};
 pub use art::{Art, Drawing};
 pub use colour::Colour;
 pub use composer::{Composer, SceneOptions};
