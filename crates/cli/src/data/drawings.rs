@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use latent_data::{
+    Error,
     build::{self, DefaultOptions, HOUSE, Made, Notice, Things},
     compose::{Art, Framing, Ground, Manner},
-    counted,
+    counted, printable,
 };
 use serde_json::json;
 
@@ -26,6 +27,7 @@ pub(super) fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure>
             "--variants {variants}: with --styles a drawing has at most {MOST_STYLED}"
         )));
     }
+    free(&args.target)?;
     let things = match &args.things {
         None => None,
         Some(None) => Some(Things::own()?),
@@ -71,6 +73,7 @@ pub(super) fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure>
 
 pub(super) fn icons(args: &IconsArgs, json: bool) -> Result<u8, Failure> {
     machine::set_threads(args.threads)?;
+    free(&args.target)?;
     let list = args.things.as_deref().map(Things::read).transpose()?;
     let note = screen::spinner("reading drawings");
     let mut icons = build::icons(&args.from, &args.style)?;
@@ -101,6 +104,16 @@ pub(super) fn icons(args: &IconsArgs, json: bool) -> Result<u8, Failure> {
     let made = draw(icons.art, &notices, &options, &args.target)?;
     tell(&args.target, &made, icons.notes, json);
     Ok(OK)
+}
+
+/// Refuses a target that exists before anything is fetched or read.
+fn free(target: &Path) -> Result<(), Failure> {
+    match target.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(_) => Err(Failure::from(Error::Exists {
+            path: target.to_owned(),
+        })),
+    }
 }
 
 fn framing(fit: data::Fit) -> Framing {
@@ -167,7 +180,7 @@ fn tell(target: &Path, made: &Made, notes: Vec<String>, json: bool) {
         (unseen, "of no picture, for want of a background that shows it"),
         (missing, "on the list and drawn by none"),
     ] {
-        let first: Vec<&str> = names.iter().take(LINES).map(String::as_str).collect();
+        let first: Vec<String> = names.iter().take(LINES).map(|name| printable(name)).collect();
         if !first.is_empty() {
             let more = match names.len().saturating_sub(LINES) {
                 0 => String::new(),
