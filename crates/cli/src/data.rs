@@ -15,9 +15,7 @@ use latent_pipeline::picture::{Picture, metadata::Metadata};
 use serde_json::json;
 
 use crate::{
-    args::data::{
-        Build, CheckArgs, DataArgs, DataCommand, FashionArgs, Part, ScenesArgs,
-    },
+    args::data::{Build, CheckArgs, DataArgs, DataCommand, FashionArgs, Part, ScenesArgs},
     failure::{Failure, INPUT, OK},
     machine, model, screen,
 };

@@ -53,7 +53,7 @@ fn made(mut drawing: Drawing, pictures: u64, manner: &Manner) -> Vec<Single> {
 /// Left, top, right and bottom of what is not the ground.
 fn area(picture: &RgbImage) -> [u32; 4] {
     let ground = picture.get_pixel(0, 0);
-    let far = |pixel: &Rgb<u8>| (0..3).any(|c| pixel.0[c].abs_diff(ground.0[c]) > 60);
+    let far = |pixel: &Rgb<u8>| (0..3).any(|c| pixel.0[c].abs_diff(ground.0[c]) > 40);
     let inside: Vec<(u32, u32)> = picture
         .enumerate_pixels()
         .filter(|(_, _, pixel)| far(pixel))
@@ -127,7 +127,11 @@ fn the_ground_is_white_where_nothing_is_said() {
         match single.caption.contains("background") {
             true => {
                 said += 1;
-                assert!(single.caption.contains(&format!("{} background", colour.word())));
+                assert!(
+                    single
+                        .caption
+                        .contains(&format!("{} background", colour.word()))
+                );
             }
             false => assert_eq!(colour, Colour::White, "{}", single.caption),
         }
@@ -141,24 +145,46 @@ fn the_ground_is_white_where_nothing_is_said() {
         let single = singles(&white, 64, &[*seed], &manner).remove(0);
         (!single.caption.contains("background")).then_some(single.background)
     };
-    let grounds: Vec<Background> = (0..20).collect::<Vec<u64>>().iter().filter_map(unsaid).collect();
+    let grounds: Vec<Background> = (0..20)
+        .collect::<Vec<u64>>()
+        .iter()
+        .filter_map(unsaid)
+        .collect();
     assert!(!grounds.is_empty());
-    assert!(grounds.iter().all(|g| *g == Background::Plain(Colour::Blue)));
+    assert!(
+        grounds
+            .iter()
+            .all(|g| *g == Background::Plain(Colour::Blue))
+    );
 }
 
 #[test]
 fn looks_come_in_turn_and_styles_are_said() {
     let name = learnt("bar", "flat icon");
     let all = made(bar(&name, "flat icon"), 6, &manner());
-    let styles: Vec<&str> = all.iter().map(|single| single.group.style.as_str()).collect();
+    let styles: Vec<&str> = all
+        .iter()
+        .map(|single| single.group.style.as_str())
+        .collect();
     assert_eq!(
         styles,
-        ["flat icon", "flat icon", "silhouette", "greyscale flat icon", "flat icon", "flat icon"]
+        [
+            "flat icon",
+            "flat icon",
+            "silhouette",
+            "greyscale flat icon",
+            "flat icon",
+            "flat icon"
+        ]
     );
     assert_eq!(all[0].group.colour, Some(Colour::Red));
     let colours: BTreeSet<_> = [0, 1, 4, 5].map(|at| all[at].group.colour).into();
     assert_eq!(colours.len(), 4, "every colour once");
-    assert!(all[2].caption.ends_with(", silhouette"), "{}", all[2].caption);
+    assert!(
+        all[2].caption.ends_with(", silhouette"),
+        "{}",
+        all[2].caption
+    );
     assert!(all[3].caption.contains(", greyscale"), "{}", all[3].caption);
     for (at, level) in [(2, 25), (3, 94)] {
         let [left, top, ..] = area(&all[at].picture);
@@ -195,7 +221,9 @@ fn other_names_are_said_at_times() {
 
 fn rows(set: &Path, table: &str) -> Vec<Value> {
     let text = fs::read_to_string(set.join(table)).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn options(things: Things) -> DefaultOptions {
@@ -214,7 +242,9 @@ fn a_folder_of_icons_becomes_a_set() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("mine");
     let svg = |colour: &str, shape: &str| {
-        format!(r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="{colour}">{shape}</svg>"#)
+        format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="{colour}">{shape}</svg>"#
+        )
     };
     let circle = r#"<circle cx="8" cy="8" r="5"/>"#;
     put(&from, "red-ball-2.svg", svg("rgb(220,38,38)", circle));
@@ -222,9 +252,11 @@ fn a_folder_of_icons_becomes_a_set() {
     // With a ground of its own, which is cut away.
     let ground = format!(r#"<rect width="24" height="24" fill="white"/>{circle}"#);
     put(&from, "line/orb.svg", svg("rgb(40,100,225)", &ground));
-    let scan = RgbImage::from_fn(40, 40, |x, y| match (10..30).contains(&x) && (15..25).contains(&y) {
-        true => Rgb([45, 160, 60]),
-        false => Rgb([252, 252, 252]),
+    let scan = RgbImage::from_fn(40, 40, |x, y| {
+        match (10..30).contains(&x) && (15..25).contains(&y) {
+            true => Rgb([45, 160, 60]),
+            false => Rgb([252, 252, 252]),
+        }
     });
     put(&from, "0001.png", png(&scan));
     put(&from, "0001.txt", "A green brick, wall, Building\n");
@@ -236,9 +268,22 @@ fn a_folder_of_icons_becomes_a_set() {
         .iter()
         .map(|drawing| (drawing.concept.clone(), drawing.style.clone()))
         .collect();
-    let expected = [("red ball", "icon"), ("egg", "line"), ("orb", "line"), ("green brick", "icon")];
-    assert_eq!(seen, expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
-    let brick = read.art.drawings.iter().find(|d| d.concept == "green brick").unwrap();
+    let expected = [
+        ("red ball", "icon"),
+        ("egg", "line"),
+        ("orb", "line"),
+        ("green brick", "icon"),
+    ];
+    assert_eq!(
+        seen,
+        expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+    );
+    let brick = read
+        .art
+        .drawings
+        .iter()
+        .find(|d| d.concept == "green brick")
+        .unwrap();
     assert_eq!(brick.tags, ["wall", "building"]);
     assert_eq!(read.house().as_deref(), Some("icon"));
     assert_eq!(read.notes.len(), 1, "{:?}", read.notes);
@@ -248,29 +293,57 @@ fn a_folder_of_icons_becomes_a_set() {
     let target = dir.path().join("set");
     let make = |target: &Path| -> Made {
         let notices = [Notice::Folder("mine".to_owned())];
-        default_set(read.art.clone(), &notices, &options(things.clone()), target, &|_, _| {}).unwrap()
+        default_set(
+            read.art.clone(),
+            &notices,
+            &options(things.clone()),
+            target,
+            &|_, _| {},
+        )
+        .unwrap()
     };
     let made = make(&target);
     assert_eq!((made.drawings, made.scenes), (4, 0));
-    assert!(made.missing.is_empty() && made.unseen.is_empty(), "{made:?}");
+    assert!(
+        made.missing.is_empty() && made.unseen.is_empty(),
+        "{made:?}"
+    );
     let train = rows(&target, "train/metadata.jsonl");
     let test = rows(&target, "test/metadata.jsonl");
     assert_eq!((train.len(), test.len()), (made.train, made.test));
-    let named: BTreeSet<&str> = train.iter().chain(&test).map(|r| r["thing"].as_str().unwrap()).collect();
+    let named: BTreeSet<&str> = train
+        .iter()
+        .chain(&test)
+        .map(|r| r["thing"].as_str().unwrap())
+        .collect();
     assert_eq!(named, ["ball", "brick", "egg", "orb"].into());
-    for row in rows(&target, "things.jsonl").iter().chain(&rows(&target, "things-test.jsonl")) {
+    for row in rows(&target, "things.jsonl")
+        .iter()
+        .chain(&rows(&target, "things-test.jsonl"))
+    {
         let file = target.join(row["file_name"].as_str().unwrap());
         let picture = image::open(&file).unwrap().into_rgb8();
         // Everything is fitted, what had a ground of its own as well: 0.88 of 32 is 28.
         let [left, top, right, bottom] = area(&picture);
         let longer = (right - left).max(bottom - top);
-        assert!(longer.abs_diff(28) <= 2, "{row}: {left} {top} {right} {bottom}");
+        assert!(
+            longer.abs_diff(28) <= 2,
+            "{row}: {left} {top} {right} {bottom}"
+        );
     }
     assert_eq!(rows(&target, "things.jsonl").len(), made.train);
     let again = dir.path().join("again");
     assert_eq!(make(&again), made);
-    for table in ["train/metadata.jsonl", "balanced.jsonl", "things.tsv", "vocabulary.txt"] {
-        assert_eq!(fs::read(target.join(table)).unwrap(), fs::read(again.join(table)).unwrap());
+    for table in [
+        "train/metadata.jsonl",
+        "balanced.jsonl",
+        "things.tsv",
+        "vocabulary.txt",
+    ] {
+        assert_eq!(
+            fs::read(target.join(table)).unwrap(),
+            fs::read(again.join(table)).unwrap()
+        );
     }
     let list = Things::read(&target.join("things.tsv")).unwrap();
     assert_eq!(list, things);
@@ -279,12 +352,28 @@ fn a_folder_of_icons_becomes_a_set() {
 #[test]
 fn a_folder_that_is_not_understood_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = |folder: &str| icons(&dir.path().join(folder), "icon").unwrap_err().to_string();
+    let refused = |folder: &str| {
+        icons(&dir.path().join(folder), "icon")
+            .unwrap_err()
+            .to_string()
+    };
     fs::create_dir(dir.path().join("none")).unwrap();
-    assert!(refused("none").contains("no pictures"), "{}", refused("none"));
-    put(dir.path(), "empty/a.svg", r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>"#);
+    assert!(
+        refused("none").contains("no pictures"),
+        "{}",
+        refused("none")
+    );
+    put(
+        dir.path(),
+        "empty/a.svg",
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>"#,
+    );
     assert!(refused("empty").contains("a.svg"), "{}", refused("empty"));
-    put(dir.path(), "said/a.png", png(&RgbImage::from_pixel(8, 8, Rgb([9, 9, 9]))));
+    put(
+        dir.path(),
+        "said/a.png",
+        png(&RgbImage::from_pixel(8, 8, Rgb([9, 9, 9]))),
+    );
     put(dir.path(), "said/a.txt", "  \n");
     assert!(refused("said").contains("a.txt"), "{}", refused("said"));
     put(dir.path(), "broken/a.png", "no picture");
@@ -301,7 +390,10 @@ fn a_list_names_things_and_scenes_lie_apart() {
         .chain(&["cat face", "two oclock", "quokka"])
         .map(|name| format!(r#""{}": {{"body": "{body}"}}"#, name.replace(' ', "-")))
         .collect();
-    let set = format!(r#"{{"width": 32, "height": 32, "icons": {{{}}}}}"#, keys.join(", "));
+    let set = format!(
+        r#"{{"width": 32, "height": 32, "icons": {{{}}}}}"#,
+        keys.join(", ")
+    );
     let mut art = Art::iconify("test", "flat icon", set.as_bytes(), "{}".as_bytes()).unwrap();
     let things = Things::own().unwrap();
     things.name(&mut art.drawings);
@@ -326,7 +418,10 @@ fn a_list_names_things_and_scenes_lie_apart() {
     assert_eq!(rows(&target, "scenes/metadata.jsonl").len(), 20);
     assert_eq!(rows(&target, "scenes-test/metadata.jsonl").len(), 1);
     let said = rows(&target, "scenes/metadata.jsonl");
-    assert!(said.iter().all(|row| row["groups"][0]["noun"] != "automobile"));
+    assert!(
+        said.iter()
+            .all(|row| row["groups"][0]["noun"] != "automobile")
+    );
     let balanced = rows(&target, "balanced.jsonl");
     let scenes = |row: &&Value| row["file_name"].as_str().unwrap().starts_with("scenes/");
     let things = rows(&target, "things.jsonl").len();

@@ -48,7 +48,9 @@ pub(super) fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure>
     let options = DefaultOptions {
         size: args.size,
         variants: args.variants.unwrap_or(if args.styles { 6 } else { 2 }),
-        scenes: args.scenes.unwrap_or(if things.is_some() { 0 } else { 24_000 }),
+        scenes: args
+            .scenes
+            .unwrap_or(if things.is_some() { 0 } else { 24_000 }),
         seed: args.seed,
         manner: Manner {
             framing: framing(args.fit),
@@ -177,10 +179,17 @@ fn tell(target: &Path, made: &Made, notes: Vec<String>, json: bool) {
         println!("  note: {note}");
     }
     for (names, what) in [
-        (unseen, "of no picture, for want of a background that shows it"),
+        (
+            unseen,
+            "of no picture, for want of a background that shows it",
+        ),
         (missing, "on the list and drawn by none"),
     ] {
-        let first: Vec<String> = names.iter().take(LINES).map(|name| printable(name)).collect();
+        let first: Vec<String> = names
+            .iter()
+            .take(LINES)
+            .map(|name| printable(name))
+            .collect();
         if !first.is_empty() {
             let more = match names.len().saturating_sub(LINES) {
                 0 => String::new(),

@@ -145,8 +145,14 @@ pub fn default_set(
     building.put("vocabulary.txt", tables::vocabulary(&words))?;
     building.put("NOTICE.txt", notice(notices))?;
     building.finish()?;
-    let nothing = art.drawings.iter().zip(&drawings).filter(|(_, rows)| rows.is_empty());
-    let unseen: Vec<String> = nothing.map(|(d, _)| format!("{}, {}", d.concept, d.style)).collect();
+    let nothing = art
+        .drawings
+        .iter()
+        .zip(&drawings)
+        .filter(|(_, rows)| rows.is_empty());
+    let unseen: Vec<String> = nothing
+        .map(|(d, _)| format!("{}, {}", d.concept, d.style))
+        .collect();
     Ok(Made {
         drawings: art.drawings.len(),
         train: counts[0],
@@ -225,7 +231,10 @@ fn composers(art: &Art, options: &DefaultOptions) -> Result<[Composer; 2], Error
             .collect(),
     };
     let called = |name: &&str| {
-        let named = options.things.as_ref().and_then(|things| things.named(name));
+        let named = options
+            .things
+            .as_ref()
+            .and_then(|things| things.named(name));
         named.map_or_else(|| (*name).to_owned(), |(_, name)| name)
     };
     let names: Vec<String> = EVERYDAY.iter().map(called).collect();

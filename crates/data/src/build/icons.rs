@@ -54,7 +54,11 @@ pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
             continue;
         }
         let (place, last) = file.rsplit_once('/').unwrap_or(("", file));
-        let style = if place.is_empty() { style.to_owned() } else { words(place) };
+        let style = if place.is_empty() {
+            style.to_owned()
+        } else {
+            words(place)
+        };
         let (concept, tags) = match texts.get(stem(file)) {
             Some(text) => said(&store, text)?,
             None => (unnumbered(&words(stem(last))), Vec::new()),
@@ -62,8 +66,8 @@ pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
         let bytes = store.read(&Place::file(file.as_str()))?;
         let nothing = || Error::damaged(&name, "it shows nothing that can be seen");
         let mut drawing = if is_svg {
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Error::damaged(&name, "it is not UTF-8"))?;
+            let text =
+                String::from_utf8(bytes).map_err(|_| Error::damaged(&name, "it is not UTF-8"))?;
             let drawing = Drawing::svg(concept.as_str(), style.as_str(), text);
             let mut picture = drawing.render(CUT_AT).ok_or_else(nothing)?;
             match is_opaque(&picture) && clear_ground(&mut picture) {
@@ -91,11 +95,19 @@ pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
     }
     let mut note = |files: Vec<&str>, what: &str, said: &str| {
         if !files.is_empty() {
-            notes.push(format!("{} {said}: {}", counted(files.len(), what), named(files)));
+            notes.push(format!(
+                "{} {said}: {}",
+                counted(files.len(), what),
+                named(files)
+            ));
         }
     };
     note(others, "file", "neither drawings nor captions, left out");
-    note(whole, "picture", "without transparency or a plain ground, taken whole");
+    note(
+        whole,
+        "picture",
+        "without transparency or a plain ground, taken whole",
+    );
     Ok(Icons {
         art: Art { drawings },
         notes,
@@ -117,7 +129,10 @@ fn said(store: &Store, file: &str) -> Result<(String, Vec<String>), Error> {
 
 /// `A red cat, pet` is a `red cat` with the word `pet`.
 fn parts(text: &str) -> (String, Vec<String>) {
-    let mut parts = text.split([',', '\n']).map(plain).filter(|part| !part.is_empty());
+    let mut parts = text
+        .split([',', '\n'])
+        .map(plain)
+        .filter(|part| !part.is_empty());
     let first = parts.next().unwrap_or_default();
     let without = first.split_once(' ').filter(|(word, rest)| {
         *word == "the" || ["a", "an"].contains(word) && article(rest) == *word
@@ -139,7 +154,9 @@ impl Icons {
         for drawing in &self.art.drawings {
             *styles.entry(&drawing.style).or_default() += 1;
         }
-        let most = styles.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0)));
+        let most = styles
+            .into_iter()
+            .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0)));
         most.map(|(style, _)| style.to_owned())
     }
 }
@@ -151,7 +168,10 @@ mod tests {
     #[test]
     fn captions_are_taken_apart() {
         let (concept, tags) = parts("A red cat, pet,  Sitting\n");
-        assert_eq!((concept.as_str(), tags), ("red cat", vec!["pet".to_owned(), "sitting".to_owned()]));
+        assert_eq!(
+            (concept.as_str(), tags),
+            ("red cat", vec!["pet".to_owned(), "sitting".to_owned()])
+        );
         assert_eq!(parts("An owl.").0, "owl");
         assert_eq!(parts("the moon").0, "moon");
         assert_eq!(parts("a").0, "a");

@@ -28,10 +28,7 @@ const TURNS: usize = 4;
 const OFTEN: usize = 4;
 
 /// Tables of a part of the pictures, or of some more often than others. They name files from the root of the set.
-pub(super) fn common(
-    drawings: &[Vec<(bool, Value)>],
-    scenes: &[(bool, Value)],
-) -> [Table; 3] {
+pub(super) fn common(drawings: &[Vec<(bool, Value)>], scenes: &[(bool, Value)]) -> [Table; 3] {
     let noun = |row: &Value| row["groups"][0]["noun"].to_string();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (_, row) in drawings.iter().flatten().filter(|(held_out, _)| !held_out) {
@@ -89,7 +86,9 @@ pub(super) fn listed(
         }
     }
     let trained = scenes.iter().filter(|(held, _)| !held);
-    parts[3] = trained.map(|(held, row)| line(scene_part(*held), row)).collect();
+    parts[3] = trained
+        .map(|(held, row)| line(scene_part(*held), row))
+        .collect();
     [
         ("things.jsonl", parts[0].concat()),
         ("things-test.jsonl", held_out),
@@ -174,7 +173,12 @@ mod tests {
         };
         let parts = [lines("a", 35), lines("b", 1000), lines("c", 3), Vec::new()];
         let table = balanced(&parts);
-        let count = |letter: &str| table.lines().filter(|line| line.starts_with(letter)).count();
+        let count = |letter: &str| {
+            table
+                .lines()
+                .filter(|line| line.starts_with(letter))
+                .count()
+        };
         assert_eq!([count("a"), count("b"), count("c")], [140, 40, 10]);
         assert_eq!(table.lines().filter(|line| *line == "a7").count(), TURNS);
         assert!(table.contains("b975\n"), "they are taken evenly");

@@ -69,7 +69,8 @@ impl Things {
             _ => {
                 return damaged(
                     0,
-                    "expected the columns `thing`, `also` and `drawn as` with tabs between them".to_owned(),
+                    "expected the columns `thing`, `also` and `drawn as` with tabs between them"
+                        .to_owned(),
                 );
             }
         }
@@ -77,7 +78,10 @@ impl Things {
         for (line, row) in lines.filter(|(_, row)| !row.trim().is_empty()) {
             let columns: Vec<&str> = row.split('\t').collect();
             if columns.len() > 3 {
-                return damaged(line, format!("{} columns, expected at most 3", columns.len()));
+                return damaged(
+                    line,
+                    format!("{} columns, expected at most 3", columns.len()),
+                );
             }
             let names = |at: usize| -> Vec<String> {
                 let column = columns.get(at).copied().unwrap_or_default();
@@ -127,7 +131,11 @@ impl Things {
         };
         Self {
             list: names.iter().map(thing).collect(),
-            by_name: names.iter().map(|name| (*name).to_owned()).zip(0..).collect(),
+            by_name: names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(0..)
+                .collect(),
         }
     }
 
@@ -186,14 +194,21 @@ impl Things {
     /// The names of things that none of the drawings shows.
     pub fn missing(&self, drawings: &[Drawing]) -> Vec<String> {
         let shown: HashSet<&str> = drawings.iter().map(Drawing::noun).collect();
-        let missing = self.list.iter().filter(|thing| !shown.contains(thing.name.as_str()));
+        let missing = self
+            .list
+            .iter()
+            .filter(|thing| !shown.contains(thing.name.as_str()));
         missing.map(|thing| thing.name.clone()).collect()
     }
 
     /// The list as [`Self::parse`] reads it, without the things of those names.
     pub fn table(&self, without: &[String]) -> String {
         let mut text = format!("{HEAD}\n");
-        for thing in self.list.iter().filter(|thing| !without.contains(&thing.name)) {
+        for thing in self
+            .list
+            .iter()
+            .filter(|thing| !without.contains(&thing.name))
+        {
             let (also, drawn_as) = (thing.also.join(", "), thing.drawn_as.join(", "));
             text += &format!("{}\t{also}\t{drawn_as}\n", thing.name);
         }
@@ -266,7 +281,8 @@ mod tests {
     use super::*;
 
     fn list() -> Things {
-        let text = "thing\talso\tdrawn as\ncat\tkitten, kitty\tcat face\ndonut\tdoughnut\t\n\norange\n";
+        let text =
+            "thing\talso\tdrawn as\ncat\tkitten, kitty\tcat face\ndonut\tdoughnut\t\n\norange\n";
         Things::parse("list", text).unwrap()
     }
 
@@ -317,7 +333,10 @@ mod tests {
         for (rows, said) in [
             ("cat\n\tkitten", "line 3"),
             ("cat\ta\tb\tc", "4 columns"),
-            ("cat\nlion\tcat", "`cat` is a name of `cat` and again of `lion`"),
+            (
+                "cat\nlion\tcat",
+                "`cat` is a name of `cat` and again of `lion`",
+            ),
             ("", "lists nothing"),
         ] {
             let error = refused(&format!("{HEAD}\n{rows}\n"));

@@ -41,7 +41,10 @@ pub(crate) fn clear_ground(picture: &mut RgbaImage) -> bool {
         f64::from(*values.select_nth_unstable(middle).1)
     });
     let from = |pixel: &[u8; 4]| {
-        let squares = pixel.iter().zip(ground).map(|(a, b)| (f64::from(*a) - b).powi(2));
+        let squares = pixel
+            .iter()
+            .zip(ground)
+            .map(|(a, b)| (f64::from(*a) - b).powi(2));
         squares.sum::<f64>().sqrt()
     };
     let start: Vec<(u32, u32)> = rim()

@@ -50,7 +50,9 @@ impl Manner {
     /// Prepares drawings for [`singles`](super::singles): how they are cut, and which are mirrored.
     pub fn prepare(&self, drawings: &mut [Drawing]) {
         if self.framing == Framing::Fitted {
-            drawings.par_iter_mut().for_each(|drawing| drawing.cut = true);
+            drawings
+                .par_iter_mut()
+                .for_each(|drawing| drawing.cut = true);
         }
         if self.oriented {
             orient(drawings);

@@ -22,8 +22,8 @@ mod shapes;
 mod single;
 mod split;
 
-pub(crate) use art::{trim, words};
 pub use art::{Art, Drawing};
+pub(crate) use art::{trim, words};
 pub use colour::Colour;
 pub use composer::{Composer, SceneOptions};
 pub(crate) use english::article;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use image::RgbaImage;
 use rayon::prelude::*;
 
 use super::{Drawing, looks::may_mirror};
@@ -44,7 +43,10 @@ pub fn orient(drawings: &mut [Drawing]) {
     let masks: Vec<Mask> = drawings.par_iter().map(Mask::of).collect();
     let mut things: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (at, drawing) in drawings.iter().enumerate() {
-        things.entry(drawing.noun().to_owned()).or_default().push(at);
+        things
+            .entry(drawing.noun().to_owned())
+            .or_default()
+            .push(at);
     }
     for places in things.into_values() {
         let shown: Vec<(&Mask, bool)> = places
@@ -91,7 +93,9 @@ pub fn orientations(shown: &[(&Mask, bool)]) -> Vec<bool> {
     }
     let many = mirrored.iter().filter(|mirrored| **mirrored).count();
     if fixed.is_empty() && 2 * many > shown.len() {
-        mirrored.iter_mut().for_each(|mirrored| *mirrored = !*mirrored);
+        mirrored
+            .iter_mut()
+            .for_each(|mirrored| *mirrored = !*mirrored);
     }
     mirrored
 }
@@ -113,7 +117,7 @@ fn add(sum: &mut [i64], mask: &Mask, mirrored: bool, times: i64) {
 
 #[cfg(test)]
 mod tests {
-    use image::Rgba;
+    use image::{Rgba, RgbaImage};
 
     use super::*;
 

@@ -77,7 +77,11 @@ fn in_turn(drawing: &Drawing, looks: &[Look], seeds: &[u64]) -> Vec<Look> {
         return Vec::new();
     };
     let mut painted: Vec<Look> = painted.iter().filter(|l| !l.held_out).copied().collect();
-    random::shuffle(&mut painted, seeds.first().copied().unwrap_or_default(), &[4]);
+    random::shuffle(
+        &mut painted,
+        seeds.first().copied().unwrap_or_default(),
+        &[4],
+    );
     let mut painted = painted.into_iter();
     let [silhouette, grey] = styled(drawing);
     let first = [Some(*own), painted.next(), silhouette, grey];
@@ -85,13 +89,7 @@ fn in_turn(drawing: &Drawing, looks: &[Look], seeds: &[u64]) -> Vec<Look> {
 }
 
 /// None where the drawing does not stand out.
-fn single(
-    drawing: &Drawing,
-    look: &Look,
-    size: u32,
-    seed: u64,
-    manner: &Manner,
-) -> Option<Single> {
+fn single(drawing: &Drawing, look: &Look, size: u32, seed: u64, manner: &Manner) -> Option<Single> {
     let says = says(drawing, look, seed, manner);
     let stands_out = |colour| distance(look.mean, Background::rgb(colour)) >= CONTRAST;
     let behind = match (manner.ground, says.ground) {

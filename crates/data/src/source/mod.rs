@@ -17,9 +17,9 @@ use crate::{
     store::{Listing, Place, Store},
 };
 pub(crate) use about::named;
-pub(crate) use folder::{CAPTIONS, captions, stem};
 pub use about::{About, counted, printable};
 use entries::Entries;
+pub(crate) use folder::{CAPTIONS, captions, stem};
 pub(crate) use parquet::{Cells, Chunks};
 
 /// The file that names classes.
