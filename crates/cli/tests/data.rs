@@ -99,6 +99,40 @@ fn scenes_are_built_checked_and_shown() {
 }
 
 #[test]
+fn a_folder_of_icons_becomes_a_set() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("mine")).unwrap();
+    let svg = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="red" d="M1 1h5v6h-5z"/></svg>"#;
+    for name in ["ball.svg", "cup.svg", "notes.md"] {
+        std::fs::write(dir.path().join("mine").join(name), svg).unwrap();
+    }
+    let list = "thing\talso\tdrawn as\nmug\tbeaker\tcup\nkite\n";
+    std::fs::write(dir.path().join("list.tsv"), list).unwrap();
+    let build = ["build", "icons", "set", "--from", "mine", "--size", "32"];
+    let listed = [&build[..], &["--things", "list.tsv", "--variants", "3"]].concat();
+    let built = run(dir.path(), &listed);
+    let said = text(&built.stdout);
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    assert!(said.starts_with("set: 2 drawings; "), "{said}");
+    assert!(said.contains("left out: notes.md"), "{said}");
+    assert!(
+        said.contains("1 on the list and drawn by none: kite"),
+        "{said}"
+    );
+    let table = |part: &str| {
+        let file = dir.path().join("set").join(part).join("metadata.jsonl");
+        std::fs::read_to_string(file).unwrap()
+    };
+    let rows = table("train") + &table("test");
+    assert!(
+        rows.contains(r#""thing":"mug""#) && rows.contains(r#""thing":"ball""#),
+        "{rows}"
+    );
+    let again = run(dir.path(), &build);
+    assert!(text(&again.stderr).contains("set exists already"));
+}
+
+#[test]
 fn mistakes_are_explained() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.toml"), "path = 'x'\nsizes = 3").unwrap();
@@ -124,6 +158,18 @@ fn mistakes_are_explained() {
         (
             &["build", "scenes", "out", "--size", "9"],
             "--size 9: expected 32 to 2048",
+        ),
+        (
+            &["build", "icons", "out", "--from", "a.toml"],
+            "a.toml: it is a file, expected a folder",
+        ),
+        (
+            &["build", "icons", "out", "--from", ".", "--things", "a.toml"],
+            "a.toml, line 1 is damaged: expected the columns",
+        ),
+        (
+            &["build", "default", "out", "--styles", "--variants", "11"],
+            "--variants 11: with --styles a drawing has at most 10",
         ),
         (
             &["build", "fashion-mnist", "out", "--from", "/nope"],

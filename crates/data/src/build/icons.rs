@@ -35,7 +35,13 @@ const CUT_AT: u32 = 512;
 /// empty.
 pub fn icons(folder: &Path, style: &str) -> Result<Icons, Error> {
     let path = folder.display().to_string();
-    let (mut store, _) = Store::open(&path, &[])?;
+    let (mut store, file) = Store::open(&path, &[])?;
+    if file.is_some() {
+        return Err(Error::read(
+            path,
+            "it is a file, expected a folder of drawings",
+        ));
+    }
     let listing = store.list()?;
     let mut notes = listing.notes;
     let texts = captions(&listing.files);
