@@ -268,10 +268,14 @@ const SIGNS: &[&str] = &[
 
 /// Whether a name stands for a letter, a time, a mark or a part of a user interface.
 fn is_sign(concept: &str) -> bool {
-    let words: Vec<&str> = concept.split(' ').collect();
+    // A bow and arrow is a thing.
+    let first = concept
+        .split(' ')
+        .take_while(|word| !["and", "with"].contains(word));
+    let words: Vec<&str> = first.collect();
     let short = |word: &str| word.chars().count() == 1;
     words.iter().any(|word| SIGNS.contains(word))
-        || words.iter().all(|word| short(word))
+        || !words.is_empty() && words.iter().all(|word| short(word))
         || matches!(words[..], ["letter", letter] if short(letter))
         || words.len() > 1 && words[0] == "no"
 }
@@ -305,6 +309,7 @@ mod tests {
             drawing("two oclock", "cartoon"),
             drawing("letter b", "cartoon"),
             drawing("love letter", "cartoon"),
+            drawing("bow and arrow", "cartoon"),
             drawing("p90", "silhouette"),
             drawing("owl", "silhouette"),
             drawing("owl", "cartoon"),
@@ -315,7 +320,16 @@ mod tests {
         things.name(&mut drawings);
         assert_eq!(things.leave_out(&mut drawings), 3);
         let names: Vec<&str> = drawings.iter().map(|d| d.concept.as_str()).collect();
-        assert_eq!(names, ["cat", "love letter", "owl", "owl", "orange", "zoo"]);
+        let kept = [
+            "cat",
+            "love letter",
+            "bow and arrow",
+            "owl",
+            "owl",
+            "orange",
+            "zoo",
+        ];
+        assert_eq!(names, kept);
         assert_eq!(drawings[0].names, ["kitten", "kitty"]);
         assert!(drawings[0].tags.is_empty());
         assert_eq!(things.missing(&drawings), ["donut"]);
