@@ -1,5 +1,6 @@
 //! What was typed, as a layer of settings.
 
+use latent_data::counted;
 use latent_pipeline::{
     asked::Layer,
     request::{DynamicThresholding, ImagePrompt, Name, Outpaint, Request},
@@ -204,10 +205,6 @@ fn images(args: &ToldArgs, below: &Request, typed: &mut Typed) -> Done {
         }
     };
     if !strengths.is_empty() && strengths.len() != images.len() {
-        let counted = |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            count => format!("{count} {what}s"),
-        };
         return Err(Failure::input(format!(
             "--image-strength takes one number for each picture: {} and {} were given",
             counted(images.len(), "picture"),
