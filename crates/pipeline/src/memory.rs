@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
 use crate::ready::Resolved;
-use crate::request::{Request, Size, Switch};
+use crate::request::{Request, Switch};
 
 /// Live copies of a level's map, beside what is kept for the way up, in a transformer block at its worst moment.
 const ATTENDING_COPIES: u64 = 15;
@@ -94,10 +94,7 @@ impl MemoryPlan {
     pub fn of(request: &Request, model: &Model) -> Self {
         let canvas = request.canvas();
         let size = request.hires.as_ref().map_or(canvas, |hires| {
-            let (size, _) = hires.target(Size {
-                width: request.width,
-                height: request.height,
-            });
+            let (size, _) = hires.target(request.size());
             if size.width * size.height > canvas.width * canvas.height {
                 size
             } else {

@@ -323,10 +323,7 @@ impl Ready {
                 hires.prompt.as_deref().unwrap_or(texts[0]),
                 hires.negative_prompt.as_deref().unwrap_or(texts[1]),
             ];
-            let (_, size) = hires.target(Size {
-                width: request.width,
-                height: request.height,
-            });
+            let (_, size) = hires.target(request.size());
             last = (texts, size, pass, resolved.sampler);
             let prompts = encoding.pass(texts, size, pass, told)?;
             guiders::check(request, network, resolved.sampler, prompts.positive.len())?;

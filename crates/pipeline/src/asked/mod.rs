@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::ready::Resolved;
-use crate::request::{Request, Size};
+use crate::request::Request;
 use crate::resources::Resources;
 
 pub use layer::Layer;
@@ -163,10 +163,7 @@ impl Asked {
             notes.push("no prompt is stated: the picture is of nothing in particular".to_owned());
         }
         let sizes = first.and_then(|request| {
-            let size = Size {
-                width: request.width,
-                height: request.height,
-            };
+            let size = request.size();
             Some((size, request.hires.as_ref()?.target(size).1))
         });
         if let Some((first, second)) = sizes

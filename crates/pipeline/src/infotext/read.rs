@@ -130,10 +130,7 @@ impl Request {
             "CFG scale" => ("guidance.scale", set(&mut self.guidance.scale, value)),
             "Seed" => ("seed", seed(&mut self.seed, value)),
             "Size" => {
-                let mut size = Size {
-                    width: self.width,
-                    height: self.height,
-                };
+                let mut size = self.size();
                 let taken = set(&mut size, value);
                 (self.width, self.height) = (size.width, size.height);
                 ("size", taken)
@@ -399,10 +396,7 @@ fn seed(field: &mut Option<u64>, value: &str) -> Taken {
 
 /// Before 2023 the text named the final size and, apart, the first pass's; 0x0 asked for a size of 512² pixels.
 fn restore_first_pass(request: &mut Request, first: Size) {
-    let last = Size {
-        width: request.width,
-        height: request.height,
-    };
+    let last = request.size();
     let first = if first.width == 0 || first.height == 0 {
         let scale = ((512.0 * 512.0) / (last.width as f64 * last.height as f64)).sqrt();
         let side = |v: usize| ((scale * v as f64 / 64.0).ceil() * 64.0) as usize;

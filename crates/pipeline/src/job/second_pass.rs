@@ -30,10 +30,7 @@ impl Job<'_> {
     ) -> Result<Drawn> {
         let hires = &second.hires;
         let request = self.request;
-        let (enlarged, cut) = hires.target(Size {
-            width: request.width,
-            height: request.height,
-        });
+        let (enlarged, cut) = hires.target(request.size());
         let round = |v: usize| v.next_multiple_of(self.model.latent.downsample);
         let size = Size {
             width: round(enlarged.width),

@@ -246,6 +246,14 @@ impl Request {
         }
     }
 
+    /// `width` and `height`.
+    pub fn size(&self) -> Size {
+        Size {
+            width: self.width,
+            height: self.height,
+        }
+    }
+
     /// The size that is sampled: `width` and `height` raised to the next multiple of 8. The decoded picture is cut to
     /// the asked size at its centre.
     pub fn canvas(&self) -> Size {

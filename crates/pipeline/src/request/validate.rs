@@ -260,10 +260,7 @@ impl Request {
                 whole(field, value, 8, MAX_SIDE)?;
             }
         }
-        let (target, _) = hires.target(super::Size {
-            width: self.width,
-            height: self.height,
-        });
+        let (target, _) = hires.target(self.size());
         whole("hires (width reached)", target.width, 8, MAX_SIDE)?;
         whole("hires (height reached)", target.height, 8, MAX_SIDE)
     }
