@@ -76,21 +76,53 @@ impl TerminalPreview {
     }
 }
 
-/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program.
+/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program. What the system sends to
+/// end a program counts as one.
 ///
 /// # Errors
 /// A system that does not say.
 pub fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
     let presses = Arc::new(AtomicUsize::new(0));
     let counter = presses.clone();
-    ctrlc::set_handler(move || {
+    let asked = move || {
         if counter.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(i32::from(INTERRUPTED));
         }
         tell(
             "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)",
         );
-    })
-    .map_err(|e| Failure::run(format!("cannot listen for Ctrl-C: {e}")))?;
+    };
+    let cannot = |e: &dyn Display| Failure::run(format!("cannot listen for Ctrl-C: {e}"));
+    ctrlc::set_handler(asked.clone()).map_err(|e| cannot(&e))?;
+    #[cfg(unix)]
+    on_termination(asked).map_err(|e| cannot(&e))?;
     Ok(presses)
+}
+
+/// Calls `asked` at SIGTERM, and at SIGHUP, which a terminal sends that is closed, unless the program was started to ignore it,
+/// as `nohup` does.
+#[cfg(unix)]
+fn on_termination(asked: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::{
+        consts::{SIGHUP, SIGTERM},
+        iterator::Signals,
+    };
+    let listened: &[_] = match is_ignored(SIGHUP) {
+        true => &[SIGTERM],
+        false => &[SIGTERM, SIGHUP],
+    };
+    let mut signals = Signals::new(listened)?;
+    std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| asked()))?;
+    Ok(())
+}
+
+/// As Linux says of this process; elsewhere nothing says it.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

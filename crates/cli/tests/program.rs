@@ -268,6 +268,49 @@ fn ctrl_c_saves_what_there_is() {
     assert!(!place.ok(&["info", "b.png"]).contains("Stopped"));
 }
 
+/// `nohup` starts a program that ignores SIGHUP: a terminal that is closed must not stop its run.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_stops_a_run_unless_it_was_told_not_to() {
+    let place = Place::new();
+    let run = |ignores: &str| {
+        let program = format!(
+            "{ignores} exec {} generate -p x --size 256x256 --steps 1000 -o a.png --model {TINY} --preview preview.png",
+            env!("CARGO_BIN_EXE_latent")
+        );
+        let _ = std::fs::remove_file(place.path().join("preview.png"));
+        let child = Command::new("sh")
+            .args(["-c", &program])
+            .current_dir(place.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = std::time::Instant::now();
+        while !place.path().join("preview.png").exists() {
+            assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        child
+    };
+    let send = |signal: &str, child: &std::process::Child| {
+        let sent = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    let mut plain = run("");
+    send("-HUP", &plain);
+    assert_eq!(plain.wait().unwrap().code(), Some(130));
+
+    let mut kept = run("trap '' HUP;");
+    send("-HUP", &kept);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(kept.try_wait().unwrap().is_none(), "it was told to go on");
+    send("-TERM", &kept);
+    assert_eq!(kept.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn checkpoints_are_described_and_converted() {
     let place = Place::new();

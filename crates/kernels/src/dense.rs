@@ -147,7 +147,7 @@ fn product<T: Number>(
 ) {
     let rows = x.batch * window.output[0] * window.output[1];
     let zeros = Buffer::<T>::zeros(x.channels);
-    let taps = window.taps();
+    let (taps, seen) = (window.taps(), window.over(x));
     let out = Shared::new(out);
     share(rows, weight.packed.panels(), |first, count, panels| {
         let pointers = taps * count * size_of::<*const T>();
@@ -156,7 +156,7 @@ fn product<T: Number>(
             let table = table.cast::<*const T>();
             for r in 0..count {
                 for tap in 0..taps {
-                    let offset = window.row_tap(x, first + r, tap);
+                    let offset = seen.at(first + r, tap);
                     let pointer = offset.map_or(zeros.as_ptr(), |o| x.data[o..].as_ptr());
                     // SAFETY: the scratch part holds taps·count pointers.
                     unsafe { *table.add(tap * count + r) = pointer };

@@ -131,7 +131,7 @@ mod tests {
             for i in 0..batch * rows * columns * channels {
                 let (pixel, c) = (i / channels, i % channels);
                 let taps = (0..9).filter_map(|tap| {
-                    let from = window.row_tap(&picture, pixel, tap)? + c;
+                    let from = window.over(&picture).at(pixel, tap)? + c;
                     Some(f64::from(x[from]) * f64::from(weight[tap * channels + c]))
                 });
                 want.push(f64::from(bias[c]) + taps.sum::<f64>());

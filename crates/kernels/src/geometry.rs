@@ -182,19 +182,49 @@ impl Window {
         self.pixel(picture, b, row, column)
     }
 
-    /// Where tap number `tap` of output pixel number `row`, counted over all pictures, lies.
-    pub(crate) fn row_tap<T>(
-        &self,
-        picture: &Picture<'_, T>,
-        row: usize,
-        tap: usize,
-    ) -> Option<usize> {
-        let [height, width] = self.output;
-        let at = [row / (height * width), row / width % height, row % width];
-        self.tap(picture, at, [tap / self.kernel[1], tap % self.kernel[1]])
+    /// Where the taps of the output's pixels lie.
+    pub(crate) fn over<'a, T>(&'a self, picture: &'a Picture<'a, T>) -> Taps<'a, T> {
+        let [height, width] = [picture.height, picture.width];
+        let each_pixel = Self::same(1, height, width) == *self;
+        let one_column = width == 1 && picture.batch == 1;
+        let no_gaps = picture.row_stride == width * picture.pixel_stride
+            && (picture.batch == 1 || picture.batch_stride == height * picture.row_stride);
+        Taps {
+            window: self,
+            picture,
+            step: match (each_pixel, one_column, no_gaps) {
+                (true, true, _) => Some(picture.row_stride),
+                (true, false, true) => Some(picture.pixel_stride),
+                _ => None,
+            },
+        }
     }
 
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+}
+
+/// What a window sees of a picture, by the number of the output's pixel, counted over all pictures.
+#[derive(Debug)]
+pub(crate) struct Taps<'a, T> {
+    window: &'a Window,
+    picture: &'a Picture<'a, T>,
+    /// From one pixel to the next, where each sees itself and all lie evenly: the rows of a linear layer.
+    step: Option<usize>,
+}
+
+impl<T> Taps<'_, T> {
+    /// Where tap number `tap` of output pixel number `row` lies; `None` in the zeros beyond the edges.
+    #[inline]
+    pub(crate) fn at(&self, row: usize, tap: usize) -> Option<usize> {
+        if let Some(step) = self.step {
+            return Some(row * step);
+        }
+        let [height, width] = self.window.output;
+        let pixel = [row / (height * width), row / width % height, row % width];
+        let columns = self.window.kernel[1];
+        self.window
+            .tap(self.picture, pixel, [tap / columns, tap % columns])
     }
 }

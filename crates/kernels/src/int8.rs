@@ -211,7 +211,7 @@ fn product<T: Number>(
 ) {
     let rows = x.batch * window.output[0] * window.output[1];
     let zeros = Buffer::<i8>::zeros(x.channels);
-    let taps = window.taps();
+    let (taps, seen) = (window.taps(), window.over(x));
     let out = Shared::new(out);
     share(rows, weight.packed.panels(), |first, count, panels| {
         let pointers = taps * count * size_of::<*const u8>();
@@ -221,7 +221,7 @@ fn product<T: Number>(
             let (table, scales) = (table.cast::<*const u8>(), scales.cast::<f32>());
             for r in 0..count {
                 for tap in 0..taps {
-                    let offset = window.row_tap(x, first + r, tap);
+                    let offset = seen.at(first + r, tap);
                     // Beyond the edges a unit is worth nothing.
                     let (pointer, scale) = match offset {
                         Some(o) => (x.data[o..].as_ptr(), worth[o / x.channels]),

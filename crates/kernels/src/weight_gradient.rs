@@ -122,7 +122,7 @@ impl<T: Number> Kernel for Block<'_, T> {
     #[inline(always)]
     unsafe fn run<I: Simd, const MR: usize, const NV: usize>(self) {
         let width = NV * I::LANES;
-        let taps = self.window.taps();
+        let (taps, seen) = (self.window.taps(), self.window.over(self.x));
         let columns = (self.x.channels - self.column).min(width);
         let outputs = (self.output - self.first).min(OUTPUTS);
         let [height, across] = self.window.output;
@@ -134,7 +134,7 @@ impl<T: Number> Kernel for Block<'_, T> {
                 for tap in 0..taps {
                     let mut from = [None; 2];
                     for (e, from) in from.iter_mut().enumerate().take(there) {
-                        if let Some(offset) = self.window.row_tap(self.x, start + r + e, tap) {
+                        if let Some(offset) = seen.at(start + r + e, tap) {
                             *from = Some(self.x.data.as_ptr().add(offset + self.column));
                         }
                     }
@@ -242,7 +242,7 @@ mod tests {
         let [height, width] = window.output;
         for row in 0..x.batch * height * width {
             for tap in 0..taps {
-                let Some(offset) = window.row_tap(x, row, tap) else {
+                let Some(offset) = window.over(x).at(row, tap) else {
                     continue;
                 };
                 for o in 0..output {

@@ -103,7 +103,9 @@ impl Isa for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_bf16_pairs(p: *mut bf16, v: [__m256; 2]) {
-        let [first, second] = v.map(|v| _mm256_cvtepu16_epi32(narrow(v)));
+        // One by one: a closure would be a function of its own, without these instructions.
+        let first = _mm256_cvtepu16_epi32(narrow(v[0]));
+        let second = _mm256_cvtepu16_epi32(narrow(v[1]));
         let both = _mm256_or_si256(first, _mm256_slli_epi32::<16>(second));
         _mm256_storeu_si256(p.cast(), both)
     }

@@ -185,7 +185,9 @@ unsafe fn narrow_bf16(v: __m512) -> __m256i {
 /// Pairs of bf16, the first of each in its lane's lower half.
 #[inline(always)]
 unsafe fn pairs(v: [__m512; 2]) -> __m512i {
-    let [first, second] = v.map(|v| _mm512_cvtepu16_epi32(narrow(v)));
+    // One by one: a closure would be a function of its own, without these instructions.
+    let first = _mm512_cvtepu16_epi32(narrow(v[0]));
+    let second = _mm512_cvtepu16_epi32(narrow(v[1]));
     _mm512_or_si512(first, _mm512_slli_epi32::<16>(second))
 }
 
