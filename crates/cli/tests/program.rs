@@ -275,7 +275,7 @@ fn a_closed_terminal_stops_a_run_unless_it_was_told_not_to() {
     let place = Place::new();
     let run = |ignores: &str| {
         let program = format!(
-            "{ignores} exec {} generate -p x --size 256x256 --steps 1000 -o a.png --model {TINY} --preview preview.png",
+            "{ignores} exec {} generate -p x --size 256x256 --steps 1000 -o a.png --overwrite --model {TINY} --preview preview.png",
             env!("CARGO_BIN_EXE_latent")
         );
         let _ = std::fs::remove_file(place.path().join("preview.png"));
