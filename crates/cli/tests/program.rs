@@ -2,6 +2,8 @@
 
 mod common;
 
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Stdio};
 
 use common::{Place, TINY};
@@ -214,6 +216,24 @@ fn a_full_disk_is_a_failure_without_a_file() {
     assert!(failure.contains("/proc"), "{failure}");
 }
 
+/// Until a run writes its first preview, `preview.png`.
+#[cfg(unix)]
+fn wait_for_a_step(place: &Place) {
+    let started = std::time::Instant::now();
+    while !place.path().join("preview.png").exists() {
+        assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[cfg(unix)]
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_what_there_is() {
@@ -228,16 +248,8 @@ fn ctrl_c_saves_what_there_is() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let started = std::time::Instant::now();
-    while !place.path().join("preview.png").exists() {
-        assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    wait_for_a_step(&place);
+    send("-INT", &child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -286,18 +298,8 @@ fn a_closed_terminal_stops_a_run_unless_it_was_told_not_to() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let started = std::time::Instant::now();
-        while !place.path().join("preview.png").exists() {
-            assert!(started.elapsed().as_secs() < 120, "no step in two minutes");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        wait_for_a_step(&place);
         child
-    };
-    let send = |signal: &str, child: &std::process::Child| {
-        let sent = Command::new("kill")
-            .args([signal, &child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
     };
     let mut plain = run("");
     send("-HUP", &plain);
