@@ -26,6 +26,7 @@ const FORMAT: u32 = 1;
 pub struct Checkpoints {
     folder: PathBuf,
     keep: usize,
+    spared: Option<u64>,
 }
 
 /// What a checkpoint says about itself.
@@ -69,6 +70,16 @@ impl Checkpoints {
         Self {
             folder,
             keep: keep.max(1),
+            spared: None,
+        }
+    }
+
+    /// With the one of that step kept beside the others.
+    #[must_use]
+    pub fn sparing(self, step: Option<u64>) -> Self {
+        Self {
+            spared: step,
+            ..self
         }
     }
 
@@ -157,7 +168,7 @@ impl Checkpoints {
         for step in self
             .steps()?
             .into_iter()
-            .filter(|&s| s != step)
+            .filter(|&s| s != step && Some(s) != self.spared)
             .skip(self.keep - 1)
         {
             self.remove(step)?;
@@ -340,6 +351,11 @@ mod tests {
         checkpoints.save(10, 10, json!({}), &state(10.0)).unwrap();
         assert_eq!(latest(&checkpoints).0, Some(10));
         assert_eq!(names(dir.path()), ["step-00000010"]);
+
+        let sparing = checkpoints.sparing(Some(10));
+        sparing.save(25, 25, json!({}), &state(25.0)).unwrap();
+        sparing.save(30, 30, json!({}), &state(30.0)).unwrap();
+        assert_eq!(names(dir.path()), ["step-00000010", "step-00000030"]);
     }
 
     #[test]

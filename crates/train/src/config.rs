@@ -7,7 +7,7 @@ use latent_data::{Crop, DataConfig, config::Size, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{Ema, Error, LearnerSettings, ModelConfig, Optimiser, Precision, Rate};
+use crate::{Decay, Ema, Error, LearnerSettings, ModelConfig, Optimiser, Precision, Rate};
 
 /// Everything that decides what a run computes, and what it writes on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -260,6 +260,7 @@ impl TrainConfig {
         }
         self.optimiser.validate()?;
         self.rate.validate()?;
+        self.rate.fits(self.steps(1))?;
         self.ema.map_or(Ok(()), |ema| ema.validate())?;
         self.model.validate()
     }
@@ -318,19 +319,51 @@ impl TrainConfig {
         }
     }
 
-    /// What differs between the settings that a checkpoint was made with and those of now, a sentence each.
-    pub(crate) fn differences(&self, before: &Value, now: &Value) -> Vec<String> {
-        let mut all = differences("", before, now);
+    /// What differs between the settings that a checkpoint of so many steps was made with and those of now, a sentence each.
+    /// When and how far the rate falls is free until it does.
+    pub(crate) fn differences(&self, before: &Value, now: &Value, step: u64) -> Vec<String> {
+        let rates = [before, now].map(|settings| {
+            let rate = Rate::deserialize(&settings["rate"]).ok()?;
+            (rate.decay == Decay::Stable).then_some(rate)
+        });
+        let mut before = before.clone();
+        let mut turned = None;
+        if let [Some(then), Some(now)] = rates {
+            let turns = then.falls_from(0).min(now.falls_from(0));
+            if step <= turns {
+                let Rate {
+                    over,
+                    cool_down,
+                    end,
+                    ..
+                } = now;
+                before["rate"] = json!(Rate {
+                    over,
+                    cool_down,
+                    end,
+                    ..then
+                });
+            } else {
+                turned = Some(turns);
+            }
+        }
+        let mut all = differences("", &before, now);
         let over = all.iter_mut().find(|text| text.starts_with("rate.over "));
         if let (None, Some(over)) = (self.rate.over, over) {
             let length = match self.steps {
                 Some(steps) => format!("steps = {steps}"),
                 None => format!("pictures = {}", self.pictures.unwrap_or_default()),
             };
-            *over += &format!(
-                ": the settings leave it out, and so it is the length of the run, {length}; to make the run longer, also \
-                 write down rate.over as it was"
-            );
+            *over += &match turned {
+                Some(turns) => format!(
+                    ": it is the length of the run, {length}, which can change until the rate falls, here up to step {turns}, \
+                     and {step} steps are done; leave the length as it was, or remove the checkpoints after step {turns}"
+                ),
+                None => format!(
+                    ": the settings leave it out, and so it is the length of the run, {length}; to make the run longer, also \
+                     write down rate.over as it was"
+                ),
+            };
         }
         all
     }
@@ -350,7 +383,7 @@ impl TrainConfig {
             model.remove("samples");
         }
         let mut rate = self.rate;
-        if rate.decay != crate::Decay::Constant {
+        if rate.decay != Decay::Constant {
             rate.over.get_or_insert(self.steps(processes));
         }
         json!({

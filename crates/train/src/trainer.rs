@@ -98,10 +98,12 @@ impl<'a> Trainer<'a> {
         };
         let sets = Sets::new(config, &task.needs(), peers, source, validation)?;
         let steps = config.steps(peers.size());
+        config.rate.fits(steps)?;
         Ok(Self {
             data: sets.learnt,
             validation: sets.validation,
-            checkpoints: Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep),
+            checkpoints: Checkpoints::new(folder.join(CHECKPOINTS), config.checkpoint.keep)
+                .sparing(config.rate.turns(steps)),
             config,
             task,
             peers,
@@ -136,8 +138,8 @@ impl<'a> Trainer<'a> {
             });
             return Ok(());
         };
-        let before = &saved.about.settings;
-        let differing = self.config.differences(before, &self.defining());
+        let about = &saved.about;
+        let differing = (self.config).differences(&about.settings, &self.defining(), about.step);
         if !differing.is_empty() {
             return Err(Error::OtherRun {
                 path: saved.path,
@@ -237,7 +239,8 @@ impl<'a> Trainer<'a> {
                 self.name_skipped(observer);
             }
             // Before anything that is only looked at: what fails there costs no step.
-            if self.leads() && (stop || due(self.config.checkpoint.every)) {
+            let turns = self.config.rate.turns(self.steps) == Some(step);
+            if self.leads() && (stop || turns || due(self.config.checkpoint.every)) {
                 self.save(observer)?;
             }
             if let Some(log) = log.as_mut() {

@@ -18,7 +18,7 @@ fn text(steps: u64) -> String {
     settings(
         &format!(
             "steps = {steps}\nbatch = 2\n\
-             rate = {{ peak = 1e-3, decay = \"linear\" }}\n\
+             rate = {{ peak = 1e-3, decay = \"stable\", cool_down = 40 }}\n\
              ema = {{ kind = \"power\", gamma = 6.94 }}\n\
              checkpoint = {{ every = 4, keep = 2 }}\n\
              log = {{ every = 1 }}"
