@@ -167,7 +167,7 @@ fn check(golden: &Golden, double_z: bool) {
             config: &config,
         };
         let noise = |shape| normal(&format!("stage1/{step}/noise"), shape);
-        let pass = loss.autoencoder(picture.clone(), noise);
+        let pass = loss.decode(loss.encode(picture.clone(), noise), picture.clone());
         let judgement = Loss::discriminator(&judge, picture.clone(), pass.reconstruction);
         let mut report: Report = pass.report;
         report.extend(judgement.report);

@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::Peers;
+
 /// Means over the last hundred batches or so, by channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatentStatistics {
@@ -11,17 +13,18 @@ pub struct LatentStatistics {
     /// Of their squares.
     square: Vec<f64>,
     batches: u64,
+    /// Of the batches of this step, which do not count yet: mean and mean square of each channel, one after the other.
+    #[serde(skip)]
+    new: Vec<Vec<f64>>,
 }
 
 impl LatentStatistics {
     /// How much of the means a batch is, once there have been many.
     const SHARE: f64 = 0.01;
 
-    /// Takes in a batch `[batch, channels, height, width]`.
-    pub(crate) fn add(&mut self, latent: &Tensor<4>) {
+    /// Looks at a batch `[batch, channels, height, width]`.
+    pub(crate) fn see(&mut self, latent: &Tensor<4>) {
         let [_, channels, ..] = latent.dims();
-        self.batches += 1;
-        let share = Self::SHARE.max(1.0 / self.batches as f64);
         let each = latent
             .clone()
             .inner()
@@ -29,14 +32,24 @@ impl LatentStatistics {
             .reshape([channels as i64, -1]);
         let means =
             |x: Tensor<2>| -> Vec<f64> { x.mean_dim(1).into_data().iter::<f64>().collect() };
-        for (kept, new) in [
-            (&mut self.mean, means(each.clone())),
-            (&mut self.square, means(each.square())),
-        ] {
-            kept.resize(channels, 0.0);
-            kept.iter_mut()
-                .zip(new)
-                .for_each(|(k, n)| *k += share * (n - *k));
+        let both = [means(each.clone()), means(each.square())];
+        self.new.push(both.concat());
+    }
+
+    /// Takes in what was seen in a step, by all processes.
+    pub(crate) fn end_step(&mut self, peers: &dyn Peers) {
+        for mut new in std::mem::take(&mut self.new) {
+            peers.sum_wide(&mut new);
+            let processes = peers.size() as f64;
+            self.batches += 1;
+            let share = Self::SHARE.max(1.0 / self.batches as f64);
+            let (mean, square) = new.split_at(new.len() / 2);
+            for (kept, new) in [(&mut self.mean, mean), (&mut self.square, square)] {
+                kept.resize(new.len(), 0.0);
+                kept.iter_mut()
+                    .zip(new)
+                    .for_each(|(k, n)| *k += share * (n / processes - *k));
+            }
         }
     }
 

@@ -123,6 +123,28 @@ pub struct Loss<'a> {
     pub config: &'a LossConfig,
 }
 
+/// What the encoder makes of pictures.
+pub struct Encoded {
+    /// What the decoder is given, drawn or rounded.
+    pub z: Tensor<4>,
+    /// The latents as the second stage sees them, drawn or before any rounding; without a record.
+    pub latent: Tensor<4>,
+    /// The codebook's entries that were used.
+    pub ids: Option<Tensor<2, Int>>,
+    /// What the latents cost, in models that have a loss of it.
+    pub penalty: Option<Penalty>,
+}
+
+/// A loss of latents alone.
+pub struct Penalty {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// Its value: one number.
+    pub value: Tensor<1>,
+    /// How much it counts.
+    pub weight: f64,
+}
+
 /// A pass of the autoencoder, forward and back.
 pub struct Pass {
     /// Of the autoencoder's parameters.
@@ -215,7 +237,52 @@ impl Loss<'_> {
         }
     }
 
-    /// Forward and back through the autoencoder. `noise` is what the latents of a KL model are drawn with.
+    /// Forward through the encoder. `noise` is what the latents of a KL model are drawn with.
+    ///
+    /// # Shapes
+    ///
+    /// picture `[batch, channels, height, width]` in −1..1, noise as the latent
+    pub fn encode(
+        &self,
+        picture: Tensor<4>,
+        noise: impl FnOnce([usize; 4]) -> Tensor<4>,
+    ) -> Encoded {
+        let net = self.autoencoder;
+        let moments = net.encode(picture);
+        let before = moments.mean.clone();
+        if let Some(rounded) = net.quantize_training(before.clone()) {
+            return Encoded {
+                penalty: Some(Penalty {
+                    name: "codebook",
+                    value: self.penalty(&rounded),
+                    weight: self.config.codebook_weight,
+                }),
+                z: rounded.latent,
+                latent: before.detach(),
+                ids: Some(rounded.ids),
+            };
+        }
+        let (z, penalty) = match net.config().double_z {
+            true => {
+                let noise = noise(moments.mean.dims());
+                let penalty = Penalty {
+                    name: "kl",
+                    value: moments.kl().mean(),
+                    weight: self.config.kl_weight,
+                };
+                (moments.sample(noise), Some(penalty))
+            }
+            false => (moments.mean, None),
+        };
+        Encoded {
+            latent: z.clone().detach(),
+            z,
+            ids: None,
+            penalty,
+        }
+    }
+
+    /// Forward through the decoder and back through all: how far what it makes of the latents is from `picture`.
     ///
     /// The balance needs the gradients of two losses at the last layer before the one backward pass
     /// through everything. So the losses go back to the picture alone; what of them reaches the last
@@ -224,38 +291,15 @@ impl Loss<'_> {
     ///
     /// # Shapes
     ///
-    /// picture `[batch, channels, height, width]` in −1..1, noise as the latent
-    pub fn autoencoder(
-        &self,
-        picture: Tensor<4>,
-        noise: impl FnOnce([usize; 4]) -> Tensor<4>,
-    ) -> Pass {
+    /// picture `[batch, channels, height, width]` in −1..1, as large as what is decoded
+    pub fn decode(&self, encoded: Encoded, picture: Tensor<4>) -> Pass {
         let net = self.autoencoder;
-        let moments = net.encode(picture.clone());
-        let before = moments.mean.clone();
-        let quantized = net.quantize_training(before.clone());
-        let (z, penalty, name, weight) = match &quantized {
-            Some(q) => (
-                q.latent.clone(),
-                self.penalty(q),
-                "codebook",
-                self.config.codebook_weight,
-            ),
-            None if net.config().double_z => {
-                let noise = noise(moments.mean.dims());
-                (
-                    moments.sample(noise),
-                    moments.kl().mean(),
-                    "kl",
-                    self.config.kl_weight,
-                )
-            }
-            None => {
-                let none = Tensor::zeros([1], &picture.device());
-                (moments.mean, none, "penalty", 0.0)
-            }
-        };
-        let latent = quantized.as_ref().map_or(&z, |_| &before).clone().detach();
+        let Encoded {
+            z,
+            latent,
+            ids,
+            penalty,
+        } = encoded;
         let h = net.features(z);
         let made = net.last_layer(h.clone());
 
@@ -269,8 +313,12 @@ impl Loss<'_> {
         if let Some(distance) = parts.perceptual {
             report = report.with("perceptual", distance);
         }
-        report = report.with(name, number(&penalty));
-        let mut loss = nll + weight * number(&penalty);
+        let mut loss = nll;
+        if let Some(penalty) = &penalty {
+            let value = number(&penalty.value);
+            report = report.with(penalty.name, value);
+            loss += penalty.weight * value;
+        }
 
         let mut statistics = Vec::new();
         if let Some(discriminator) = self.discriminator {
@@ -294,13 +342,16 @@ impl Loss<'_> {
                 .with("adaptive_weight", balance);
         }
         // Its gradient at the picture is `pull`.
-        let whole = (made.clone() * pull.detach()).sum() + penalty * weight;
+        let mut whole = (made.clone() * pull.detach()).sum();
+        if let Some(penalty) = penalty {
+            whole = whole + penalty.value * penalty.weight;
+        }
         report.0.insert(0, ("loss".to_owned(), loss));
         Pass {
             gradients: whole.backward(),
             reconstruction: made.detach(),
             latent,
-            ids: quantized.map(|q| q.ids),
+            ids,
             seen: statistics,
             report,
         }

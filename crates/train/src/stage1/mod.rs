@@ -3,11 +3,13 @@
 //! [`Loss`] is the published loss as functions of networks; [`Stage1`] is the task around it.
 
 mod codebook;
+mod config;
 mod latents;
 mod loss;
 mod task;
 
 pub use codebook::Revival;
+pub use config::Stage1Config;
 pub use latents::LatentStatistics;
-pub use loss::{BetaOn, Judgement, Loss, LossConfig, Pass};
-pub use task::{Stage1, Stage1Config};
+pub use loss::{BetaOn, Encoded, Judgement, Loss, LossConfig, Pass, Penalty};
+pub use task::Stage1;

@@ -1,6 +1,6 @@
 //! The first stage as a task.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -11,87 +11,18 @@ use latent_checkpoint::{
     Checkpoint, LoadOptions, Role, SchedulerConfig, StoredAutoencoder, load_perceptual,
 };
 use latent_metrics::{psnr, ssim};
-use latent_models::{
-    Autoencoder, AutoencoderConfig, Discriminator, DiscriminatorConfig, Perceptual,
-    feature_distance,
-};
-use serde::{Deserialize, Serialize};
+use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance};
 
 use super::codebook::{CodeUse, Revival};
+use super::config::Stage1Config;
 use super::latents::LatentStatistics;
-use super::loss::{Loss, LossConfig};
+use super::loss::Loss;
 use crate::pictures::batch_of;
 use crate::sheet::grid;
 use crate::{
     Error, Example, Fill, Learner, LearnerSettings, Report, StateReader, StateWriter, Step, Task,
     TaskContext, Update, export, initialise, torch_default,
 };
-
-/// What the first stage learns, and how.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stage1Config {
-    /// The autoencoder; three channels in and out.
-    pub autoencoder: AutoencoderConfig,
-    /// What tells its pictures from real ones.
-    #[serde(default)]
-    pub discriminator: DiscriminatorConfig,
-    /// The weights of the loss.
-    #[serde(default)]
-    pub loss: LossConfig,
-    /// The file of the network whose features are compared (`tools/perceptual.sh`); none without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perceptual: Option<PathBuf>,
-    /// Brings back dead entries of the codebook.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revive: Option<Revival>,
-    /// Pictures on a sheet, each beside what became of it: the first of the run.
-    #[serde(default = "eight")]
-    pub shown: usize,
-}
-
-fn eight() -> usize {
-    8
-}
-
-impl Stage1Config {
-    /// # Errors
-    /// A network that cannot be built, settings out of range or that belong to another kind of latent.
-    pub fn validate(&self) -> Result<(), Error> {
-        self.autoencoder.validate()?;
-        self.discriminator.validate()?;
-        self.loss.validate()?;
-        let channels = [
-            self.autoencoder.in_channels,
-            self.autoencoder.out_channels,
-            self.discriminator.in_channels,
-        ];
-        if channels != [3; 3] {
-            let name = "in_channels, out_channels, discriminator.in_channels";
-            return Err(Error::setting(name, format!("{channels:?}"), "3 each"));
-        }
-        match self.revive {
-            Some(_) if self.autoencoder.codebook.is_none() => {
-                let expected = "absent in a model without codebook";
-                Err(Error::setting("model.revive", "set", expected))
-            }
-            Some(revive) => revive.validate(),
-            None => Ok(()),
-        }
-    }
-
-    /// Puts `folder` before relative paths.
-    pub fn relative_to(&mut self, folder: &Path) {
-        if let Some(path) = &mut self.perceptual {
-            *path = folder.join(&*path);
-        }
-    }
-
-    /// What the sides of pictures must be multiples of.
-    pub fn multiple(&self) -> usize {
-        self.autoencoder.downsampling()
-    }
-}
 
 /// The task of [`Stage1Config`].
 #[derive(Debug)]
@@ -234,7 +165,8 @@ impl Task for Stage1 {
             config: &self.config.loss,
         };
         let noise = |shape| step.noise("posterior", shape, &self.device);
-        let pass = loss.autoencoder(picture.clone(), noise);
+        let encoded = loss.encode(picture.clone(), noise);
+        let pass = loss.decode(encoded, picture.clone());
         let mut report = pass.report;
         self.autoencoder
             .accumulate(pass.gradients, batch.len() as f64);
@@ -251,7 +183,7 @@ impl Task for Stage1 {
         if let (Some(codes), Some(ids)) = (&mut self.codes, pass.ids) {
             codes.iter_mut().for_each(|codes| codes.add(ids.clone()));
         }
-        self.latents.add(&pass.latent);
+        self.latents.see(&pass.latent);
         self.latent = Some(pass.latent);
         Ok(report)
     }
@@ -259,6 +191,7 @@ impl Task for Stage1 {
     fn apply(&mut self, update: &Update<'_>) -> Result<Report, Error> {
         let mut report = self.autoencoder.apply(update)?;
         let other = self.discriminator.apply(update)?;
+        self.latents.end_step(update.peers);
         if let Some(norm) = other.get("gradient_norm") {
             report = report.with("discriminator_gradient_norm", norm);
         }

@@ -1,0 +1,76 @@
+//! The first stage, as data.
+
+use std::path::{Path, PathBuf};
+
+use latent_models::{AutoencoderConfig, DiscriminatorConfig};
+use serde::{Deserialize, Serialize};
+
+use super::codebook::Revival;
+use super::loss::LossConfig;
+use crate::Error;
+
+/// What the first stage learns, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage1Config {
+    /// The autoencoder; three channels in and out.
+    pub autoencoder: AutoencoderConfig,
+    /// What tells its pictures from real ones.
+    #[serde(default)]
+    pub discriminator: DiscriminatorConfig,
+    /// The weights of the loss.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// The file of the network whose features are compared (`tools/perceptual.sh`); none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PathBuf>,
+    /// Brings back dead entries of the codebook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revive: Option<Revival>,
+    /// Pictures on a sheet, each beside what became of it: the first of the run.
+    #[serde(default = "eight")]
+    pub shown: usize,
+}
+
+fn eight() -> usize {
+    8
+}
+
+impl Stage1Config {
+    /// # Errors
+    /// A network that cannot be built, settings out of range or that belong to another kind of latent.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.autoencoder.validate()?;
+        self.discriminator.validate()?;
+        self.loss.validate()?;
+        let channels = [
+            self.autoencoder.in_channels,
+            self.autoencoder.out_channels,
+            self.discriminator.in_channels,
+        ];
+        if channels != [3; 3] {
+            let name = "in_channels, out_channels, discriminator.in_channels";
+            return Err(Error::setting(name, format!("{channels:?}"), "3 each"));
+        }
+        match self.revive {
+            Some(_) if self.autoencoder.codebook.is_none() => {
+                let expected = "absent in a model without codebook";
+                Err(Error::setting("model.revive", "set", expected))
+            }
+            Some(revive) => revive.validate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts `folder` before relative paths.
+    pub fn relative_to(&mut self, folder: &Path) {
+        if let Some(path) = &mut self.perceptual {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// What the sides of pictures must be multiples of.
+    pub fn multiple(&self) -> usize {
+        self.autoencoder.downsampling()
+    }
+}
