@@ -27,9 +27,18 @@ pub struct Stage1Config {
     /// Brings back dead entries of the codebook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revive: Option<Revival>,
+    /// How much noise the decoder learns to take: each picture's latent is given σ·ε, ε of unit variance and σ uniform from 0
+    /// to so many deviations of all latents. A denoiser's errors are like it, and a decoder that never saw any answers them
+    /// with grain (Zheng et al., 2510.11690, section 4.3).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub latent_noise: f64,
     /// Pictures on a sheet, each beside what became of it: the first of the run.
     #[serde(default = "eight")]
     pub shown: usize,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn eight() -> usize {
@@ -52,6 +61,7 @@ impl Stage1Config {
             let name = "in_channels, out_channels, discriminator.in_channels";
             return Err(Error::setting(name, format!("{channels:?}"), "3 each"));
         }
+        self.validate_latent()?;
         match self.revive {
             Some(_) if self.autoencoder.codebook.is_none() => {
                 let expected = "absent in a model without codebook";
@@ -60,6 +70,21 @@ impl Stage1Config {
             Some(revive) => revive.validate(),
             None => Ok(()),
         }
+    }
+
+    /// What is done to latents before they are decoded.
+    fn validate_latent(&self) -> Result<(), Error> {
+        let noise = self.latent_noise;
+        if !(0.0..f64::INFINITY).contains(&noise) {
+            let expected = "0 or more, in deviations of the latents; 0.3 is usual";
+            return Err(Error::setting("model.latent_noise", noise, expected));
+        }
+        if self.autoencoder.codebook.is_some() && noise > 0.0 {
+            let expected =
+                "0 in a model with a codebook, whose latents are rounded before they are decoded";
+            return Err(Error::setting("model.latent_noise", noise, expected));
+        }
+        Ok(())
     }
 
     /// Puts `folder` before relative paths.

@@ -2,6 +2,7 @@
 //!
 //! [`Loss`] is the published loss as functions of networks; [`Stage1`] is the task around it.
 
+mod altered;
 mod codebook;
 mod config;
 mod latents;

@@ -13,6 +13,7 @@ use latent_checkpoint::{
 use latent_metrics::{psnr, ssim};
 use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance};
 
+use super::altered::noised;
 use super::codebook::{CodeUse, Revival};
 use super::config::Stage1Config;
 use super::latents::LatentStatistics;
@@ -165,7 +166,11 @@ impl Task for Stage1 {
             config: &self.config.loss,
         };
         let noise = |shape| step.noise("posterior", shape, &self.device);
-        let encoded = loss.encode(picture.clone(), noise);
+        let mut encoded = loss.encode(picture.clone(), noise);
+        let most = self.config.latent_noise;
+        if most > 0.0 {
+            encoded.z = noised(encoded.z, most, &self.latents, step);
+        }
         let pass = loss.decode(encoded, picture.clone());
         let mut report = pass.report;
         self.autoencoder
