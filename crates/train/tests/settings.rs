@@ -27,7 +27,6 @@ fn all() -> Vec<(String, Table)> {
         discriminator = { channels = 8 }
         loss = { beta = 0.25 }
         revive = { every = 5 }
-        latent_noise = 0.3
         [model.autoencoder]
         in_channels = 3
         out_channels = 3

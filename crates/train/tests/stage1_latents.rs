@@ -2,12 +2,15 @@
 
 mod autoencoders;
 
+use std::collections::BTreeSet;
+
 use autoencoders::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_models::Autoencoder;
+use latent_ops::{Filter, resize};
 use latent_train::stage1::{Encoded, Loss, LossConfig, Stage1, Stage1Config};
-use latent_train::{Report, Step, Task};
+use latent_train::{Random, Report, Step, Task};
 
 /// Without an opponent, whose share would hide what is looked at.
 fn alone() -> Stage1Config {
@@ -128,9 +131,78 @@ fn a_decoder_that_saw_noise_takes_it() {
 }
 
 #[test]
+fn equivariance_is_the_formula() {
+    let config = Stage1Config {
+        equivariance: 0.6,
+        ..alone()
+    };
+    let mut task = build(&config, SEED);
+    let (mut shrunk, mut widths) = (0, BTreeSet::new());
+    for number in 0..40 {
+        let mut random = Random::new(SEED, "equivariance", number, 0);
+        let shrinks = random.uniform() < 0.6;
+        let factor = 1.0 - 0.5 * random.uniform();
+        let want = by_hand(&task, &config, step(number), 32, |mut encoded, picture| {
+            if !shrinks {
+                return (encoded, picture);
+            }
+            shrunk += 1;
+            let side = (16.0 * factor).round() as usize;
+            widths.insert(side);
+            let filter = Filter::BilinearAntialias;
+            encoded.z = resize(encoded.z, [side; 2], filter);
+            (encoded, resize(picture, [2 * side; 2], filter))
+        });
+        assert_eq!(by_task(&mut task, step(number), 32), want);
+    }
+    println!("{shrunk} of 40 steps, to {widths:?}");
+    assert!((15..33).contains(&shrunk), "{shrunk}");
+    assert!(widths.len() > 5 && widths.iter().all(|side| (8..=16).contains(side)));
+}
+
+#[test]
+fn a_shrunk_latent_becomes_a_shrunk_picture() {
+    let error = |equivariance: f64| {
+        let config = Stage1Config {
+            equivariance,
+            ..alone()
+        };
+        let mut task = build(&config, SEED);
+        train(&mut task, 0..80, 32);
+        let net = task.autoencoder().clone();
+        let picture = pictures(90, 32);
+        let z = latents(&net, &picture);
+        let filter = Filter::BilinearAntialias;
+        let small = resize(z, [10, 10], filter);
+        apart(&net, small, resize(picture, [20, 20], filter))
+    };
+    let (without, with) = (error(0.0), error(0.7));
+    println!("{without} without, {with} with");
+    assert!(with < 0.8 * without, "{without} {with}");
+}
+
+#[test]
+fn pictures_that_shrink_too_far_are_refused() {
+    let config = Stage1Config {
+        equivariance: 0.5,
+        ..config(true)
+    };
+    let mut task = build(&config, SEED);
+    let error = task.accumulate(&batch(0, 20), step(0)).unwrap_err();
+    let error = error.to_string();
+    for words in ["20×20", "model.equivariance makes 10×10", "need 12"] {
+        assert!(error.contains(words), "{error}");
+    }
+    task.accumulate(&batch(0, 24), step(0)).unwrap();
+    // Looking at pictures shrinks none.
+    task.validate(&batch(0, 20), step(0)).unwrap();
+}
+
+#[test]
 fn it_goes_on_to_the_bit() {
     ends_the_same_when_restored(&Stage1Config {
         latent_noise: 0.3,
+        equivariance: 0.5,
         ..config(true)
     });
 }
@@ -138,6 +210,14 @@ fn it_goes_on_to_the_bit() {
 #[test]
 fn what_cannot_be_done_to_latents_is_refused() {
     let refused = |config: Stage1Config| config.validate().unwrap_err().to_string();
+    for (equivariance, coded) in [(1.5, false), (-0.1, false), (0.5, true)] {
+        let error = refused(Stage1Config {
+            equivariance,
+            ..config(!coded)
+        });
+        assert!(error.starts_with("model.equivariance = "), "{error}");
+        assert_eq!(error.contains("codebook"), coded, "{error}");
+    }
     for (noise, coded) in [(-0.1, false), (f64::NAN, false), (0.3, true)] {
         let error = refused(Stage1Config {
             latent_noise: noise,

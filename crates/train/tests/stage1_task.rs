@@ -133,6 +133,7 @@ fn published_shapes_train() {
             perceptual: None,
             revive: None,
             latent_noise: 0.0,
+            equivariance: 0.0,
             shown: 1,
         };
         let reports = train(&mut build(&config, SEED), 0..2, size);

@@ -32,6 +32,11 @@ pub struct Stage1Config {
     /// with grain (Zheng et al., 2510.11690, section 4.3).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub latent_noise: f64,
+    /// The share of steps, 0 to 1, in which latent and picture are shrunk together, by one factor between ½ and 1, before
+    /// they are compared: latents then vary over their pixels as pictures do, and are easier to denoise (Kouzelis et al.,
+    /// 2502.09509, section 3; Skorokhodov et al., 2502.14831).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub equivariance: f64,
     /// Pictures on a sheet, each beside what became of it: the first of the run.
     #[serde(default = "eight")]
     pub shown: usize,
@@ -79,10 +84,20 @@ impl Stage1Config {
             let expected = "0 or more, in deviations of the latents; 0.3 is usual";
             return Err(Error::setting("model.latent_noise", noise, expected));
         }
-        if self.autoencoder.codebook.is_some() && noise > 0.0 {
+        let equivariance = self.equivariance;
+        if !(0.0..=1.0).contains(&equivariance) {
+            let expected = "0 to 1, a share of the steps; 0.5 is usual";
+            return Err(Error::setting("model.equivariance", equivariance, expected));
+        }
+        let altered = [
+            ("model.latent_noise", noise),
+            ("model.equivariance", equivariance),
+        ];
+        let coded = self.autoencoder.codebook.is_some();
+        if let Some((name, value)) = altered.into_iter().find(|(_, v)| coded && *v > 0.0) {
             let expected =
                 "0 in a model with a codebook, whose latents are rounded before they are decoded";
-            return Err(Error::setting("model.latent_noise", noise, expected));
+            return Err(Error::setting(name, value, expected));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use latent_checkpoint::{
 use latent_metrics::{psnr, ssim};
 use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance};
 
-use super::altered::noised;
+use super::altered;
 use super::codebook::{CodeUse, Revival};
 use super::config::Stage1Config;
 use super::latents::LatentStatistics;
@@ -101,8 +101,10 @@ impl Stage1 {
         &self.latents
     }
 
-    fn pictures(&self, batch: &[Example]) -> Result<Tensor<4>, Error> {
-        let pictures = batch_of(batch, self.config.multiple(), &self.device)?;
+    /// The pictures of a batch, which may be shrunk by that factor before the networks see them.
+    fn pictures(&self, batch: &[Example], factor: f64) -> Result<Tensor<4>, Error> {
+        let multiple = self.config.multiple();
+        let pictures = batch_of(batch, multiple, &self.device)?;
         let [_, _, height, width] = pictures.dims();
         let judged = if self.config.loss.discriminator_weight > 0.0 {
             self.config.discriminator.smallest()
@@ -111,13 +113,22 @@ impl Stage1 {
         };
         let seen = self.perceptual.as_ref().map_or(1, Perceptual::smallest);
         let least = judged.max(seen);
+        let sides = altered::shrunk([height, width].map(|side| side / multiple), factor);
+        let [low, narrow] = sides.map(|side| side * multiple);
         match batch.first() {
-            Some(example) if height.min(width) < least => Err(Error::Example {
-                id: example.id.clone(),
-                problem: format!(
-                    "{width}×{height} pixels: the discriminator and the perceptual network need {least}; set `data.size`"
-                ),
-            }),
+            Some(example) if low.min(narrow) < least => {
+                let becomes = match factor < 1.0 {
+                    true => format!(", which model.equivariance makes {narrow}×{low}"),
+                    false => String::new(),
+                };
+                Err(Error::Example {
+                    id: example.id.clone(),
+                    problem: format!(
+                        "{width}×{height} pixels{becomes}: the discriminator and the perceptual network need {least}; set \
+                         `data.size`"
+                    ),
+                })
+            }
             _ => Ok(pictures),
         }
     }
@@ -149,7 +160,11 @@ fn each(pictures: &Tensor<4>) -> Vec<Vec<f32>> {
 
 impl Task for Stage1 {
     fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
-        let picture = self.pictures(batch)?;
+        let least = match self.config.equivariance > 0.0 {
+            true => altered::LEAST,
+            false => 1.0,
+        };
+        let mut picture = self.pictures(batch, least)?;
         let missing = self.config.shown.saturating_sub(self.shown.len());
         self.shown
             .extend(picture.clone().split(1, 0).into_iter().take(missing));
@@ -167,9 +182,15 @@ impl Task for Stage1 {
         };
         let noise = |shape| step.noise("posterior", shape, &self.device);
         let mut encoded = loss.encode(picture.clone(), noise);
+        if let Some(factor) = altered::factor(self.config.equivariance, step) {
+            let [_, _, height, width] = encoded.z.dims();
+            let sides = altered::shrunk([height, width], factor);
+            let multiple = self.config.multiple();
+            [encoded.z, picture] = altered::shrink([encoded.z, picture], sides, multiple);
+        }
         let most = self.config.latent_noise;
         if most > 0.0 {
-            encoded.z = noised(encoded.z, most, &self.latents, step);
+            encoded.z = altered::noised(encoded.z, most, &self.latents, step);
         }
         let pass = loss.decode(encoded, picture.clone());
         let mut report = pass.report;
@@ -272,7 +293,7 @@ impl Task for Stage1 {
     }
 
     fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {
-        let picture = self.pictures(batch)?;
+        let picture = self.pictures(batch, 1.0)?;
         let [_, channels, height, width] = picture.dims();
         let net = self.autoencoder.averaged();
         let moments = net.encode(picture.clone());

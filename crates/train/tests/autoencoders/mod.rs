@@ -73,6 +73,7 @@ pub fn config(double_z: bool) -> Stage1Config {
         perceptual: None,
         revive: (!double_z).then_some(Revival { every: 3 }),
         latent_noise: 0.0,
+        equivariance: 0.0,
         shown: 3,
     }
 }
