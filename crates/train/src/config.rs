@@ -262,6 +262,12 @@ impl TrainConfig {
         self.rate.validate()?;
         self.rate.fits(self.steps(1))?;
         self.ema.map_or(Ok(()), |ema| ema.validate())?;
+        if let (ModelConfig::Stage1(model), None) = (&self.model, &self.begin_from)
+            && model.freeze.is_some()
+        {
+            let expected = "the run or model whose encoder model.freeze keeps as it is";
+            return Err(Error::setting("begin_from", "nothing", expected));
+        }
         self.model.validate()
     }
 
@@ -282,8 +288,19 @@ impl TrainConfig {
 
     /// What of the settings has less effect than one may expect.
     pub(crate) fn notes(&self) -> Option<String> {
-        let ModelConfig::Stage2(model) = &self.model else {
-            return None;
+        let model = match &self.model {
+            ModelConfig::Stage1(model) => {
+                let cost = match model.autoencoder.codebook {
+                    Some(_) => "codebook_weight",
+                    None => "kl_weight",
+                };
+                return model.freeze.map(|_| {
+                    format!(
+                        "model.freeze: latents stay as they are, so that what they cost (model.loss.{cost}) is left out of the loss"
+                    )
+                });
+            }
+            ModelConfig::Stage2(model) => model,
         };
         let keeps = model.cache.is_some() && model.first_stage.is_some();
         (keeps && self.data.crop == Crop::Random).then(|| {

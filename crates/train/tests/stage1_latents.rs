@@ -2,15 +2,18 @@
 
 mod autoencoders;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use autoencoders::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use latent_checkpoint::{Checkpoint, Kind, Role, StoredAutoencoder};
+use latent_data::settings::from_toml;
 use latent_models::Autoencoder;
 use latent_ops::{Filter, resize};
-use latent_train::stage1::{Encoded, Loss, LossConfig, Stage1, Stage1Config};
-use latent_train::{Random, Report, Step, Task};
+use latent_train::stage1::{Encoded, Freeze, Loss, LossConfig, Stage1, Stage1Config};
+use latent_train::{Random, Report, StateReader, Step, Task, TrainConfig};
 
 /// Without an opponent, whose share would hide what is looked at.
 fn alone() -> Stage1Config {
@@ -198,8 +201,173 @@ fn pictures_that_shrink_too_far_are_refused() {
     task.validate(&batch(0, 20), step(0)).unwrap();
 }
 
+/// The tensors of a state, as bytes, by name.
+fn tensors(task: &Stage1) -> BTreeMap<String, Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (bytes, _) = written(task, &folder.path().join("state"));
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let named = tensors
+        .iter()
+        .map(|(name, x)| (name.to_owned(), x.data().to_vec()));
+    named.collect()
+}
+
+/// Whether a parameter makes latents.
+fn encodes(name: &str) -> bool {
+    ["/encoder.", "/quant_conv.", "/quantize."]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+#[test]
+fn a_frozen_encoder_stays_as_it_is() {
+    for kl in [true, false] {
+        let usual = config(kl);
+        let config = Stage1Config {
+            freeze: Some(Freeze::Encoder),
+            revive: None,
+            ..usual.clone()
+        };
+        let mut task = build(&config, SEED);
+        let before = tensors(&task);
+        let reports = train(&mut task, 0..4, 32);
+        let after = tensors(&task);
+        let mut counts = [0, 0];
+        for (name, was) in &before {
+            if !name.starts_with("autoencoder/weights/") {
+                continue;
+            }
+            let frozen = encodes(name);
+            counts[usize::from(frozen)] += 1;
+            assert_eq!(&after[name] == was, frozen, "{name}");
+        }
+        assert!(counts.iter().all(|count| *count > 9), "{counts:?}");
+        // It has no gradient: the optimiser remembers nothing of it, and no average is kept.
+        let kept = |part: &str| {
+            let prefix = format!("autoencoder/{part}/");
+            let names = after.keys().filter(|name| name.starts_with(&prefix));
+            names.map(|name| encodes(name)).collect::<Vec<bool>>()
+        };
+        for part in ["average", "first_moment"] {
+            let of_encoder = kept(part);
+            assert!(
+                !of_encoder.is_empty() && !of_encoder.contains(&true),
+                "{part}: {of_encoder:?}"
+            );
+        }
+        for name in ["kl", "codebook"] {
+            assert_eq!(reports[3].get(name), None);
+        }
+        assert_eq!(
+            task.validate(&batch(9, 32), step(0)).unwrap().get("kl"),
+            None
+        );
+        let whole = build(&usual, SEED);
+        let learnt = [&task, &whole].map(|task| task.parameters()[0].clone());
+        assert_eq!(learnt[0].0, "decoder");
+        assert!(learnt[0].1 < learnt[1].1, "{learnt:?}");
+    }
+}
+
+#[test]
+fn a_frozen_encoder_keeps_the_scale_of_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |part: &str| folder.path().join(part);
+    let mut whole = build(&config(true), SEED);
+    train(&mut whole, 0..5, 32);
+    whole.export(&name("model")).unwrap();
+    let (_, state) = written(&whole, &name("state"));
+    let frozen = Stage1Config {
+        freeze: Some(Freeze::Encoder),
+        ..config(true)
+    };
+    let stated = |folder: &Path| {
+        let checkpoint = Checkpoint::open(folder).unwrap();
+        let part = checkpoint.part(Role::AUTOENCODER).unwrap();
+        StoredAutoencoder::of(&part.config).unwrap().scale.unwrap()
+    };
+    let scale = stated(&name("model"));
+    let weights =
+        |folder: &Path| std::fs::read(folder.join("diffusion_pytorch_model.safetensors")).unwrap();
+    let bytes = weights(&name("model"));
+    let of_model = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for begins_with in ["model", "state"] {
+        let mut task = build(&frozen, 77);
+        match begins_with {
+            "model" => task
+                .begin_with(&Checkpoint::open(name("model")).unwrap())
+                .unwrap(),
+            _ => {
+                let mut state = StateReader::open(&name("state"), state.numbers().clone()).unwrap();
+                task.begin_from(&mut state).unwrap();
+            }
+        }
+        train(&mut task, 30..33, 32);
+        let out = name(&format!("after {begins_with}"));
+        task.export(&out).unwrap();
+        assert!((stated(&out) / scale - 1.0).abs() < 1e-6, "{begins_with}");
+        // What was measured since is another number.
+        let measured = task.latents().scale_factor().unwrap();
+        assert!((measured / scale - 1.0).abs() > 1e-4, "{measured} {scale}");
+        let bytes = weights(&out);
+        let now = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for (name, was) in of_model.iter() {
+            let same = now.tensor(name).unwrap().data() == was.data();
+            let encodes = name.starts_with("encoder.") || name.starts_with("quant_conv.");
+            assert_eq!(same, encodes, "{begins_with}: {name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_frozen_has_to_come_from_somewhere() {
+    let text = r#"
+        steps = 1
+        batch = 1
+        rate = { peak = 1.0 }
+        data = { path = "x", size = 8 }
+        [model]
+        kind = "stage1"
+        freeze = "encoder"
+        [model.autoencoder]
+        in_channels = 3
+        out_channels = 3
+        levels = [{ channels = 8 }]
+        resblocks = 1
+        middle_attention = false
+        z_channels = 4
+        latent_channels = 4
+        double_z = true
+        norm_groups = 4
+    "#;
+    let read = |text: &str| from_toml::<TrainConfig>(text).unwrap().validate();
+    let error = read(text).unwrap_err().to_string();
+    assert!(
+        error.starts_with("begin_from = nothing: expected the run or model"),
+        "{error}"
+    );
+    read(&format!("begin_from = \"runs/other\"\n{text}")).unwrap();
+    let revives = Stage1Config {
+        freeze: Some(Freeze::Encoder),
+        ..config(false)
+    };
+    let error = revives.validate().unwrap_err().to_string();
+    assert!(
+        error.starts_with("model.revive") && error.contains("model.freeze"),
+        "{error}"
+    );
+}
+
 #[test]
 fn it_goes_on_to_the_bit() {
+    for kl in [true, false] {
+        ends_the_same_when_restored(&Stage1Config {
+            freeze: Some(Freeze::Encoder),
+            revive: None,
+            ..config(kl)
+        });
+    }
+
     ends_the_same_when_restored(&Stage1Config {
         latent_noise: 0.3,
         equivariance: 0.5,

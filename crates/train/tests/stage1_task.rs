@@ -134,6 +134,7 @@ fn published_shapes_train() {
             revive: None,
             latent_noise: 0.0,
             equivariance: 0.0,
+            freeze: None,
             shown: 1,
         };
         let reports = train(&mut build(&config, SEED), 0..2, size);

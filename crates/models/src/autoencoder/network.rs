@@ -301,6 +301,18 @@ impl Autoencoder {
         Self { padding, ..self }
     }
 
+    /// The same network, of which only what decodes records gradients: not what makes latents, the entries of a codebook
+    /// among it.
+    #[must_use]
+    pub fn with_frozen_encoder(self) -> Self {
+        Self {
+            encoder: self.encoder.no_grad(),
+            quant_conv: self.quant_conv.no_grad(),
+            quantize: self.quantize.no_grad(),
+            ..self
+        }
+    }
+
     /// The latent of a picture in −1..1, before any scaling. A vector-quantised model's is not yet
     /// quantised.
     ///

@@ -37,9 +37,20 @@ pub struct Stage1Config {
     /// 2502.09509, section 3; Skorokhodov et al., 2502.14831).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub equivariance: f64,
+    /// What does not learn; all does where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
     /// Pictures on a sheet, each beside what became of it: the first of the run.
     #[serde(default = "eight")]
     pub shown: usize,
+}
+
+/// What of an autoencoder does not learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// What makes latents: they stay what they are, and so do the second stages that learnt them.
+    Encoder,
 }
 
 fn is_zero(number: &f64) -> bool {
@@ -68,8 +79,8 @@ impl Stage1Config {
         }
         self.validate_latent()?;
         match self.revive {
-            Some(_) if self.autoencoder.codebook.is_none() => {
-                let expected = "absent in a model without codebook";
+            Some(_) if self.autoencoder.codebook.is_none() || self.freeze.is_some() => {
+                let expected = "absent in a model without codebook, or with one that model.freeze keeps as it is";
                 Err(Error::setting("model.revive", "set", expected))
             }
             Some(revive) => revive.validate(),

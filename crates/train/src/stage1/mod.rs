@@ -10,7 +10,7 @@ mod loss;
 mod task;
 
 pub use codebook::Revival;
-pub use config::Stage1Config;
+pub use config::{Freeze, Stage1Config};
 pub use latents::LatentStatistics;
 pub use loss::{BetaOn, Encoded, Judgement, Loss, LossConfig, Pass, Penalty};
 pub use task::Stage1;

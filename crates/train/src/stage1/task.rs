@@ -8,14 +8,14 @@ use image::RgbImage;
 use latent_checkpoint::convert::{Model, write_folder};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::{
-    Checkpoint, LoadOptions, Role, SchedulerConfig, StoredAutoencoder, load_perceptual,
+    Checkpoint, Kind, LoadOptions, Role, SchedulerConfig, StoredAutoencoder, load_perceptual,
 };
 use latent_metrics::{psnr, ssim};
-use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance};
+use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance, parameter_count};
 
 use super::altered;
 use super::codebook::{CodeUse, Revival};
-use super::config::Stage1Config;
+use super::config::{Freeze, Stage1Config};
 use super::latents::LatentStatistics;
 use super::loss::Loss;
 use crate::pictures::batch_of;
@@ -38,6 +38,8 @@ pub struct Stage1 {
     latents: LatentStatistics,
     /// Of this step's last batch, before rounding.
     latent: Option<Tensor<4>>,
+    /// The factor on latents that a frozen encoder's model states.
+    scale: Option<f64>,
     /// What sheets show, `[1, 3, height, width]` each.
     shown: Vec<Tensor<4>>,
 }
@@ -75,8 +77,9 @@ impl Stage1 {
             ema: None,
             ..*learner
         };
+        let autoencoder = initialise(net, *seed, &rule)?;
         Ok(Self {
-            autoencoder: Learner::new(initialise(net, *seed, &rule)?, *learner),
+            autoencoder: Learner::new(learning(autoencoder, config), *learner),
             discriminator: Learner::new(
                 first_discriminator(discriminator, *seed)?,
                 discriminator_settings,
@@ -85,6 +88,7 @@ impl Stage1 {
             codes: entries.map(|entries| [CodeUse::new(entries), CodeUse::new(entries)]),
             latents: LatentStatistics::default(),
             latent: None,
+            scale: None,
             shown: Vec::new(),
             device: device.clone().inner(),
             config: config.clone(),
@@ -94,6 +98,11 @@ impl Stage1 {
     /// The autoencoder as it stands.
     pub fn autoencoder(&self) -> &Autoencoder {
         self.autoencoder.module()
+    }
+
+    /// The factor that brings latents to unit variance: what is stated of a frozen encoder's, else what was measured.
+    fn scale(&self) -> Option<f64> {
+        self.scale.or(self.latents.scale_factor())
     }
 
     /// What the latents of the last batches were like.
@@ -131,6 +140,14 @@ impl Stage1 {
             }
             _ => Ok(pictures),
         }
+    }
+}
+
+/// The autoencoder, of which only that records gradients which learns.
+fn learning(autoencoder: Autoencoder, config: &Stage1Config) -> Autoencoder {
+    match config.freeze {
+        Some(Freeze::Encoder) => autoencoder.with_frozen_encoder(),
+        None => autoencoder,
     }
 }
 
@@ -182,6 +199,9 @@ impl Task for Stage1 {
         };
         let noise = |shape| step.noise("posterior", shape, &self.device);
         let mut encoded = loss.encode(picture.clone(), noise);
+        if self.config.freeze.is_some() {
+            encoded.penalty = None;
+        }
         if let Some(factor) = altered::factor(self.config.equivariance, step) {
             let [_, _, height, width] = encoded.z.dims();
             let sides = altered::shrunk([height, width], factor);
@@ -236,7 +256,7 @@ impl Task for Stage1 {
             }
         }
         self.latent = None;
-        if let Some(scale) = self.latents.scale_factor() {
+        if let Some(scale) = self.scale() {
             report = report.with("scale_factor", scale);
         }
         Ok(report)
@@ -246,6 +266,9 @@ impl Task for Stage1 {
         self.autoencoder.save("autoencoder", out);
         self.discriminator.save("discriminator", out);
         out.number("latents", &self.latents);
+        if self.config.freeze.is_some() {
+            out.number("scale", &self.scale);
+        }
         if let Some([_, since]) = &self.codes {
             out.number("codes", &since.0);
         }
@@ -262,6 +285,9 @@ impl Task for Stage1 {
         self.autoencoder.restore("autoencoder", from)?;
         self.discriminator.restore("discriminator", from)?;
         self.latents = from.number("latents")?;
+        if self.config.freeze.is_some() {
+            self.scale = from.number("scale")?;
+        }
         if let Some([now, since]) = &mut self.codes {
             now.0.fill(0.0);
             since.0 = from.number("codes")?;
@@ -282,6 +308,15 @@ impl Task for Stage1 {
 
     fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error> {
         self.autoencoder.begin_from("autoencoder", from)?;
+        if self.config.freeze.is_some() {
+            // Of a run that was frozen too, what it knew already.
+            let stated: Option<f64> = from.number("scale").unwrap_or_default();
+            let measured = || {
+                from.number("latents")
+                    .map(|l: LatentStatistics| l.scale_factor())
+            };
+            self.scale = stated.map_or_else(measured, |scale| Ok(Some(scale)))?;
+        }
         self.discriminator.begin_from("discriminator", from)
     }
 
@@ -289,7 +324,11 @@ impl Task for Stage1 {
         let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
         let (autoencoder, _) =
             model.load::<StoredAutoencoder>(Role::AUTOENCODER, &options, &mut |_, _| {})?;
-        self.autoencoder.begin_with(autoencoder)
+        if self.config.freeze.is_some() {
+            let stored = StoredAutoencoder::of(&model.part(Role::AUTOENCODER)?.config);
+            self.scale = stored.and_then(|stored| stored.scale);
+        }
+        (self.autoencoder).begin_with(learning(autoencoder, &self.config))
     }
 
     fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {
@@ -328,7 +367,7 @@ impl Task for Stage1 {
         // In the unit of the loss that is learnt by, so that one axis holds both.
         let numbers = net.config().double_z.then_some(channels * height * width);
         let mut loss = self.config.loss.likelihood(apart, numbers);
-        if net.config().double_z {
+        if net.config().double_z && self.config.freeze.is_none() {
             let kl = f64::from(moments.kl().mean().into_scalar::<f32>());
             report = report.with("kl", kl);
             loss += self.config.loss.kl_weight * kl;
@@ -366,7 +405,7 @@ impl Task for Stage1 {
     fn export(&self, folder: &Path) -> Result<(), Error> {
         let net = self.autoencoder.averaged();
         let config = StoredAutoencoder {
-            scale: self.latents.scale_factor(),
+            scale: self.scale(),
             ..net.config().clone().into()
         };
         let (part, mut values) = export::part(Role::AUTOENCODER, config.into(), &net);
@@ -385,8 +424,19 @@ impl Task for Stage1 {
     }
 
     fn parameters(&self) -> Vec<(String, usize)> {
+        let net = self.autoencoder.module();
+        let learns = match self.config.freeze {
+            Some(Freeze::Encoder) => {
+                let counts = [
+                    parameter_count(&net.decoder),
+                    parameter_count(&net.post_quant_conv),
+                ];
+                ("decoder".to_owned(), counts.iter().sum())
+            }
+            None => ("autoencoder".to_owned(), self.autoencoder.parameter_count()),
+        };
         vec![
-            ("autoencoder".to_owned(), self.autoencoder.parameter_count()),
+            learns,
             (
                 "discriminator".to_owned(),
                 self.discriminator.parameter_count(),

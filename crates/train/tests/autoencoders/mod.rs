@@ -74,6 +74,7 @@ pub fn config(double_z: bool) -> Stage1Config {
         revive: (!double_z).then_some(Revival { every: 3 }),
         latent_noise: 0.0,
         equivariance: 0.0,
+        freeze: None,
         shown: 3,
     }
 }
