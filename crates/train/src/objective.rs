@@ -98,6 +98,11 @@ impl Objective {
         self.within(band as f64 * width, width, random)
     }
 
+    /// A noise level between two shares of all time; 0 is without noise.
+    pub(crate) fn draw_between(&self, [from, to]: [f64; 2], random: &mut Random) -> Level {
+        self.within(from, to - from, random)
+    }
+
     fn within(&self, from: f64, width: f64, random: &mut Random) -> Level {
         self.at(from + width * random.uniform())
     }
@@ -147,6 +152,52 @@ impl Objective {
         Tensor::from_data(TensorData::new(numbers, shape), device)
     }
 
+    /// What a network is given of noised latents: noisy latents in its scale, and times.
+    fn seen(
+        &self,
+        latents: Tensor<4>,
+        noise: Tensor<4>,
+        levels: &[Level],
+    ) -> (Tensor<4>, Tensor<1>) {
+        let [batch, ..] = latents.dims();
+        let path = &self.path;
+        let device = latents.device();
+        let column = |of: &dyn Fn(&Level) -> f64| {
+            let numbers: Vec<f32> = levels.iter().map(|level| of(level) as f32).collect();
+            Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
+        };
+        let picture = |of: &dyn Fn(f64) -> f64| {
+            let each = |level: &Level| of(level.sigma);
+            column(&each).reshape([batch, 1, 1, 1])
+        };
+        let x = latents * picture(&|s| path.c_in(s) * path.alpha(s))
+            + noise * picture(&|s| path.c_in(s) * s);
+        (x, column(&|level| level.time))
+    }
+
+    /// x̂₀, what `network` takes the latents for in one step.
+    ///
+    /// # Shapes
+    ///
+    /// As [`loss`](Self::loss), and one level for each picture
+    pub(crate) fn guess(
+        &self,
+        latents: Tensor<4>,
+        noise: Tensor<4>,
+        levels: &[Level],
+        network: impl FnOnce(Tensor<4>, Tensor<1>) -> Tensor<4>,
+    ) -> Tensor<4> {
+        let (x, times) = self.seen(latents, noise, levels);
+        let output = network(x.clone(), times);
+        let guesses = levels.iter().enumerate().map(|(index, level)| {
+            let one = |x: &Tensor<4>| x.clone().narrow(0, index, 1);
+            let noisy = one(&x) / self.path.c_in(level.sigma);
+            let kind = self.config.prediction;
+            self.path.denoised(kind, noisy, one(&output), level.sigma)
+        });
+        Tensor::cat(guesses.collect(), 0)
+    }
+
     /// The loss of `network`, which is given noisy latents and times and predicts.
     ///
     /// # Errors
@@ -172,12 +223,8 @@ impl Objective {
             let numbers: Vec<f32> = sigmas.iter().map(|&s| of(s) as f32).collect();
             Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
         };
-        let picture = |of: &dyn Fn(f64) -> f64| column(of).reshape([batch, 1, 1, 1]);
         let path = &self.path;
-        let x = latents * picture(&|s| path.c_in(s) * path.alpha(s))
-            + noise * picture(&|s| path.c_in(s) * s);
-        let times: Vec<f32> = levels.iter().map(|level| level.time as f32).collect();
-        let times = Tensor::from_data(TensorData::new(times, [batch]), &device);
+        let (x, times) = self.seen(latents, noise, levels);
         let error = network(x, times) - target;
         let distance = match self.config.loss {
             Distance::L1 => error.abs(),

@@ -135,6 +135,8 @@ fn published_shapes_train() {
             latent_noise: 0.0,
             equivariance: 0.0,
             freeze: None,
+            denoiser: None,
+            denoiser_times: None,
             shown: 1,
         };
         let reports = train(&mut build(&config, SEED), 0..2, size);

@@ -40,6 +40,14 @@ pub struct Stage1Config {
     /// What does not learn; all does where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Freeze>,
+    /// The second stage of these latents, a folder or a file, whose guesses the decoder learns to decode: each picture's latent
+    /// is noised, and x̂₀ of one step takes its place. Only with a frozen encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denoiser: Option<PathBuf>,
+    /// The noise that the denoiser is given, drawn evenly between two shares of all its time, 0 to 1; 0.05 to 0.4 where it is
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denoiser_times: Option<[f64; 2]>,
     /// Pictures on a sheet, each beside what became of it: the first of the run.
     #[serde(default = "eight")]
     pub shown: usize,
@@ -78,6 +86,7 @@ impl Stage1Config {
             return Err(Error::setting(name, format!("{channels:?}"), "3 each"));
         }
         self.validate_latent()?;
+        self.validate_denoiser()?;
         match self.revive {
             Some(_) if self.autoencoder.codebook.is_none() || self.freeze.is_some() => {
                 let expected = "absent in a model without codebook, or with one that model.freeze keeps as it is";
@@ -113,9 +122,48 @@ impl Stage1Config {
         Ok(())
     }
 
+    fn validate_denoiser(&self) -> Result<(), Error> {
+        let times = self.denoiser_times;
+        match (&self.denoiser, times) {
+            (Some(path), _) if self.freeze.is_none() => {
+                let expected = "nothing, or model.freeze = \"encoder\": a denoiser knows the latents of one encoder";
+                return Err(Error::setting("model.denoiser", path.display(), expected));
+            }
+            (None, Some(times)) => {
+                let expected = "nothing where there is no model.denoiser";
+                return Err(Error::setting(
+                    "model.denoiser_times",
+                    format!("{times:?}"),
+                    expected,
+                ));
+            }
+            _ => {}
+        }
+        let [from, to] = self.denoiser_times();
+        match 0.0 <= from && from <= to && to <= 1.0 {
+            true => Ok(()),
+            false => {
+                let expected = "two shares of all time within 0 to 1, the smaller one first";
+                Err(Error::setting(
+                    "model.denoiser_times",
+                    format!("{times:?}"),
+                    expected,
+                ))
+            }
+        }
+    }
+
+    /// Between which shares of all time a denoiser's input is noised.
+    pub fn denoiser_times(&self) -> [f64; 2] {
+        self.denoiser_times.unwrap_or([0.05, 0.4])
+    }
+
     /// Puts `folder` before relative paths.
     pub fn relative_to(&mut self, folder: &Path) {
-        if let Some(path) = &mut self.perceptual {
+        for path in [&mut self.perceptual, &mut self.denoiser]
+            .into_iter()
+            .flatten()
+        {
             *path = folder.join(&*path);
         }
     }

@@ -7,6 +7,7 @@ mod codebook;
 mod config;
 mod latents;
 mod loss;
+mod same;
 mod task;
 
 pub use codebook::Revival;

@@ -1,8 +1,9 @@
 //! The first stage as a task.
 
+mod measure;
+
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
 use latent_checkpoint::convert::{Model, write_folder};
@@ -10,19 +11,20 @@ use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::{
     Checkpoint, Kind, LoadOptions, Role, SchedulerConfig, StoredAutoencoder, load_perceptual,
 };
-use latent_metrics::{psnr, ssim};
-use latent_models::{Autoencoder, Discriminator, Perceptual, feature_distance, parameter_count};
+use latent_models::{Autoencoder, Discriminator, Perceptual, parameter_count};
 
 use super::altered;
 use super::codebook::{CodeUse, Revival};
 use super::config::{Freeze, Stage1Config};
 use super::latents::LatentStatistics;
 use super::loss::Loss;
+use super::same::{same_kind, same_latents};
 use crate::pictures::batch_of;
 use crate::sheet::grid;
+use crate::stage2::Denoiser;
 use crate::{
-    Error, Example, Fill, Learner, LearnerSettings, Report, StateReader, StateWriter, Step, Task,
-    TaskContext, Update, export, initialise, torch_default,
+    Error, Example, Fill, Learner, LearnerSettings, Needs, Report, StateReader, StateWriter, Step,
+    Task, TaskContext, Update, export, initialise, torch_default,
 };
 
 /// The task of [`Stage1Config`].
@@ -40,6 +42,8 @@ pub struct Stage1 {
     latent: Option<Tensor<4>>,
     /// The factor on latents that a frozen encoder's model states.
     scale: Option<f64>,
+    /// Whose guesses are decoded.
+    denoiser: Option<Denoiser>,
     /// What sheets show, `[1, 3, height, width]` each.
     shown: Vec<Tensor<4>>,
 }
@@ -78,6 +82,15 @@ impl Stage1 {
             ..*learner
         };
         let autoencoder = initialise(net, *seed, &rule)?;
+        let plain = device.clone().inner();
+        let denoiser = match &config.denoiser {
+            Some(path) => {
+                let denoiser = Denoiser::open(path, learner.precision, &plain)?;
+                same_kind(&autoencoder, denoiser.first(), path)?;
+                Some(denoiser)
+            }
+            None => None,
+        };
         Ok(Self {
             autoencoder: Learner::new(learning(autoencoder, config), *learner),
             discriminator: Learner::new(
@@ -89,8 +102,9 @@ impl Stage1 {
             latents: LatentStatistics::default(),
             latent: None,
             scale: None,
+            denoiser,
             shown: Vec::new(),
-            device: device.clone().inner(),
+            device: plain,
             config: config.clone(),
         })
     }
@@ -100,9 +114,24 @@ impl Stage1 {
         self.autoencoder.module()
     }
 
+    /// Whether the denoiser knows what the encoder makes now.
+    fn check_denoiser(&self) -> Result<(), Error> {
+        match (&self.denoiser, &self.config.denoiser) {
+            (Some(denoiser), Some(path)) => {
+                let own = self.autoencoder.module();
+                same_latents(own, self.scale, denoiser.first(), path)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The factor that brings latents to unit variance: what is stated of a frozen encoder's, else what was measured.
     fn scale(&self) -> Option<f64> {
-        self.scale.or(self.latents.scale_factor())
+        let known = self
+            .denoiser
+            .as_ref()
+            .map(|denoiser| denoiser.first().scale());
+        known.or(self.scale).or(self.latents.scale_factor())
     }
 
     /// What the latents of the last batches were like.
@@ -165,16 +194,6 @@ fn first_discriminator(discriminator: Discriminator, seed: u64) -> Result<Discri
     Ok(initialise(discriminator, seed, &rule)?)
 }
 
-/// The numbers of each picture of a batch.
-fn each(pictures: &Tensor<4>) -> Vec<Vec<f32>> {
-    let [batch, ..] = pictures.dims();
-    let numbers: Vec<f32> = pictures.clone().into_data().iter::<f32>().collect();
-    numbers
-        .chunks(numbers.len() / batch.max(1))
-        .map(<[f32]>::to_vec)
-        .collect()
-}
-
 impl Task for Stage1 {
     fn accumulate(&mut self, batch: &[Example], step: Step) -> Result<Report, Error> {
         let least = match self.config.equivariance > 0.0 {
@@ -201,6 +220,11 @@ impl Task for Stage1 {
         let mut encoded = loss.encode(picture.clone(), noise);
         if self.config.freeze.is_some() {
             encoded.penalty = None;
+        }
+        if let Some(denoiser) = &self.denoiser {
+            let latents = encoded.latent.clone().inner();
+            let times = self.config.denoiser_times();
+            encoded.z = net.quantize(denoiser.guess(latents, batch, times, step)?);
         }
         if let Some(factor) = altered::factor(self.config.equivariance, step) {
             let [_, _, height, width] = encoded.z.dims();
@@ -294,6 +318,7 @@ impl Task for Stage1 {
             since.0.resize(now.0.len(), 0.0);
         }
         self.latent = None;
+        self.check_denoiser()?;
         let sizes: Vec<[usize; 4]> = from.number("shown")?;
         self.shown.clear();
         for (i, size) in sizes.into_iter().enumerate() {
@@ -316,6 +341,7 @@ impl Task for Stage1 {
                     .map(|l: LatentStatistics| l.scale_factor())
             };
             self.scale = stated.map_or_else(measured, |scale| Ok(Some(scale)))?;
+            self.check_denoiser()?;
         }
         self.discriminator.begin_from("discriminator", from)
     }
@@ -328,52 +354,12 @@ impl Task for Stage1 {
             let stored = StoredAutoencoder::of(&model.part(Role::AUTOENCODER)?.config);
             self.scale = stored.and_then(|stored| stored.scale);
         }
-        (self.autoencoder).begin_with(learning(autoencoder, &self.config))
+        (self.autoencoder).begin_with(learning(autoencoder, &self.config))?;
+        self.check_denoiser()
     }
 
-    fn validate(&self, batch: &[Example], _: Step) -> Result<Report, Error> {
-        let picture = self.pictures(batch, 1.0)?;
-        let [_, channels, height, width] = picture.dims();
-        let net = self.autoencoder.averaged();
-        let moments = net.encode(picture.clone());
-        let made = net.decode(moments.mean.clone());
-        let absolute = (picture.clone() - made.clone())
-            .abs()
-            .mean()
-            .into_scalar::<f32>();
-        let mut apart = f64::from(absolute);
-        let mut report = Report::new().with("absolute", apart);
-        let made = made.clamp(-1.0, 1.0);
-        if let Some(network) = &self.perceptual {
-            let network = network.valid();
-            let [a, b] = [picture.clone(), made.clone()].map(|x| network.features(x));
-            let distance = f64::from(feature_distance(a, b).mean().into_scalar::<f32>());
-            report = report.with("perceptual", distance);
-            apart += self.config.loss.perceptual_weight * distance;
-        }
-        let shape = [channels, height, width];
-        let pairs = || each(&picture).into_iter().zip(each(&made));
-        let count = picture.dims()[0] as f64;
-        let ratios: f64 = pairs()
-            .map(|(a, b)| psnr(&a, &b, 2.0))
-            .sum::<Result<_, _>>()?;
-        report = report.with("psnr", ratios / count);
-        if height.min(width) >= 11 {
-            let alike: f64 = pairs()
-                .map(|(a, b)| ssim(&a, &b, shape, 2.0))
-                .sum::<Result<_, _>>()?;
-            report = report.with("ssim", alike / count);
-        }
-        // In the unit of the loss that is learnt by, so that one axis holds both.
-        let numbers = net.config().double_z.then_some(channels * height * width);
-        let mut loss = self.config.loss.likelihood(apart, numbers);
-        if net.config().double_z && self.config.freeze.is_none() {
-            let kl = f64::from(moments.kl().mean().into_scalar::<f32>());
-            report = report.with("kl", kl);
-            loss += self.config.loss.kl_weight * kl;
-        }
-        report.0.insert(0, ("loss".to_owned(), loss));
-        Ok(report)
+    fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error> {
+        self.measure(batch, step)
     }
 
     fn sheet(&self, _: Step) -> Result<Option<RgbImage>, Error> {
@@ -389,6 +375,11 @@ impl Task for Stage1 {
         });
         let pairs: Vec<Tensor<4>> = pairs.collect();
         Ok((!pairs.is_empty()).then(|| grid(Tensor::cat(pairs, 0))))
+    }
+
+    fn needs(&self) -> Needs {
+        let denoiser = self.denoiser.as_ref();
+        denoiser.map_or(Needs::Nothing, Denoiser::needs)
     }
 
     fn sheet_shows(&self) -> &'static str {

@@ -13,7 +13,7 @@ use latent_models::{ClipText, ConditionerConfig};
 use super::first_stage::FirstStage;
 use super::{LatentModel, SamplesConfig};
 use crate::export::part;
-use crate::{Error, ObjectiveConfig};
+use crate::{Error, NoiseConfig, ObjectiveConfig};
 
 /// What is written.
 pub(super) struct Export<'a> {
@@ -130,4 +130,33 @@ fn scheduler(objective: &ObjectiveConfig) -> SchedulerConfig {
         clip_sample: Some(false),
         ..SchedulerConfig::default()
     }
+}
+
+/// What a model was asked for that is sampled so: [`scheduler`] backwards.
+///
+/// # Errors
+/// A schedule or a prediction that is not trained here.
+pub(super) fn objective(scheduler: &SchedulerConfig) -> Result<ObjectiveConfig, Error> {
+    let stated: Prediction = scheduler.prediction_type.parse()?;
+    // diffusers' classes for EDM's forms say ε and v of these.
+    let prediction = match scheduler.class_name.starts_with("EDM") {
+        true => Prediction::Edm,
+        false => stated,
+    };
+    let name = serde_json::Value::from(scheduler.beta_schedule.as_str());
+    let schedule = serde_json::from_value(name).map_err(|_| {
+        let expected = "a schedule that models are trained with here";
+        Error::setting("beta_schedule", &scheduler.beta_schedule, expected)
+    })?;
+    Ok(ObjectiveConfig {
+        prediction,
+        noise: NoiseConfig {
+            schedule,
+            start: scheduler.beta_start,
+            end: scheduler.beta_end,
+            steps: scheduler.num_train_timesteps,
+            zero_terminal_snr: scheduler.rescale_betas_zero_snr,
+        },
+        ..ObjectiveConfig::default()
+    })
 }

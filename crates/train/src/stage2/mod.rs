@@ -8,6 +8,7 @@ mod cache;
 mod conditions;
 mod config;
 mod degrade;
+mod denoiser;
 mod export;
 mod first_stage;
 mod frozen;
@@ -20,13 +21,16 @@ use std::sync::OnceLock;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
-use latent_checkpoint::{Checkpoint, LoadOptions, Role};
+use latent_checkpoint::{Checkpoint, LoadOptions, ModelError, Role};
 use latent_conditions::{NEIGHBOURS, VOCABULARY};
 use latent_models::condition::Encoder;
-use latent_models::{Condition, Conditioned, Conditioner, Outline, UNet};
+use latent_models::{
+    Condition, Conditioned, Conditioner, ConditionerConfig, Outline, UNet, UNetConfig,
+};
 
 pub use config::{SamplesConfig, Stage2Config};
 pub use degrade::degrade;
+pub(crate) use denoiser::Denoiser;
 pub use first_stage::FirstStage;
 pub use holes::hole;
 
@@ -57,6 +61,31 @@ impl LatentModel {
             unet: config.unet.init(device),
             conditioner: config.conditioner.as_ref().map(|c| c.init(device)),
         }
+    }
+
+    /// The networks of a model's files, in f32. `conditioner` is one like the model's own, if it has any.
+    ///
+    /// # Errors
+    /// Files without such networks, or that cannot be read.
+    fn load(
+        model: &Checkpoint,
+        conditioner: Option<&Conditioner>,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let options = LoadOptions::new(device, DType::F32);
+        let progress = &mut |_, _| {};
+        let (unet, _) = model.load::<UNetConfig>(Role::DENOISER, &options, progress)?;
+        let conditioner = match conditioner {
+            // Text states that go to the denoiser as they are: nothing is learnt, and files have no such part.
+            Some(own) if latent_models::parameter_count(own) == 0 => Some(own.clone()),
+            Some(_) => {
+                let loaded =
+                    model.load::<ConditionerConfig>(Role::CONDITIONER, &options, progress)?;
+                Some(loaded.0)
+            }
+            None => None,
+        };
+        Ok(Self { unet, conditioner })
     }
 
     /// With the values that training begins with, as the published code has them: a block of the denoiser is the identity.
@@ -223,6 +252,11 @@ impl Stage2 {
         &self.learner
     }
 
+    /// What it is asked for.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
     /// The scaled latents of a batch, each drawn from its distribution: `[batch, channels, height, width]`.
     fn latents(&self, batch: &[Example], step: Step) -> Result<Tensor<4>, Error> {
         let pictures: Vec<_> = batch.iter().map(|e| (e.id.as_str(), &e.picture)).collect();
@@ -342,25 +376,9 @@ impl Task for Stage2 {
     }
 
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
-        let options = LoadOptions::new(self.device.clone().autodiff(), DType::F32);
-        let progress = &mut |_, _| {};
-        let (unet, _) =
-            model.load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)?;
-        let conditioner = match &self.learner.module().conditioner {
-            // Text states that go to the denoiser as they are: nothing is learnt, and files have no such part.
-            Some(own) if latent_models::parameter_count(own) == 0 => Some(own.clone()),
-            Some(_) => Some(
-                model
-                    .load::<latent_models::ConditionerConfig>(
-                        Role::CONDITIONER,
-                        &options,
-                        progress,
-                    )?
-                    .0,
-            ),
-            None => None,
-        };
-        self.learner.begin_with(LatentModel { unet, conditioner })
+        let own = self.learner.module().conditioner.as_ref();
+        let model = LatentModel::load(model, own, self.device.clone().autodiff())?;
+        self.learner.begin_with(model)
     }
 
     fn validate(&self, batch: &[Example], step: Step) -> Result<Report, Error> {

@@ -75,6 +75,8 @@ pub fn config(double_z: bool) -> Stage1Config {
         latent_noise: 0.0,
         equivariance: 0.0,
         freeze: None,
+        denoiser: None,
+        denoiser_times: None,
         shown: 3,
     }
 }
