@@ -6,6 +6,7 @@
 //! them ([`Patch`]) is changed on the way.
 
 mod float8;
+mod int8;
 mod scale;
 mod values;
 
@@ -22,7 +23,8 @@ use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
 use crate::networks::{Kind, Role};
 use crate::patch::{Patch, Target, Targets};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
-pub(crate) use scale::applied;
+pub(crate) use int8::quantised;
+pub(crate) use scale::{ENDING, applied};
 pub(crate) use values::{check_finite, recast, stored, to_f32};
 use values::{convert, overflow};
 
@@ -65,7 +67,7 @@ pub struct Assignment {
     pub tensor: String,
     /// Which part of the tensor.
     pub piece: Piece,
-    /// The full name of the number by which it is multiplied, where the file has one.
+    /// The full name of what it is multiplied by, one number or one for each row, where the file has that.
     pub scale: Option<String>,
 }
 
@@ -147,12 +149,18 @@ pub fn plan(
         let scale = scale::of(weights, info);
         used.extend(scale.clone());
         let expected = place.piece.stored_shape(&shape);
-        if !fits(&info.shape, &expected) {
-            mismatch.misshapen.push(Misshapen {
+        let of_scale = scale.as_ref();
+        let of_scale = of_scale.and_then(|name| scale::misshapen(weights, name, &expected));
+        let misshapen = match fits(&info.shape, &expected) {
+            true => of_scale,
+            false => Some(Misshapen {
                 tensor: info.name.clone(),
                 expected,
                 found: info.shape.clone(),
-            });
+            }),
+        };
+        if let Some(misshapen) = misshapen {
+            mismatch.misshapen.push(misshapen);
             continue;
         }
         plan.assignments.push(Assignment {

@@ -163,13 +163,14 @@ pub enum ModelError {
         dtype: &'static str,
     },
     /// A weight is stored in a type that is not read as a weight.
-    #[error("{}: tensor `{tensor}` is stored as {dtype}; weights may be F16, BF16, F32, F64, F8_E4M3 or F8_E5M2", path.display())]
+    #[error("{}: tensor `{tensor}` is stored as {dtype}; weights may be F16, BF16, F32, F64, F8_E4M3, F8_E5M2, or I8 where \
+         `NAME.weight` has `NAME.weight_scale` beside it", path.display())]
     StoredType {
         /// The file.
         path: PathBuf,
         /// The tensor's full name.
         tensor: String,
-        /// Its type.
+        /// Its type, and what it lacks.
         dtype: &'static str,
     },
     /// A network does not take a parameter it was given.

@@ -277,11 +277,6 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
             args.target.display()
         )));
     };
-    let dtype = args
-        .dtype
-        .map(|stored| stored.dtype())
-        .transpose()
-        .map_err(Failure::input)?;
     let place = model::place(&args.source, &args.library.models)?;
     let (mut checkpoint, recognised) = family::open(&place.path, place.files)?;
     for note in family::missing(&checkpoint) {
@@ -300,7 +295,7 @@ pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
     }
     let options = ConvertOptions {
         target,
-        dtype,
+        dtype: args.dtype.map(|stored| stored.dtype()),
         moving_average: args.ema,
         existing: if args.overwrite {
             Existing::Replace

@@ -10,7 +10,7 @@ mod marks;
 mod tokenizer;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -20,8 +20,11 @@ pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
-use crate::load::{Assignment, Plan, STRANGER, applied, check_finite, cut, plan, recast, stored};
-use crate::names::ignored;
+use crate::load::{
+    Assignment, ENDING, Plan, STRANGER, applied, check_finite, cut, plan, quantised, recast,
+    stored, to_f32,
+};
+use crate::names::{Table, ignored};
 use crate::networks::Role;
 use crate::report::{Mismatch, ModelError};
 
@@ -53,8 +56,9 @@ impl Target {
 pub struct ConvertOptions {
     /// The form.
     pub target: Target,
-    /// The type of the weights: F32, F16, BF16, F8E4M3 or F8E5M2; `None` keeps each tensor's own. Only matrices and kernels
-    /// are stored in eight bits, and none of an autoencoder, which shows it: the others keep their own type.
+    /// The type of the weights: F32, F16, BF16, F8E4M3, F8E5M2 or I8; `None` keeps each tensor's own. Only matrices and kernels
+    /// are stored in eight bits, and none of an autoencoder, which shows it: the others keep their own type. I8 are whole
+    /// numbers −127..=127, and beside `NAME.weight` stands `NAME.weight_scale`, F32, a factor for each of its rows.
     pub dtype: Option<Dtype>,
     /// Take the moving average of the U-Net's weights where there is one.
     pub moving_average: bool,
@@ -63,20 +67,28 @@ pub struct ConvertOptions {
 }
 
 impl ConvertOptions {
-    /// The type in which a parameter is stored whose own is `own`.
+    /// The type in which a parameter is stored whose own is `own`, under a name of the output.
     ///
     /// # Errors
     /// A type to be kept that the values do not have once they are multiplied by their scale.
-    fn stored(&self, role: Role, assignment: &Assignment, own: Dtype) -> Result<Dtype, String> {
+    fn stored(
+        &self,
+        role: Role,
+        assignment: &Assignment,
+        own: Dtype,
+        name: &str,
+    ) -> Result<Dtype, String> {
         let scaled = assignment.scale.is_some();
         match self.dtype {
             None if scaled => Err(format!(
                 "`{}` is stored in eight bits with a scale, which the output does not keep: choose the type of its \
-                 weights (--dtype f16, bf16 or f32)",
+                 weights (--dtype f16, bf16, f32 or int8)",
                 assignment.tensor
             )),
-            Some(dtype @ (Dtype::F8E4M3 | Dtype::F8E5M2)) => {
-                let small = assignment.shape.len() > 1 && role != Role::AUTOENCODER;
+            Some(dtype @ (Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::I8)) => {
+                // A scale is found by the name of its weight.
+                let named = dtype != Dtype::I8 || name.ends_with("weight");
+                let small = assignment.shape.len() > 1 && role != Role::AUTOENCODER && named;
                 Ok(match (small, scaled) {
                     (true, _) => dtype,
                     (false, true) => Dtype::F16,
@@ -155,21 +167,21 @@ pub fn convert(
         .collect();
     let find = |role: Role, parameter: &str| {
         let source = sources.iter().find(|source| source.role == role);
-        let found = source.and_then(|source| source.find(parameter));
-        found.ok_or_else(|| {
-            request(
-                &checkpoint.path,
-                format!("`{parameter}` was not planned for"),
-            )
-        })
+        source.and_then(|source| source.find(parameter))
     };
     let parts = checkpoint.parts.iter().zip(&plans);
     let parts: Vec<NamedPart> = parts
         .map(|(part, plan)| {
             let weights = checkpoint.weights_of(part);
+            let table = match options.target {
+                Target::Folder => Table::identity(),
+                _ => part.config.table(part.config.file_scheme()),
+            };
             let dtypes = plan.assignments.iter().map(|assignment| {
                 let info = stored(weights, &assignment.tensor)?;
-                let dtype = options.stored(part.role, assignment, info.dtype);
+                let written = table.place(&assignment.parameter);
+                let name = written.map(|place| place.name).unwrap_or_default();
+                let dtype = options.stored(part.role, assignment, info.dtype, &name);
                 let dtype = dtype.map_err(|problem| request(weights.path(), problem))?;
                 Ok((assignment.parameter.clone(), dtype))
             });
@@ -194,25 +206,52 @@ pub fn convert(
         attachments: checkpoint.attachments()?,
         carried,
     };
+    let dtypes: HashMap<(Role, &str), Dtype> = model
+        .parts
+        .iter()
+        .flat_map(|part| {
+            part.dtypes
+                .iter()
+                .map(|(name, dtype)| ((part.role, name.as_str()), *dtype))
+        })
+        .collect();
     let (mut done, total) = (0, assignments.count());
-    let mut bytes = |role: Role, parameter: &str| {
-        let (index, assignment) = find(role, parameter)?;
+    let mut bytes = |role: Role, asked: &str| {
+        // The scales of a weight, or a parameter.
+        let weight = asked.strip_suffix(ENDING);
+        let weight = weight.filter(|&weight| dtypes.get(&(role, weight)) == Some(&Dtype::I8));
+        let parameter = weight.unwrap_or(asked);
+        let found = find(role, parameter).zip(dtypes.get(&(role, parameter)));
+        let Some(((index, assignment), &dtype)) = found else {
+            let problem = format!("`{parameter}` was not planned for");
+            return Err(request(&checkpoint.path, problem));
+        };
         let weights = &checkpoint.weights[checkpoint.parts[index].weights];
         let info = stored(weights, &assignment.tensor)?;
         let values = {
             let stored = weights.bytes(&assignment.tensor)?;
             let values = cut(stored, assignment.piece, &assignment.shape);
             check_finite(&values, info, weights)?;
-            let dtype = options.stored(role, assignment, info.dtype);
-            let dtype = dtype.map_err(|problem| request(weights.path(), problem))?;
-            match &applied(&values, info, assignment, weights)? {
-                Some((values, info)) => recast(values, info, dtype, weights)?,
-                None if dtype == info.dtype => values.into_owned(),
-                None => recast(&values, info, dtype, weights)?,
+            let scaled = applied(&values, info, assignment, weights)?;
+            let (values, info) = match &scaled {
+                Some((values, info)) => (values.as_slice(), info),
+                None => (&*values, info),
+            };
+            match dtype {
+                Dtype::I8 => {
+                    let values = to_f32(values, info.dtype).unwrap_or_default();
+                    let (scales, numbers) = quantised(&values, assignment.shape[0]);
+                    match weight {
+                        Some(_) => scales.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                        None => numbers.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                    }
+                }
+                dtype if dtype == info.dtype => values.to_vec(),
+                dtype => recast(values, info, dtype, weights)?,
             }
         };
         weights.release(&assignment.tensor);
-        done += 1;
+        done += usize::from(weight.is_none());
         progress(done, total);
         Ok(values)
     };
@@ -230,7 +269,7 @@ pub fn convert(
 struct Source<'a> {
     role: Role,
     index: usize,
-    assignments: std::collections::HashMap<&'a str, &'a Assignment>,
+    assignments: HashMap<&'a str, &'a Assignment>,
 }
 
 impl<'a> From<(&'a crate::detect::DetectedPart, &'a Plan)> for Source<'a> {

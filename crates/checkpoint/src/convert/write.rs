@@ -12,7 +12,7 @@ use super::{Target, configs, index, marks, request, tokenizer, usual_training};
 use crate::detect::{Carried, SIDE, SchedulerConfig, ZEROS};
 use crate::file::write::{Existing, FolderWriter, TorchLayout, json, safetensors, torch_zip};
 use crate::file::{Dtype, TensorInfo};
-use crate::load::transposed;
+use crate::load::{ENDING, transposed};
 use crate::names::{Piece, Table};
 use crate::networks::{Network, Role, Shapes, attachment_key};
 use crate::report::ModelError;
@@ -59,7 +59,8 @@ pub struct NamedPart {
     pub dtypes: HashMap<String, Dtype>,
 }
 
-/// Gives the values of a parameter, row-major and little-endian, in the type that [`NamedPart::dtypes`] says.
+/// Gives the values of a parameter, row-major and little-endian, in the type that [`NamedPart::dtypes`] says; and of one that is
+/// stored as I8, under its name and `_scale`, the f32 factors of its rows.
 pub type Values<'a> = dyn FnMut(Role, &str) -> Result<Vec<u8>, ModelError> + 'a;
 
 /// A tensor of the output and the parameters it is made of, in order.
@@ -71,7 +72,24 @@ struct Output {
     piece: Piece,
 }
 
-/// The tensors of one network under `prefix` as `table` writes them.
+impl Output {
+    /// The scales of its rows.
+    fn scales(&self) -> Self {
+        let scales = |name: &String| format!("{name}{ENDING}");
+        Self {
+            info: TensorInfo {
+                name: scales(&self.info.name),
+                dtype: Dtype::F32,
+                shape: self.info.shape[..1].to_vec(),
+            },
+            role: self.role,
+            parameters: self.parameters.iter().map(scales).collect(),
+            piece: self.piece,
+        }
+    }
+}
+
+/// The tensors of one network under `prefix` as `table` writes them, with the scales of those that have some.
 fn outputs(
     path: &Path,
     part: &NamedPart,
@@ -113,6 +131,11 @@ fn outputs(
         }
         outputs[at].parameters[index] = parameter;
     }
+    let small = outputs
+        .iter()
+        .filter(|output| output.info.dtype == Dtype::I8);
+    let scales: Vec<Output> = small.map(Output::scales).collect();
+    outputs.extend(scales);
     Ok(outputs)
 }
 

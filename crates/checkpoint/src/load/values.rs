@@ -3,10 +3,11 @@
 use half::{bf16, f16};
 
 use super::float8::{E4M3, E5M2, Float8};
+use super::scale;
 use crate::file::{Dtype, TensorInfo, Weights};
 use crate::report::ModelError;
 
-/// What is known of a weight, which must be of a floating-point type that is read here.
+/// What is known of a weight, which must be of a floating-point type that is read here, or of whole numbers with a scale.
 pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorInfo, ModelError> {
     let info = weights
         .get(name)
@@ -16,10 +17,14 @@ pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorI
         })?;
     match info.dtype {
         dtype if dtype.is_float() => Ok(info),
+        Dtype::I8 if scale::of(weights, info).is_some() => Ok(info),
         dtype => Err(ModelError::StoredType {
             path: weights.path().to_owned(),
             tensor: crate::error::shown(name),
-            dtype: dtype.name(),
+            dtype: match dtype {
+                Dtype::I8 => "I8 without a scale",
+                dtype => dtype.name(),
+            },
         }),
     }
 }
@@ -36,6 +41,7 @@ pub(super) fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -
         Dtype::F64 => each(bytes, |b| store(f64::from_le_bytes(b) as f32)),
         Dtype::F8E4M3 => each_of(bytes, E4M3, store),
         Dtype::F8E5M2 => each_of(bytes, E5M2, store),
+        Dtype::I8 => each(bytes, |b| store(f32::from(i8::from_le_bytes(b)))),
         _ => Vec::new(),
     }
 }
@@ -48,11 +54,10 @@ fn each_of<T>(bytes: &[u8], float: Float8, store: impl Fn(f32) -> T) -> Vec<T> {
         .collect()
 }
 
-/// Values as f32; `None` for a type that is no weight.
+/// Values as f32, whole numbers without their scale; `None` for a type that is no weight.
 pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    dtype
-        .is_float()
-        .then(|| convert(bytes, dtype, |value| value))
+    let weight = dtype.is_float() || dtype == Dtype::I8;
+    weight.then(|| convert(bytes, dtype, |value| value))
 }
 
 /// `bytes` stored as `dtype` instead: F32, F16, BF16 or a type of eight bits.
@@ -134,6 +139,7 @@ pub(crate) fn check_finite(
             .all(|&b| u16::from_le_bytes(b) & 0x7F80 != 0x7F80),
         Dtype::F8E4M3 => bytes.iter().all(|&b| b & 0x7F != 0x7F),
         Dtype::F8E5M2 => bytes.iter().all(|&b| b & 0x7C != 0x7C),
+        Dtype::I8 => true,
         _ => first(bytes, info.dtype, |_, v| !v.is_finite()).is_none(),
     };
     if finite {

@@ -137,8 +137,8 @@ pub struct ConvertArgs {
     /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a diffusers folder.
     #[arg(value_name = "TO")]
     pub target: PathBuf,
-    /// The number type of the weights; without it they are kept to the bit. In eight bits (fp8_e4m3, fp8_e5m2) only matrices and
-    /// kernels are stored, and none of the autoencoder.
+    /// The number type of the weights; without it they are kept to the bit. In eight bits (int8, fp8_e4m3, fp8_e5m2) only
+    /// matrices and kernels are stored, and none of the autoencoder.
     #[arg(long, alias = "type", value_parser = choice::ChoiceParser::<stored::Stored>::new())]
     pub dtype: Option<stored::Stored>,
     /// Take the moving average of the weights (EMA) where the file has one beside them.

@@ -16,7 +16,7 @@ pub enum Stored {
     Fp8E4m3,
     /// 8 bits, five of them exponent.
     Fp8E5m2,
-    /// A way to compute, which is known to be refused.
+    /// 8 bits, whole numbers with a factor for each row.
     Int8,
 }
 
@@ -46,19 +46,14 @@ impl Choice for Stored {
 
 impl Stored {
     /// The type in a file.
-    ///
-    /// # Errors
-    /// For what is no type of stored weights: what to do instead.
-    pub fn dtype(self) -> Result<Dtype, &'static str> {
+    pub fn dtype(self) -> Dtype {
         match self {
-            Self::F32 => Ok(Dtype::F32),
-            Self::F16 => Ok(Dtype::F16),
-            Self::Bf16 => Ok(Dtype::BF16),
-            Self::Fp8E4m3 => Ok(Dtype::F8E4M3),
-            Self::Fp8E5m2 => Ok(Dtype::F8E5M2),
-            Self::Int8 => Err(
-                "--dtype int8 is a way to compute, not to store: convert to f16 or bf16 and give generate --dtype int8",
-            ),
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+            Self::Fp8E4m3 => Dtype::F8E4M3,
+            Self::Fp8E5m2 => Dtype::F8E5M2,
+            Self::Int8 => Dtype::I8,
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct ExportArgs {
     /// The run's folder. Without it, `runs/` and the name of the settings.
     #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// The number type of the weights: f32, f16, bf16, fp8_e4m3 or fp8_e5m2.
+    /// The number type of the weights: f32, f16, bf16, int8, fp8_e4m3 or fp8_e5m2.
     #[arg(long, value_parser = choice::ChoiceParser::<Stored>::new())]
     pub dtype: Option<Stored>,
     /// Replace what is there.
