@@ -29,7 +29,9 @@ fn converted(from: &Path, to: &Path, dtype: Option<Dtype>) -> Result<(), ModelEr
         last = [done, total]
     })?;
     assert_eq!(last[0], last[1]);
-    assert!(converted.dropped.is_empty(), "{:?}", converted.dropped);
+    // A mark says how the model was trained: a folder has other words for it.
+    let lost = converted.dropped.iter().find(|(name, _)| name != "v_pred");
+    assert_eq!(lost, None);
     Ok(())
 }
 
