@@ -157,6 +157,7 @@ fn trained(
         unet,
         conditioner,
         objective,
+        align: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

@@ -174,3 +174,83 @@ fn check_gradients(golden: &Golden, names: &[String], gradients: &[Vec<f32>]) {
         .count();
     assert_eq!(names.len(), stored);
 }
+
+/// The gradient of every parameter, summed over backward passes.
+fn sums(unet: &UNet, passes: Vec<Gradients>) -> Vec<Vec<f64>> {
+    struct Sums {
+        passes: Vec<Gradients>,
+        found: Vec<Vec<f64>>,
+    }
+    impl ModuleVisitor for Sums {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            let mut sum = vec![0.0; value.shape().num_elements()];
+            for gradient in self.passes.iter_mut().filter_map(|g| value.grad_remove(g)) {
+                let numbers = values(gradient).into_iter().map(f64::from);
+                sum.iter_mut()
+                    .zip(numbers)
+                    .for_each(|(sum, more)| *sum += more);
+            }
+            self.found.push(sum);
+        }
+    }
+    let mut reader = Sums {
+        passes,
+        found: Vec::new(),
+    };
+    unet.visit(&mut reader);
+    reader.found
+}
+
+/// What a block gives can be seen, changes nothing, and is learnt through: recorded, and computed again.
+#[test]
+fn the_states_of_every_block_are_seen_and_learnt_through() {
+    let mut config = tiny_unet(4);
+    config.levels.remove(3);
+    config
+        .levels
+        .iter_mut()
+        .for_each(|level| level.resblocks = 1);
+    let unet = fill("unet", config.init(&Device::flex().autodiff()));
+    let blocks = config.blocks();
+    assert_eq!(blocks, [32, 64, 64, 64, 64, 64, 64, 64, 64, 32, 32]);
+    assert_eq!(config.middle_block(), 5);
+    let x = || normal("states/x", [2, 4, 8, 8]);
+    let t = || Tensor::from_data([3.0f32, 700.0], &Device::flex());
+    let given = || looking_at(normal("states/context", [2, 7, 48]));
+    let plain = values(unet.forward(x(), t(), given()).unwrap());
+    for (at, &channels) in blocks.iter().enumerate() {
+        let (y, states) = unet.forward_seen(x(), t(), given(), Some(at + 1)).unwrap();
+        let states = states.expect("a block of that number");
+        let side = [8, 4, 2, 2, 2, 2, 2, 4, 4, 8, 8][at];
+        assert_eq!(states.dims(), [2, channels, side, side], "block {}", at + 1);
+        assert_eq!(values(y.clone()), plain);
+        let loss = |y: Tensor<4>, states: Tensor<4>| {
+            let towards = normal("states/towards", states.dims());
+            (y.square().mean() * 0.1 + (states * towards).mean()) * 10.0
+        };
+        let kept = sums(&unet, vec![loss(y, states).backward()]);
+        let outline = unet.outline(x(), t(), given(), Some(at + 1)).unwrap();
+        let states = outline.states().expect("a block of that number");
+        let mut passes = vec![loss(outline.output(), states).backward()];
+        let more = outline.backward(&mut passes[0]);
+        passes.extend(more);
+        let again = sums(&unet, passes);
+        for ((name, _), (a, b)) in parameters(&unet).iter().zip(kept.iter().zip(&again)) {
+            let apart = a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| (a - b).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            let size = a.iter().map(|a| a * a).sum::<f64>().sqrt();
+            assert!(
+                apart <= 1e-4 * size + 1e-6,
+                "block {}, {name}: {apart} of {size}",
+                at + 1
+            );
+        }
+    }
+    let (_, none) = unet.forward_seen(x(), t(), given(), None).unwrap();
+    assert!(none.is_none());
+}

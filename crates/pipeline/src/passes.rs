@@ -139,11 +139,12 @@ impl<'a> Passes<'a> {
             given: &self.prepared[place].states,
             alter,
             watch,
+            states: None,
         };
         for extension in &mut self.extensions {
             extension.before(at, &mut input)?;
         }
-        let Output { x, attended } = self.unet.run(input);
+        let Output { x, attended, .. } = self.unet.run(input);
         let mut attended = attended.map(|all| all.chunk(n, 0).into_iter());
         let outputs = x.chunk(n, 0).into_iter();
         Ok(outputs

@@ -200,6 +200,7 @@ fn perturbed_attention_of_the_network() {
             given: &given,
             alter,
             watch: false,
+            states: None,
         };
         let output = unet.run(input).x.into_data();
         output.iter::<f32>().collect::<Vec<f32>>()

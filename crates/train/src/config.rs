@@ -302,9 +302,10 @@ impl TrainConfig {
             }
             ModelConfig::Stage2(model) => model,
         };
-        let keeps = model.cache.is_some() && model.first_stage.is_some();
+        let made = model.first_stage.is_some() || model.align.is_some();
+        let keeps = model.cache.is_some() && made;
         (keeps && self.data.crop == Crop::Random).then(|| {
-            "model.cache: latents of random crops are not kept, as they do not come again; those of pictures that need no \
+            "model.cache: latents and features of random crops are not kept, as they do not come again; those of pictures that need no \
              crop are, and data.crop = \"centre\" keeps all"
                 .to_owned()
         })

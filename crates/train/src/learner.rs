@@ -198,7 +198,7 @@ impl<M: Module> Learner<M> {
 
     /// Takes in the gradients of a loss that is a mean over `weight` pictures.
     pub fn accumulate(&mut self, gradients: Gradients, weight: f64) {
-        let gradients = GradientList::of(self.module(), vec![gradients]);
+        let gradients = GradientList::of(self.module(), &mut [gradients]);
         self.accumulate_list(gradients, weight);
     }
 

@@ -58,7 +58,9 @@ pub use memory::LeastMemory;
 pub use model::{ModelConfig, TaskContext};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use objective::{BANDS, Distance, Level, Loss, NoiseConfig, Objective, ObjectiveConfig, Times};
+pub use objective::{
+    BANDS, Distance, Level, Loss, NoiseConfig, Noisy, Objective, ObjectiveConfig, Times,
+};
 pub use observe::{Event, Observer};
 pub use optimiser::{Ema, Optimiser};
 pub use peers::{Alone, Peers};
@@ -66,7 +68,9 @@ pub use plan::Plan;
 pub use random::Random;
 pub use schedule::{Decay, Rate};
 pub use sheet::grid;
-pub use stage2::{FirstStage, LatentModel, SamplesConfig, Stage2, Stage2Config, degrade, hole};
+pub use stage2::{
+    AlignConfig, FirstStage, LatentModel, SamplesConfig, Stage2, Stage2Config, degrade, hole,
+};
 pub use state::{StateReader, StateWriter};
 pub use task::{Report, Step, Task, Update};
 pub use trainer::{CHECKPOINTS, Outcome, Trainer};

@@ -43,6 +43,19 @@ pub struct Loss {
     pub each: Tensor<1>,
 }
 
+/// What the network is given of a batch, and what it is asked for.
+#[derive(Debug, Clone)]
+pub struct Noisy {
+    /// As the network takes it: `[batch, channels, height, width]`.
+    pub x: Tensor<4>,
+    /// What it is told of the noise: `[batch]`.
+    pub times: Tensor<1>,
+    /// The right answer, as x.
+    pub target: Tensor<4>,
+    /// The noise of each picture.
+    pub sigmas: Vec<f64>,
+}
+
 impl Objective {
     /// An objective that can be computed.
     ///
@@ -152,50 +165,97 @@ impl Objective {
         Tensor::from_data(TensorData::new(numbers, shape), device)
     }
 
-    /// What a network is given of noised latents: noisy latents in its scale, and times.
-    fn seen(
+    /// Latents with noise, and what is asked for.
+    ///
+    /// # Errors
+    /// Shapes that differ, or not one level for each picture.
+    ///
+    /// # Shapes
+    ///
+    /// Both `[batch, channels, height, width]`
+    pub fn noisy(
         &self,
         latents: Tensor<4>,
         noise: Tensor<4>,
         levels: &[Level],
-    ) -> (Tensor<4>, Tensor<1>) {
-        let [batch, ..] = latents.dims();
-        let path = &self.path;
+    ) -> Result<Noisy, Error> {
+        let kind = self.config.prediction;
         let device = latents.device();
-        let column = |of: &dyn Fn(&Level) -> f64| {
-            let numbers: Vec<f32> = levels.iter().map(|level| of(level) as f32).collect();
-            Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
-        };
+        let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
+        let target = kind.target(latents.clone(), noise.clone(), &sigmas)?;
         let picture = |of: &dyn Fn(f64) -> f64| {
-            let each = |level: &Level| of(level.sigma);
-            column(&each).reshape([batch, 1, 1, 1])
+            let batch = sigmas.len();
+            column(&sigmas, of, &device).reshape([batch, 1, 1, 1])
         };
+        let path = &self.path;
         let x = latents * picture(&|s| path.c_in(s) * path.alpha(s))
             + noise * picture(&|s| path.c_in(s) * s);
-        (x, column(&|level| level.time))
+        let times: Vec<f32> = levels.iter().map(|level| level.time as f32).collect();
+        let times = Tensor::from_data(TensorData::new(times, [levels.len()]), &device);
+        Ok(Noisy {
+            x,
+            times,
+            target,
+            sigmas,
+        })
     }
 
     /// x̂₀, what `network` takes the latents for in one step.
     ///
+    /// # Errors
+    /// As [`noisy`](Self::noisy).
+    ///
     /// # Shapes
     ///
-    /// As [`loss`](Self::loss), and one level for each picture
+    /// As [`loss`](Self::loss)
     pub(crate) fn guess(
         &self,
         latents: Tensor<4>,
         noise: Tensor<4>,
         levels: &[Level],
         network: impl FnOnce(Tensor<4>, Tensor<1>) -> Tensor<4>,
-    ) -> Tensor<4> {
-        let (x, times) = self.seen(latents, noise, levels);
-        let output = network(x.clone(), times);
-        let guesses = levels.iter().enumerate().map(|(index, level)| {
+    ) -> Result<Tensor<4>, Error> {
+        let noisy = self.noisy(latents, noise, levels)?;
+        let output = network(noisy.x.clone(), noisy.times);
+        let guesses = noisy.sigmas.iter().enumerate().map(|(index, &sigma)| {
             let one = |x: &Tensor<4>| x.clone().narrow(0, index, 1);
-            let noisy = one(&x) / self.path.c_in(level.sigma);
             let kind = self.config.prediction;
-            self.path.denoised(kind, noisy, one(&output), level.sigma)
+            let x = one(&noisy.x) / self.path.c_in(sigma);
+            self.path.denoised(kind, x, one(&output), sigma)
         });
-        Tensor::cat(guesses.collect(), 0)
+        Ok(Tensor::cat(guesses.collect(), 0))
+    }
+
+    /// The weighted loss of an answer for each picture: `[batch]`.
+    ///
+    /// # Shapes
+    ///
+    /// answer and target `[batch, channels, height, width]`; as many `sigmas`
+    pub fn judge(&self, answer: Tensor<4>, target: Tensor<4>, sigmas: &[f64]) -> Tensor<1> {
+        let [batch, ..] = answer.dims();
+        let device = answer.device();
+        let error = answer - target;
+        let distance = match self.config.loss {
+            Distance::L1 => error.abs(),
+            Distance::L2 => error.square(),
+            Distance::Huber(delta) => {
+                let error = error.abs();
+                let square = error.clone().clamp_max(delta);
+                square.clone() * (error - square * 0.5)
+            }
+        };
+        let numbers: usize = distance.dims()[1..].iter().product();
+        let each = distance
+            .reshape([batch, numbers])
+            .mean_dim(1)
+            .reshape([batch]);
+        match self.config.weighting {
+            Weighting::Uniform => each,
+            weighting => {
+                let weight = |s| self.path.loss_weight(self.config.prediction, s, weighting);
+                each * column(sigmas, &weight, &device)
+            }
+        }
     }
 
     /// The loss of `network`, which is given noisy latents and times and predicts.
@@ -214,41 +274,20 @@ impl Objective {
         levels: &[Level],
         network: impl FnOnce(Tensor<4>, Tensor<1>) -> Tensor<4>,
     ) -> Result<Loss, Error> {
-        let kind = self.config.prediction;
-        let [batch, ..] = latents.dims();
-        let device = latents.device();
-        let sigmas: Vec<f64> = levels.iter().map(|level| level.sigma).collect();
-        let target = kind.target(latents.clone(), noise.clone(), &sigmas)?;
-        let column = |of: &dyn Fn(f64) -> f64| {
-            let numbers: Vec<f32> = sigmas.iter().map(|&s| of(s) as f32).collect();
-            Tensor::<1>::from_data(TensorData::new(numbers, [batch]), &device)
-        };
-        let path = &self.path;
-        let (x, times) = self.seen(latents, noise, levels);
-        let error = network(x, times) - target;
-        let distance = match self.config.loss {
-            Distance::L1 => error.abs(),
-            Distance::L2 => error.square(),
-            Distance::Huber(delta) => {
-                let error = error.abs();
-                let square = error.clone().clamp_max(delta);
-                square.clone() * (error - square * 0.5)
-            }
-        };
-        let numbers: usize = distance.dims()[1..].iter().product();
-        let each = distance
-            .reshape([batch, numbers])
-            .mean_dim(1)
-            .reshape([batch]);
-        let each = match self.config.weighting {
-            Weighting::Uniform => each,
-            weighting => each * column(&|s| path.loss_weight(kind, s, weighting)),
-        };
+        let noisy = self.noisy(latents, noise, levels)?;
+        let answer = network(noisy.x, noisy.times);
+        let each = self.judge(answer, noisy.target, &noisy.sigmas);
         Ok(Loss {
             mean: each.clone().mean(),
             each: each.detach(),
         })
     }
+}
+
+/// A function of noise levels: `[batch]`.
+fn column(sigmas: &[f64], of: &dyn Fn(f64) -> f64, device: &Device) -> Tensor<1> {
+    let numbers: Vec<f32> = sigmas.iter().map(|&s| of(s) as f32).collect();
+    Tensor::from_data(TensorData::new(numbers, [sigmas.len()]), device)
 }
 
 #[cfg(test)]

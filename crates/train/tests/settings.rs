@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The settings of `configs`, and one with what these leave out.
+/// The settings of `configs`, and others with what these leave out.
 fn all() -> Vec<(String, Table)> {
     let more = r#"
         steps = 1
@@ -38,7 +38,23 @@ fn all() -> Vec<(String, Table)> {
         double_z = false
         codebook = 16
     "#;
-    let mut all = vec![("more".to_owned(), more.parse().unwrap())];
+    let terms = r#"
+        steps = 1
+        batch = 2
+        data = { path = "x", size = 8 }
+        rate = { peak = 1.0 }
+        [model]
+        kind = "stage2"
+        align = { features = "x" }
+        [model.unet]
+        in_channels = 3
+        out_channels = 3
+        model_channels = 8
+        levels = [{ channels = 8, resblocks = 1 }]
+    "#;
+    let texts = [("more", more), ("terms", terms)];
+    let texts = texts.map(|(name, text)| (name.to_owned(), text.parse().unwrap()));
+    let mut all = Vec::from(texts);
     for folder in ["configs", "configs/small", "configs/default"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();

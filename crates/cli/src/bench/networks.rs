@@ -93,6 +93,7 @@ pub fn step(
             given: &given,
             alter: &Alter::Nothing,
             watch: false,
+            states: None,
         });
         std::hint::black_box(y.x.into_data());
     }))

@@ -247,6 +247,24 @@ impl EfficientNet {
         found
     }
 
+    /// Channels, height and width of each of the [`stages`](Self::stages) of a picture of that size.
+    pub(super) fn maps(&self, size: [usize; 2]) -> Vec<[usize; 3]> {
+        let shape = |channels: usize, [height, width]: [usize; 2]| [channels, height, width];
+        let mut channels = self.stem.weight.dims()[0];
+        let mut size = size.map(|side| side.div_ceil(2));
+        let mut found = Vec::new();
+        for block in &self.blocks {
+            let stride = block.depthwise.stride;
+            if stride > 1 {
+                found.push(shape(channels, size));
+            }
+            size = size.map(|side| side.div_ceil(stride));
+            channels = block.project.weight.dims()[0];
+        }
+        found.push(shape(channels, size));
+        found
+    }
+
     /// The features of whole pictures in −1..1: `[batch, 3, height, width]` → `[batch, features]`.
     pub fn pooled(&self, picture: Tensor<4>) -> Tensor<2> {
         let x = self

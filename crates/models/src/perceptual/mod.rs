@@ -38,6 +38,14 @@ impl Perceptual {
         }
     }
 
+    /// Channels, height and width of each of the [features](Self::features) of a picture of that height and width.
+    pub fn maps(&self, size: [usize; 2]) -> Vec<[usize; 3]> {
+        match self {
+            Self::Vgg(vgg) => vgg.maps(size),
+            Self::EfficientNet(net) => net.maps(size),
+        }
+    }
+
     /// The shortest side of a picture that it can look at.
     pub fn smallest(&self) -> usize {
         match self {

@@ -106,6 +106,24 @@ impl Vgg {
         found
     }
 
+    /// Channels, height and width of each of the [`features`](Self::features) of a picture of that size.
+    pub(super) fn maps(&self, [height, width]: [usize; 2]) -> Vec<[usize; 3]> {
+        let mut map = [3, height, width];
+        let mut found = Vec::new();
+        for layer in &self.features {
+            match layer {
+                Layer::Conv(conv) => map[0] = conv.weight.dims()[0],
+                Layer::Relu(_) => {}
+                Layer::Pool(_) => {
+                    found.push(map);
+                    map = [map[0], map[1] / 2, map[2] / 2];
+                }
+            }
+        }
+        found.push(map);
+        found
+    }
+
     /// The shortest side of a picture that has features in every block.
     pub fn smallest(&self) -> usize {
         let pools = self

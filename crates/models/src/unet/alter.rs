@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::network::Part;
+use super::part::Part;
 
 /// Which part of the network's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

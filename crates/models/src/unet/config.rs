@@ -238,6 +238,23 @@ impl UNetConfig {
         1 << self.levels.len().saturating_sub(1)
     }
 
+    /// Channels of the states after each block, in the order in which blocks are computed. A block is a resblock with the
+    /// attention after it: on the way down, in the middle, on the way up.
+    pub fn blocks(&self) -> Vec<usize> {
+        let level = |level: &Level, more| vec![level.channels; level.resblocks + more];
+        let middle = self.levels.last().map_or(0, |level| level.channels);
+        let down = self.levels.iter().flat_map(|l| level(l, 0));
+        let up = self.levels.iter().rev().flat_map(|l| level(l, 1));
+        let middle = vec![middle; self.middle_resblocks];
+        down.chain(middle).chain(up).collect()
+    }
+
+    /// The block, counted from 1, that ends the middle; in a network without one, the last on the way down.
+    pub fn middle_block(&self) -> usize {
+        let down: usize = self.levels.iter().map(|level| level.resblocks).sum();
+        down + self.middle_resblocks
+    }
+
     /// Transformer blocks of an attention, by the number of its resblock; 0 where there is none.
     pub fn depth(&self, way: Way, level: usize, resblock: usize) -> usize {
         let listed = self.depths.as_ref().map(|depths| match way {

@@ -18,6 +18,8 @@ pub struct Input<'a> {
     pub alter: &'a Alter,
     /// Whether [`Output::attended`] is asked for.
     pub watch: bool,
+    /// The block, counted from 1, after which [`Output::states`] are asked for; see [`UNetConfig::blocks`](super::UNetConfig::blocks).
+    pub states: Option<usize>,
 }
 
 /// What a U-Net answers.
@@ -28,4 +30,6 @@ pub struct Output {
     /// How much each pixel of the middle is attended to by all of them, by its first self-attention on the mean of its
     /// heads: 1 on average, `[batch, 1, h, w]` of the middle's size. Where it is asked for, and there is one.
     pub attended: Option<Tensor<4>>,
+    /// What the block that was asked for gave, in the type of the network: `[batch, channels, h, w]` of its level.
+    pub states: Option<Tensor<4>>,
 }

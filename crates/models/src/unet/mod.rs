@@ -13,6 +13,7 @@ mod embedding;
 mod given;
 mod input;
 mod network;
+mod part;
 mod recompute;
 mod resnet;
 

@@ -10,6 +10,7 @@ use super::config::{Attention, Labels, UNetConfig, Way};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
 use super::given::{Given, GivenError, GivenStates, TimeShifts};
 use super::input::{Input, Output};
+use super::part::Part;
 use super::resnet::{Resampler, Resnet, Resolution};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
@@ -80,42 +81,6 @@ pub struct UNet {
     config: UNetConfig,
     #[module(skip)]
     padding: Padding,
-}
-
-/// A part of the network, by its level and its place there. What one part makes is all that the next
-/// one sees, besides the tensors kept on the way down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The first convolution.
-    In,
-    /// A resblock on the way down and its attention.
-    Down(usize, usize),
-    /// A change to half the resolution.
-    Halve(usize),
-    /// A resblock in the middle and its attention.
-    Mid(usize),
-    /// A resblock on the way up and its attention.
-    Up(usize, usize),
-    /// A change to twice the resolution.
-    Double(usize),
-    /// The last norm and convolution.
-    Out,
-}
-
-impl Part {
-    /// Whether what it makes is kept for the way up.
-    pub(super) fn keeps(self) -> bool {
-        matches!(self, Self::In | Self::Down(..) | Self::Halve(_))
-    }
-
-    /// What it is given of the tensors kept: the last one, to join or for its size alone.
-    pub(super) fn skip<T: Clone>(self, kept: &mut Vec<T>) -> Option<T> {
-        match self {
-            Self::Up(..) => kept.pop(),
-            Self::Double(_) => kept.last().cloned(),
-            _ => None,
-        }
-    }
 }
 
 impl UNet {
@@ -263,6 +228,30 @@ impl UNet {
         t: Tensor<1>,
         given: Given,
     ) -> Result<Tensor<4>, GivenError> {
+        Ok(self.forward_seen(x, t, given, None)?.0)
+    }
+
+    /// [`forward`](Self::forward), and what the block number `states` gave, counted from 1 as
+    /// [`UNetConfig::blocks`] does.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward); states `[batch, channels, h, w]`, in the type of the network
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_seen(
+        &self,
+        x: Tensor<4>,
+        t: Tensor<1>,
+        given: Given,
+        states: Option<usize>,
+    ) -> Result<(Tensor<4>, Option<Tensor<4>>), GivenError> {
         let given = &self.prepare(given)?;
         let input = Input {
             x,
@@ -270,8 +259,10 @@ impl UNet {
             given,
             alter: &Alter::Nothing,
             watch: false,
+            states,
         };
-        Ok(self.run(input).x)
+        let output = self.run(input);
+        Ok((output.x, output.states))
     }
 
     /// What [`run`](Self::run) needs of what is given. It holds for every step.
@@ -308,6 +299,7 @@ impl UNet {
         let context = &mut input.given.context.iter();
         let mut h = input.x;
         let (mut kept, mut attended) = (Vec::new(), None);
+        let (mut block, mut states) = (0, None);
         for part in self.parts() {
             let skip = part.skip(&mut kept);
             h = self.block(part, h, skip, &time);
@@ -317,13 +309,23 @@ impl UNet {
                 }
                 h = attention.forward(h, context, input.alter.at(part));
             }
+            block += usize::from(part.is_block());
+            if part.is_block() && input.states == Some(block) {
+                let [seen, on] = ops::fork(h);
+                states = Some(seen);
+                h = on;
+            }
             if part.keeps() {
                 let [skip, on] = ops::fork(h);
                 kept.push(skip);
                 h = on;
             }
         }
-        Output { x: h, attended }
+        Output {
+            x: h,
+            attended,
+            states,
+        }
     }
 
     /// Whether there is attention at such a place.

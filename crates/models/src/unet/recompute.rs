@@ -5,7 +5,8 @@ use burn::module::Module;
 use burn::tensor::{DType, Gradients, Tensor};
 
 use super::given::{Given, GivenError};
-use super::network::{Part, UNet};
+use super::network::UNet;
+use super::part::Part;
 
 /// A forward pass of a U-Net of which only what lies between its parts is left.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Outline<'a> {
     /// The parts in their order, with what each was given.
     parts: Vec<(Part, Tensor<4>, Option<Tensor<4>>)>,
     output: Tensor<4>,
+    /// What the block that was asked for gave, and the number of its part.
+    states: Option<(usize, Tensor<4>)>,
 }
 
 /// The numbers of a tensor, from which gradients go no further.
@@ -41,7 +44,8 @@ fn along<const D: usize>(x: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
 impl UNet {
     /// [`forward`](Self::forward) of a network that records gradients, with an output that knows nothing of how
     /// it was made. When the loss's backward pass has been, [`Outline::backward`] goes on with it, one part
-    /// of the network after the other.
+    /// of the network after the other. `states` asks for [`Outline::states`] as
+    /// [`Input::states`](super::Input::states) does.
     ///
     /// # Shapes
     ///
@@ -55,6 +59,7 @@ impl UNet {
         x: Tensor<4>,
         t: Tensor<1>,
         given: Given,
+        states: Option<usize>,
     ) -> Result<Outline<'_>, GivenError> {
         given.check(self.config())?;
         let time = self.embed(t, &self.shifts(&given));
@@ -65,10 +70,16 @@ impl UNet {
         let mut h = x.clone().inner();
         let mut kept = Vec::new();
         let mut parts = Vec::new();
+        let (mut block, mut seen) = (0, None);
         for part in plain.parts() {
             let skip: Option<Tensor<4>> = part.skip(&mut kept);
             parts.push((part, h.clone(), skip.clone()));
             h = plain.seeing(part, h, skip, &inner_time, inner_context.as_ref());
+            block += usize::from(part.is_block());
+            if part.is_block() && states == Some(block) {
+                let leaf = Tensor::from_inner(h.clone()).require_grad();
+                seen = Some((parts.len() - 1, leaf));
+            }
             if part.keeps() {
                 kept.push(h.clone());
             }
@@ -80,6 +91,7 @@ impl UNet {
             context,
             parts,
             output: Tensor::from_inner(h).require_grad(),
+            states: seen,
         })
     }
 
@@ -106,8 +118,13 @@ impl Outline<'_> {
         self.output.clone()
     }
 
-    /// Goes on with the backward pass of a loss of [`output`](Self::output) that left `gradients`: those of the
-    /// parameters, and of all else that the inputs were made of, each in one or more of the results.
+    /// What the block that was asked for gave: a leaf.
+    pub fn states(&self) -> Option<Tensor<4>> {
+        self.states.as_ref().map(|(_, states)| states.clone())
+    }
+
+    /// Goes on with the backward pass of a loss of [`output`](Self::output), and perhaps of [`states`](Self::states), that
+    /// left `gradients`: those of the parameters, and of all else that the inputs were made of, each in one or more of the results.
     pub fn backward(self, gradients: &mut Gradients) -> Vec<Gradients> {
         let mut all = Vec::with_capacity(self.parts.len() + 1);
         let Some(mut ahead) = self.output.grad_remove(gradients) else {
@@ -118,10 +135,16 @@ impl Outline<'_> {
         let (mut to_time, mut to_context) = (None, None);
         // Of the tensors kept on the way down, the first of them at the bottom.
         let mut to_kept: Vec<Option<Tensor<4>>> = Vec::new();
-        for (part, h, skip) in self.parts.into_iter().rev() {
+        let mut to_states = self
+            .states
+            .and_then(|(at, states)| Some((at, states.grad_remove(gradients)?)));
+        for (at, (part, h, skip)) in self.parts.into_iter().enumerate().rev() {
             if part.keeps() {
                 let more = to_kept.pop().flatten();
                 ahead = more.map_or(ahead.clone(), |more| ahead + more);
+            }
+            if let Some((_, more)) = to_states.take_if(|(seen, _)| *seen == at) {
+                ahead = ahead + more;
             }
             let h = Tensor::from_inner(h).require_grad();
             let skip = skip.map(|skip| Tensor::from_inner(skip).require_grad());

@@ -10,13 +10,13 @@ use super::flat;
 pub struct GradientList(pub(super) Vec<Option<Tensor<1>>>);
 
 impl GradientList {
-    /// Those of a module's parameters: the sums over all backward passes.
-    pub fn of<M: Module>(module: &M, gradients: Vec<Gradients>) -> Self {
-        struct Collector {
-            gradients: Vec<Gradients>,
+    /// Those of a module's parameters, which are taken out of `gradients`: the sums over all backward passes.
+    pub fn of<M: Module>(module: &M, gradients: &mut [Gradients]) -> Self {
+        struct Collector<'a> {
+            gradients: &'a mut [Gradients],
             list: Vec<Option<Tensor<1>>>,
         }
-        impl ModuleVisitor for Collector {
+        impl ModuleVisitor for Collector<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 let value = param.val();
                 let each = self.gradients.iter_mut();

@@ -6,6 +6,7 @@ use latent_models::condition::Tokenizer;
 use latent_models::{ConditionerConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 
+use super::align::AlignConfig;
 use crate::{Error, Objective, ObjectiveConfig};
 
 /// A denoiser with its condition, learnt in the latents of a first stage that is done.
@@ -26,6 +27,9 @@ pub struct Stage2Config {
     /// What the denoiser is asked for.
     #[serde(default)]
     pub objective: ObjectiveConfig,
+    /// The features that its states are drawn to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub align: Option<AlignConfig>,
     /// The vocabulary of a `word_piece` tokenizer, one token a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<PathBuf>,
@@ -35,7 +39,7 @@ pub struct Stage2Config {
     /// The vectors of all pictures, for a `neighbours` condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<PathBuf>,
-    /// Where encoded pictures and texts are kept. Left out, they are made again each time.
+    /// Where encoded pictures, texts and features are kept. Left out, they are made again each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
     /// The samples of a sheet.
@@ -109,6 +113,9 @@ impl Stage2Config {
             let expected = "0 where there is no condition that could be left out";
             return Err(Error::setting("model.objective.dropout", dropout, expected));
         }
+        if let Some(align) = &self.align {
+            align.validate(self.unet.blocks().len())?;
+        }
         let samples = self.samples;
         let shifts = samples.shift > 0.0 && samples.shift.is_finite();
         if samples.steps == 0 || !samples.guidance.is_finite() || !shifts {
@@ -162,7 +169,8 @@ impl Stage2Config {
             &mut self.neighbours,
             &mut self.cache,
         ];
-        for path in paths.into_iter().flatten() {
+        let features = self.align.as_mut().map(|align| &mut align.features);
+        for path in paths.into_iter().flatten().chain(features) {
             *path = folder.join(&*path);
         }
     }

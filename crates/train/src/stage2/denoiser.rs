@@ -121,7 +121,7 @@ impl Denoiser {
         });
         let given = self.network.given(condition.transpose()?);
         let network = |x, t| self.network.denoise(x, t, &given);
-        let guess = self.objective.guess(latents, noise, &levels, network);
+        let guess = self.objective.guess(latents, noise, &levels, network)?;
         Ok(guess / self.first.scale())
     }
 }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use latent_checkpoint::{Checkpoint, Kind, LoadOptions, Role, StoredAutoencoder};
 use latent_models::{Autoencoder, Moments, cast};
 
-use super::cache::{Cache, hash, hash_of};
+use super::cache::{Cache, hash, hash_of, known_or_made};
 use crate::Error;
 use crate::pictures::stack;
 
@@ -131,23 +131,17 @@ impl FirstStage {
         let key = |p: &&RgbImage| hash(&[network, &p.width().to_le_bytes(), p.as_raw()]);
         let keys: Vec<String> = pictures.iter().map(key).collect();
         let count = channels * height * width;
-        let kept = |(key, keep): (&String, &bool)| cache.get(key, 2 * count).filter(|_| *keep);
-        let mut known: Vec<_> = keys.iter().zip(keep).map(kept).collect();
-        let missing: Vec<usize> = (0..keys.len()).filter(|&i| known[i].is_none()).collect();
-        if !missing.is_empty() {
+        let made = |missing: &[usize]| {
             let new: Vec<&RgbImage> = missing.iter().map(|&i| pictures[i]).collect();
             let Moments { mean, logvar } = self.moments(&new);
             let both = Tensor::cat(vec![mean, logvar], 1).into_data();
             let both: Vec<f32> = both.iter::<f32>().collect();
-            for (&i, numbers) in missing.iter().zip(both.chunks_exact(2 * count)) {
-                if keep[i] {
-                    cache.put(&keys[i], numbers)?;
-                }
-                known[i] = Some(numbers.to_vec());
-            }
-        }
-        let shape = [known.len(), 2 * channels, height, width];
-        let numbers = known.into_iter().flatten().flatten().collect::<Vec<f32>>();
+            both.chunks_exact(2 * count).map(<[f32]>::to_vec).collect()
+        };
+        let get = |key: &str| cache.get(key, 2 * count);
+        let put = |key: &str, numbers: &Vec<f32>| cache.put(key, numbers);
+        let numbers = known_or_made(&keys, keep, get, made, put)?.concat();
+        let shape = [keys.len(), 2 * channels, height, width];
         let both = Tensor::<4>::from_data(TensorData::new(numbers, shape), &self.device);
         Ok(self.scaled(Moments {
             mean: both.clone().narrow(1, 0, channels),

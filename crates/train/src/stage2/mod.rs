@@ -4,16 +4,19 @@
 //! ([`cache`]). What is drawn at random for a picture (time, noise, whether its condition is left out, the hole that is to
 //! be filled, how its small version is degraded) is a function of the step and its place alone.
 
+mod align;
 mod cache;
 mod conditions;
 mod config;
 mod degrade;
 mod denoiser;
 mod export;
+mod features;
 mod first_stage;
 mod frozen;
 mod holes;
 mod samples;
+mod step;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -28,16 +31,17 @@ use latent_models::{
     Condition, Conditioned, Conditioner, ConditionerConfig, Outline, UNet, UNetConfig,
 };
 
+pub use align::AlignConfig;
 pub use config::{SamplesConfig, Stage2Config};
 pub use degrade::degrade;
 pub(crate) use denoiser::Denoiser;
 pub use first_stage::FirstStage;
 pub use holes::hole;
 
+use align::{ALIGN, Align};
 use conditions::Conditions;
 use export::Export;
 
-use crate::learner::GradientList;
 use crate::objective::BANDS;
 use crate::teams::Teams;
 use crate::{
@@ -149,13 +153,6 @@ impl LatentModel {
             .forward(given.beside(x), t, given.given())
             .expect(FITS)
     }
-
-    /// The same with little memory: see [`UNet::outline`].
-    fn outline(&self, x: Tensor<4>, t: Tensor<1>, given: &Conditioned) -> Outline<'_> {
-        self.unet
-            .outline(given.beside(x), t, given.given())
-            .expect(FITS)
-    }
 }
 
 /// [`Stage2Config::validate`] sees to it.
@@ -169,6 +166,7 @@ pub struct Stage2 {
     first: FirstStage,
     conditions: Option<Conditions>,
     learner: Learner<LatentModel>,
+    align: Option<Align>,
     teams: Teams,
     /// Records no gradients.
     device: Device,
@@ -232,6 +230,7 @@ impl Stage2 {
             objective: Objective::new(config.objective)?,
             conditions: Conditions::open(config, &plain)?,
             learner: Learner::new(model, context.learner),
+            align: Align::open(config, context)?,
             teams: Teams::default(),
             config: config.clone(),
             first,
@@ -286,44 +285,6 @@ impl Stage2 {
         let random = |i| step.random("noise", i);
         self.objective.noise(latents.dims(), random, &self.device)
     }
-
-    /// Forward and backward on a replica of the networks on one of the devices.
-    fn gradients(
-        &self,
-        batch: &[Example],
-        step: Step,
-        device: &Device,
-    ) -> Result<(Report, GradientList), Error> {
-        let latents = self.latents(batch, step)?;
-        let indices = 0..batch.len();
-        let levels: Vec<Level> = indices
-            .clone()
-            .map(|i| self.objective.draw(&mut step.random("time", i)))
-            .collect();
-        let dropout = self.config.objective.dropout;
-        let left_out: Vec<bool> = indices
-            .map(|i| step.random("dropout", i).uniform() < dropout)
-            .collect();
-        let condition = self.condition(batch, &left_out, step)?;
-        let noise = self.noise(&latents, step).to_device(device);
-        let latents = latents.to_device(device);
-        let (leaves, network) = self.learner.replica(device);
-        let given = network.given(condition.map(|condition| condition.moved_to(device)));
-        let mut outline = None;
-        let answer = |x, t| match self.learner.settings().activation_checkpointing {
-            true => outline.insert(network.outline(x, t, &given)).output(),
-            false => network.denoise(x, t, &given),
-        };
-        let loss = self.objective.loss(latents, noise, &levels, answer)?;
-        let report = Report::new().with("loss", mean(loss.each));
-        let mut gradients = vec![loss.mean.backward()];
-        if let Some(outline) = outline {
-            let more = outline.backward(&mut gradients[0]);
-            gradients.extend(more);
-        }
-        let gradients = GradientList::of(&leaves, gradients).moved_to(&self.device);
-        Ok((report, gradients))
-    }
 }
 
 fn mean(numbers: Tensor<1>) -> f64 {
@@ -352,27 +313,42 @@ impl Task for Stage2 {
         });
         let mut reports = Vec::with_capacity(parts.len());
         for (done, (batch, _)) in done.into_iter().zip(parts) {
-            let (report, gradients) = done?;
-            self.learner.accumulate_list(gradients, batch.len() as f64);
-            reports.push(report);
+            let done = done?;
+            let weight = batch.len() as f64;
+            self.learner.accumulate_list(done.gradients, weight);
+            if let (Some(align), Some(gradients)) = (&mut self.align, done.projection) {
+                align.learner.accumulate_list(gradients, weight);
+            }
+            reports.push(done.report);
         }
         Ok(reports)
     }
 
     fn apply(&mut self, update: &Update<'_>) -> Result<Report, Error> {
-        self.learner.apply(update)
+        let report = self.learner.apply(update)?;
+        if let Some(align) = &mut self.align {
+            align.learner.apply(update)?;
+        }
+        Ok(report)
     }
 
     fn save(&self, out: &mut StateWriter) {
         self.learner.save("model", out);
+        if let Some(align) = &self.align {
+            align.learner.save(ALIGN, out);
+        }
     }
 
     fn restore(&mut self, from: &mut StateReader) -> Result<(), Error> {
-        self.learner.restore("model", from)
+        self.learner.restore("model", from)?;
+        let align = self.align.as_mut();
+        align.map_or(Ok(()), |align| align.learner.restore(ALIGN, from))
     }
 
     fn begin_from(&mut self, from: &mut StateReader) -> Result<(), Error> {
-        self.learner.begin_from("model", from)
+        self.learner.begin_from("model", from)?;
+        let align = self.align.as_mut();
+        align.map_or(Ok(()), |align| align.begin_from(from))
     }
 
     fn begin_with(&mut self, model: &Checkpoint) -> Result<(), Error> {
@@ -477,6 +453,9 @@ impl Task for Stage2 {
                 "conditioner".to_owned(),
                 latent_models::parameter_count(conditioner),
             ));
+        }
+        if let Some(align) = &self.align {
+            counts.push((ALIGN.to_owned(), align.learner.parameter_count()));
         }
         counts
     }

@@ -112,3 +112,29 @@ pub fn write_vectors(path: &Path, width: usize, count: usize) {
     )
     .unwrap();
 }
+
+/// A file of VGG16 with recipe weights, whose features of pictures of 16×16 pixels have 2×2 positions and 512 channels in the
+/// fourth map, 8×8 and 128 in the second.
+pub fn write_vgg(path: &Path) {
+    let shapes = latent_models::parameters(&latent_models::named::vgg16().init(&Device::flex()));
+    let info = |(name, shape): &(String, Vec<usize>)| latent_checkpoint::TensorInfo {
+        name: name.clone(),
+        dtype: latent_checkpoint::Dtype::F32,
+        shape: shape.clone(),
+    };
+    let infos: Vec<_> = shapes.iter().map(info).collect();
+    let mut shapes = shapes.iter();
+    latent_checkpoint::file::write::safetensors(
+        path,
+        &infos,
+        &Default::default(),
+        latent_checkpoint::file::write::Existing::Refuse,
+        |_| {
+            let (name, shape) = shapes.next().unwrap();
+            let values = recipe::tensor(name, shape, 0);
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            Ok::<_, latent_checkpoint::Error>(bytes.into())
+        },
+    )
+    .unwrap();
+}
