@@ -90,6 +90,7 @@ fn example(index: u32, side: u32) -> Example {
             area: [0.1, 0.2, 0.6, 0.9],
         }],
         low: None,
+        columns: Vec::new(),
     }
 }
 
@@ -158,6 +159,7 @@ fn trained(
         conditioner,
         objective,
         align: None,
+        contrast: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

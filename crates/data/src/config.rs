@@ -112,6 +112,9 @@ pub struct Columns {
     /// The path of its low-resolution partner: `low`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub low: Option<String>,
+    /// Further columns, whose values come with each example. Not in the file: who reads the data asks for them.
+    #[serde(skip)]
+    pub also: Vec<String>,
 }
 
 /// The folders of a folder's partners.

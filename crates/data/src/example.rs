@@ -26,6 +26,9 @@ pub struct Raw {
     pub boxes: Vec<LabelledBox>,
     /// The same picture, a whole number of times smaller.
     pub low: Option<RgbImage>,
+    /// What the columns hold that were asked for ([`Columns::also`](crate::config::Columns::also)), in their order: texts as
+    /// they are, other values as JSON, nothing as an empty text.
+    pub columns: Vec<String>,
 }
 
 impl Raw {
@@ -39,6 +42,7 @@ impl Raw {
             mask: None,
             boxes: Vec::new(),
             low: None,
+            columns: Vec::new(),
         }
     }
 }
@@ -96,4 +100,6 @@ pub struct Example {
     pub boxes: Vec<LabelledBox>,
     /// The low-resolution partner, cropped and flipped alike.
     pub low: Option<RgbImage>,
+    /// As [`Raw::columns`].
+    pub columns: Vec<String>,
 }

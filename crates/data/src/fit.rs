@@ -143,6 +143,7 @@ impl Fit {
             mask,
             boxes,
             low,
+            columns: raw.columns,
         })
     }
 

@@ -316,6 +316,8 @@ fn a_folder_of_icons_becomes_a_set() {
         .map(|r| r["thing"].as_str().unwrap())
         .collect();
     assert_eq!(named, ["ball", "brick", "egg", "orb"].into());
+    let style = |r: &serde_json::Value| r["style"] == r["groups"][0]["style"];
+    assert!(train.iter().all(style) && train[0]["style"].is_string());
     for row in rows(&target, "things.jsonl")
         .iter()
         .chain(&rows(&target, "things-test.jsonl"))

@@ -4,6 +4,7 @@ mod common;
 
 use common::{config, gradient, grey_png, jpeg, png, put, source};
 use image::{GrayImage, Luma};
+use latent_data::config::Format;
 use latent_data::{DataConfig, Error, LabelledBox, open};
 
 #[test]
@@ -71,6 +72,26 @@ fn tables_name_their_columns() {
     let broken = csv.read(2).unwrap_err().to_string();
     assert!(broken.contains("row 3"), "{broken}");
 
+    // Further columns come as texts, with the example too.
+    config.columns.also = vec!["words".to_owned(), "kind".to_owned()];
+    let also = source(&config);
+    assert_eq!(also.read(0).unwrap().columns, ["one, two", "dog"]);
+    assert_eq!(also.read(1).unwrap().columns, ["", "cat"]);
+    assert!(raw.columns.is_empty());
+    config.columns.also[1] = "size".to_owned();
+    let Err(Error::Column { wanted, .. }) = open(&config, &[]) else {
+        panic!("a further column that is not there was accepted");
+    };
+    assert_eq!(wanted, "\"size\"");
+    let mut folder = DataConfig::of(root.display().to_string());
+    folder.format = Some(Format::Folder);
+    folder.columns.also = vec!["kind".to_owned()];
+    let Err(Error::Column { found, .. }) = open(&folder, &[]) else {
+        panic!("a column of a folder was accepted");
+    };
+    assert!(found.contains("folder"), "{found}");
+
+    config.columns.also.clear();
     config.columns.caption = Some("wrods".to_owned());
     let Err(Error::Column { wanted, found, .. }) = open(&config, &[]) else {
         panic!("a column that is not there was accepted");
@@ -148,6 +169,11 @@ fn parquet_reads_only_its_columns() {
         (read[1].caption.as_deref(), read[1].class),
         (Some("a plum"), Some(5))
     );
+    let mut further = config(root);
+    further.columns.also = vec!["caption".to_owned(), "label".to_owned()];
+    let further = common::source(&further);
+    let read: Vec<_> = (0..2).map(|i| further.read(i).unwrap().columns).collect();
+    assert_eq!(read, [["", "4"], ["a plum", "5"]]);
 
     let whole = std::fs::read(root.join("train.parquet")).unwrap();
     for length in [0, 3, whole.len() / 2, whole.len() - 3] {

@@ -219,6 +219,12 @@ impl TrainConfig {
             };
             return Err(Error::setting("parallel", self.parallel, &expected));
         }
+        if let (ModelConfig::Stage2(model), 1) = (&self.model, self.batch)
+            && model.contrast.is_some()
+        {
+            let expected = "2 or more: model.contrast keeps a picture from the others of its batch";
+            return Err(Error::setting("batch", 1, expected));
+        }
         positive("checkpoint.every", self.checkpoint.every)?;
         positive("checkpoint.keep", self.checkpoint.keep as u64)?;
         positive("log.every", self.log.every)?;

@@ -55,6 +55,17 @@ impl ModelConfig {
         }
     }
 
+    /// Columns of the data's table that are of use beside the usual ones.
+    pub(crate) fn columns(&self) -> &[String] {
+        match self {
+            Self::Stage2(Stage2Config {
+                contrast: Some(contrast),
+                ..
+            }) => &contrast.same,
+            _ => &[],
+        }
+    }
+
     /// Puts `folder` before relative paths.
     pub(crate) fn relative_to(&mut self, folder: &Path) {
         match self {

@@ -16,11 +16,28 @@ type Shared = Arc<dyn Source>;
 /// Data that cannot be opened.
 pub fn open(config: &TrainConfig) -> Result<(Shared, Option<Shared>), Error> {
     let open = |data: &DataConfig, table: &str| {
-        latent_data::open(data, &config.store).map_err(Error::of_data(table))
+        latent_data::open(data, &config.store).map_err(of_columns(config.model.columns(), table))
     };
     let other = config.validation.as_ref().and_then(|v| v.data.as_ref());
     let other = other.map(|data| open(data, "validation.data"));
-    Ok((open(&config.data, "data")?, other.transpose()?))
+    let mut data = config.data.clone();
+    data.columns.also = config.model.columns().to_vec();
+    Ok((open(&data, "data")?, other.transpose()?))
+}
+
+/// [`Error::of_data`], but for columns that the model asks for.
+fn of_columns(columns: &[String], table: &str) -> impl FnOnce(latent_data::Error) -> Error {
+    move |error| match error {
+        latent_data::Error::Column {
+            name,
+            wanted,
+            found,
+        } if columns.iter().any(|column| wanted == format!("{column:?}")) => {
+            let expected = format!("columns of {name}, which has {found}");
+            Error::setting("model.contrast.same", wanted, &expected)
+        }
+        error => Error::of_data(table)(error),
+    }
 }
 
 /// The data of a run.

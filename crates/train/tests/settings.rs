@@ -46,6 +46,7 @@ fn all() -> Vec<(String, Table)> {
         [model]
         kind = "stage2"
         align = { features = "x" }
+        contrast = { weight = 0.1 }
         [model.unet]
         in_channels = 3
         out_channels = 3

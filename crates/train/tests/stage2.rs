@@ -61,6 +61,7 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
         conditioner,
         objective: ObjectiveConfig::default(),
         align: None,
+        contrast: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

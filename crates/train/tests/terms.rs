@@ -9,8 +9,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use latent_checkpoint::Checkpoint;
 use latent_train::{
-    Alone, FirstStage, LearnerSettings, Precision, Report, Stage2, Stage2Config, StateReader,
-    StateWriter, Step, Task, TaskContext, Update,
+    Alone, Event, FirstStage, LearnerSettings, Observer, Precision, Report, Stage2, Stage2Config,
+    StateReader, StateWriter, Step, Task, TaskContext, TrainConfig, Trainer, Update,
 };
 use models::*;
 
@@ -326,4 +326,139 @@ fn alignment_that_cannot_be_is_refused() {
         error.starts_with("model.align.features: ") && error.contains("none.whl"),
         "{error}"
     );
+}
+
+#[test]
+fn answers_are_kept_from_those_of_other_rows() {
+    let contrasted = config("[contrast]\nweight = 0.2");
+    let reports = [config(""), contrasted.clone()].map(|config| run(&mut task(&config), 0..3));
+    let [plain, contrast] = reports.map(|reports| reports[0].clone());
+    // Before the first step the answer is 0: its distance from any target is that target's square.
+    assert_eq!(plain.get("loss"), contrast.get("loss"));
+    assert!(contrast.get("contrast").unwrap() > 0.5 && plain.get("contrast").is_none());
+    let [plain, contrast] = [config(""), contrasted.clone()].map(|config| {
+        let mut task = task(&config);
+        run(&mut task, 0..2);
+        bits(&task)
+    });
+    assert!(plain != contrast);
+    resumes_to_the_bit(&contrasted);
+    recomputes_the_same(&contrasted);
+}
+
+#[test]
+fn a_contrast_that_cannot_be_is_refused() {
+    let refused = |text: &str| {
+        let wrong: Stage2Config = latent_data::settings::from_toml(text).unwrap();
+        wrong.validate().unwrap_err().to_string()
+    };
+    let with = |more: &str| settings(&format!("[contrast]\n{more}"));
+    let error = refused(&with("weight = 1.0"));
+    assert!(
+        error.starts_with("model.contrast.weight = 1: expected above 0 and below 1"),
+        "{error}"
+    );
+    let error = refused(&with("").replace("\"flow\"", "\"epsilon\""));
+    assert!(
+        error.contains("model.contrast") && error.contains("objective.prediction"),
+        "{error}"
+    );
+    let error = refused(&with("").replace("\"flow\"", "\"flow\"\nloss = \"l1\""));
+    assert!(
+        error.contains("model.contrast") && error.contains("objective.loss"),
+        "{error}"
+    );
+    let without = with("").replace(
+        "[conditioner]\n        kind = \"class\"\n        rows = 4\n        width = 16\n",
+        "",
+    );
+    let without = without
+        .replace("dropout = 0.2", "")
+        .replace("context = 16", "");
+    let error = refused(&without);
+    assert!(
+        error.contains("model.contrast") && error.contains("model.conditioner"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_columns_of_a_contrast_are_read_and_missing_ones_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let mut rows = "file_name,class,ground\n".to_owned();
+    for i in 0..4 {
+        example(i, 16, 2)
+            .picture
+            .save(folder.path().join(format!("{i}.png")))
+            .unwrap();
+        rows += &format!("{i}.png,{},{}\n", i % 2, ["white", "red"][i as usize / 2]);
+    }
+    write("table.csv", &rows);
+    let text = |data: &str, same: &str| {
+        let model = settings(&format!("[contrast]\nsame = [{same}]"));
+        let model = model.replace("in_channels = 4", "in_channels = 3");
+        let model = model
+            .replace("out_channels = 4", "out_channels = 3")
+            .replace("[", "[model.");
+        let model = model
+            .replace("levels = [model.", "levels = [")
+            .replace("same = [model.", "same = [");
+        format!(
+            "steps = 2\nbatch = 4\nrate.peak = 1e-3\n[data]\npath = {data:?}\nsize = 16\n[model]\nkind = \"stage2\"\n{model}"
+        )
+    };
+    let trained = |data: &str, same: &str| {
+        write("settings.toml", &text(data, same));
+        let config = TrainConfig::read(&folder.path().join("settings.toml")).unwrap();
+        let task = config.model.build(&context(config.learner())).unwrap();
+        let out = folder.path().join("run");
+        Trainer::new(&config, task, &Alone, out)
+            .and_then(|mut trainer| trainer.run(&mut Quiet))
+            .map_err(|e| e.to_string())
+    };
+    trained("table.csv", "\"ground\"").unwrap();
+    let log = std::fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    assert!(log.contains("\"contrast\""), "{log}");
+    let error = trained("table.csv", "\"ground\", \"style\"").unwrap_err();
+    assert!(
+        error.starts_with("model.contrast.same = \"style\": expected columns of "),
+        "{error}"
+    );
+    assert!(
+        error.contains("file_name") && error.contains("ground"),
+        "{error}"
+    );
+    std::fs::create_dir(folder.path().join("alone")).unwrap();
+    std::fs::copy(
+        folder.path().join("0.png"),
+        folder.path().join("alone/0.png"),
+    )
+    .unwrap();
+    let error = trained("alone", "\"ground\"").unwrap_err();
+    assert!(
+        error.starts_with("model.contrast.same = \"ground\""),
+        "{error}"
+    );
+    let alone = text("table.csv", "").replace("batch = 4", "batch = 1");
+    write("settings.toml", &alone);
+    let error = TrainConfig::read(&folder.path().join("settings.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("batch = 1: expected 2 or more"), "{error}");
+}
+
+/// Listens to nothing.
+struct Quiet;
+
+impl Observer for Quiet {
+    fn event(&mut self, _: &Event<'_>) {}
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+
+    fn seconds(&mut self) -> f64 {
+        0.0
+    }
 }

@@ -73,7 +73,7 @@ const SCENE_STYLES: &[&str] = &[
 /// `NOTICE.txt`. Test holds what is [held out](Split): drawings, that is pairs of a thing and a style, and scenes of pairs of
 /// things. `progress` gets how many pictures are done, of how many.
 ///
-/// With a list of things, whose names the drawings [have](Things::name), every row has the name of what it shows as `thing`; the common things are those of the list;
+/// With a list of things, whose names the drawings [have](Things::name), every row has the name of what it shows as `thing` and how it is drawn as `style`; the common things are those of the list;
 /// `balanced.jsonl` holds them and the rest by fixed shares; `things.tsv` is the list without things that no drawing shows; and
 /// scenes are in `scenes` and `scenes-test`.
 ///
@@ -214,6 +214,7 @@ fn of_drawing(
         });
         if options.things.is_some() {
             row["thing"] = drawing.noun().into();
+            row["style"] = single.group.style.into();
         }
         Ok((held_out, row))
     };

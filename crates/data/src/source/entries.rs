@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub mask: Option<Place>,
     pub boxes: Option<Part<Value>>,
     pub low: Option<Place>,
+    /// What the further columns hold that were asked for.
+    pub columns: Vec<String>,
     /// A JSON object that may hold caption, class and boxes.
     pub json: Option<Place>,
 }
@@ -48,6 +50,7 @@ impl Entry {
             mask: None,
             boxes: None,
             low: None,
+            columns: Vec::new(),
             json: None,
         }
     }
@@ -255,6 +258,7 @@ impl Source for Entries {
             mask: labels.mask,
             boxes: labels.boxes,
             low,
+            columns: entry.columns.clone(),
         })
     }
 

@@ -91,6 +91,14 @@ pub fn open(config: &DataConfig, options: &[(String, String)]) -> Result<Arc<dyn
         None => detect::format(&config.path, files, pairs)?,
     };
     let found = config.format.is_none();
+    let table = matches!(format, Format::Csv | Format::Jsonl | Format::Parquet);
+    if let Some(column) = config.columns.also.first().filter(|_| !table) {
+        return Err(Error::Column {
+            name: config.path.clone(),
+            wanted: format!("{column:?}"),
+            found: format!("none, being read as the format \"{}\"", format.name()),
+        });
+    }
     let mut classes = class_names(config, &store)?;
     if format == Format::Idx {
         let mut idx = idx::Idx::open(&config.path, &store, files, classes)?;

@@ -102,6 +102,7 @@ pub(super) struct Roles {
     mask: Vec<String>,
     boxes: Vec<String>,
     low: Vec<String>,
+    also: Vec<String>,
     /// Columns that hold files themselves.
     inside: BTreeMap<String, Arc<Cells>>,
     /// How many rows had their caption from which column.
@@ -126,6 +127,9 @@ impl Roles {
                 Ok(names)
             }
         };
+        if let Some(name) = columns.also.iter().find(|name| !found.contains(*name)) {
+            return Err(missing(table, format!("{name:?}"), found));
+        }
         let picture = role(&columns.picture, PICTURE)?;
         if picture.is_empty() {
             return Err(missing(table, PICTURE.join(" or "), found));
@@ -137,6 +141,7 @@ impl Roles {
             mask: role(&columns.mask, MASK)?,
             boxes: role(&columns.boxes, BOXES)?,
             low: role(&columns.low, LOW)?,
+            also: columns.also.clone(),
             inside,
             captions: RefCell::default(),
         })
@@ -151,6 +156,7 @@ impl Roles {
             &self.mask,
             &self.boxes,
             &self.low,
+            &self.also,
         ];
         all.into_iter().flatten().map(String::as_str)
     }
@@ -222,6 +228,7 @@ impl Roles {
             entry.boxes = value.transpose()?.map(Part::Given);
             entry.mask = place(&self.mask)?;
             entry.low = place(&self.low)?;
+            entry.columns = self.also.iter().map(|name| text(row.get(name))).collect();
             Ok(entry)
         };
         parts().unwrap_or_else(broken)
@@ -263,6 +270,15 @@ fn beside(store: &Store, table: &str, path: &str) -> Place {
     match path.contains('\\') && !store.has(&own) {
         true => Place::file(from_root(&path.replace('\\', "/"))),
         false => Place::file(own),
+    }
+}
+
+/// What a cell holds, as a text.
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use latent_models::{ConditionerConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 
 use super::align::AlignConfig;
+use super::contrast::ContrastConfig;
 use crate::{Error, Objective, ObjectiveConfig};
 
 /// A denoiser with its condition, learnt in the latents of a first stage that is done.
@@ -30,6 +31,9 @@ pub struct Stage2Config {
     /// The features that its states are drawn to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub align: Option<AlignConfig>,
+    /// How answers are kept from those of other rows, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<ContrastConfig>,
     /// The vocabulary of a `word_piece` tokenizer, one token a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<PathBuf>,
@@ -115,6 +119,9 @@ impl Stage2Config {
         }
         if let Some(align) = &self.align {
             align.validate(self.unet.blocks().len())?;
+        }
+        if let Some(contrast) = &self.contrast {
+            contrast.validate(&self.objective, self.conditioner.is_some())?;
         }
         let samples = self.samples;
         let shifts = samples.shift > 0.0 && samples.shift.is_finite();

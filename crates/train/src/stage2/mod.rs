@@ -8,6 +8,7 @@ mod align;
 mod cache;
 mod conditions;
 mod config;
+mod contrast;
 mod degrade;
 mod denoiser;
 mod export;
@@ -33,6 +34,7 @@ use latent_models::{
 
 pub use align::AlignConfig;
 pub use config::{SamplesConfig, Stage2Config};
+pub use contrast::ContrastConfig;
 pub use degrade::degrade;
 pub(crate) use denoiser::Denoiser;
 pub use first_stage::FirstStage;

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use latent_models::{Conditioned, Outline};
 
-use super::{FITS, LatentModel, Stage2, mean};
+use super::{FITS, LatentModel, Stage2, contrast, mean};
 use crate::learner::GradientList;
 use crate::{Error, Example, Level, Report, Step};
 
@@ -76,6 +76,10 @@ impl Stage2 {
         let left_out: Vec<bool> = indices
             .map(|i| step.random("dropout", i).uniform() < dropout)
             .collect();
+        let contrasted = match &self.config.contrast {
+            Some(config) => Some((config, config.pairs(batch, &left_out, step)?)),
+            None => None,
+        };
         let condition = self.condition(batch, &left_out, step)?;
         let noise = self.noise(&latents, step).to_device(device);
         let latents = latents.to_device(device);
@@ -84,10 +88,15 @@ impl Stage2 {
         let noisy = self.objective.noisy(latents, noise, &levels)?;
         let block = align.map(|align| align.block);
         let recompute = self.learner.settings().activation_checkpointing;
-        let pass = network.pass(noisy.x, noisy.times, &given, block, recompute);
-        let each = self
-            .objective
-            .judge(pass.answer, noisy.target, &noisy.sigmas);
+        let pass = network.pass(
+            noisy.x.clone(),
+            noisy.times.clone(),
+            &given,
+            block,
+            recompute,
+        );
+        let (answer, target) = (pass.answer.clone(), noisy.target.clone());
+        let each = self.objective.judge(answer, target, &noisy.sigmas);
         let mut report = Report::new().with("loss", mean(each.clone().detach()));
         let mut whole = each.mean();
         let mut projection = None;
@@ -97,6 +106,11 @@ impl Stage2 {
             report = report.with("align", mean(apart.clone().detach()));
             whole = whole + apart.mean() * align.weight;
             projection = Some(leaves);
+        }
+        if let Some((config, pairs)) = contrasted.filter(|(_, pairs)| !pairs.is_empty()) {
+            let apart = contrast::apart(&self.objective, pass.answer.clone(), &noisy, &pairs);
+            report = report.with("contrast", mean(apart.clone().detach()));
+            whole = whole - apart.sum() * (config.weight / batch.len() as f64);
         }
         let mut gradients = vec![whole.backward()];
         if let Some(outline) = pass.outline {

@@ -40,6 +40,7 @@ pub fn example(i: u64, size: u32) -> Example {
         mask: None,
         boxes: Vec::new(),
         low: None,
+        columns: Vec::new(),
     }
 }
 

@@ -72,6 +72,7 @@ pub fn example(index: u32, side: u32, classes: u32) -> Example {
             area: [0.1, 0.2, 0.6, 0.9],
         }],
         low: None,
+        columns: Vec::new(),
     }
 }
 
