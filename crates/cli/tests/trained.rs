@@ -160,6 +160,7 @@ fn trained(
         objective,
         align: None,
         contrast: None,
+        perceptual: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

@@ -69,8 +69,8 @@ pub use random::Random;
 pub use schedule::{Decay, Rate};
 pub use sheet::grid;
 pub use stage2::{
-    AlignConfig, ContrastConfig, FirstStage, LatentModel, SamplesConfig, Stage2, Stage2Config,
-    degrade, hole,
+    AlignConfig, ContrastConfig, FirstStage, LatentModel, PerceptualConfig, SamplesConfig, Stage2,
+    Stage2Config, degrade, hole,
 };
 pub use state::{StateReader, StateWriter};
 pub use task::{Report, Step, Task, Update};

@@ -47,6 +47,7 @@ fn all() -> Vec<(String, Table)> {
         kind = "stage2"
         align = { features = "x" }
         contrast = { weight = 0.1 }
+        perceptual = { levels = 1 }
         [model.unet]
         in_channels = 3
         out_channels = 3

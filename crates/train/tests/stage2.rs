@@ -62,6 +62,7 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
         objective: ObjectiveConfig::default(),
         align: None,
         contrast: None,
+        perceptual: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

@@ -286,49 +286,6 @@ fn an_aligned_run_stops_and_goes_on_and_its_model_holds_no_projection() {
 }
 
 #[test]
-fn alignment_that_cannot_be_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let refused = |more: &str| {
-        let text = settings(&format!("[align]\nfeatures = \"vgg.safetensors\"\n{more}"));
-        let wrong: Stage2Config = latent_data::settings::from_toml(&text).unwrap();
-        wrong.validate().unwrap_err().to_string()
-    };
-    for (more, said) in [
-        (
-            "weight = 0.0",
-            "model.align.weight = 0: expected a number above 0",
-        ),
-        ("until = 0", "model.align.until = 0: expected 1 or more"),
-        (
-            "block = 9",
-            "model.align.block = 9: expected 1 to 8, the blocks of the denoiser",
-        ),
-        ("block = 0", "model.align.block = 0: expected 1 to 8"),
-    ] {
-        let error = refused(more);
-        assert!(error.starts_with(said), "{error}");
-    }
-    let opened = |config: &Stage2Config| {
-        let context = context(LearnerSettings::default());
-        Stage2::on(config, first(), &context)
-            .unwrap_err()
-            .to_string()
-    };
-    let error = opened(&align(folder.path(), "layer = 5"));
-    assert!(
-        error.starts_with("model.align.layer = 5: expected 1 to 4"),
-        "{error}"
-    );
-    let mut missing = align(folder.path(), "");
-    missing.align.as_mut().unwrap().features = folder.path().join("none.whl");
-    let error = opened(&missing);
-    assert!(
-        error.starts_with("model.align.features: ") && error.contains("none.whl"),
-        "{error}"
-    );
-}
-
-#[test]
 fn answers_are_kept_from_those_of_other_rows() {
     let contrasted = config("[contrast]\nweight = 0.2");
     let reports = [config(""), contrasted.clone()].map(|config| run(&mut task(&config), 0..3));
@@ -344,42 +301,6 @@ fn answers_are_kept_from_those_of_other_rows() {
     assert!(plain != contrast);
     resumes_to_the_bit(&contrasted);
     recomputes_the_same(&contrasted);
-}
-
-#[test]
-fn a_contrast_that_cannot_be_is_refused() {
-    let refused = |text: &str| {
-        let wrong: Stage2Config = latent_data::settings::from_toml(text).unwrap();
-        wrong.validate().unwrap_err().to_string()
-    };
-    let with = |more: &str| settings(&format!("[contrast]\n{more}"));
-    let error = refused(&with("weight = 1.0"));
-    assert!(
-        error.starts_with("model.contrast.weight = 1: expected above 0 and below 1"),
-        "{error}"
-    );
-    let error = refused(&with("").replace("\"flow\"", "\"epsilon\""));
-    assert!(
-        error.contains("model.contrast") && error.contains("objective.prediction"),
-        "{error}"
-    );
-    let error = refused(&with("").replace("\"flow\"", "\"flow\"\nloss = \"l1\""));
-    assert!(
-        error.contains("model.contrast") && error.contains("objective.loss"),
-        "{error}"
-    );
-    let without = with("").replace(
-        "[conditioner]\n        kind = \"class\"\n        rows = 4\n        width = 16\n",
-        "",
-    );
-    let without = without
-        .replace("dropout = 0.2", "")
-        .replace("context = 16", "");
-    let error = refused(&without);
-    assert!(
-        error.contains("model.contrast") && error.contains("model.conditioner"),
-        "{error}"
-    );
 }
 
 #[test]
@@ -446,6 +367,114 @@ fn the_columns_of_a_contrast_are_read_and_missing_ones_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("batch = 1: expected 2 or more"), "{error}");
+}
+
+#[test]
+fn clean_latents_are_compared_by_the_first_stages_decoder_from_the_step_that_is_said() {
+    let compared = |steps: std::ops::Range<u64>, more: &str| {
+        let mut task = task(&config(&format!("[perceptual]\n{more}")));
+        let reports = run(&mut task, steps);
+        (reports, bits(&task))
+    };
+    let mut plain = task(&config(""));
+    let without = run(&mut plain, 3..6);
+    let (reports, off) = compared(3..6, "from = 6");
+    assert!(off == bits(&plain) && reports == without);
+    // Nearly all times are above the limit: nothing is compared, and the bits are the same.
+    let (_, rare) = compared(3..6, "below = 1e-9");
+    assert!(rare == off);
+    let (reports, on) = compared(3..6, "below = 1.0\nlevels = 3");
+    assert!(on != off);
+    assert_eq!(reports[0].get("loss"), without[0].get("loss"));
+    assert!(
+        reports
+            .iter()
+            .all(|report| report.get("perceptual").unwrap() > 0.0)
+    );
+    let config = config("[perceptual]\nbelow = 0.9\nweight = 2.0");
+    resumes_to_the_bit(&config);
+    recomputes_the_same(&config);
+}
+
+#[test]
+fn terms_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vgg.safetensors");
+    write_vgg(&file);
+    let refused = |text: &str, first: FirstStage| {
+        let config: Stage2Config = latent_data::settings::from_toml(text).unwrap();
+        let context = context(LearnerSettings::default());
+        Stage2::on(&config, first, &context)
+            .unwrap_err()
+            .to_string()
+    };
+    let align = |more: &str| settings(&format!("[align]\nfeatures = {file:?}\n{more}"));
+    let contrast = |more: &str| settings(&format!("[contrast]\n{more}"));
+    let perceptual = |more: &str| settings(&format!("[perceptual]\n{more}"));
+    let flow = |becomes: &str| contrast("").replace("\"flow\"", becomes);
+    for (text, said) in [
+        (
+            align("weight = 0.0"),
+            "model.align.weight = 0: expected a number above 0",
+        ),
+        (
+            align("until = 0"),
+            "model.align.until = 0: expected 1 or more",
+        ),
+        (
+            align("block = 9"),
+            "model.align.block = 9: expected 1 to 8, the blocks",
+        ),
+        (align("block = 0"), "model.align.block = 0: expected 1 to 8"),
+        (align("layer = 5"), "model.align.layer = 5: expected 1 to 4"),
+        (align("").replace("vgg", "none"), "model.align.features: "),
+        (
+            contrast("weight = 1.0"),
+            "model.contrast.weight = 1: expected above 0 and below 1",
+        ),
+        (
+            flow("\"epsilon\""),
+            "model.contrast = set: expected absent, unless objective.prediction",
+        ),
+        (
+            flow("\"flow\"\nloss = \"l1\""),
+            "model.contrast = set: expected absent, unless objective.loss",
+        ),
+        (
+            perceptual("weight = -1.0"),
+            "model.perceptual.weight = -1: expected a number above 0",
+        ),
+        (
+            perceptual("below = 0.0"),
+            "model.perceptual.below = 0: expected above 0 and at most 1",
+        ),
+        (
+            perceptual("levels = 4"),
+            "model.perceptual.levels = 4: expected 1 to 3",
+        ),
+    ] {
+        let error = refused(&text, first());
+        assert!(error.starts_with(said), "{error}");
+    }
+    let text = contrast("")
+        .replace("dropout = 0.2", "")
+        .replace("context = 16", "");
+    let mut config: Stage2Config = latent_data::settings::from_toml(&text).unwrap();
+    config.conditioner = None;
+    let error = config.validate().unwrap_err().to_string();
+    assert!(
+        error.contains("model.contrast") && error.contains("model.conditioner"),
+        "{error}"
+    );
+    let pixels = FirstStage::pixels(&Device::flex());
+    let error = refused(
+        &perceptual("").replace("_channels = 4", "_channels = 3"),
+        pixels,
+    );
+    assert!(
+        error.starts_with("model.perceptual = set: ") && error.contains("model.first_stage"),
+        "{error}"
+    );
 }
 
 /// Listens to nothing.

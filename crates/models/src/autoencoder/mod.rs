@@ -6,6 +6,7 @@
 
 mod config;
 mod latent;
+mod levels;
 mod network;
 mod strips;
 mod tiny;

@@ -217,7 +217,7 @@ impl Middle {
     }
 }
 
-fn level(
+pub(super) fn level(
     resnets: &[Resnet],
     attentions: &[PlainAttention],
     mut h: Tensor<4>,
@@ -440,7 +440,7 @@ impl Autoencoder {
         self.after_quantizing(self.quantize(z.cast(self.dtype())))
     }
 
-    fn after_quantizing(&self, z: Tensor<4>) -> Tensor<4> {
+    pub(super) fn after_quantizing(&self, z: Tensor<4>) -> Tensor<4> {
         match &self.post_quant_conv {
             Some(conv) => conv.forward(z, self.padding),
             None => z,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::align::AlignConfig;
 use super::contrast::ContrastConfig;
+use super::perceptual::PerceptualConfig;
 use crate::{Error, Objective, ObjectiveConfig};
 
 /// A denoiser with its condition, learnt in the latents of a first stage that is done.
@@ -34,6 +35,9 @@ pub struct Stage2Config {
     /// How answers are kept from those of other rows, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contrast: Option<ContrastConfig>,
+    /// How its clean latents look to the first stage's decoder, if that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualConfig>,
     /// The vocabulary of a `word_piece` tokenizer, one token a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<PathBuf>,
@@ -122,6 +126,9 @@ impl Stage2Config {
         }
         if let Some(contrast) = &self.contrast {
             contrast.validate(&self.objective, self.conditioner.is_some())?;
+        }
+        if let Some(perceptual) = &self.perceptual {
+            perceptual.validate()?;
         }
         let samples = self.samples;
         let shifts = samples.shift > 0.0 && samples.shift.is_finite();

@@ -3,10 +3,11 @@
 //! Stoica et al., "Contrastive Flow Matching", 2506.05350: beside coming near to the velocity of its own picture and noise, an
 //! answer goes away from that of another row of the batch, so that conditions draw flows of their own and not their mean.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use latent_diffusion::Prediction;
 use serde::{Deserialize, Serialize};
 
+use crate::objective::chosen;
 use crate::{Distance, Error, Example, Noisy, Objective, ObjectiveConfig, Step};
 
 /// `[model.contrast]`: how strongly, and from which rows.
@@ -98,14 +99,6 @@ impl ContrastConfig {
     }
 }
 
-/// The rows of those numbers.
-pub(super) fn rows<const D: usize>(x: Tensor<D>, rows: &[usize]) -> Tensor<D> {
-    let numbers: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-    let data = TensorData::new(numbers, [rows.len()]);
-    let chosen = Tensor::<1, Int>::from_data(data, &x.device());
-    x.select(0, chosen)
-}
-
 /// How far the answers of the first of each pair are from the targets of the second: `[pairs]`.
 pub(super) fn apart(
     objective: &Objective,
@@ -115,8 +108,8 @@ pub(super) fn apart(
 ) -> Tensor<1> {
     let [own, other] = [0, 1].map(|at| pairs.iter().map(|pair| pair[at]).collect::<Vec<_>>());
     let sigmas: Vec<f64> = own.iter().map(|&row| noisy.sigmas[row]).collect();
-    let targets = rows(noisy.target.clone(), &other);
-    objective.judge(rows(answer, &own), targets, &sigmas)
+    let targets = chosen(noisy.target.clone(), &other);
+    objective.judge(chosen(answer, &own), targets, &sigmas)
 }
 
 #[cfg(test)]

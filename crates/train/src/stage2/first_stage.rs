@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::RgbImage;
 use latent_checkpoint::{Checkpoint, Kind, LoadOptions, Role, StoredAutoencoder};
@@ -208,6 +209,19 @@ impl FirstStage {
             mean: mean * self.scale,
             logvar: logvar + 2.0 * self.scale.ln(),
         }
+    }
+
+    /// What its decoder's first levels make of latents, coarsest first: see [`Autoencoder::levels`]. Computed in the type of
+    /// the encoder, on the device of the latents.
+    ///
+    /// # Panics
+    /// Where pixels are the latents.
+    pub(super) fn levels(&self, latents: Tensor<4>, count: usize) -> Vec<Tensor<4>> {
+        let (network, _) = self.encoder.as_ref().expect("an autoencoder");
+        let device = latents.device().inner();
+        let moved = (device != self.device).then(|| network.clone().to_device(&device));
+        let network = moved.as_ref().unwrap_or(network);
+        network.levels(latents / self.scale, count)
     }
 
     /// The pictures of latents, about −1..=1.

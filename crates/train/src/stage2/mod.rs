@@ -16,6 +16,7 @@ mod features;
 mod first_stage;
 mod frozen;
 mod holes;
+mod perceptual;
 mod samples;
 mod step;
 
@@ -39,6 +40,7 @@ pub use degrade::degrade;
 pub(crate) use denoiser::Denoiser;
 pub use first_stage::FirstStage;
 pub use holes::hole;
+pub use perceptual::PerceptualConfig;
 
 use align::{ALIGN, Align};
 use conditions::Conditions;
@@ -217,6 +219,9 @@ impl Stage2 {
                 channels,
                 &expected,
             ));
+        }
+        if let Some(perceptual) = &config.perceptual {
+            perceptual.fits(first.autoencoder().map(|a| a.config()))?;
         }
         let plain = context.device.clone().inner();
         let first = match &config.cache {

@@ -5,6 +5,7 @@ use latent_models::{Conditioned, Outline};
 
 use super::{FITS, LatentModel, Stage2, contrast, mean};
 use crate::learner::GradientList;
+use crate::objective::chosen;
 use crate::{Error, Example, Level, Report, Step};
 
 /// A part of a step that is done.
@@ -85,7 +86,7 @@ impl Stage2 {
         let latents = latents.to_device(device);
         let (leaves, network) = self.learner.replica(device);
         let given = network.given(condition.map(|condition| condition.moved_to(device)));
-        let noisy = self.objective.noisy(latents, noise, &levels)?;
+        let noisy = self.objective.noisy(latents.clone(), noise, &levels)?;
         let block = align.map(|align| align.block);
         let recompute = self.learner.settings().activation_checkpointing;
         let pass = network.pass(
@@ -111,6 +112,15 @@ impl Stage2 {
             let apart = contrast::apart(&self.objective, pass.answer.clone(), &noisy, &pairs);
             report = report.with("contrast", mean(apart.clone().detach()));
             whole = whole - apart.sum() * (config.weight / batch.len() as f64);
+        }
+        let perceptual = self.config.perceptual.as_ref();
+        let looked_at = perceptual.map(|p| p.rows(&levels, &self.objective, step.number));
+        if let (Some(config), Some(rows)) = (perceptual, looked_at.filter(|r| !r.is_empty())) {
+            let (noisy, answer) = (noisy.rows(&rows), chosen(pass.answer.clone(), &rows));
+            let made = self.objective.clean(&noisy, answer);
+            let apart = config.apart(&self.first, made, chosen(latents, &rows));
+            report = report.with("perceptual", mean(apart.clone().detach()));
+            whole = whole + apart.sum() * (config.weight / batch.len() as f64);
         }
         let mut gradients = vec![whole.backward()];
         if let Some(outline) = pass.outline {
