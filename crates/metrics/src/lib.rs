@@ -3,7 +3,7 @@
 //! Four kinds of measure. Of a picture against the one it should be: [`psnr`], [`ssim`], [`ms_ssim`]. Of a
 //! set of pictures against a set of real ones, by feature vectors that some network gave:
 //! [`frechet_distance`], [`kernel_distance`], [`precision_recall`], and against copying [`nearest`]. Of
-//! pictures against their captions, by how alike some network finds them: [`r_precision`]. Of what a picture
+//! pictures against their captions or classes, by how alike some network finds them: [`r_precision`], [`top_k`]. Of what a picture
 //! with a plain background shows, by its pixels: [`foreground`], [`components`]. Which network it was is the
 //! caller's to say, and the number is called by it: only one of Inception features is an FID.
 //!
@@ -22,7 +22,7 @@ mod quantiles;
 mod regions;
 mod structure;
 
-pub use alignment::r_precision;
+pub use alignment::{r_precision, top_k};
 pub use error::Error;
 pub use features::{Features, Moments};
 pub use frechet::{frechet_distance, frechet_distance_of};

@@ -24,10 +24,11 @@ mod split;
 
 pub use art::{Art, Drawing};
 pub(crate) use art::{trim, words};
+pub use caption::{find, phrase, with_noun};
 pub use colour::Colour;
 pub use composer::{Composer, SceneOptions};
 pub(crate) use english::article;
-pub use english::plural;
+pub use english::{number, plural};
 pub use facts::Facts;
 pub(crate) use ground::{clear_ground, is_opaque};
 pub use manner::{Framing, Ground, Manner};
