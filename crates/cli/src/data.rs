@@ -2,11 +2,11 @@
 
 mod drawings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use latent_data::{
     DataConfig, Error,
-    build::{self, Fetcher, Notice},
+    build::{self, Fetcher, Notice, Things},
     check::{self, Report},
     compose::{Art, Composer, SceneOptions, Split},
     counted, open, printable,
@@ -58,6 +58,17 @@ pub fn config(data: &str) -> Result<DataConfig, Failure> {
         true => Ok(DataConfig::read(Path::new(data))?),
         false => Ok(DataConfig::of(data)),
     }
+}
+
+/// The list of things that `--things` names, or the program's own.
+///
+/// # Errors
+/// A file that is no list.
+pub fn things(file: &Option<PathBuf>) -> Result<Things, Failure> {
+    Ok(match file {
+        None => Things::own()?,
+        Some(file) => Things::read(file)?,
+    })
 }
 
 /// What the environment says of object stores, in their keys.

@@ -39,6 +39,12 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
         features: args.features.clone(),
         seed: args.seed,
         encoder_steps: args.encoder_steps,
+        things_from: args.things_from.clone(),
+        things: args.things.as_ref().map(data::things).transpose()?,
+        subgroups_from: args.subgroups_from.clone(),
+        seeds: args.seeds,
+        judge_steps: args.judge_steps,
+        from_noise: args.from_noise.clone(),
         ..Options::new(
             model::files(args.model.as_deref())?,
             data::config(&args.data)?,
@@ -49,11 +55,7 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
     options.validate()?;
     machine::set_threads(args.threads)?;
     let device = machine::device(&args.device)?;
-    let mut watch = Watch {
-        json,
-        presses: screen::on_ctrl_c()?,
-        bar: ProgressBar::hidden(),
-    };
+    let mut watch = Watch::new(json)?;
     let outcome = evaluate(&options, &device, &mut watch);
     watch.bar.finish_and_clear();
     let report = match outcome {
@@ -74,10 +76,24 @@ pub fn eval(args: &EvalArgs, json: bool) -> Result<u8, Failure> {
 }
 
 /// A bar for each stretch of work; lines where standard error is no terminal.
-struct Watch {
+pub(crate) struct Watch {
     json: bool,
     presses: Arc<AtomicUsize>,
-    bar: ProgressBar,
+    pub bar: ProgressBar,
+}
+
+impl Watch {
+    /// Before the first stretch.
+    ///
+    /// # Errors
+    /// A system that lets nobody listen to Ctrl-C.
+    pub(crate) fn new(json: bool) -> Result<Self, Failure> {
+        Ok(Self {
+            json,
+            presses: screen::on_ctrl_c()?,
+            bar: ProgressBar::hidden(),
+        })
+    }
 }
 
 impl Observer for Watch {

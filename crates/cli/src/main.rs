@@ -9,6 +9,7 @@
 
 mod args;
 mod bench;
+mod by_eye;
 mod dashboard;
 mod data;
 mod eval;
@@ -128,6 +129,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Train(args) => train::train(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
         Command::Eval(args) => eval::eval(args, cli.json),
+        Command::ByEye(args) => by_eye::by_eye(args, cli.json),
         Command::Selftest(args) => selftest::selftest(args, cli.json),
         Command::Bench(args) => bench::bench(args, cli.json),
         Command::Data(args) => data::data(args, cli.json),

@@ -34,6 +34,14 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// A file of a test by eye.
+    #[error("{}: {problem}", path.display())]
+    Words {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
     /// A data set.
     #[error(transparent)]
     Data(#[from] latent_data::Error),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
-use latent_data::config::Size;
-use latent_data::{DataConfig, Example, Loader, LoaderOptions, Partial, Source};
+use image::imageops::{FilterType, resize};
+use latent_data::config::{Columns, Format, Size};
+use latent_data::{
+    About, DataConfig, Example, Labels, Loader, LoaderOptions, Partial, Raw, Source,
+};
 
 use crate::{Error, Observer, observe};
 
@@ -37,6 +40,65 @@ impl Set {
     /// Where it lies.
     pub fn path(&self) -> &str {
         &self.config.path
+    }
+
+    /// The pictures of those places alone, in that order; their own places are those of the list.
+    pub fn only(&self, places: Vec<usize>) -> Self {
+        Self {
+            source: Arc::new(Chosen {
+                source: self.source.clone(),
+                places,
+            }),
+            config: self.config.clone(),
+        }
+    }
+
+    /// What messages call a picture.
+    pub fn id(&self, index: usize) -> String {
+        self.source.id(index)
+    }
+
+    /// What a column of the set's table says of each picture; without a table, [`CLASS`] is the class that the set gives it.
+    ///
+    /// # Errors
+    /// No such column, or none at all; `flag` is where it was named.
+    pub fn column(
+        &self,
+        column: &str,
+        flag: &'static str,
+        store: &[(String, String)],
+    ) -> Result<Vec<Option<String>>, Error> {
+        let about = self.source.about();
+        let tables = [Format::Csv, Format::Jsonl, Format::Parquet];
+        if !about.format.is_some_and(|format| tables.contains(&format)) {
+            if column != CLASS {
+                let problem = format!(
+                    "{} is no table and has no columns: name one, or write --{flag} {CLASS} for the classes of its pictures",
+                    self.path()
+                );
+                return Err(Error::option(flag, column, problem));
+            }
+            let value = |index: usize| {
+                let class = self.source.labels(index, false).ok()?.class?;
+                let name = self.source.classes().get(class as usize);
+                Some(name.cloned().unwrap_or_else(|| class.to_string()))
+            };
+            return Ok((0..self.source.len()).map(value).collect());
+        }
+        // Any column can be read as a caption, as it is.
+        let config = DataConfig {
+            columns: Columns {
+                caption: Some(column.to_owned()),
+                ..self.config.columns.clone()
+            },
+            ..self.config.clone()
+        };
+        let source = latent_data::open(&config, store)?;
+        let text = |index: usize| source.labels(index, false).ok()?.caption;
+        let texts = (0..source.len()).map(text);
+        Ok(texts
+            .map(|text| text.filter(|text| !text.is_empty()))
+            .collect())
     }
 
     /// How many pictures it has, broken ones included.
@@ -94,6 +156,53 @@ impl Set {
     }
 }
 
+/// The column of a picture's class in sets that are no tables.
+pub(crate) const CLASS: &str = "class";
+
+/// Some pictures of a source.
+struct Chosen {
+    source: Arc<dyn Source>,
+    places: Vec<usize>,
+}
+
+impl Source for Chosen {
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn id(&self, index: usize) -> String {
+        self.source.id(self.places[index])
+    }
+
+    fn size(&self, index: usize) -> Result<[u32; 2], latent_data::Error> {
+        self.source.size(self.places[index])
+    }
+
+    fn read(&self, index: usize) -> Result<Raw, latent_data::Error> {
+        self.source.read(self.places[index])
+    }
+
+    fn labels(&self, index: usize, mask: bool) -> Result<Labels, latent_data::Error> {
+        self.source.labels(self.places[index], mask)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.source.classes()
+    }
+
+    fn about(&self) -> About {
+        self.source.about()
+    }
+}
+
+/// A picture as a square of that side, for a network that looks at small ones.
+pub(crate) fn square(picture: &RgbImage, side: u32) -> RgbImage {
+    match picture.dimensions() == (side, side) {
+        true => picture.clone(),
+        false => resize(picture, side, side, FilterType::Triangle),
+    }
+}
+
 /// Pictures of one size, within −1..=1.
 ///
 /// # Shapes
@@ -105,4 +214,15 @@ pub(crate) fn tensor(pictures: &[&RgbImage], device: &Device) -> Tensor<4> {
     let numbers: Vec<f32> = numbers.map(|&v| f32::from(v) / 127.5 - 1.0).collect();
     let shape = [pictures.len(), height as usize, width as usize, 3];
     Tensor::<4>::from_data(TensorData::new(numbers, shape), device).permute([0, 3, 1, 2])
+}
+
+/// The pictures of a tensor within −1..=1: `[batch, 3, height, width]`.
+pub(crate) fn of(x: Tensor<4>) -> Vec<RgbImage> {
+    let [_, _, height, width] = x.dims();
+    let numbers = x.permute([0, 2, 3, 1]).into_data();
+    let byte = |v: f32| ((v + 1.0) * 127.5).round() as u8;
+    let bytes: Vec<u8> = numbers.iter::<f32>().map(byte).collect();
+    let pictures = bytes.chunks(3 * height * width);
+    let picture = |bytes: &[u8]| RgbImage::from_raw(width as u32, height as u32, bytes.to_vec());
+    pictures.filter_map(picture).collect()
 }

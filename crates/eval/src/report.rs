@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::scenes::{Scenes, Tally};
+use crate::things::report::ThingsReport;
 
 /// Everything that was measured. What was not is `None`, and [`left_out`](Self::left_out) says why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,6 +23,8 @@ pub struct Report {
     pub copies: Option<Copies>,
     /// What scenes show.
     pub scenes: Option<Shown>,
+    /// Drawings of things.
+    pub things: Option<ThingsReport>,
     /// The trade-off of guidance, in the order in which it was asked for.
     pub sweep: Vec<Guided>,
     /// What was not measured, and what it needs.
@@ -184,7 +187,7 @@ pub struct Guided {
 }
 
 /// A line of a table: its name, then numbers in columns.
-fn line(f: &mut Formatter<'_>, name: &str, cells: &[String]) -> fmt::Result {
+pub(crate) fn line(f: &mut Formatter<'_>, name: &str, cells: &[String]) -> fmt::Result {
     write!(f, "  {name:<36}")?;
     for cell in cells {
         write!(f, "{cell:>18}")?;
@@ -192,7 +195,7 @@ fn line(f: &mut Formatter<'_>, name: &str, cells: &[String]) -> fmt::Result {
     writeln!(f)
 }
 
-fn heading(f: &mut Formatter<'_>, name: &str, cells: &[&str]) -> fmt::Result {
+pub(crate) fn heading(f: &mut Formatter<'_>, name: &str, cells: &[&str]) -> fmt::Result {
     write!(f, "\n{name:<38}")?;
     for cell in cells {
         write!(f, "{cell:>18}")?;
@@ -200,7 +203,7 @@ fn heading(f: &mut Formatter<'_>, name: &str, cells: &[&str]) -> fmt::Result {
     writeln!(f)
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
@@ -222,8 +225,30 @@ impl Apart {
 
 const APART: [&str; 4] = ["FD-EffLite0", "KID-EffLite0 ×10³", "precision", "recall"];
 
+impl Copies {
+    /// What a person reads of it, under that heading.
+    pub(crate) fn show(&self, f: &mut Formatter<'_>, what: &str) -> fmt::Result {
+        heading(f, what, &["least", "1 %", "5 %", "median"])?;
+        for (name, spread) in [
+            ("drawn", &self.drawn),
+            ("real test pictures", &self.test),
+            ("training, to other training", &self.training),
+        ] {
+            let numbers = [
+                spread.least,
+                spread.percent_1,
+                spread.percent_5,
+                spread.median,
+            ];
+            line(f, name, &numbers.map(|number| format!("{number:.2}")))?;
+        }
+        let share = percent(self.nearer);
+        line(f, "drawn, nearer than 1 % of test", &[share])
+    }
+}
+
 impl Tally {
-    fn cell(&self) -> String {
+    pub(crate) fn cell(&self) -> String {
         match self.share() {
             None => "–".to_owned(),
             Some(share) if self.judged == self.asked => {
@@ -280,27 +305,8 @@ impl Display for Report {
                 line(f, name, &[percent(share)])?;
             }
         }
-        if let Some(c) = &self.copies {
-            heading(
-                f,
-                "distance to a training picture",
-                &["least", "1 %", "5 %", "median"],
-            )?;
-            for (name, spread) in [
-                ("drawn", &c.drawn),
-                ("real test pictures", &c.test),
-                ("training, to other training", &c.training),
-            ] {
-                let numbers = [
-                    spread.least,
-                    spread.percent_1,
-                    spread.percent_5,
-                    spread.median,
-                ];
-                line(f, name, &numbers.map(|number| format!("{number:.2}")))?;
-            }
-            let share = percent(c.nearer);
-            line(f, "drawn, nearer than 1 % of test", &[share])?;
+        if let Some(copies) = &self.copies {
+            copies.show(f, "distance to a training picture")?;
         }
         if let Some(s) = &self.scenes {
             heading(
@@ -323,6 +329,9 @@ impl Display for Report {
                 show("nearest training caption's picture", retrieval)?;
             }
             show("drawn, another's caption", &s.random)?;
+        }
+        if let Some(things) = &self.things {
+            things.show(f)?;
         }
         if !self.sweep.is_empty() {
             let columns: Vec<&str> = ["R-precision"].into_iter().chain(APART).collect();

@@ -1,11 +1,12 @@
 //! From options to a report.
 
+use std::collections::HashMap;
+
 use burn::tensor::Device;
 use image::RgbImage;
 use latent_data::compose::Facts;
 use latent_metrics::{
-    Features, Nearest, frechet_distance, kernel_distance, nearest, nearest_others,
-    precision_recall, psnr, quantiles, r_precision, ssim,
+    Features, frechet_distance, kernel_distance, precision_recall, psnr, r_precision, ssim,
 };
 
 use crate::encoder::Encoder;
@@ -13,17 +14,16 @@ use crate::features::FeatureNet;
 use crate::scenes::{Scenes, check};
 use crate::subject::{DrawSettings, Subject};
 use crate::tested::{CHOICES, Tested};
+use crate::things::{Given, Known, Things};
 use crate::training::Training;
 use crate::{
-    About, Alignment, Apart, Closest, Copies, Error, Guided, Likeness, Observer, Options,
-    Reconstruction, Report, Shown, Spread, chart, sheet,
+    About, Alignment, Apart, Error, Guided, Likeness, Observer, Options, Reconstruction, Report,
+    Shown, chart, pictures, sheet,
 };
 
 /// Pictures of the sheet of drawn ones, eight in a row, and captions that the report lists.
-const SHOWN: usize = 64;
-const COLUMNS: usize = 8;
-/// Pairs of the sheet of nearest pictures.
-const PAIRS: usize = 32;
+pub(crate) const SHOWN: usize = 64;
+pub(crate) const COLUMNS: usize = 8;
 /// Vectors of a subset of the kernel distance, as published.
 const SUBSET: usize = 1000;
 /// Nearest neighbours that a neighbourhood reaches to, as published.
@@ -45,7 +45,12 @@ pub fn evaluate(
     let open = |path: &std::path::PathBuf| FeatureNet::open(path, device);
     let feature_net = options.features.as_ref().map(open).transpose()?;
     let subject = Subject::open(&options.model, options.size, device, observer)?;
+    for &t in &options.from_noise {
+        subject.level(t)?;
+    }
     let size = subject.size;
+    let known = |column: &String| Known::read(options, column, size);
+    let known = options.things_from.as_ref().map(known).transpose()?;
     let tested = Tested::read(options, size, feature_net.as_ref(), observer)?;
     let training = match &options.train {
         Some(config) => {
@@ -58,6 +63,13 @@ pub fn evaluate(
                 observer,
             );
             Some(read?)
+        }
+        None => None,
+    };
+    let things = match known {
+        Some(known) => {
+            let with = (&subject, &tested);
+            Some(Things::open(options, known, with, device, observer)?)
         }
         None => None,
     };
@@ -74,18 +86,20 @@ pub fn evaluate(
         feature_net,
         tested,
         training,
+        things,
     };
     evaluation.measure(observer)
 }
 
 /// Everything that is opened once.
-struct Evaluation<'a> {
-    options: &'a Options,
-    subject: Subject,
-    settings: DrawSettings,
-    feature_net: Option<FeatureNet>,
-    tested: Tested,
-    training: Option<Training>,
+pub(crate) struct Evaluation<'a> {
+    pub options: &'a Options,
+    pub subject: Subject,
+    pub settings: DrawSettings,
+    pub feature_net: Option<FeatureNet>,
+    pub tested: Tested,
+    pub training: Option<Training>,
+    things: Option<Things>,
     choices: Vec<[usize; CHOICES]>,
 }
 
@@ -94,6 +108,7 @@ impl Evaluation<'_> {
         let Self {
             options, tested, ..
         } = self;
+        let (reconstruction, through) = self.reconstruction(observer)?;
         let mut report = Report {
             about: About {
                 model: options.model.model.clone(),
@@ -106,11 +121,12 @@ impl Evaluation<'_> {
                 cfg_scale: self.settings.guidance,
                 seed: options.seed,
             },
-            reconstruction: self.reconstruction(observer)?,
+            reconstruction,
             likeness: None,
             alignment: None,
             copies: None,
             scenes: None,
+            things: None,
             sweep: Vec::new(),
             left_out: self.left_out(),
             captions: tested.captions.iter().take(SHOWN).cloned().collect(),
@@ -138,7 +154,9 @@ impl Evaluation<'_> {
                 floor: apart(half, other, feature_net.width())?,
             });
             if let Some(training) = &self.training {
-                report.copies = Some(self.copies(training, feature_net, &drawn, seen)?);
+                let captions = tested.captions();
+                let of = (drawn.as_slice(), captions.as_slice(), seen.as_slice());
+                report.copies = Some(self.copies(training, feature_net, of, "closest.png")?);
             }
         }
         if let (Some(training), Some(retrieved)) = (&self.training, &retrieved) {
@@ -158,6 +176,16 @@ impl Evaluation<'_> {
             report.left_out.push(text.to_owned());
         }
         self.sheets(&drawn)?;
+        if let (Some(things), Some(retrieved)) = (&self.things, &retrieved) {
+            let given = Given {
+                drawn: &drawn,
+                retrieved,
+                through: &through,
+            };
+            let found = self.things(things, &given, observer)?;
+            report.left_out.extend(found.left_out());
+            report.things = Some(found);
+        }
         report.sweep = self.sweep(&report, &drawn, observer)?;
         self.write(&report)?;
         Ok(report)
@@ -177,14 +205,28 @@ impl Evaluation<'_> {
                     .to_owned(),
             );
         }
+        if self.things.is_none() {
+            texts.push(
+                "thing accuracy, R-precision by the noun alone, foreign colours, seeds: give --things-from with the column that says what a picture shows (and --train)"
+                    .to_owned(),
+            );
+        } else if self.options.from_noise.is_empty() {
+            texts.push(
+                "real pictures finished from noise: give --from-noise 0.2,0.4,0.6,0.8".to_owned(),
+            );
+        }
         texts
     }
 
-    fn reconstruction(&self, observer: &mut dyn Observer) -> Result<Option<Reconstruction>, Error> {
+    /// What the autoencoder loses, and what it makes of the test pictures; nothing without one.
+    fn reconstruction(
+        &self,
+        observer: &mut dyn Observer,
+    ) -> Result<(Option<Reconstruction>, Vec<RgbImage>), Error> {
         let pictures: Vec<&RgbImage> = self.tested.pictures.iter().collect();
         let side = self.subject.size as usize;
         let (mut ratio, mut likeness, mut far) = (0.0, 0.0, 0.0);
-        let mut made_bytes = Vec::new();
+        let mut all_made = Vec::new();
         let there = self
             .subject
             .reconstruct(&pictures, observer, |given, made| {
@@ -192,6 +234,7 @@ impl Evaluation<'_> {
                     let each = feature_net.distances(given.clone(), made.clone());
                     far += each.iter().map(|d| f64::from(*d)).sum::<f64>();
                 }
+                all_made.extend(pictures::of(made.clone()));
                 let numbers =
                     |x: burn::tensor::Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
                 let (given, made) = (numbers(given), numbers(made));
@@ -201,28 +244,23 @@ impl Evaluation<'_> {
                 {
                     ratio += psnr(given, made, 2.0)?;
                     likeness += ssim(given, made, [3, side, side], 2.0)?;
-                    if made_bytes.len() < SHOWN / 2 {
-                        made_bytes.push(bytes(made, side));
-                    }
                 }
                 Ok(())
             })?;
         if !there {
-            return Ok(None);
+            return Ok((None, all_made));
         }
-        let rows = sheet::in_turn(
-            &[pictures.clone(), made_bytes.iter().collect()],
-            COLUMNS,
-            SHOWN,
-        );
+        let shown = all_made.iter().take(SHOWN / 2).collect();
+        let rows = sheet::in_turn(&[pictures.clone(), shown], COLUMNS, SHOWN);
         sheet::write(&self.options.out.join("reconstruction.png"), &rows, COLUMNS)?;
         let count = pictures.len() as f64;
-        Ok(Some(Reconstruction {
+        let found = Reconstruction {
             pictures: pictures.len(),
             psnr: ratio / count,
             ssim: likeness / count,
             feature_distance: self.feature_net.is_some().then_some(far / count),
-        }))
+        };
+        Ok((Some(found), all_made))
     }
 
     /// A picture for each test caption.
@@ -232,63 +270,16 @@ impl Evaluation<'_> {
             ..self.settings
         };
         let captions = self.tested.captions();
-        self.subject.draw(&captions, settings, observer)
+        let what = format!("drawing with guidance {guidance}");
+        self.subject.draw(&what, &captions, settings, observer)
     }
 
     /// R-precision of pictures, one for each test caption.
     fn aligned(&self, encoder: &Encoder, pictures: &[RgbImage]) -> Result<f64, Error> {
-        let texts = encoder.texts(&self.tested.captions());
-        let seen = encoder.pictures(pictures);
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        let rows = seen.iter().zip(&self.choices);
-        let likeness: Vec<f32> = rows
-            .flat_map(|(picture, row)| row.iter().map(|at| dot(picture, &texts[*at])))
-            .collect();
-        Ok(r_precision(&likeness, CHOICES)?)
-    }
-
-    fn copies(
-        &self,
-        training: &Training,
-        feature_net: &FeatureNet,
-        drawn: &[RgbImage],
-        seen: &[f32],
-    ) -> Result<Copies, Error> {
-        let of = |numbers| Features::new(numbers, feature_net.width());
-        let known = of(&training.features)?;
-        let near = nearest(&of(seen)?, &known)?;
-        let test = spread(&nearest(&of(&self.tested.features)?, &known)?)?;
-        let nearer = near.iter().filter(|n| n.distance < test.percent_1);
-        let nearer = nearer.count() as f64 / near.len() as f64;
-        let mut order: Vec<usize> = (0..near.len()).collect();
-        order.sort_by(|a, b| near[*a].distance.total_cmp(&near[*b].distance));
-        order.truncate(PAIRS);
-        let mut closest = Vec::new();
-        let mut originals = Vec::new();
-        for &at in &order {
-            let Nearest { index, distance } = near[at];
-            let (name, caption) = training.named(index);
-            closest.push(Closest {
-                distance,
-                caption: self.tested.captions[at].clone(),
-                training: name.to_owned(),
-                training_caption: caption.map(str::to_owned),
-            });
-            originals.push(training.picture(index)?);
-        }
-        let pairs: Vec<&RgbImage> = order
-            .iter()
-            .zip(&originals)
-            .flat_map(|(at, original)| [&drawn[*at], original])
-            .collect();
-        sheet::write(&self.options.out.join("closest.png"), &pairs, COLUMNS)?;
-        Ok(Copies {
-            drawn: spread(&near)?,
-            training: spread(&nearest_others(&known, self.options.count)?)?,
-            test,
-            nearer,
-            closest,
-        })
+        let captions = &self.tested.captions;
+        let rows = self.choices.iter();
+        let rows = rows.map(|row| row.iter().map(|at| captions[*at].clone()).collect());
+        aligned(encoder, pictures, &rows.collect::<Vec<_>>())
     }
 
     /// The exact checks, where anything is known of the test pictures as scenes.
@@ -377,8 +368,27 @@ impl Evaluation<'_> {
     }
 }
 
+/// R-precision of pictures, each with its own caption and then others.
+pub(crate) fn aligned(
+    encoder: &Encoder,
+    pictures: &[RgbImage],
+    rows: &[Vec<String>],
+) -> Result<f64, Error> {
+    let mut texts: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    let read: HashMap<&str, Vec<f32>> = texts.iter().copied().zip(encoder.texts(&texts)).collect();
+    let seen = encoder.pictures(pictures);
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let pairs = seen.iter().zip(rows);
+    let likeness: Vec<f32> = pairs
+        .flat_map(|(picture, row)| row.iter().map(|text| dot(picture, &read[text.as_str()])))
+        .collect();
+    Ok(r_precision(&likeness, rows.first().map_or(0, Vec::len))?)
+}
+
 /// What was drawn, each in the place of another.
-fn anothers(drawn: &[RgbImage]) -> Vec<RgbImage> {
+pub(crate) fn anothers(drawn: &[RgbImage]) -> Vec<RgbImage> {
     let mut drawn = drawn.to_vec();
     drawn.rotate_left(1);
     drawn
@@ -396,28 +406,5 @@ fn apart(real: &[f32], made: &[f32], width: usize) -> Result<Apart, Error> {
         kid_error: kernel.error,
         precision: shares.precision,
         recall: shares.recall,
-    })
-}
-
-fn spread(near: &[Nearest]) -> Result<Spread, Error> {
-    let distances: Vec<f64> = near.iter().map(|n| n.distance).collect();
-    let found = quantiles(&distances, &[0.0, 0.01, 0.05, 0.25, 0.5, 0.75])?;
-    Ok(Spread {
-        least: found[0],
-        percent_1: found[1],
-        percent_5: found[2],
-        percent_25: found[3],
-        median: found[4],
-        percent_75: found[5],
-    })
-}
-
-/// A picture from planes within −1..=1.
-fn bytes(planes: &[f32], side: usize) -> RgbImage {
-    let area = side * side;
-    RgbImage::from_fn(side as u32, side as u32, |x, y| {
-        let at = y as usize * side + x as usize;
-        let byte = |channel: usize| ((planes[channel * area + at] + 1.0) * 127.5).round() as u8;
-        image::Rgb([0, 1, 2].map(byte))
     })
 }

@@ -123,6 +123,37 @@ pub fn check<'a>(scenes: impl Iterator<Item = (&'a RgbImage, &'a Facts)>) -> Res
     Ok(found)
 }
 
+/// The colour that most pixels before a plain background have, as [`check`] judges colours.
+///
+/// # Errors
+/// As [`check`]'s.
+pub(crate) fn main_colour(picture: &RgbImage) -> Result<Option<Colour>, Error> {
+    let Some(seen) = Seen::of(picture)? else {
+        return Ok(None);
+    };
+    let with = |colour: &Colour| -> usize {
+        let each = seen.parts.iter().map(|part| seen.with(part, *colour));
+        each.sum()
+    };
+    let most = Colour::ALL.into_iter().max_by_key(with);
+    Ok(most.filter(|colour| with(colour) > 0))
+}
+
+/// How often pictures that should have a colour have it, by [`check`]'s rule.
+///
+/// # Errors
+/// As [`check`]'s.
+pub(crate) fn colours<'a>(
+    pictures: impl Iterator<Item = (&'a RgbImage, Colour)>,
+) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    for (picture, colour) in pictures {
+        let seen = Seen::of(picture)?;
+        tally.add(seen.map(|seen| seen.share(colour) >= SHARE));
+    }
+    Ok(tally)
+}
+
 /// Whether there are several colours, and no two are the same.
 fn told_apart(colours: &[Colour]) -> bool {
     let mut sorted = colours.to_vec();

@@ -1,12 +1,14 @@
 //! The model that is measured: what it draws, and what its autoencoder makes of a picture.
 
-use latent_pipeline::request::GuidanceOptions;
+use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Device, Tensor};
-use image::RgbImage;
-use latent_diffusion::Step;
+use image::{ImageFormat, RgbImage};
+use latent_diffusion::{NoisePath, Step};
 use latent_models::{ConditionerConfig, Form};
+use latent_pipeline::request::{GivenPicture, GuidanceOptions};
 use latent_pipeline::resources::Memory;
 use latent_pipeline::{Hooks, Model, ModelFiles, Request, run};
 
@@ -74,6 +76,17 @@ impl Subject {
         self.model.steps.unwrap_or(20)
     }
 
+    /// What the autoencoder makes of pictures: both within −1..=1, `[batch, 3, size, size]` each. `None` where there is no
+    /// autoencoder.
+    fn encoded(&self, pictures: &[&RgbImage]) -> Result<Option<[Tensor<4>; 2]>, Error> {
+        let Some(autoencoder) = self.model.compressor()? else {
+            return Ok(None);
+        };
+        let given = crate::pictures::tensor(pictures, &self.device);
+        let made = autoencoder.decode(autoencoder.encode(given.clone()).mean);
+        Ok(Some([given, made.clamp(-1.0, 1.0)]))
+    }
+
     /// Gives `each` some pictures within −1..=1 and what the autoencoder makes of them, cut to the same range:
     /// `[batch, 3, size, size]` each. Whether there is an autoencoder.
     pub fn reconstruct(
@@ -82,49 +95,142 @@ impl Subject {
         observer: &mut dyn Observer,
         mut each: impl FnMut(Tensor<4>, Tensor<4>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let Some(autoencoder) = self.model.compressor()? else {
+        if self.model.autoencoder.is_none() {
             return Ok(false);
-        };
+        }
         observer.stage("reconstructing", pictures.len() as u64);
         for part in pictures.chunks(BATCH) {
-            let given = crate::pictures::tensor(part, &self.device);
-            let made = autoencoder.decode(autoencoder.encode(given.clone()).mean);
-            each(given, made.clamp(-1.0, 1.0))?;
+            if let Some([given, made]) = self.encoded(part)? {
+                each(given, made)?;
+            }
             observe::advance(observer, part.len() as u64)?;
         }
         Ok(true)
     }
 
-    /// A picture for each caption.
+    /// What the autoencoder makes of pictures; none where there is no autoencoder.
+    pub fn through(&self, pictures: &[&RgbImage]) -> Result<Vec<RgbImage>, Error> {
+        let mut all = Vec::new();
+        for part in pictures.chunks(BATCH) {
+            let made = self.encoded(part)?;
+            all.extend(
+                made.into_iter()
+                    .flat_map(|[_, made]| crate::pictures::of(made)),
+            );
+        }
+        Ok(all)
+    }
+
+    /// Whether there is an autoencoder.
+    pub fn has_autoencoder(&self) -> bool {
+        self.model.autoencoder.is_some()
+    }
+
+    /// A picture for each caption; `what` is told of the work.
     pub fn draw(
         &self,
+        what: &str,
         captions: &[&str],
         settings: DrawSettings,
         observer: &mut dyn Observer,
     ) -> Result<Vec<RgbImage>, Error> {
-        let what = format!("drawing with guidance {}", settings.guidance);
-        observer.stage(&what, captions.len() as u64);
-        let mut drawn = Vec::with_capacity(captions.len());
-        for (number, caption) in captions.iter().enumerate() {
+        observer.stage(what, captions.len() as u64);
+        let request = |number: usize| Request {
+            prompt: captions[number].to_owned(),
+            steps: settings.steps,
+            guidance: GuidanceOptions {
+                scale: settings.guidance,
+                ..GuidanceOptions::default()
+            },
+            ..self.request(settings.seed, number)
+        };
+        let requests = (0..captions.len()).map(|number| (request(number), Memory::default()));
+        self.finished(requests, observer)
+    }
+
+    /// The share of noise `t`, above 0 and below 1, as the model counts it: σ of a flow, and of a discrete schedule that of time
+    /// step t · (N − 1).
+    ///
+    /// # Errors
+    /// A model whose levels have no end that is noise alone.
+    pub fn level(&self, t: f64) -> Result<f64, Error> {
+        let model = &self.model;
+        let path = NoisePath::of(model.prediction, model.schedule.clone(), None)
+            .map_err(latent_pipeline::Error::from)?;
+        match &path {
+            NoisePath::Flow(_) => Ok(t),
+            NoisePath::Discrete(schedule) => Ok(path.sigma(t * (schedule.steps() - 1) as f64)),
+            NoisePath::Edm(_) => Err(Error::option(
+                "from-noise",
+                t,
+                "the model's noise levels have no highest one, and so no shares: it cannot be measured",
+            )),
+        }
+    }
+
+    /// What the model makes, without guidance, of each picture at the share of noise `t`, told its caption, in as many steps as a
+    /// drawing has, evenly from `t` to 0.
+    pub fn finish(
+        &self,
+        pictures: &[(&RgbImage, &str)],
+        t: f64,
+        settings: DrawSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<RgbImage>, Error> {
+        const GIVEN: &str = "given";
+        observer.stage(&format!("finishing from noise {t}"), pictures.len() as u64);
+        let left = |step: usize| t * (settings.steps - step) as f64 / settings.steps as f64;
+        let mut sigmas = Vec::with_capacity(settings.steps + 1);
+        for step in 0..settings.steps {
+            sigmas.push(self.level(left(step))?);
+        }
+        sigmas.push(0.0);
+        let request = |(number, (picture, caption)): (usize, &(&RgbImage, &str))| {
+            let mut bytes = Cursor::new(Vec::new());
+            // Into memory: this does not fail.
+            let _ = picture.write_to(&mut bytes, ImageFormat::Png);
+            let given = Memory {
+                files: BTreeMap::from([(GIVEN.into(), bytes.into_inner())]),
+                ..Memory::default()
+            };
             let request = Request {
                 prompt: (*caption).to_owned(),
-                width: self.size as usize,
-                height: self.size as usize,
-                steps: settings.steps,
-                seed: Some(settings.seed.wrapping_add(number as u64)),
+                sigmas: Some(sigmas.clone()),
+                start: GivenPicture {
+                    image: Some(GIVEN.into()),
+                    strength: 1.0,
+                    ..GivenPicture::default()
+                },
                 guidance: GuidanceOptions {
-                    scale: settings.guidance,
+                    scale: 1.0,
                     ..GuidanceOptions::default()
                 },
-                ..Request::default()
+                ..self.request(settings.seed, number)
             };
-            let outputs = run(
-                &request,
-                &self.model,
-                &Memory::default(),
-                None,
-                &mut Stopper(observer),
-            )?;
+            (request, given)
+        };
+        self.finished(pictures.iter().enumerate().map(request), observer)
+    }
+
+    /// What all requests share: the size, and for the picture of that number the noise.
+    fn request(&self, seed: u64, number: usize) -> Request {
+        Request {
+            width: self.size as usize,
+            height: self.size as usize,
+            seed: Some(seed.wrapping_add(number as u64)),
+            ..Request::default()
+        }
+    }
+
+    /// The picture of each request.
+    fn finished(
+        &self,
+        requests: impl Iterator<Item = (Request, Memory)>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<RgbImage>, Error> {
+        let mut drawn = Vec::new();
+        for (request, given) in requests {
+            let outputs = run(&request, &self.model, &given, None, &mut Stopper(observer))?;
             let finished = outputs.into_iter().find(|output| output.stopped.is_none());
             let picture = finished.ok_or(Error::Stopped)?.picture;
             let (width, height) = (picture.width() as u32, picture.height() as u32);

@@ -20,6 +20,8 @@ pub(crate) struct Tested {
     pub path: String,
     pub pictures: Vec<RgbImage>,
     pub captions: Vec<String>,
+    /// Their places in the set.
+    pub places: Vec<usize>,
     /// What is known of each as a scene.
     pub facts: Vec<Option<Facts>>,
     /// Features of the pictures; empty without a feature network.
@@ -42,6 +44,7 @@ impl Tested {
             path: set.path().to_owned(),
             pictures: Vec::new(),
             captions: Vec::new(),
+            places: Vec::new(),
             facts: Vec::new(),
             features: Vec::new(),
             others: Vec::new(),
@@ -55,6 +58,7 @@ impl Tested {
                     Some(caption) if tested.pictures.len() < options.count => {
                         tested.pictures.push(example.picture);
                         tested.captions.push(caption);
+                        tested.places.push(example.index);
                         tested.facts.push(facts.remove(&example.id));
                     }
                     _ => others.push(example.picture),

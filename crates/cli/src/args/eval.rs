@@ -38,6 +38,27 @@ pub struct EvalArgs {
     /// Steps that the encoder of R-precision learns for, once for each training set and folder.
     #[arg(long, value_name = "N", default_value_t = 3000)]
     pub encoder_steps: u64,
+    /// The column of both tables that says what a picture shows (`thing`), or `class` for the classes of sets that are no tables:
+    /// for drawings of "a {thing}", which a judge names that learns from --train.
+    #[arg(long, value_name = "COLUMN")]
+    pub things_from: Option<String>,
+    /// Only the things of a list: the program's, or that of --things=FILE (columns `thing`, `also`, `drawn as` with tabs between
+    /// them). Its other names are known in captions. Without it, everything that the column names.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub things: Option<Option<PathBuf>>,
+    /// The column of the training table that a thing is filed under: five of the nine captions that a picture must be told from
+    /// by the noun alone are then of its own kind.
+    #[arg(long, value_name = "COLUMN")]
+    pub subgroups_from: Option<String>,
+    /// Drawings of each thing, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub seeds: usize,
+    /// Steps that the judge of things learns for, once for each training set and folder.
+    #[arg(long, value_name = "N", default_value_t = 1500)]
+    pub judge_steps: u64,
+    /// Shares of noise, 0.2,0.4,0.6,0.8: real pictures are noised so far and finished by the model without guidance.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub from_noise: Vec<f64>,
     /// Where report.json, the sheets and what the next run can use go. Without it, `eval` beside the model.
     #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! A flag of theirs that this program cannot honour is known all the same and refused with a reason ([`refused`]):
 //! nothing typed is ever ignored.
 
+mod by_eye;
 mod choice;
 pub mod data;
 mod eval;
@@ -21,6 +22,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use by_eye::{ByEyeArgs, ByEyeCommand, DrawArgs, ScoreArgs};
 pub use eval::EvalArgs;
 pub use generate::{
     ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, ModelArgs, PictureArgs,
@@ -69,7 +71,9 @@ pub enum Command {
     /// Write the model of a run's latest checkpoint, for this program and for others.
     Export(ExportArgs),
     /// Measure a model that draws by text, by captioned pictures that it has not learnt from.
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
+    /// A test by eye: numbered drawings for somebody to name who does not know what they are, and the count of what was named.
+    ByEye(ByEyeArgs),
     /// Check this build on this machine against embedded results of the reference implementations.
     Selftest(SelftestArgs),
     /// Time the kernels and the networks of Stable Diffusion 1.5 on this machine; no file is needed.

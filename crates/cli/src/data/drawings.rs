@@ -28,11 +28,7 @@ pub(super) fn default_set(args: &DefaultArgs, json: bool) -> Result<u8, Failure>
         )));
     }
     free(&args.target)?;
-    let things = match &args.things {
-        None => None,
-        Some(None) => Some(Things::own()?),
-        Some(Some(file)) => Some(Things::read(file)?),
-    };
+    let things = args.things.as_ref().map(super::things).transpose()?;
     let note = screen::spinner("fetching and reading drawings");
     let fetcher = fetcher(args.cache.as_deref())?;
     let (mut art, notices) = build::collection(&fetcher, &mut |set| {

@@ -89,7 +89,11 @@ fn random() -> u64 {
     number % u64::from(u32::MAX)
 }
 
-fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
+/// The prompts of a file, one a line.
+///
+/// # Errors
+/// A file that cannot be read or holds none.
+pub fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
     let text = read_text(file)?;
     let lines: Vec<String> = text
         .lines()

@@ -3,28 +3,22 @@
 use std::path::Path;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use image::RgbImage;
-use image::imageops::{FilterType, resize};
 use latent_data::Batches;
-use latent_models::{ParameterError, load};
 use latent_ops as ops;
-use latent_train::{
-    Alone, Fill, Learner, LearnerSettings, StateReader, StateWriter, Step, Update, initialise,
-    torch_default,
-};
+use latent_train::{Fill, LearnerSettings};
 use serde::{Deserialize, Serialize};
 
 use super::network::{DualEncoder, SIDE, WORDS};
 use super::words::Vocabulary;
-use crate::{Error, Observer, observe, pictures};
+use crate::teaching::{Course, teach};
+use crate::{Error, Observer, kept, pictures};
 
 /// Pictures of a step.
 pub(crate) const BATCH: usize = 64;
 /// The largest rate.
 const PEAK: f64 = 1e-3;
-/// Steps that the rate rises for.
-const RISE: f64 = 100.0;
 /// What likenesses are multiplied by before the softmax: 1 / temperature.
 const SHARPNESS: f64 = 15.0;
 
@@ -57,8 +51,8 @@ struct Kept {
     vocabulary: Vocabulary,
 }
 
-const WEIGHTS: &str = "encoder.safetensors";
-const ABOUT: &str = "encoder.json";
+/// What its files are called.
+const NAME: &str = "encoder";
 
 impl Encoder {
     /// The encoder that `folder` keeps, where it has been taught exactly so.
@@ -70,22 +64,13 @@ impl Encoder {
         teaching: &Teaching,
         device: &Device,
     ) -> Result<Option<Self>, Error> {
-        let Ok(text) = std::fs::read_to_string(folder.join(ABOUT)) else {
-            return Ok(None);
-        };
-        let kept: Option<Kept> = serde_json::from_str(&text).ok();
+        let kept: Option<Kept> = kept::about(folder, NAME);
         let Some(kept) = kept.filter(|kept| kept.teaching == *teaching) else {
             return Ok(None);
         };
-        let mut reader = StateReader::open(&folder.join(WEIGHTS), Default::default())?;
         let network = DualEncoder::new(kept.vocabulary.len(), device);
-        let fetch = &mut |name: &str, shape: &[usize]| {
-            let values = reader.values(name, shape)?;
-            Ok::<_, latent_train::Error>(TensorData::new(values, shape.to_vec()))
-        };
-        let network = load(network, fetch, DType::F32)?;
         Ok(Some(Self {
-            network,
+            network: kept::weights(folder, NAME, network)?,
             vocabulary: kept.vocabulary,
             device: device.clone(),
         }))
@@ -98,54 +83,43 @@ impl Encoder {
     /// A batch that cannot be read, losses that are no numbers; [`Error::Stopped`].
     pub fn learn(
         vocabulary: Vocabulary,
-        batches: Batches,
+        mut batches: Batches,
         teaching: &Teaching,
         device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Self, Error> {
         let learning = device.clone().autodiff();
-        let network = DualEncoder::new(vocabulary.len(), &learning);
-        let rule = torch_default(&network, &[]);
-        let rule = |name: &str, shape: &[usize]| match name.contains("emb.weight") {
-            true => Fill::Normal(0.02),
-            false => rule(name, shape),
+        let course = Course {
+            what: "teaching the encoder",
+            steps: teaching.steps,
+            peak: PEAK,
+            seed: teaching.seed,
+            settings: LearnerSettings::default(),
+            begin: |name| name.contains("emb.weight").then_some(Fill::Normal(0.02)),
         };
-        let network = initialise(network, teaching.seed, &rule).map_err(unfit)?;
-        let mut learner = Learner::new(network, LearnerSettings::default());
-        observer.stage("teaching the encoder", teaching.steps);
-        for (number, batch) in (0..teaching.steps).zip(batches) {
+        let network = DualEncoder::new(vocabulary.len(), &learning);
+        let network = teach(network, &course, observer, |network, _| {
+            let Some(batch) = batches.next() else {
+                return Ok(None);
+            };
             let examples = batch?.examples;
             let captioned = examples
                 .iter()
                 .filter_map(|e| Some((&e.picture, e.caption.as_deref()?)));
             let (pictures, captions): (Vec<_>, Vec<_>) = captioned.unzip();
             // One picture has nothing to be told apart from.
-            if captions.len() > 1 {
-                let pictures: Vec<RgbImage> = pictures.into_iter().map(small).collect();
-                let pictures: Vec<&RgbImage> = pictures.iter().collect();
-                let rows = vocabulary.rows(captions.iter().copied(), WORDS);
-                let network = learner.network();
-                let seen = network.pictures(pictures::tensor(&pictures, &learning));
-                let read = network.texts(&rows, &learning);
-                let loss = contrastive(seen, read, &captions);
-                learner.accumulate(loss.backward(), captions.len() as f64);
-                let rising = ((number + 1) as f64 / RISE).min(1.0);
-                let turn = std::f64::consts::PI * number as f64 / teaching.steps as f64;
-                let step = Step {
-                    number,
-                    seed: teaching.seed,
-                    first: 0,
-                };
-                learner.apply(&Update {
-                    step,
-                    rate: PEAK * rising * (0.5 + 0.5 * turn.cos()),
-                    peers: &Alone,
-                })?;
+            if captions.len() < 2 {
+                return Ok(None);
             }
-            observe::advance(observer, 1)?;
-        }
+            let pictures: Vec<RgbImage> = pictures.into_iter().map(small).collect();
+            let pictures: Vec<&RgbImage> = pictures.iter().collect();
+            let rows = vocabulary.rows(captions.iter().copied(), WORDS);
+            let seen = network.pictures(pictures::tensor(&pictures, &learning));
+            let read = network.texts(&rows, &learning);
+            Ok(Some((contrastive(seen, read, &captions), captions.len())))
+        })?;
         Ok(Self {
-            network: learner.averaged(),
+            network,
             vocabulary,
             device: device.clone(),
         })
@@ -156,25 +130,11 @@ impl Encoder {
     /// # Errors
     /// Files that cannot be written.
     pub fn keep(&self, folder: &Path, teaching: &Teaching) -> Result<(), Error> {
-        let (weights, about) = (folder.join(WEIGHTS), folder.join(ABOUT));
-        // Without its description a file of weights is not read, so an interrupted write does no harm.
-        for path in [&about, &weights] {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(path, "replace")(e));
-                }
-                _ => {}
-            }
-        }
-        let mut writer = StateWriter::new();
-        writer.module(&self.network);
-        writer.write(&weights)?;
         let kept = Kept {
             teaching: teaching.clone(),
             vocabulary: self.vocabulary.clone(),
         };
-        let text = serde_json::to_string(&kept).unwrap_or_default();
-        std::fs::write(&about, text).map_err(Error::io(&about, "write"))
+        kept::keep(folder, NAME, &self.network, &kept)
     }
 
     /// The vectors of pictures of any size, of length one: `[pictures, 128]`.
@@ -200,11 +160,6 @@ impl Encoder {
     }
 }
 
-/// The weights' own shapes are asked for, so this does not happen.
-fn unfit(error: ParameterError) -> latent_train::Error {
-    latent_train::Error::from(error)
-}
-
 fn vectors(x: Tensor<2>) -> Vec<Vec<f32>> {
     let [_, width] = x.dims();
     let numbers: Vec<f32> = x.into_data().iter::<f32>().collect();
@@ -213,10 +168,7 @@ fn vectors(x: Tensor<2>) -> Vec<Vec<f32>> {
 
 /// As large as the encoder looks at pictures.
 fn small(picture: &RgbImage) -> RgbImage {
-    match picture.dimensions() == (SIDE, SIDE) {
-        true => picture.clone(),
-        false => resize(picture, SIDE, SIDE, FilterType::Triangle),
-    }
+    pictures::square(picture, SIDE)
 }
 
 /// The mean of both directions' cross-entropies. Captions that are the same are not held against each other.
