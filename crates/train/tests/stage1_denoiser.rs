@@ -65,6 +65,9 @@ fn second_stage(
             prediction,
             ..ObjectiveConfig::default()
         },
+        align: None,
+        contrast: None,
+        perceptual: None,
         vocabulary: None,
         text_encoder: None,
         neighbours: None,

@@ -29,9 +29,7 @@ use image::RgbImage;
 use latent_checkpoint::{Checkpoint, LoadOptions, ModelError, Role};
 use latent_conditions::{NEIGHBOURS, VOCABULARY};
 use latent_models::condition::Encoder;
-use latent_models::{
-    Condition, Conditioned, Conditioner, ConditionerConfig, Outline, UNet, UNetConfig,
-};
+use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig, UNet, UNetConfig};
 
 pub use align::AlignConfig;
 pub use config::{SamplesConfig, Stage2Config};
