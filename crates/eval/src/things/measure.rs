@@ -127,7 +127,7 @@ impl Evaluation<'_> {
         };
         let mut from_noise = Vec::new();
         if valid && !known.is_empty() {
-            from_noise = self.from_noise(things, &known, observer)?;
+            from_noise = self.finished_from_noise(things, &known, observer)?;
         }
         Ok(ThingsReport {
             judge,
@@ -160,7 +160,7 @@ impl Evaluation<'_> {
     }
 
     /// Real pictures under noise, finished by the model.
-    fn from_noise(
+    fn finished_from_noise(
         &self,
         things: &Things,
         known: &[(usize, usize)],
