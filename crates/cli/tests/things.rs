@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 fn drawing(thing: &str, number: u32) -> RgbImage {
     let at = 12 + number % 5;
     RgbImage::from_fn(32, 32, |x, y| match thing {
-        "ladder" => Rgb([if (x / 2 + number) % 2 == 0 { 0 } else { 255 }; 3]),
+        "ladder" => Rgb([if (x / 2 + number).is_multiple_of(2) { 0 } else { 255 }; 3]),
         "ball" if x.abs_diff(16).pow(2) + y.abs_diff(at).pow(2) < 80 => Rgb([220, 30, 30]),
         "dot" if x.abs_diff(16) < 2 && y.abs_diff(at) < 2 => Rgb([0, 0, 200]),
         _ => Rgb([255; 3]),
