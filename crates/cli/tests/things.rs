@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 fn drawing(thing: &str, number: u32) -> RgbImage {
     let at = 12 + number % 5;
     RgbImage::from_fn(32, 32, |x, y| match thing {
-        "ladder" => Rgb([if (x / 2 + number).is_multiple_of(2) { 0 } else { 255 }; 3]),
+        "ladder" => Rgb([if (x / 2 + number).is_multiple_of(2) {
+            0
+        } else {
+            255
+        }; 3]),
         "ball" if x.abs_diff(16).pow(2) + y.abs_diff(at).pow(2) < 80 => Rgb([220, 30, 30]),
         "dot" if x.abs_diff(16) < 2 && y.abs_diff(at) < 2 => Rgb([0, 0, 200]),
         _ => Rgb([255; 3]),
@@ -231,7 +235,10 @@ fn what_cannot_be_measured_is_refused_with_the_reason() {
         ),
         (&["--from-noise", "0.2"], "give --things-from"),
         (&["--things"], "give --things-from"),
-        (&["--subgroups-from", "kind"], "give --things-from"),
+        (
+            &["--subgroups-from", "kind"],
+            "what a picture shows is not known",
+        ),
     ] {
         let given = if more.contains(&"--train") {
             &train[2..]
