@@ -1,6 +1,6 @@
 //! A test by eye: can a stranger name what a model draws?
 //!
-//! [`write`] draws every prompt of a list, hides real held-out drawings among them, shuffles all and writes them under numbers, on
+//! [`write()`] draws every prompt of a list, hides real held-out drawings among them, shuffles all and writes them under numbers, on
 //! one sheet and one by one, into a folder that says nothing else. What they are stands in `key.json` beside that folder.
 //! Somebody who has seen neither prompts nor key writes a line for each number, and [`score`] opens the key.
 //!

@@ -1,6 +1,6 @@
 //! What drawings of things are measured by: whether they can be named.
 //!
-//! A column of the data set's table says what each picture shows. A [judge](crate::judge) learns to name it from the training
+//! A column of the data set's table says what each picture shows. A judge learns to name it from the training
 //! split, and is asked what the model draws for "a {thing}" and nothing else. Where it does not name half of the real held-out
 //! drawings, its word is not taken. The same prompts are measured in other ways that the judge has no part in or that a model
 //! could not pass by drawing one picture of each thing: captions that differ in the noun alone, colours that a thing does not have,
