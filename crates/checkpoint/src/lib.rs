@@ -14,6 +14,7 @@ pub mod detect;
 mod error;
 pub mod file;
 pub mod info;
+pub mod inversion;
 pub mod load;
 pub mod names;
 pub mod networks;
@@ -30,6 +31,7 @@ pub use file::{
     open,
 };
 pub use info::{Info, InfoOptions, inspect};
+pub use inversion::Inversion;
 pub use load::LoadOptions;
 pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
 pub use patch::{Difference, Patch};

@@ -3,11 +3,12 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Info, InfoOptions, Network, Target, convert::ConvertOptions, convert::convert,
+    Files, Info, InfoOptions, Network, Target, convert::ConvertOptions, convert::convert,
     file::write::Existing,
 };
 use latent_pipeline::{
     RequestError,
+    embeddings::in_picture,
     family::{self, Recognised},
     infotext::{Infotext, STOPPED},
     model::predicted,
@@ -23,7 +24,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     args::{ConvertArgs, InfoArgs},
     failure::{Failure, OK},
-    model, screen,
+    inversion, model, screen,
 };
 
 /// Runs `latent info`.
@@ -41,6 +42,11 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
         return picture_info(&args.file, json);
     }
     let place = model::place(&args.file, &args.library.models)?;
+    if place.files == Files::Disk
+        && let Some(told) = inversion::info(args, &place.path, json)
+    {
+        return told.map(|()| OK);
+    }
     let options = InfoOptions {
         hash: args.hash,
         tensors: args.tensors,
@@ -75,6 +81,11 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
     let metadata = Metadata::read(&name, &bytes)?;
     let request = metadata.request.as_deref().map(Request::values_of_json);
     let size = picture.size();
+    let unusable = |e| Failure::input(format!("{name}: {e}"));
+    let embedding = match Format::of_bytes(&bytes) {
+        Some(Format::Png) => in_picture(&name, &bytes).map_err(unusable)?,
+        _ => None,
+    };
     if json {
         let request = request
             .transpose()
@@ -82,12 +93,15 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
         println!(
             "{}",
             json!({"path": Name::from(path), "width": size.width, "height": size.height,
-                   "parameters": metadata.parameters, "request": request, "program": metadata.program(),
+                   "parameters": metadata.parameters, "request": request, "program": metadata.program(), "embedding": embedding.as_ref().map(inversion::json),
                    "others": Map::from_iter(metadata.others.into_iter().map(|(key, text)| (key, text.into())))})
         );
         return Ok(OK);
     }
     print!("{}", describe_picture(&name, size, &metadata, request));
+    if let Some(found) = &embedding {
+        print!("\nIt holds an embedding:\n{}", inversion::describe(found));
+    }
     Ok(OK)
 }
 

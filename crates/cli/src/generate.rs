@@ -35,7 +35,7 @@ use crate::{
 /// # Errors
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
-    let resources = model::resources(&args.model.library.models)?;
+    let resources = model::resources(&args.model.library.models, &args.model.embeddings)?;
     let mut jobs = job::jobs(args, &resources)?;
     tell_all(&jobs.notes);
     let total = jobs.requests.iter().map(Request::pictures).sum();

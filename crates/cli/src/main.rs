@@ -17,6 +17,7 @@ mod export;
 mod failure;
 mod files;
 mod generate;
+mod inversion;
 mod job;
 mod machine;
 mod model;

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use latent_default_model as built_in;
 use latent_pipeline::{
     Model, ModelFiles, Resources,
+    embeddings::Embeddings,
     library::Library,
     request::Request,
     resources::{BuiltIn, Disk, Models, Place},
@@ -16,11 +17,12 @@ use crate::{failure::Failure, screen};
 /// Holds the folders of models where no flag names them.
 const FOLDERS: &str = "LATENT_MODELS";
 
-/// What can be named on this command line: files, models in `folders` (or those of the environment), the built-in model.
+/// What can be named on this command line: files, models in `folders` (or those of the environment), the built-in model, and
+/// embeddings in the folders of these.
 ///
 /// # Errors
 /// A folder that cannot be looked through.
-pub fn resources(folders: &[PathBuf]) -> Result<Disk, Failure> {
+pub fn resources(folders: &[PathBuf], embeddings: &[PathBuf]) -> Result<Disk, Failure> {
     let folders = match folders.is_empty() {
         false => folders.to_vec(),
         true => folders_of_environment(),
@@ -33,6 +35,7 @@ pub fn resources(folders: &[PathBuf]) -> Result<Disk, Failure> {
                 name: built_in::FOLDER,
                 files: built_in::FILES,
             }),
+            embeddings: Embeddings::open(embeddings)?,
         },
     })
 }
@@ -58,7 +61,7 @@ fn folders_of_environment() -> Vec<PathBuf> {
 pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
     let Place { path, files } = match path {
         Some(name) => place(name, &[])?,
-        None => resources(&[])?.model(None)?,
+        None => resources(&[], &[])?.model(None)?,
     };
     Ok(ModelFiles {
         model: path,
@@ -74,7 +77,7 @@ pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
 pub fn place(name: &Path, folders: &[PathBuf]) -> Result<Place, Failure> {
     match name.exists() {
         true => Ok(name.to_owned().into()),
-        false => Ok(resources(folders)?.model(Some(&name.into()))?),
+        false => Ok(resources(folders, &[])?.model(Some(&name.into()))?),
     }
 }
 

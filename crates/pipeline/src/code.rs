@@ -30,6 +30,7 @@ impl Code for Error {
             Self::Request(e) => e.code(),
             Self::Resource(e) | Self::Given { source: e, .. } => e.code(),
             Self::SecondPass { source } => source.code(),
+            Self::Embedding { .. } => "embedding_unusable",
             Self::Library(_) => "library_unreadable",
             Self::NoSettings { .. } => "settings_missing",
             Self::OtherModel { .. } => "model_of_picture_missing",
@@ -131,6 +132,7 @@ impl Code for PromptError {
             Self::Weight { .. } => "prompt_bad_weight",
             Self::WeightRange { .. } => "prompt_weight_out_of_range",
             Self::Steps { .. } => "prompt_too_many_steps",
+            Self::TooManyVectors { .. } => "prompt_too_many_vectors",
             Self::ScheduleTooLarge { .. } => "prompt_schedule_too_large",
         }
     }

@@ -94,6 +94,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// An embedding that a prompt names cannot be drawn with.
+    #[error("the embedding {}: {reason}", path.display())]
+    Embedding {
+        /// Its file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// Something that a request names is not there, or cannot be read.
     #[error(transparent)]
     Resource(#[from] crate::resources::ResourceError),

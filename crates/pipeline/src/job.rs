@@ -312,6 +312,7 @@ impl<'a> Job<'a> {
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
             vae: vae.map(|(name, _)| name.as_str()),
             refiner: refiner.as_deref(),
+            embeddings: &self.ready.embeddings,
             inpainting_model: self.model.inpaints(),
             stochastic: self
                 .ready

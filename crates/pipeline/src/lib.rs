@@ -19,6 +19,7 @@ pub mod conditioning;
 pub mod decode;
 pub mod draw;
 pub mod effect;
+pub mod embeddings;
 mod error;
 pub mod extension;
 pub mod family;

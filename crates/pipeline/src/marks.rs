@@ -1,8 +1,14 @@
 //! What prompts carry for other parts of other programs: `<lora:NAME:0.8>`, `embedding:NAME`, wildcards.
 //!
-//! None of these parts is here. Each mark is treated as the profile's program treats it where its file is missing, and named.
+//! An embedding that is there is left to the prompt language. Every other mark is treated as the profile's program treats it
+//! where its file is missing, and named.
 
 use latent_text::Dialect;
+
+use crate::embeddings::Embeddings;
+
+/// What ComfyUI's names of embeddings begin with.
+const EMBEDDING: &str = "embedding:";
 
 /// A prompt as it is encoded, and what is to be said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +39,45 @@ enum Kind {
 
 impl Kind {
     /// Why it cannot be honoured.
-    fn reason(self) -> &'static str {
-        match self {
+    fn reason(self, mark: &str, embeddings: &Embeddings) -> String {
+        let plain = match self {
             Self::Network => {
                 "adapters are not applied by this version; merge them into the checkpoint"
             }
-            Self::Embedding => "textual-inversion embeddings are not part of this version",
+            Self::Embedding if embeddings.entries().is_empty() => {
+                "no embedding is there; --embeddings DIR says where they are"
+            }
+            Self::Embedding => {
+                let hint = embeddings.hint(mark.trim_start_matches(EMBEDDING));
+                return format!("no embedding is called so{hint}");
+            }
             Self::Wildcard => {
                 "wildcards are not part of this version; --prompts-from draws many prompts"
             }
-        }
+        };
+        plain.to_owned()
     }
 }
 
-/// Prepares a prompt. `which` is the request's field; `dialect` is `None` for a model that reads its text by itself.
-pub(crate) fn clean(which: &'static str, prompt: &str, dialect: Option<Dialect>) -> Cleaned {
+/// Whether the mark is an embedding that texts of the prompt language can name.
+fn is_there(mark: &str, dialect: Option<Dialect>, embeddings: &Embeddings) -> bool {
+    let name = mark.trim_start_matches(EMBEDDING);
+    match dialect {
+        Some(Dialect::ComfyUi) => embeddings.knows_file(name),
+        // Its name is found among the words.
+        Some(_) => embeddings.knows(name),
+        None => false,
+    }
+}
+
+/// Prepares a prompt. `which` is the request's field; `dialect` is `None` for a model that reads its text by itself;
+/// `embeddings` are those that it may name.
+pub(crate) fn clean(
+    which: &'static str,
+    prompt: &str,
+    dialect: Option<Dialect>,
+    embeddings: &Embeddings,
+) -> Cleaned {
     let fate = |kind| match (kind, dialect) {
         // A1111 looks for networks in the prompt only, and takes out all that look like one.
         (Kind::Network, Some(Dialect::A1111)) if which.starts_with("prompt") => Fate::LeftOut,
@@ -71,13 +101,21 @@ pub(crate) fn clean(which: &'static str, prompt: &str, dialect: Option<Dialect>)
             continue;
         };
         let mark = &rest[..length];
+        if kind == Kind::Embedding && is_there(mark, dialect, embeddings) {
+            cleaned.text += mark;
+            at += length;
+            continue;
+        }
         let shown: String = mark.chars().take(60).collect();
         let fate = fate(kind);
         let how = match fate {
             Fate::LeftOut => "is left out",
             Fate::Words => "is drawn as words",
         };
-        let note = format!("`{shown}` in `{which}` {how}: {}", kind.reason());
+        let note = format!(
+            "`{shown}` in `{which}` {how}: {}",
+            kind.reason(mark, embeddings)
+        );
         if !cleaned.notes.contains(&note) {
             cleaned.notes.push(note);
         }
@@ -105,9 +143,8 @@ fn network(text: &str) -> Option<(Kind, usize)> {
 /// ComfyUI's `embedding:NAME` at the start of a word: the name goes on to white space or a bracket; commas at its end, and the
 /// weight of a bracket around it, are not its; a bracket with nothing else in it loses its weight with it.
 fn embedding(text: &str, before: Option<char>) -> Option<(Kind, usize)> {
-    const MARK: &str = "embedding:";
     let starts = before.is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ',' | ')'));
-    let name = text.strip_prefix(MARK).filter(|_| starts)?;
+    let name = text.strip_prefix(EMBEDDING).filter(|_| starts)?;
     let mut escaped = false;
     let end = name.find(|c: char| {
         let ends = c.is_whitespace() || (matches!(c, '(' | ')') && !escaped);
@@ -123,7 +160,7 @@ fn embedding(text: &str, before: Option<char>) -> Option<(Kind, usize)> {
         length = inner.len();
     }
     let length = name[..length].trim_end_matches(',').len();
-    (length > 0).then_some((Kind::Embedding, MARK.len() + length))
+    (length > 0).then_some((Kind::Embedding, EMBEDDING.len() + length))
 }
 
 /// The marks of prompt generators: `__NAME__` and `{a|b}`.
@@ -150,7 +187,7 @@ mod tests {
     use super::*;
 
     fn text(which: &'static str, prompt: &str, dialect: Dialect) -> (String, usize) {
-        let cleaned = clean(which, prompt, Some(dialect));
+        let cleaned = clean(which, prompt, Some(dialect), &Embeddings::default());
         (cleaned.text, cleaned.notes.len())
     }
 
@@ -181,7 +218,7 @@ mod tests {
         ] {
             assert_eq!(text(which, given, dialect), (given.to_owned(), 1));
         }
-        let own = clean("prompt", given, None);
+        let own = clean("prompt", given, None, &Embeddings::default());
         assert!(
             own.text == given
                 && own.notes[0].contains("`<lora:foo:0.8>` in `prompt` is drawn as words")
@@ -212,9 +249,35 @@ mod tests {
     }
 
     #[test]
+    fn embeddings_that_are_there_are_left_to_the_prompt_language() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for file in ["bad.pt", "sub/Good.safetensors"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        let there = Embeddings::open(&[folder.path().to_owned()]).unwrap();
+        let clean = |text: &str, dialect| clean("prompt", text, Some(dialect), &there);
+        let comfy = clean(
+            "embedding:bad, embedding:sub/Good embedding:good embedding:bat",
+            Dialect::ComfyUi,
+        );
+        assert_eq!(comfy.text, "embedding:bad, embedding:sub/Good  ");
+        assert_eq!(comfy.notes.len(), 2);
+        assert!(
+            comfy.notes[1].contains("did you mean bad?"),
+            "{:?}",
+            comfy.notes
+        );
+        let a1111 = clean("embedding:good embedding:bat", Dialect::A1111);
+        assert_eq!(a1111.text, "embedding:good embedding:bat");
+        assert_eq!(a1111.notes.len(), 1);
+    }
+
+    #[test]
     fn wildcards_are_named() {
         for given in ["a __colour__ cat", "a {red|green} cat", "__a/b-c__"] {
-            let cleaned = clean("prompt", given, Some(Dialect::A1111));
+            let none = Embeddings::default();
+            let cleaned = clean("prompt", given, Some(Dialect::A1111), &none);
             assert_eq!((cleaned.text.as_str(), cleaned.notes.len()), (given, 1));
         }
         for given in ["a {cat}", "snake__case__name", "____", "{a {b|c"] {

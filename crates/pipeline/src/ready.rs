@@ -12,6 +12,7 @@ use crate::condition::check_fields;
 use crate::conditioning::Prompts;
 use crate::decode::Decoding;
 use crate::draw::{Drawing, calls_per_step};
+use crate::embeddings::Used;
 use crate::error::{Error, Result};
 use crate::guiders;
 use crate::hooks::Hooks;
@@ -155,6 +156,8 @@ pub(crate) struct Ready {
     pub second: Option<Second>,
     /// What the refiner of the last pass is told.
     pub refined: Option<Prompts>,
+    /// The embeddings that prompts of any pass name.
+    pub embeddings: Vec<Used>,
 }
 
 /// The same of the second pass.
@@ -185,11 +188,13 @@ impl Encoding<'_> {
     ) -> Result<Prompts> {
         let (model, profile) = (self.model, self.profile);
         let dialect = reads_prompt_language(model).then_some(profile.dialect);
-        let prompt = clean("prompt", prompt, dialect);
-        let negative = clean("negative_prompt", negative, dialect);
+        let embeddings = &self.resources.models().embeddings;
+        let clean = |which, text| clean(which, text, dialect, embeddings);
+        let prompt = clean("prompt", prompt);
+        let negative = clean("negative_prompt", negative);
         let mut notes = [prompt.notes, negative.notes].concat();
         let mut second = |which, text: &Option<String>| {
-            let cleaned = clean(which, text.as_ref()?, dialect);
+            let cleaned = clean(which, text.as_ref()?);
             notes.extend(cleaned.notes);
             Some(cleaned.text)
         };
@@ -203,7 +208,7 @@ impl Encoding<'_> {
         }
         let texts = [prompt.text.as_str(), &negative.text];
         let mut prompts = match dialect {
-            Some(_) => Prompts::encode(model, profile, &request, texts[0], texts[1], size, pass)?,
+            Some(_) => Prompts::encode(model, profile, &request, texts, size, pass, embeddings)?,
             None => Prompts::read(model, &request, texts, size, self.resources)?,
         };
         prompts.positive = level(prompts.positive);
@@ -343,8 +348,31 @@ impl Ready {
             guiders::check(request, network, sampler, prompts.positive.len())?;
             Ok::<_, Error>(prompts)
         });
+        let refined = refined.transpose()?;
+        let all = [
+            Some(&prompts),
+            second.as_ref().map(|s| &s.prompts),
+            refined.as_ref(),
+        ];
+        let mut embeddings: Vec<Used> = Vec::new();
+        for used in all
+            .into_iter()
+            .flatten()
+            .flat_map(|prompts| &prompts.embeddings)
+        {
+            if !embeddings.contains(used) {
+                embeddings.push(used.clone());
+            }
+        }
+        let there = resources.models().embeddings.entries().len();
+        if embeddings.is_empty() && there > 0 {
+            encoding.hooks.note(format!(
+                "no prompt names one of the {there} embeddings that there are"
+            ));
+        }
         Ok(Self {
-            refined: refined.transpose()?,
+            refined,
+            embeddings,
             second,
             decoding,
             in_turn,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use latent_checkpoint::file::hash::sha256;
 use latent_checkpoint::{Files, ModelError};
 
+use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::library::Library;
 use crate::picture::Picture;
@@ -107,6 +108,8 @@ pub struct Models {
     pub library: Library,
     /// The one that is drawn with where none is named.
     pub built_in: Option<BuiltIn>,
+    /// Embeddings of textual inversion that prompts may name.
+    pub embeddings: Embeddings,
 }
 
 impl Models {

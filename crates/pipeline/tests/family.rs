@@ -16,6 +16,7 @@ use latent_checkpoint::tiny::{TinyFamily, write_family};
 use latent_models::Form;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Encoding;
+use latent_pipeline::embeddings::Named;
 use latent_pipeline::request::{Compat, Conditions, GuidanceOptions, Size, SizeConditions, Sizes};
 use latent_pipeline::{Model, ModelFiles, Request};
 use latent_testkit::{Golden, max_abs_difference, recipe};
@@ -133,6 +134,7 @@ fn prompts_of_two_encoders() {
         rule: WeightRule::None,
         skip: None,
         which: ["prompt"; 2],
+        named: &Named::default(),
     };
     let texts = ["a red apple on a table", "blurry"];
     for (text, which) in texts.into_iter().zip(["prompt/", "prompt/negative_"]) {

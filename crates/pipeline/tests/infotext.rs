@@ -21,6 +21,7 @@ fn drawn(request: &Request) -> Drawn<'_> {
         vae_hash: None,
         vae: None,
         refiner: None,
+        embeddings: &[],
         inpainting_model: false,
         stochastic: true,
         stopped: None,

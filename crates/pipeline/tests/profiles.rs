@@ -10,6 +10,7 @@ use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{PictureSeed, Sampler, Scheduler};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::Compat;
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Profile, Quiet, Request, Resolved};
@@ -87,10 +88,11 @@ fn draw(case: &Value) -> Vec<f32> {
         strength: request.start.strength,
         rule: profile.strength,
     };
-    let texts = (&request.prompt, &request.negative_prompt);
+    let texts = [request.prompt.as_str(), &request.negative_prompt];
     let pass = Pass::Only(request.steps);
     let square = request.canvas();
-    let prompts = Prompts::encode(&model, &profile, &request, texts.0, texts.1, square, pass);
+    let none = Embeddings::default();
+    let prompts = Prompts::encode(&model, &profile, &request, texts, square, pass, &none);
     let prompts = prompts.expect("prompts");
     let canvas = image.then(|| canvas(mask.as_ref().and_then(Value::as_str)));
     let start = Start {

@@ -19,7 +19,30 @@ pub const METRICS: &str = include_str!("../golden/metrics.json");
 /// What VGG16 and EfficientNet-Lite0 make of a recipe picture: JSON, name → `shape`, `norm`, `strided` sample.
 pub const PERCEPTUAL: &str = include_str!("../golden/perceptual.json");
 
-/// One golden file: named f32 tensors and text metadata.
+/// Embeddings (textual inversion) as published: file name and bytes. `zeta` has three vectors, `zeta_one` one, `xl` two for
+/// each of SDXL's encoders.
+pub const EMBEDDINGS: [(&str, &[u8]); 6] = [
+    ("zeta.pt", include_bytes!("../golden/embeddings/zeta.pt")),
+    (
+        "zeta_parameterdict.pt",
+        include_bytes!("../golden/embeddings/zeta_parameterdict.pt"),
+    ),
+    ("zeta.bin", include_bytes!("../golden/embeddings/zeta.bin")),
+    (
+        "zeta_one.bin",
+        include_bytes!("../golden/embeddings/zeta_one.bin"),
+    ),
+    (
+        "zeta.safetensors",
+        include_bytes!("../golden/embeddings/zeta.safetensors"),
+    ),
+    (
+        "xl.safetensors",
+        include_bytes!("../golden/embeddings/xl.safetensors"),
+    ),
+];
+
+/// One golden file: named tensors as f32, bytes among them, and text metadata.
 pub struct Golden {
     tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
     metadata: HashMap<String, String>,
@@ -79,6 +102,11 @@ files! {
     family_pipelines_more = "family_pipelines_more.safetensors";
     /// Guidance that changes the network's inside: FreeU, PAG, SAG, and a hypernetwork.
     adapters_guidance = "adapters_guidance.safetensors";
+    /// Textual inversion: `zeta` of one and of three vectors in either prompt, and SDXL's pair of two; ids of 49408 and more are
+    /// the vectors in order.
+    adapters_inversion = "adapters_inversion.safetensors";
+    /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
+    adapters_preprocess = "adapters_preprocess.safetensors";
     /// Strided samples of SDXL's U-Net at full size.
     networks_sdxl = "networks_sdxl.safetensors";
     /// The same of Stable Diffusion 2.1's.
@@ -93,12 +121,15 @@ impl Golden {
         let (_, header) =
             SafeTensors::read_metadata(bytes).expect("an embedded golden is well formed");
         let tensors = file.tensors().into_iter().map(|(name, view)| {
-            assert_eq!(view.dtype(), Dtype::F32, "golden {name}");
-            let values = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
+            let values = match view.dtype() {
+                Dtype::U8 => view.data().iter().map(|b| f32::from(*b)).collect(),
+                Dtype::F32 => {
+                    let numbers = view.data().chunks_exact(4);
+                    let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                    numbers.map(number).collect()
+                }
+                other => panic!("golden {name} is of {other:?}"),
+            };
             (name, (view.shape().to_vec(), values))
         });
         Self {

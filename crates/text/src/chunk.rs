@@ -1,8 +1,11 @@
 //! From a text to what the encoder reads: chunks of 77 ids with their weights.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::attention::{self, Weighted};
+use crate::pseudo::{Piece, PseudoWords, Word};
 use crate::tokenizer::{BOS, COMMA, EOS, LENGTH, TEXT_LENGTH};
 use crate::{ClipTokenizer, Dialect, PromptError, comfy, limits};
 
@@ -39,6 +42,9 @@ pub struct Chunk {
     pub ids: Vec<u32>,
     /// The weight of each id: finite, as typed (0 and negative ones too), and 1 on what is not the text's.
     pub weights: Vec<f32>,
+    /// Where a vector of a [pseudo-word](PseudoWords) takes the place of an id's embedding, and its number. The ids there are
+    /// 0, or what the program has there. In the order of the places, each of them once.
+    pub vectors: Vec<(usize, usize)>,
 }
 
 /// A text as the encoder reads it.
@@ -51,13 +57,22 @@ pub struct Encoded {
 }
 
 impl Chunk {
-    fn of(mut ids: Vec<u32>, mut weights: Vec<f32>, pad: Pad) -> Self {
+    fn of(
+        mut ids: Vec<u32>,
+        mut weights: Vec<f32>,
+        vectors: Vec<(usize, usize)>,
+        pad: Pad,
+    ) -> Self {
         ids.insert(0, BOS);
         ids.push(EOS);
         ids.resize(LENGTH, pad.id());
         weights.insert(0, 1.0);
         weights.resize(LENGTH, 1.0);
-        Self { ids, weights }
+        Self {
+            ids,
+            weights,
+            vectors,
+        }
     }
 
     /// Whether any weight is not 1.
@@ -66,44 +81,51 @@ impl Chunk {
     }
 }
 
-/// Tokenizes `text`, the text of one [`Scheduled`](crate::Scheduled), into chunks for an encoder that is padded with
-/// `pad`.
-///
-/// For [`Pad::Zero`], [`Dialect::Diffusers`] takes every "!" for the padding it is named by: it is id 0 and ends the word
-/// before it. The other dialects give it its own id, 256 at the end of a word.
+/// [`PseudoWords::chunks`] of a text that names none.
 ///
 /// # Errors
-/// [`TooLong`](PromptError::TooLong) and [`TooDeep`](PromptError::TooDeep) beyond the limits;
-/// [`Weight`](PromptError::Weight) where `(text:weight)` has digits that are no number (A1111 fails there too) and
-/// [`WeightRange`](PromptError::WeightRange) where weights multiply beyond 32-bit numbers.
+/// As there.
 pub fn chunks(
     tokenizer: &ClipTokenizer,
     text: &str,
     dialect: Dialect,
     pad: Pad,
 ) -> Result<Encoded, PromptError> {
-    limits::check_length(text)?;
-    let filler = Filler::new(pad);
-    let chunks = match dialect {
-        Dialect::A1111 => a1111(tokenizer, &attention::parse(text)?, filler)?,
-        Dialect::ComfyUi => comfyui(tokenizer, &comfy::parse(text)?, filler)?,
-        Dialect::Diffusers => {
-            let mut ids = match pad {
-                Pad::End => tokenizer.encode(text),
-                Pad::Zero => tokenizer.encode_with_bangs_special(text),
-            };
-            let cut = ids.split_off(ids.len().min(TEXT_LENGTH));
-            let weights = vec![1.0; ids.len()];
-            return Ok(Encoded {
-                chunks: vec![Chunk::of(ids, weights, pad)],
-                truncated: (!cut.is_empty()).then(|| tokenizer.decode(&cut)),
-            });
-        }
-    };
-    Ok(Encoded {
-        chunks,
-        truncated: None,
-    })
+    PseudoWords::default().chunks(tokenizer, text, dialect, pad)
+}
+
+impl PseudoWords {
+    /// Tokenizes `text`, the text of one [`Scheduled`](crate::Scheduled), into chunks for an encoder that is padded with
+    /// `pad`.
+    ///
+    /// For [`Pad::Zero`], [`Dialect::Diffusers`] takes every "!" for the padding it is named by: it is id 0 and ends the
+    /// word before it. The other dialects give it its own id, 256 at the end of a word.
+    ///
+    /// # Errors
+    /// [`TooLong`](PromptError::TooLong) and [`TooDeep`](PromptError::TooDeep) beyond the limits;
+    /// [`Weight`](PromptError::Weight) where `(text:weight)` has digits that are no number (A1111 fails there too) and
+    /// [`WeightRange`](PromptError::WeightRange) where weights multiply beyond 32-bit numbers;
+    /// [`TooManyVectors`](PromptError::TooManyVectors) where a word's vectors fill more than a chunk, in A1111, which fails
+    /// there too.
+    pub fn chunks(
+        &self,
+        tokenizer: &ClipTokenizer,
+        text: &str,
+        dialect: Dialect,
+        pad: Pad,
+    ) -> Result<Encoded, PromptError> {
+        limits::check_length(text)?;
+        let filler = Filler::new(pad);
+        let chunks = match dialect {
+            Dialect::A1111 => a1111(tokenizer, &attention::parse(text)?, self, filler)?,
+            Dialect::ComfyUi => comfyui(tokenizer, &comfy::parse(text)?, self, filler)?,
+            Dialect::Diffusers => return Ok(diffusers(tokenizer, text, self, pad)),
+        };
+        Ok(Encoded {
+            chunks,
+            truncated: None,
+        })
+    }
 }
 
 /// The weight as the encoder's arithmetic has it.
@@ -124,6 +146,7 @@ struct Filler {
     done: Vec<Chunk>,
     ids: Vec<u32>,
     weights: Vec<f32>,
+    vectors: Vec<(usize, usize)>,
 }
 
 impl Filler {
@@ -133,6 +156,7 @@ impl Filler {
             done: Vec::new(),
             ids: Vec::new(),
             weights: Vec::new(),
+            vectors: Vec::new(),
         }
     }
 
@@ -141,13 +165,21 @@ impl Filler {
         self.weights.push(weight);
     }
 
-    /// Ends the chunk before id `at`; what is left begins the next.
+    /// A vector in the place of the next id.
+    fn insert(&mut self, vector: usize, weight: f32) {
+        // The chunk's first id stands before.
+        self.vectors.push((self.ids.len() + 1, vector));
+        self.push(0, weight);
+    }
+
+    /// Ends the chunk before id `at`; what is left begins the next. Vectors behind it stay where they stood, as in A1111.
     fn split(&mut self, at: usize) {
         let ids = self.ids.split_off(at);
         let weights = self.weights.split_off(at);
         let full = Chunk::of(
             std::mem::replace(&mut self.ids, ids),
             std::mem::replace(&mut self.weights, weights),
+            std::mem::take(&mut self.vectors),
             self.pad,
         );
         self.done.push(full);
@@ -158,10 +190,12 @@ impl Filler {
     }
 }
 
-/// A1111: fill chunks id by id; a full one is cut back to its last comma when that is at most 20 ids away.
+/// A1111: fill chunks id by id; a full one is cut back to its last comma when that is at most 20 ids away. Vectors of one
+/// word stay together.
 fn a1111(
     tokenizer: &ClipTokenizer,
     stretches: &[Weighted],
+    words: &PseudoWords,
     mut filler: Filler,
 ) -> Result<Vec<Chunk>, PromptError> {
     // Where the chunk's latest comma stands; one that begins a chunk is not remembered, as there.
@@ -173,22 +207,37 @@ fn a1111(
             continue;
         }
         let weight = narrow(stretch)?;
-        for id in tokenizer.encode_cleaned(&stretch.text) {
+        let ids = tokenizer.encode_cleaned(&stretch.text);
+        let mut at = 0;
+        while let Some(&id) = ids.get(at) {
             let filled = filler.ids.len();
             if id == COMMA {
                 comma = Some(filled);
             } else if filled == TEXT_LENGTH
-                && let Some(at) = comma
-                && filled - at <= COMMA_BACKTRACK
+                && let Some(last) = comma
+                && filled - last <= COMMA_BACKTRACK
             {
-                filler.split(at + 1);
+                filler.split(last + 1);
                 comma = None;
             }
             if filler.ids.len() == TEXT_LENGTH {
                 filler.end();
                 comma = None;
             }
-            filler.push(id, weight);
+            let Some(word) = words.begins(&ids[at..]) else {
+                filler.push(id, weight);
+                at += 1;
+                continue;
+            };
+            check_vectors(word)?;
+            if filler.ids.len() + word.vectors.len() > TEXT_LENGTH {
+                filler.end();
+                comma = None;
+            }
+            for vector in word.vectors.clone() {
+                filler.insert(vector, weight);
+            }
+            at += word.ids.len();
         }
     }
     if !filler.ids.is_empty() || filler.done.is_empty() {
@@ -197,28 +246,107 @@ fn a1111(
     Ok(filler.done)
 }
 
-/// ComfyUI: a short stretch that does not fit goes to the next chunk whole, a long one is split where the chunk ends.
+/// A1111 cannot encode a word that fills more than a chunk.
+fn check_vectors(word: &Word) -> Result<(), PromptError> {
+    match word.vectors.len() {
+        0..=TEXT_LENGTH => Ok(()),
+        vectors => Err(PromptError::TooManyVectors {
+            name: word.spelling.clone(),
+            vectors,
+        }),
+    }
+}
+
+/// ComfyUI: a short stretch that does not fit goes to the next chunk whole, a long one is split where the chunk ends; so
+/// do the vectors of one word.
 fn comfyui(
     tokenizer: &ClipTokenizer,
     stretches: &[Weighted],
+    words: &PseudoWords,
     mut filler: Filler,
 ) -> Result<Vec<Chunk>, PromptError> {
     for stretch in stretches {
         let weight = narrow(stretch)?;
-        let ids = tokenizer.encode(&stretch.text);
-        let fits = filler.ids.len() + ids.len() <= TEXT_LENGTH;
-        if !fits && ids.len() < COMFY_WHOLE {
-            filler.end();
-        }
-        for id in ids {
-            if filler.ids.len() == TEXT_LENGTH {
+        for piece in words.comfyui(&stretch.text) {
+            let group = match piece {
+                Piece::Text(text) => tokenizer.encode(text).into_iter().map(Token::Id).collect(),
+                Piece::Vectors(vectors) => tokens(vectors),
+            };
+            let fits = filler.ids.len() + group.len() <= TEXT_LENGTH;
+            if !fits && group.len() < COMFY_WHOLE {
                 filler.end();
             }
-            filler.push(id, weight);
+            for token in group {
+                if filler.ids.len() == TEXT_LENGTH {
+                    filler.end();
+                }
+                match token {
+                    Token::Id(id) => filler.push(id, weight),
+                    Token::Vector(vector) => filler.insert(vector, weight),
+                }
+            }
         }
     }
     filler.end();
     Ok(filler.done)
+}
+
+/// What takes a place of a chunk.
+#[derive(Clone, Copy)]
+enum Token {
+    Id(u32),
+    Vector(usize),
+}
+
+fn tokens(vectors: Range<usize>) -> Vec<Token> {
+    vectors.map(Token::Vector).collect()
+}
+
+/// diffusers: one chunk, and what does not go in is cut.
+fn diffusers(tokenizer: &ClipTokenizer, text: &str, words: &PseudoWords, pad: Pad) -> Encoded {
+    let ids = |text| match pad {
+        Pad::End => tokenizer.encode(text),
+        Pad::Zero => tokenizer.encode_with_bangs_special(text),
+    };
+    let pieces = words.diffusers(text).into_iter();
+    let mut all: Vec<Token> = pieces
+        .flat_map(|piece| match piece {
+            Piece::Text(text) => ids(text).into_iter().map(Token::Id).collect(),
+            Piece::Vectors(vectors) => tokens(vectors),
+        })
+        .collect();
+    let cut = all.split_off(all.len().min(TEXT_LENGTH));
+    let mut filler = Filler::new(pad);
+    for token in all {
+        match token {
+            Token::Id(id) => filler.push(id, 1.0),
+            Token::Vector(vector) => filler.insert(vector, 1.0),
+        }
+    }
+    filler.end();
+    Encoded {
+        chunks: filler.done,
+        truncated: (!cut.is_empty()).then(|| told(tokenizer, &cut, words)),
+    }
+}
+
+/// What was cut, as text.
+fn told(tokenizer: &ClipTokenizer, cut: &[Token], words: &PseudoWords) -> String {
+    let word = |token: &Token| match token {
+        Token::Id(_) => None,
+        Token::Vector(vector) => Some(words.spelling_of(*vector)),
+    };
+    let runs = cut.chunk_by(|a, b| word(a) == word(b)).map(|run| {
+        let ids = run.iter().filter_map(|token| match token {
+            Token::Id(id) => Some(*id),
+            Token::Vector(_) => None,
+        });
+        match run.first().and_then(word) {
+            Some(word) => word.to_owned(),
+            None => tokenizer.decode(&ids.collect::<Vec<_>>()),
+        }
+    });
+    runs.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -127,8 +127,8 @@ fn weights_beyond_numbers() {
     let got = chunks(&TOKENIZER, &product, Dialect::A1111, Pad::End);
     assert!(matches!(got, Err(PromptError::WeightRange { .. })));
     assert!(chunks(&TOKENIZER, &huge, Dialect::Diffusers, Pad::End).is_ok());
-    assert!(Chunk::of(vec![CAT], vec![0.5], Pad::End).is_weighted());
-    assert!(!Chunk::of(vec![CAT], vec![1.0], Pad::End).is_weighted());
+    assert!(Chunk::of(vec![CAT], vec![0.5], vec![], Pad::End).is_weighted());
+    assert!(!Chunk::of(vec![CAT], vec![1.0], vec![], Pad::End).is_weighted());
 }
 
 #[test]

@@ -40,6 +40,16 @@ pub enum PromptError {
         /// What its weights amount to.
         weight: f64,
     },
+    /// The vectors of a pseudo-word do not go into one chunk, which they may not be parted by.
+    #[error(
+        "`{name}` stands for {vectors} vectors; A1111 takes at most 75 in one place: --compat comfyui splits them over several chunks"
+    )]
+    TooManyVectors {
+        /// The word.
+        name: String,
+        /// How many it stands for.
+        vectors: usize,
+    },
     /// More sampling steps than can be meant.
     #[error("{steps} steps were asked for; a prompt is scheduled over at most {MAX_STEPS}")]
     Steps {

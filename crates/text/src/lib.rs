@@ -111,9 +111,23 @@
 //!
 //! No language. What exceeds 75 ids is cut, and [`Encoded::truncated`] says what it was.
 //!
+//! # Pseudo-words
+//!
+//! A text may name vectors that take the place of token embeddings (textual inversion): [`PseudoWords`].
+//!
+//! - A1111 compares ids: a name is found wherever its ids stand in a stretch of one weight, whatever the case, the longest
+//!   name first. Vectors that do not fit begin a chunk. Where a full chunk is cut back to its last comma, vectors behind the
+//!   comma stay in it, now behind the end of its text, and the next chunk has id 0 in their place: A1111 moves ids and weights
+//!   and forgets the vectors.
+//! - ComfyUI reads `embedding:NAME` at the start of a stretch or behind a space or a line break; the name goes on to white
+//!   space, and commas at its end are text. Fewer than 8 vectors stay together, more are split where the chunk ends.
+//! - diffusers adds a token to the tokenizer. It is found whatever the case and inside of words too; the tokens of the further
+//!   vectors are put behind it only where it stands in the text letter by letter and has no capital ones. (A text that holds
+//!   `NAME` and `NAME_1` side by side is garbled by diffusers; here each stands for what it names.)
+//!
 //! # What is not here
 //!
-//! `<lora:…>` and other extra networks, styles, wildcards, textual-inversion names (`embedding:…`), A1111's digits
+//! `<lora:…>` and other extra networks, styles, wildcards, A1111's digits
 //! beyond ASCII in weights, `ftfy`'s repair of text that was decoded in the wrong encoding, the second reading of HTML
 //! entities (also without their semicolon) that A1111 does for OpenCLIP's encoders.
 
@@ -121,6 +135,7 @@ pub use chunk::{Chunk, Encoded, Pad, chunks};
 pub use error::{PromptError, UnknownName};
 pub use names::{Dialect, WeightRule};
 pub use prompt::{Part, Pass, Prompt, Scheduled, parse, parse_negative, text_at};
+pub use pseudo::PseudoWords;
 pub use tokenizer::{BOS, ClipTokenizer, EOS, LENGTH, TEXT_LENGTH};
 pub use word_piece::{TextTokenizer, VocabularyError, WordPiece};
 pub use words::strip_comments;
@@ -133,6 +148,7 @@ mod error;
 pub mod limits;
 mod names;
 mod prompt;
+mod pseudo;
 mod schedule;
 mod tokenizer;
 mod word_piece;

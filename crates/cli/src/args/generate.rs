@@ -76,6 +76,10 @@ pub struct ModelArgs {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub library: LibraryArgs,
+    /// A folder of embeddings (textual inversion), which prompts then name: by the file's name without its ending, with
+    /// --compat comfyui as `embedding:NAME`. Can be given several times.
+    #[arg(long, aliases = ["embd-dir", "embeddings-dir"], value_name = "DIR")]
+    pub embeddings: Vec<PathBuf>,
     /// A VAE to use instead of the model's own; `none` for the model's own where one lies beside it.
     #[arg(long, value_name = "FILE|NAME")]
     pub vae: Option<PathBuf>,

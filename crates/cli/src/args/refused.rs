@@ -34,10 +34,6 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "textual-inversion embeddings are not part of this version",
-        &["embd-dir=", "embeddings-dir="],
-    ),
-    (
         "this version runs Stable Diffusion 1.x, which has no such part",
         &[
             "clip-g=",

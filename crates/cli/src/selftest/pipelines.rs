@@ -10,6 +10,7 @@ use latent_pipeline::{
     Decoding, Model, ModelFiles, Profile, Quiet, Request, Resolved,
     conditioning::Prompts,
     draw::{Canvas, Drawing, Mask, Start},
+    embeddings::Embeddings,
     request::{Compat, Size},
     resources::Memory,
     run,
@@ -152,13 +153,13 @@ fn draw(
         model,
         &profile,
         request,
-        &request.prompt,
-        &request.negative_prompt,
+        [&request.prompt, &request.negative_prompt],
         Size {
             width: 8 * size[1],
             height: 8 * size[0],
         },
         pass,
+        &Embeddings::default(),
     )?;
     let start = Start {
         size,

@@ -1,7 +1,7 @@
 //! The text encoder: a causal transformer over token ids.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::transformer::{Activation, LayerShape, Transformer};
@@ -170,8 +170,27 @@ impl ClipText {
     /// Where an id is not in the vocabulary or the sequence is too long; callers validate what
     /// comes from users.
     pub fn encode(&self, ids: Tensor<2, Int>, take: Take) -> TextStates {
+        self.encode_with(ids, &[], take)
+    }
+
+    /// [`encode`](Self::encode) of one text with vectors in the place of the embeddings of some of its tokens, each with its
+    /// position (textual inversion; Gal et al. 2022). Positions are added to them as to the others.
+    ///
+    /// # Shapes
+    ///
+    /// ids `[1, length]`; each vector has the network's width
+    ///
+    /// # Panics
+    ///
+    /// As `encode`'s; where a position is beyond the text or a vector of another width.
+    pub fn encode_with(
+        &self,
+        ids: Tensor<2, Int>,
+        vectors: &[(usize, &[f32])],
+        take: Take,
+    ) -> TextStates {
         let ends = if take.pooled { ends(&ids) } else { Vec::new() };
-        self.encode_embedded(self.embed(ids), &ends, take)
+        self.encode_embedded(self.embed(ids, vectors), &ends, take)
     }
 
     /// [`encode`](Self::encode) of embeddings. `ends` gives the position of each text's pooled
@@ -207,16 +226,18 @@ impl ClipText {
         }
     }
 
-    /// The embeddings that the first layer takes, positions added: where textual inversions are put
-    /// in.
-    ///
-    /// # Shapes
-    ///
-    /// ids `[batch, length]` → `[batch, length, width]`, in the network's type
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+    /// The embeddings that the first layer takes, positions added, with vectors in the place of tokens of the first text:
+    /// `[batch, length, width]`, in the network's type.
+    fn embed(&self, ids: Tensor<2, Int>, vectors: &[(usize, &[f32])]) -> Tensor<3> {
         let [_, length] = ids.dims();
         let embeddings = &self.text_model.embeddings;
-        let tokens = embeddings.token_embedding.forward(ids);
+        let mut tokens = embeddings.token_embedding.forward(ids);
+        let width = self.config.width;
+        for &(position, vector) in vectors {
+            let data = TensorData::new(vector.to_vec(), [1, 1, width]);
+            let vector = Tensor::<3>::from_data(data, &tokens.device()).cast(tokens.dtype());
+            tokens = tokens.slice_assign([0..1, position..position + 1, 0..width], vector);
+        }
         let positions = embeddings
             .position_embedding
             .weight

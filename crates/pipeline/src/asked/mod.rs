@@ -104,6 +104,7 @@ impl Asked {
         }
         if let Some(drawn_with) = &base.drawn_with {
             notes.extend(own::networks(drawn_with, &typed, resources, &mut request));
+            notes.extend(own::embeddings(drawn_with, resources, &request)?);
         }
         // A picture of this program says which autoencoder it was drawn with.
         let whole = base.drawn_with.as_ref().is_some_and(|from| !from.nameless);

@@ -36,6 +36,42 @@ pub(super) fn size(resources: &dyn Resources, request: &mut Request) -> Result<(
     Ok(())
 }
 
+/// What is to be said of the embeddings that a picture was drawn with, where its prompts still name them.
+pub(super) fn embeddings(
+    drawn_with: &DrawnWith,
+    resources: &dyn Resources,
+    request: &Request,
+) -> Result<Vec<String>> {
+    let prompts = [request.prompt.as_str(), &request.negative_prompt];
+    let prompts = prompts.map(str::to_lowercase);
+    let entries = resources.models().embeddings.entries();
+    let mut notes = Vec::new();
+    for used in &drawn_with.embeddings {
+        let name = used.name.to_lowercase();
+        if !prompts.iter().any(|prompt| prompt.contains(&name)) {
+            continue;
+        }
+        let told = format!(
+            "the picture was drawn with the embedding {} (hash {})",
+            used.name, used.hash
+        );
+        let found = entries
+            .iter()
+            .find(|e| e.name.replace([',', ':'], "").to_lowercase() == name);
+        match found {
+            None => notes.push(format!(
+                "{told}, which is not there: its name is drawn as words; --embeddings DIR says where it is"
+            )),
+            Some(entry) if entry.hash()? != used.hash => notes.push(format!(
+                "{told}, and {} is another of that name: it will be another picture",
+                entry.path.display()
+            )),
+            Some(_) => {}
+        }
+    }
+    Ok(notes)
+}
+
 /// Whether a name stands for something.
 type Finds = fn(&dyn Resources, &Name) -> bool;
 

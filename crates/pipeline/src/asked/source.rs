@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Layer, Said};
+use crate::embeddings::Used;
 use crate::error::{Error, Result};
 use crate::infotext::{Infotext, STOPPED};
 use crate::library::Library;
@@ -42,6 +43,8 @@ pub struct DrawnWith {
     pub vae: Named,
     /// The checkpoint that finished it.
     pub refiner: Named,
+    /// The embeddings that its prompts name.
+    pub embeddings: Vec<Used>,
     /// Only this says which model it was: no request of this program is in the picture.
     pub nameless: bool,
 }
@@ -157,6 +160,7 @@ impl Base {
             model: Named::of(info, "Model", "Model hash"),
             vae: Named::of(info, "VAE", "VAE hash"),
             refiner: Named::with_hash(info, "Refiner"),
+            embeddings: info.embeddings(),
             nameless,
         });
         Ok(base)

@@ -11,6 +11,7 @@ use latent_text::{Pad, Pass, Scheduled, WeightRule};
 pub use texts::{Encoding, Skip};
 
 use crate::beside::NOISE_LEVEL;
+use crate::embeddings::{Embeddings, Named, Used};
 use crate::error::{Error, Result};
 use crate::family::VectorInput;
 use crate::model::Model;
@@ -38,6 +39,8 @@ pub struct Prompts {
     pub empty: Option<Track>,
     /// What the program would cut off the end of a prompt that is too long for it.
     pub truncated: Option<String>,
+    /// The embeddings that the prompts name, the negative one's last.
+    pub embeddings: Vec<Used>,
 }
 
 /// The rule for weights that a request asks for.
@@ -51,24 +54,44 @@ pub(crate) fn weight_rule(request: &Request, profile: &Profile) -> WeightRule {
 }
 
 impl Prompts {
-    /// Encodes both prompts for a pass over pictures of `size`. Conditions that are files are not read: that is
+    /// Encodes both prompts for a pass over pictures of `size`; `embeddings` are what they may name. Conditions that are files are not read: that is
     /// [`read`](Self::read)'s.
     ///
     /// # Errors
-    /// A prompt that cannot be read.
+    /// A prompt that cannot be read, an embedding that it names and that cannot be drawn with.
     pub fn encode(
         model: &Model,
         profile: &Profile,
         request: &Request,
-        prompt: &str,
-        negative: &str,
+        [prompt, negative]: [&str; 2],
         size: Size,
         pass: Pass,
+        embeddings: &Embeddings,
     ) -> Result<Self> {
         if !reads_prompt_language(model) {
             return Self::read(model, request, [prompt, negative], size, &Memory::default());
         }
         let dialect = profile.dialect;
+        let at = |which| move |source| Error::Prompt { which, source };
+        // Of the encoders after the first.
+        let others = |which, text: &Option<String>| {
+            let text = text.as_ref().filter(|_| model.texts.len() > 1);
+            let read = text.map(|text| latent_text::parse_negative(text, pass, dialect));
+            read.transpose().map_err(at(which))
+        };
+        let prompt_2 = others(PROMPT_2, &request.prompt_2)?;
+        let negative_2 = others(NEGATIVE_2, &request.negative_prompt_2)?;
+        let parts = latent_text::parse(prompt, pass, dialect)
+            .map_err(at(PROMPT))?
+            .parts;
+        let unwanted =
+            |text| latent_text::parse_negative(text, pass, dialect).map_err(at(NEGATIVE));
+        let against = unwanted(negative)?;
+        let texts = parts.iter().flat_map(|part| &part.schedule);
+        let texts = texts.chain(prompt_2.iter().flatten());
+        let texts = texts.chain(&against).chain(negative_2.iter().flatten());
+        let texts: Vec<&str> = texts.map(|scheduled| scheduled.text.as_str()).collect();
+        let named = &Named::of(model, dialect, &texts, embeddings)?;
         let encoder = |negative: bool| Encoder {
             model,
             request,
@@ -91,27 +114,14 @@ impl Prompts {
                         request.prompt_2.as_ref().map_or(PROMPT, |_| PROMPT_2),
                     ],
                 },
+                named,
             },
         };
-        let at = |which| move |source| Error::Prompt { which, source };
-        // Of the encoders after the first.
-        let others = |which, text: &Option<String>| {
-            let text = text.as_ref().filter(|_| model.texts.len() > 1);
-            let read = text.map(|text| latent_text::parse_negative(text, pass, dialect));
-            read.transpose().map_err(at(which))
-        };
-        let prompt_2 = others(PROMPT_2, &request.prompt_2)?;
-        let negative_2 = others(NEGATIVE_2, &request.negative_prompt_2)?;
-        let parts = latent_text::parse(prompt, pass, dialect)
-            .map_err(at(PROMPT))?
-            .parts;
         let positive = parts
             .iter()
             .map(|part| encoder(false).track(part.weight, &part.schedule, prompt_2.as_deref()));
         let positive = positive.collect::<Result<_>>()?;
-        let unwanted =
-            |text| latent_text::parse_negative(text, pass, dialect).map_err(at(NEGATIVE));
-        let mut against = encoder(true).track(1.0, &unwanted(negative)?, negative_2.as_deref())?;
+        let mut against = encoder(true).track(1.0, &against, negative_2.as_deref())?;
         let nothing = negative_2.iter().flatten().all(|text| text.text.is_empty());
         if negative.is_empty() && nothing && profile.zeros_for_empty(request, &model.family) {
             encoder(true).zero(&mut against);
@@ -125,11 +135,11 @@ impl Prompts {
             empty.iter_mut().for_each(|track| encoder(true).zero(track));
         }
         let pad = model.texts.first().map_or(Pad::End, |text| text.input.pad);
-        let cut =
-            latent_text::chunks(&model.tokenizer, prompt, dialect, pad).map_err(at(PROMPT))?;
+        let chunks = |text, pad| named.words.chunks(&model.tokenizer, text, dialect, pad);
+        let cut = chunks(prompt, pad).map_err(at(PROMPT))?;
         let pad_2 = model.texts.get(1).map(|text| text.input.pad);
         let cut_2 = pad_2.zip(request.prompt_2.as_ref()).map(|(pad, text)| {
-            let cut = latent_text::chunks(&model.tokenizer, text, dialect, pad);
+            let cut = chunks(text, pad);
             cut.map(|cut| cut.truncated).map_err(at(PROMPT_2))
         });
         let cut_2 = cut_2.transpose()?.flatten();
@@ -142,6 +152,7 @@ impl Prompts {
                 .into_iter()
                 .chain(cut_2)
                 .reduce(|a, b| format!("{a} … {b}")),
+            embeddings: named.used.clone(),
         })
     }
 }
@@ -204,6 +215,7 @@ impl Prompts {
             negative: track(without),
             empty: empty.transpose()?.map(track),
             truncated: None,
+            embeddings: Vec::new(),
         })
     }
 }
@@ -223,7 +235,7 @@ fn paired<'a>(first: &'a [Scheduled], second: &'a [Scheduled]) -> Vec<(usize, [&
 struct Encoder<'a> {
     model: &'a Model,
     request: &'a Request,
-    encoding: Encoding,
+    encoding: Encoding<'a>,
     size: Size,
     negative: bool,
 }

@@ -5,13 +5,14 @@ use latent_models::ClipText;
 use latent_models::clip::{Take, TextStates};
 use latent_text::{Chunk, Dialect, WeightRule};
 
+use crate::embeddings::Named;
 use crate::error::{Error, Result};
 use crate::family::Layer;
 use crate::model::{Model, TextEncoder};
 
 /// How texts are encoded.
 #[derive(Debug, Clone, Copy)]
-pub struct Encoding {
+pub struct Encoding<'a> {
     /// The prompt language.
     pub dialect: Dialect,
     /// How weights act.
@@ -20,6 +21,8 @@ pub struct Encoding {
     pub skip: Option<Skip>,
     /// `prompt`, `negative_prompt` and the like: where the texts of the first encoder and of the others stand, for errors.
     pub which: [&'static str; 2],
+    /// What words of the texts stand for.
+    pub named: &'a Named,
 }
 
 /// Which layer of a text encoder a request asks for.
@@ -61,13 +64,18 @@ impl Model {
     ///
     /// # Errors
     /// Texts beyond the limits of `latent-text`; an encoder whose weights cannot be read.
-    pub fn encode_texts(&self, texts: &[[&str; 2]], encoding: Encoding) -> Result<Vec<TextStates>> {
+    pub fn encode_texts(
+        &self,
+        texts: &[[&str; 2]],
+        encoding: Encoding<'_>,
+    ) -> Result<Vec<TextStates>> {
         let mut rows = Vec::with_capacity(self.texts.len());
         for (number, encoder) in self.texts.iter().enumerate() {
             let (pad, own) = (encoder.input.pad, number.min(1));
             let which = encoding.which[own];
             let chunks = |text: &str| {
-                let encoded = latent_text::chunks(&self.tokenizer, text, encoding.dialect, pad);
+                let words = &encoding.named.words;
+                let encoded = words.chunks(&self.tokenizer, text, encoding.dialect, pad);
                 let encoded = encoded.map_err(|source| Error::Prompt { which, source })?;
                 Ok::<_, Error>(encoded.chunks)
             };
@@ -77,8 +85,8 @@ impl Model {
         let all = rows.iter().flat_map(|(rows, _)| rows);
         let longest = all.map(Vec::len).max().unwrap_or(0);
         let mut joined: Vec<TextStates> = Vec::new();
-        for (encoder, (rows, empty)) in self.texts.iter().zip(rows) {
-            let encoded = self.encode_by(encoder, rows, empty.first(), longest, encoding)?;
+        for (number, (rows, empty)) in rows.into_iter().enumerate() {
+            let encoded = self.encode_by(number, rows, empty.first(), longest, encoding)?;
             joined = match joined.is_empty() {
                 true => encoded,
                 false => joined.into_iter().zip(encoded).map(join).collect(),
@@ -87,15 +95,16 @@ impl Model {
         Ok(joined)
     }
 
-    /// The states by one encoder, of rows that are filled up with `empty` to the length of the longest.
+    /// The states by the encoder of this number, of rows that are filled up with `empty` to the length of the longest.
     fn encode_by(
         &self,
-        encoder: &TextEncoder,
+        number: usize,
         mut rows: Vec<Vec<Chunk>>,
         empty: Option<&Chunk>,
         longest: usize,
-        encoding: Encoding,
+        encoding: Encoding<'_>,
     ) -> Result<Vec<TextStates>> {
+        let encoder = &self.texts[number];
         for row in &mut rows {
             while row.len() < longest {
                 row.extend(empty.cloned());
@@ -105,6 +114,8 @@ impl Model {
             model: self,
             network: &*encoder.network.get()?,
             take: encoder.take(encoding.skip),
+            named: encoding.named,
+            number,
         };
         let mut encoded: Vec<Vec<TextStates>> = vec![Vec::with_capacity(longest); rows.len()];
         for at in 0..longest {
@@ -135,6 +146,9 @@ struct Chunks<'a> {
     model: &'a Model,
     network: &'a ClipText,
     take: Take,
+    named: &'a Named,
+    /// Of the encoder.
+    number: usize,
 }
 
 impl Chunks<'_> {
@@ -147,7 +161,8 @@ impl Chunks<'_> {
     ) -> Vec<TextStates> {
         let mut states: Vec<TextStates> = Vec::with_capacity(chunks.len());
         for (i, chunk) in chunks.iter().enumerate() {
-            let known = chunks[..i].iter().position(|c| c.ids == chunk.ids);
+            let same = |c: &&Chunk| c.ids == chunk.ids && c.vectors == chunk.vectors;
+            let known = chunks[..i].iter().position(same);
             states.push(known.map_or_else(|| self.states(chunk), |k| states[k].clone()));
         }
         let plain = |chunk: &&&Chunk| chunk.weights.iter().all(|w| *w == 1.0);
@@ -198,7 +213,11 @@ impl Chunks<'_> {
         let ids: Vec<i64> = chunk.ids.iter().map(|id| i64::from(*id)).collect();
         let ids = TensorData::new(ids, [1, chunk.ids.len()]);
         let ids = Tensor::<2, Int>::from_data(ids, &self.model.device);
-        self.network.encode(ids, self.take)
+        let vectors = chunk.vectors.iter().filter_map(|&(position, vector)| {
+            Some((position, self.named.vector(self.number, vector)?))
+        });
+        let vectors: Vec<_> = vectors.collect();
+        self.network.encode_with(ids, &vectors, self.take)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a drawn picture to A1111's keys.
 
-use super::{Infotext, STOPPED};
+use super::{EMBEDDINGS, Infotext, STOPPED};
+use crate::embeddings::Used;
 use crate::request::{Choice, Compat, InpaintFill, Request, Rng, Size, Tiling, WeightRule};
 
 /// What is known of a picture once it is drawn, beside its request.
@@ -24,6 +25,8 @@ pub struct Drawn<'a> {
     pub vae: Option<&'a str>,
     /// The name of the refiner's checkpoint, with its hash in brackets where that is known.
     pub refiner: Option<&'a str>,
+    /// The embeddings that the prompts name.
+    pub embeddings: &'a [Used],
     /// Whether the U-Net has nine input channels.
     pub inpainting_model: bool,
     /// Whether the sampler draws noise on its way, so that ENSD and η matter.
@@ -215,6 +218,12 @@ impl Infotext {
         ] {
             self.push(key, text.as_deref().unwrap_or_default());
         }
+        let hashes = drawn.embeddings.iter().map(|used| {
+            // A1111 takes these out of the name.
+            let name = used.name.replace([',', ':'], "");
+            format!("{name}: {}", used.hash)
+        });
+        self.push(EMBEDDINGS, hashes.collect::<Vec<_>>().join(", "));
         let more = &request.guidance;
         if let Some(pag) = &more.pag {
             self.push("PAG scale", pag.scale);

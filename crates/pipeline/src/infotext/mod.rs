@@ -15,6 +15,8 @@ mod read;
 
 use std::fmt;
 
+use crate::embeddings::Used;
+
 pub use map::Drawn;
 pub use read::Reading;
 
@@ -67,6 +69,19 @@ impl Infotext {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The embeddings that the picture was drawn with, each once: A1111 may write them several times.
+    pub fn embeddings(&self) -> Vec<Used> {
+        let mut used: Vec<Used> = Vec::new();
+        for pair in self.get(EMBEDDINGS).unwrap_or_default().split(',') {
+            let found = pair.rsplit_once(':').map(|(name, hash)| Used {
+                name: strip(name).to_owned(),
+                hash: strip(hash).to_owned(),
+            });
+            used.extend(found.filter(|found| !used.contains(found)));
+        }
+        used
+    }
+
     /// Appends a pair. An empty value is left out: A1111 cannot read one.
     pub fn push(&mut self, key: &str, value: impl fmt::Display) {
         let value = value.to_string();
@@ -77,6 +92,9 @@ impl Infotext {
 }
 
 const NEGATIVE: &str = "Negative prompt:";
+
+/// The key of the embeddings that were drawn with: `name: hash`, joined by commas.
+const EMBEDDINGS: &str = "TI hashes";
 
 /// The key of a picture that was stopped before its last step, and so is no repeat of its settings.
 pub const STOPPED: &str = "Stopped";
@@ -247,6 +265,22 @@ mod tests {
         assert_eq!(read.get("Odd"), Some("say \"hi\""));
         assert_eq!(read.get("TI"), Some("\"open"));
         assert_eq!(read.get("Last-key/x"), Some("3"));
+    }
+
+    #[test]
+    fn embeddings_are_read() {
+        let text = "x\nSteps: 1, Seed: 2, TI hashes: \"a-b: 0123456789ab, c: f00, a-b: 0123456789ab\", Model: m";
+        let used = Infotext::parse(text).embeddings();
+        let used: Vec<_> = used
+            .iter()
+            .map(|u| (u.name.as_str(), u.hash.as_str()))
+            .collect();
+        assert_eq!(used, [("a-b", "0123456789ab"), ("c", "f00")]);
+        assert!(
+            Infotext::parse("x\nSteps: 1, Seed: 2, Model: m")
+                .embeddings()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use latent_diffusion::names;
 
-use super::{Infotext, STOPPED};
+use super::{EMBEDDINGS, Infotext, STOPPED};
 use crate::request::{
     AUTOMATIC, Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, RequestError,
     Rng, Size, Tiling, Upscaler, WeightRule,
@@ -18,6 +18,7 @@ const FACTS: &[&str] = &[
     "VAE",
     "VAE hash",
     "Refiner",
+    EMBEDDINGS,
     "Version",
     "User",
     "Init image hash",

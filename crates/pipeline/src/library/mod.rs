@@ -331,7 +331,7 @@ fn is_weights(path: &Path) -> bool {
 }
 
 /// A path below a folder with `/` between its parts, whatever the system has.
-fn slashed(path: &Path) -> Name {
+pub(crate) fn slashed(path: &Path) -> Name {
     let mut name = std::ffi::OsString::new();
     for part in path {
         if !name.is_empty() {

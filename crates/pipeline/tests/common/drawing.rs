@@ -9,6 +9,7 @@ use latent_diffusion::PictureSeed;
 use latent_pipeline::beside::Hints;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Canvas, Drawing, Mask, Start};
+use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::refiner::Refining;
 use latent_pipeline::request::Size;
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
@@ -34,6 +35,11 @@ pub fn draw(model: &Model, request: &Request, canvas: Option<&Canvas>) -> Drawn 
 
 /// The prompts of a request, for one pass.
 pub fn encode(model: &Model, request: &Request) -> Prompts {
+    encode_with(model, request, &Embeddings::default())
+}
+
+/// The same of prompts that may name embeddings.
+pub fn encode_with(model: &Model, request: &Request, embeddings: &Embeddings) -> Prompts {
     let size = Size {
         width: request.width,
         height: request.height,
@@ -42,10 +48,10 @@ pub fn encode(model: &Model, request: &Request) -> Prompts {
         model,
         &Profile::of(request.compat),
         request,
-        &request.prompt,
-        &request.negative_prompt,
+        [&request.prompt, &request.negative_prompt],
         size,
         Pass::Only(request.steps),
+        embeddings,
     )
     .expect("prompts")
 }

@@ -118,7 +118,7 @@ fn with_models(names: &[&str]) -> (tempfile::TempDir, Models) {
     let library = Library::open(&[folder.path().to_owned()], None).expect("a library");
     let models = Models {
         library,
-        built_in: None,
+        ..Models::default()
     };
     (folder, models)
 }

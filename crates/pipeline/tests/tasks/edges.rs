@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use latent_diffusion::{NoiseStreams, PictureSeed};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
+use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::{ComputeOptions, Switch, Tiling};
 use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
 use latent_text::Pass;
@@ -97,10 +98,10 @@ fn from_noise(
         model,
         &profile,
         request,
-        "an apple",
-        "",
+        ["an apple", ""],
         request.canvas(),
         Pass::Only(request.steps),
+        &Embeddings::default(),
     )
     .expect("prompts");
     let seeds = [PictureSeed::from(5)];

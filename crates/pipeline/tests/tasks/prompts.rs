@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use latent_diffusion::PictureSeed;
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
+use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::memory::MemoryPlan;
 use latent_pipeline::request::{Compat, DynamicThresholding, GuidanceOptions, WeightRule};
 use latent_pipeline::resources::Disk;
@@ -225,10 +226,10 @@ fn parts_of_and_have_one_length() {
     };
     let encode = || {
         let pass = Pass::Only(request.steps);
-        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        let texts = [request.prompt.as_str(), &request.negative_prompt];
         let canvas = request.canvas();
-        Prompts::encode(&model, &profile, &request, prompt, negative, canvas, pass)
-            .expect("prompts")
+        let none = Embeddings::default();
+        Prompts::encode(&model, &profile, &request, texts, canvas, pass, &none).expect("prompts")
     };
     let draw = |prompts: &Prompts| -> Vec<f32> {
         let start = Start {
