@@ -23,6 +23,7 @@ mod machine;
 mod model;
 mod models;
 mod names;
+mod preprocess;
 mod screen;
 mod selftest;
 mod train;
@@ -124,6 +125,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     machine::set_instructions()?;
     match &cli.command {
         Command::Generate(args) => generate::generate(args, cli.json),
+        Command::Preprocess(args) => preprocess::preprocess(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
         Command::Models(args) => models::models(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),

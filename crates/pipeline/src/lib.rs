@@ -36,6 +36,7 @@ pub mod memory;
 pub mod model;
 pub mod passes;
 pub mod picture;
+pub mod preprocess;
 pub mod profile;
 mod ready;
 pub mod refiner;

@@ -12,6 +12,7 @@ pub mod data;
 mod eval;
 mod generate;
 mod output;
+mod preprocess;
 mod preview;
 mod refused;
 mod stored;
@@ -29,6 +30,7 @@ pub use generate::{
     SamplingArgs, SourceArgs,
 };
 pub use output::{Grid, OutputArgs};
+pub use preprocess::PreprocessArgs;
 pub use preview::PreviewTo;
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
@@ -59,6 +61,8 @@ pub enum Command {
     /// Draw pictures: from text, from a picture (--init-img), inside a mask (--mask).
     #[command(aliases = ["txt2img", "img2img", "inpaint", "img_gen"])]
     Generate(Box<GenerateArgs>),
+    /// Make what a control network is shown of a picture: edges, lines, a blur, normals of a depth map and so on.
+    Preprocess(PreprocessArgs),
     /// Print what a checkpoint or a picture is: family, parts, types, parameter counts, metadata.
     #[command(alias = "metadata")]
     Info(InfoArgs),

@@ -26,8 +26,9 @@ mod validate;
 mod wrong;
 
 pub(crate) use likeness::{likeness, near};
+pub(crate) use parts::choice;
 pub(crate) use read::in_tables;
-pub(crate) use validate::MAX_SIDE;
+pub(crate) use validate::{MAX_SIDE, number, whole};
 
 use serde::{Deserialize, Serialize};
 

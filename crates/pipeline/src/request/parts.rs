@@ -73,6 +73,8 @@ macro_rules! choice {
     };
 }
 
+pub(crate) use choice;
+
 /// Whose picture a request asks for, where programs differ for the same settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compat {

@@ -110,7 +110,7 @@ impl RequestError {
     }
 }
 
-pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
+pub(crate) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(), RequestError> {
     if value.is_finite() && (low..=high).contains(&value) {
         return Ok(());
     }
@@ -122,7 +122,7 @@ pub(super) fn number(field: &str, value: f64, low: f64, high: f64) -> Result<(),
     Err(RequestError::range(field, value, expected))
 }
 
-pub(super) fn whole(
+pub(crate) fn whole(
     field: &str,
     value: usize,
     low: usize,
