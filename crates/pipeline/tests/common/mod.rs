@@ -18,7 +18,7 @@ use latent_pipeline::Model;
 use latent_pipeline::model::ImageSettings;
 use latent_testkit::recipe;
 
-fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
+pub fn fill<M: burn::module::Module>(component: &str, module: M) -> M {
     let fetch = &mut |path: &str, shape: &[usize]| {
         let values = recipe::tensor(&format!("{component}/{path}"), shape, 0);
         Ok::<_, ParameterError>(TensorData::new(values, shape.to_vec()))

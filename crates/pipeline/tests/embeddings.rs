@@ -1,0 +1,508 @@
+//! Textual inversion: against diffusers (golden `adapters_inversion`), by every file and every program's prompts.
+
+mod common;
+#[path = "common/drawing.rs"]
+mod drawing;
+#[path = "common/golden.rs"]
+mod golden;
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use common::{family, fill, scheduler, tiny};
+use drawing::{draw_told, encode_with};
+use golden::{check, request};
+use latent_checkpoint::tiny::TinyFamily;
+use latent_models::{ClipTextConfig, named};
+use latent_pipeline::asked::{Asked, Base, Layer};
+use latent_pipeline::conditioning::Prompts;
+use latent_pipeline::embeddings::{Embeddings, in_picture};
+use latent_pipeline::infotext::Infotext;
+use latent_pipeline::picture::metadata::Metadata;
+use latent_pipeline::request::Compat;
+use latent_pipeline::resources::{Disk, Models};
+use latent_pipeline::{Code, Error, Hooks, Model, Request, run};
+use latent_testkit::golden::EMBEDDINGS;
+use latent_testkit::{Golden, closeness, recipe};
+use latent_text::{Dialect, Pad, PseudoWords};
+use safetensors::tensor::{Dtype, TensorView};
+use tempfile::TempDir;
+
+const PROMPT: &str = "a red apple on a table in the style of zeta";
+
+/// A folder of files, and what is in it.
+fn folder(files: &[(&str, &[u8])]) -> (TempDir, Embeddings) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let there = Embeddings::open(&[folder.path().to_owned()]).expect("embeddings");
+    (folder, there)
+}
+
+fn published(file: &str) -> &'static [u8] {
+    let found = EMBEDDINGS.iter().find(|(name, _)| *name == file);
+    found.expect("a file of that name").1
+}
+
+/// Vectors as a file of one tensor.
+fn safetensors(name: &str, values: &[f32], shape: [usize; 2]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).expect("a tensor");
+    safetensors::serialize([(name, view)], None).expect("a file")
+}
+
+/// 64×64, as the goldens are.
+fn drawn_by(prompt: &str, negative: &str) -> Request {
+    Request {
+        prompt: prompt.to_owned(),
+        negative_prompt: negative.to_owned(),
+        width: 64,
+        ..request("DDIM")
+    }
+}
+
+fn states(prompts: &Prompts) -> Tensor<3> {
+    let given = &prompts.positive[0].contexts[0].given;
+    given.context.clone().expect("text states")
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().iter::<f32>().collect()
+}
+
+fn near(got: &[f32], want: &[f32], what: &str) {
+    let far = closeness(got, want);
+    println!("{what}: {far:.2e}");
+    assert!(far < 1e-4, "{what}: {far:e}");
+}
+
+#[test]
+fn vectors_are_drawn_as_diffusers_draws_them() {
+    let golden = Golden::adapters_inversion();
+    let model = tiny(4, scheduler());
+    for (count, file) in [(1, "zeta_one.bin"), (3, "zeta.safetensors")] {
+        let name = format!("zeta.{}", file.rsplit('.').next().expect("an ending"));
+        let (_folder, there) = folder(&[(&name, published(file))]);
+        for (place, request) in [
+            ("prompt", drawn_by(PROMPT, "blurry")),
+            (
+                "negative",
+                drawn_by("a red apple on a table", "blurry zeta, grey"),
+            ),
+        ] {
+            let prompts = encode_with(&model, &request, &there);
+            check(
+                &golden,
+                &format!("{count}_in_{place}"),
+                &draw_told(&model, &request, &prompts),
+            );
+            assert_eq!(prompts.embeddings.len(), 1);
+            if place == "prompt" {
+                let got = numbers(states(&prompts).narrow(1, 0, 24));
+                near(
+                    &got,
+                    golden.values(&format!("{count}_in_prompt/text")),
+                    place,
+                );
+            }
+        }
+        let words = PseudoWords::new(&model.tokenizer, [("zeta".to_owned(), 0..count)]);
+        let encoded = words.chunks(&model.tokenizer, PROMPT, Dialect::Diffusers, Pad::End);
+        let chunk = &encoded.expect("chunks").chunks[0];
+        let mut ids: Vec<f32> = chunk.ids.iter().map(|id| *id as f32).collect();
+        for &(position, vector) in &chunk.vectors {
+            ids[position] = (49_408 + vector) as f32;
+        }
+        assert_eq!(ids, golden.values(&format!("{count}_in_prompt/ids")));
+    }
+}
+
+/// A1111's dictionary, as a plain one and as a module's, diffusers' pair, one tensor: the same vectors.
+#[test]
+fn every_file_is_read() {
+    let model = tiny(4, scheduler());
+    let request = drawn_by(PROMPT, "blurry");
+    let golden = Golden::adapters_inversion();
+    for file in [
+        "zeta.pt",
+        "zeta_parameterdict.pt",
+        "zeta.bin",
+        "zeta.safetensors",
+    ] {
+        let name = format!("zeta.{}", file.rsplit('.').next().expect("an ending"));
+        let (_folder, there) = folder(&[(&name, published(file))]);
+        let prompts = encode_with(&model, &request, &there);
+        let got = numbers(states(&prompts).narrow(1, 0, 24));
+        near(&got, golden.values("3_in_prompt/text"), file);
+    }
+    let (_folder, there) = folder(&[("zeta.pt", published("zeta.pt"))]);
+    let about = there.entries()[0].read().expect("an embedding").about;
+    assert_eq!(
+        (about.name.as_deref(), about.steps),
+        (Some("zeta"), Some(500))
+    );
+    // diffusers finds the token that the file brings.
+    let (_folder, there) = folder(&[("other.bin", published("zeta.bin"))]);
+    let named = Request {
+        prompt: PROMPT.replace("zeta", "<zeta>"),
+        ..request
+    };
+    let got = numbers(states(&encode_with(&model, &named, &there)).narrow(1, 0, 24));
+    near(
+        &got,
+        golden.values("3_in_prompt/text"),
+        "the file's own token",
+    );
+}
+
+/// States and pooled text of a model of two text encoders.
+#[test]
+fn a_pair_is_read_by_both_encoders() {
+    let golden = Golden::adapters_inversion();
+    let device = Device::flex();
+    let mut model = family(TinyFamily::Sdxl, TinyFamily::Sdxl.scheduler());
+    let small = |config: ClipTextConfig, width| ClipTextConfig {
+        width,
+        layers: 3,
+        heads: 4,
+        intermediate: 4 * width,
+        ..config
+    };
+    let clip_l = small(named::clip_l(), 32);
+    let clip_g = ClipTextConfig {
+        projection: Some(48),
+        ..small(named::clip_g(), 48)
+    };
+    model.texts[0].network = fill("xl/text_encoder", clip_l.init(&device)).into();
+    model.texts[1].network = fill("xl/text_encoder_2", clip_g.init(&device)).into();
+    let (_folder, there) = folder(&[("zeta.safetensors", published("xl.safetensors"))]);
+    let prompts = encode_with(&model, &drawn_by(PROMPT, "blurry"), &there);
+    let context = numbers(states(&prompts).narrow(1, 0, 24));
+    near(&context, golden.values("xl_2_in_prompt/context"), "context");
+    let vector = prompts.positive[0].contexts[0].given.vector.clone();
+    let pooled = numbers(vector.expect("pooled text and sizes").narrow(1, 0, 48));
+    near(&pooled, golden.values("xl_2_in_prompt/pooled"), "pooled");
+
+    // Vectors of one encoder are none of this model, nor a pair one of the other.
+    let (_folder, there) = folder(&[("zeta.pt", published("zeta.pt"))]);
+    let error = refused(&model, PROMPT, &there);
+    assert!(
+        error.contains("pairs of vectors of width 32 and 48"),
+        "{error}"
+    );
+    let (_folder, there) = folder(&[("zeta.safetensors", published("xl.safetensors"))]);
+    let error = refused(&tiny(4, scheduler()), PROMPT, &there);
+    assert!(
+        error.contains("pairs of vectors of width 32 and 48") && error.contains("width 48:"),
+        "{error}"
+    );
+}
+
+fn refused(model: &Model, prompt: &str, there: &Embeddings) -> String {
+    let error = try_encode(model, &drawn_by(prompt, ""), there).expect_err("refused");
+    error.to_string()
+}
+
+fn try_encode(model: &Model, request: &Request, there: &Embeddings) -> Result<Prompts, Error> {
+    Prompts::encode(
+        model,
+        &latent_pipeline::Profile::of(request.compat),
+        request,
+        [&request.prompt, &request.negative_prompt],
+        request.size(),
+        latent_text::Pass::Only(request.steps),
+        there,
+    )
+}
+
+#[test]
+fn each_program_names_them_in_its_way() {
+    let model = tiny(4, scheduler());
+    let (folder, _) = folder(&[]);
+    std::fs::create_dir(folder.path().join("sub")).expect("a folder");
+    std::fs::write(folder.path().join("sub/Zeta.pt"), published("zeta.pt")).expect("a file");
+    let there = Embeddings::open(&[folder.path().to_owned()]).expect("embeddings");
+    let given = |compat, prompt: &str| {
+        let request = Request {
+            compat,
+            ..drawn_by(prompt, "")
+        };
+        numbers(states(&encode_with(&model, &request, &there)))
+    };
+    let a1111 = given(Compat::A1111, "a zeta");
+    assert_ne!(a1111, given(Compat::A1111, "a theta"));
+    assert_eq!(a1111, given(Compat::A1111, "a ZETA"));
+    for name in ["Zeta", "Zeta.pt", "sub/Zeta", "sub/Zeta.pt"] {
+        assert_eq!(
+            a1111,
+            given(Compat::ComfyUi, &format!("a embedding:{name}")),
+            "{name}"
+        );
+    }
+    assert_ne!(a1111, given(Compat::ComfyUi, "a Zeta"));
+    // A weight acts on all vectors.
+    assert_ne!(a1111, given(Compat::A1111, "a (zeta:1.3)"));
+    // In schedules too.
+    let request = Request {
+        compat: Compat::A1111,
+        ..drawn_by("[a:zeta:3]", "")
+    };
+    let prompts = encode_with(&model, &request, &there);
+    assert_eq!(prompts.positive[0].contexts.len(), 2);
+    assert_eq!(prompts.embeddings[0].name, "Zeta");
+    assert_eq!(prompts.embeddings[0].hash.len(), 12);
+}
+
+#[test]
+fn what_cannot_be_drawn_with_is_refused() {
+    let model = tiny(4, scheduler());
+    let says = |file: &str, bytes: &[u8], words: &[&str]| {
+        let (_folder, there) = folder(&[(file, bytes)]);
+        // Nobody names it: it is not even opened.
+        try_encode(&model, &drawn_by("a cat", ""), &there).expect("prompts");
+        let error = refused(&model, "a zeta", &there);
+        for word in [&["zeta"], words].concat() {
+            assert!(error.contains(word), "{error}");
+        }
+    };
+    let plain = |width: usize| safetensors("emb_params", &vec![0.1; 2 * width], [2, width]);
+    says(
+        "zeta.safetensors",
+        &plain(1024),
+        &["Stable Diffusion 2", "width 1024", "width 48", "use one"],
+    );
+    says("zeta.safetensors", &plain(768), &["Stable Diffusion 1.x"]);
+    says(
+        "zeta.safetensors",
+        &plain(77),
+        &["another model, with vectors of width 77"],
+    );
+    let mut values = vec![0.5; 96];
+    values[50] = f32::NAN;
+    says(
+        "zeta.safetensors",
+        &safetensors("emb_params", &values, [2, 48]),
+        &["emb_params", "NaN"],
+    );
+    let nothing = safetensors("emb_params", &[], [0, 48]);
+    says("zeta.safetensors", &nothing, &["no vector"]);
+    let code = b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.";
+    says("zeta.pt", code, &["os.system"]);
+    says("zeta.bin", b"<html>", &["web page"]);
+    says("zeta.pt", &published("zeta.pt")[..900], &["truncated"]);
+    // As many as A1111 cannot put in one place.
+    let many = safetensors("x", &vec![0.1; 48 * 80], [80, 48]);
+    let (_folder, there) = folder(&[("zeta.safetensors", &many)]);
+    let a1111 = Request {
+        compat: Compat::A1111,
+        ..drawn_by("a zeta", "")
+    };
+    let error = try_encode(&model, &a1111, &there).expect_err("too many");
+    assert_eq!(error.code(), "prompt_too_many_vectors", "{error}");
+    let (_folder, there) = folder(&[
+        ("a.pt", published("zeta.pt")),
+        ("A.pt", published("zeta.bin")),
+    ]);
+    let several = Request {
+        compat: Compat::A1111,
+        ..drawn_by("a", "")
+    };
+    let error = try_encode(&model, &several, &there).expect_err("two files");
+    assert_eq!(error.code(), "embedding_unusable");
+    assert!(error.to_string().contains("rename one"), "{error}");
+}
+
+/// A1111's shared pictures: base64 in a text, and low halves of bytes beside the picture.
+#[test]
+fn pictures_hold_embeddings() {
+    let values = recipe::tensor("inversion/zeta.3", &[3, 48], 0);
+    let rows: Vec<&[f32]> = values.chunks(48).collect();
+    let json = serde_json::json!({
+        "string_to_token": {"*": 265}, "name": "zeta", "step": 500, "sd_checkpoint": "abcdef12",
+        "sd_checkpoint_name": null, "string_to_param": {"*": {"TORCHTENSOR": rows}},
+    });
+    let json = json.to_string();
+    let text = png(
+        8,
+        8,
+        &[200; 192],
+        Some(("sd-ti-embedding", &base64(json.as_bytes()))),
+    );
+    let hidden = hidden(json.as_bytes());
+    let model = tiny(4, scheduler());
+    for (what, bytes) in [("text", &text), ("hidden", &hidden)] {
+        let found = in_picture("a.png", bytes).expect(what).expect(what);
+        assert_eq!(found.about.steps, Some(500), "{what}");
+        assert_eq!(found.about.checkpoint_hash.as_deref(), Some("abcdef12"));
+        let (_folder, there) = folder(&[
+            ("shared.png", bytes),
+            ("zeta.preview.png", bytes),
+            ("plain.png", &png(8, 8, &[0; 192], None)),
+        ]);
+        assert_eq!(there.entries().len(), 1, "{what}: {:?}", there.entries());
+        let prompts = encode_with(&model, &drawn_by(PROMPT, "blurry"), &there);
+        let got = numbers(states(&prompts).narrow(1, 0, 24));
+        near(
+            &got,
+            Golden::adapters_inversion().values("3_in_prompt/text"),
+            what,
+        );
+    }
+    let damaged = png(8, 8, &[200; 192], Some(("sd-ti-embedding", "e30=")));
+    let error = in_picture("a.png", &damaged).expect_err("no vectors");
+    assert!(error.contains("string_to_param"), "{error}");
+    // Beside a file of vectors, a picture only shows what they draw.
+    let (_folder, there) = folder(&[("zeta.pt", published("zeta.pt")), ("zeta.png", &text)]);
+    assert_eq!(there.entries().len(), 1);
+    assert!(there.entries()[0].file.ends_with(".pt"));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn png(width: usize, height: usize, rgb: &[u8], text: Option<(&str, &str)>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    if let Some((key, text)) = text {
+        encoder
+            .add_text_chunk(key.to_owned(), text.to_owned())
+            .expect("a text");
+    }
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(rgb).expect("pixels");
+    writer.finish().expect("a picture");
+    bytes
+}
+
+/// A picture between two black columns, with packed JSON in halves of bytes at both sides.
+fn hidden(json: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    const HEIGHT: usize = 40;
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(json).expect("memory");
+    let mut packed = packed.finish().expect("memory");
+    let columns = packed.len().div_ceil(3 * HEIGHT) + 1;
+    packed.resize(columns * HEIGHT * 3, 7);
+    // As published: the first numbers of the generator are 253, 242, 127, 44.
+    let masks = std::iter::successors(Some(1_013_904_223u32), |state| {
+        Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
+    });
+    let masks: Vec<u8> = masks
+        .map(|state| (state % 255) as u8)
+        .take(packed.len())
+        .collect();
+    assert_eq!(masks[..4], [253, 242, 127, 44]);
+    // The upper halves are for the eye.
+    let block = |half: fn(u8) -> u8| -> Vec<u8> {
+        let values = packed.iter().zip(&masks);
+        values
+            .map(|(byte, mask)| 0x50 | (half(*byte) ^ (mask & 0x0F)))
+            .collect()
+    };
+    let (low, high) = (block(|byte| byte & 0x0F), block(|byte| byte >> 4));
+    let mut rgb = Vec::new();
+    for y in 0..HEIGHT {
+        let row = 3 * columns * y..3 * columns * (y + 1);
+        rgb.extend_from_slice(&low[row.clone()]);
+        rgb.extend_from_slice(&[0; 3]);
+        rgb.extend_from_slice(&[0x77; 30]);
+        rgb.extend_from_slice(&[0; 3]);
+        rgb.extend_from_slice(&high[row]);
+    }
+    png(2 * columns + 12, HEIGHT, &rgb, None)
+}
+
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Hooks for Notes {
+    fn note(&mut self, note: String) {
+        self.0.push(note);
+    }
+}
+
+fn disk(folder: &Path) -> Disk {
+    Disk {
+        models: Models {
+            embeddings: Embeddings::open(&[folder.to_owned()]).expect("embeddings"),
+            ..Models::default()
+        },
+    }
+}
+
+#[test]
+fn pictures_say_which_they_were_drawn_with() {
+    let model = tiny(4, scheduler());
+    let (folder, _) = folder(&[
+        ("zeta.pt", published("zeta.pt")),
+        ("eta, x.bin", published("zeta_one.bin")),
+    ]);
+    let resources = disk(folder.path());
+    let request = Request {
+        steps: 1,
+        compat: Compat::A1111,
+        ..drawn_by("a zeta", "eta, x, zeta")
+    };
+    let mut notes = Notes::default();
+    let drawn = run(&request, &model, &resources, None, &mut notes).expect("a picture");
+    assert_eq!(notes.0, Vec::<String>::new());
+    let hash = |file: &str| {
+        let entries = resources.models.embeddings.entries();
+        let entry = entries.iter().find(|entry| entry.file == file);
+        entry.expect("an entry").hash().expect("a hash")
+    };
+    let told = format!(
+        "TI hashes: \"zeta: {}, eta x: {}\"",
+        hash("zeta.pt"),
+        hash("eta, x.bin")
+    );
+    let text = &drawn[0].infotext;
+    assert!(text.contains(&told), "{text}");
+    assert_eq!(Infotext::parse(text).embeddings().len(), 2);
+    let unnamed = Request {
+        prompt: "a cat".into(),
+        negative_prompt: String::new(),
+        ..request
+    };
+    let drawn = run(&unnamed, &model, &resources, None, &mut notes).expect("a picture");
+    assert!(!drawn[0].infotext.contains("TI hashes"));
+    assert!(
+        notes.0[0].contains("no prompt names one of the 2 embeddings"),
+        "{:?}",
+        notes.0
+    );
+
+    // Repeated with them, without them, with another of the name.
+    let metadata = Metadata {
+        parameters: Some(text.clone()),
+        ..Metadata::default()
+    };
+    let picture = latent_pipeline::picture::Picture::plain(8, 8, [9; 3]);
+    let bytes = picture.encode(latent_pipeline::picture::files::Format::Png, 95, &metadata);
+    let bytes = bytes.expect("a picture");
+    let asked = |resources: &Disk| {
+        let base = Base::of_picture("a.png", &bytes).expect("settings");
+        let typed = Layer::of(serde_json::json!({"model": folder.path().join("zeta.pt")}));
+        let asked = Asked::of(base, typed.expect("a layer"), None, resources, &mut || 7);
+        let notes = asked.expect("a request").notes.into_iter();
+        notes
+            .filter(|note| note.contains("embedding"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&resources), Vec::<String>::new());
+    let without = asked(&Disk::default());
+    assert!(
+        without.len() == 2 && without[0].contains("--embeddings DIR"),
+        "{without:?}"
+    );
+    std::fs::write(folder.path().join("zeta.pt"), published("zeta.bin")).expect("a file");
+    let other = asked(&resources);
+    assert!(
+        other.len() == 1 && other[0].contains("another of that name"),
+        "{other:?}"
+    );
+}
