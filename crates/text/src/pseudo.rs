@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(found("a Zeta, cat"), [[(2, 0), (3, 1), (4, 2)]]);
         assert_eq!(found("bad hands bad"), [[(1, 3), (2, 4), (3, 5)]]);
         assert_eq!(found("zetas badly"), [[]]);
-        assert_eq!(found("embedding:bad"), [[(3, 5)]]);
+        assert_eq!(found("embedding:bad"), [[(4, 5)]]);
         let weighted = &chunks("cat (bad hands:1.2) cat", Dialect::A1111)[0];
         assert_eq!(weighted.weights[..5], [1.0, 1.0, 1.2, 1.2, 1.0]);
         assert_eq!(weighted.ids[2..4], [0, 0]);
