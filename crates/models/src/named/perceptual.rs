@@ -4,12 +4,20 @@ use crate::perceptual::{EfficientNetConfig, Stage, VggBlock, VggConfig};
 
 /// VGG16 up to relu4_3.
 pub fn vgg16() -> VggConfig {
+    let mut whole = vgg16_whole();
+    whole.blocks.truncate(4);
+    whole
+}
+
+/// All of VGG16 but its classifier.
+pub fn vgg16_whole() -> VggConfig {
     let block = |(channels, convolutions)| VggBlock {
         channels,
         convolutions,
     };
+    let blocks = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
     VggConfig {
-        blocks: [(64, 2), (128, 2), (256, 3), (512, 3)].map(block).to_vec(),
+        blocks: blocks.map(block).to_vec(),
     }
 }
 

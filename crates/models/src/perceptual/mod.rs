@@ -6,6 +6,7 @@
 //! here all weigh alike, so that any network serves.
 
 mod efficient;
+mod hed;
 mod vgg;
 
 use burn::module::Module;
@@ -13,6 +14,7 @@ use burn::tensor::Tensor;
 use latent_ops as ops;
 
 pub use efficient::{DepthwiseConv, EfficientNet, EfficientNetConfig, MbConv, Stage};
+pub use hed::Hed;
 pub use vgg::{Layer, Vgg, VggBlock, VggConfig};
 
 /// A network whose features are compared.

@@ -157,14 +157,10 @@ fn fit<'a>(model: &Model, learnt: &'a Learnt) -> Result<Vec<&'a Vectors>, String
 
 /// The family whose text encoders have these widths, and the vectors it reads, in words.
 pub fn made_for(widths: &[usize]) -> Option<String> {
-    let reads = |family: &&&crate::Family| {
-        family
-            .texts
-            .iter()
-            .map(|text| text.width)
-            .eq(widths.iter().copied())
-    };
-    let family = FAMILIES.iter().find(reads)?;
+    let family = FAMILIES.iter().find(|family| {
+        let texts = family.texts.iter().map(|text| text.width);
+        texts.eq(widths.iter().copied())
+    })?;
     Some(format!("{} ({})", family.name, told(widths)))
 }
 
