@@ -271,8 +271,6 @@ fn soft_edges() {
         33,
     );
     assert!(safe.rgb().iter().all(|v| [0, 127, 255].contains(v)));
-    // What lies far to the right changes nothing at the left.
-    assert_eq!(whole.pixel(0, 0), made(soft, 40, 33).pixel(0, 0));
 }
 
 /// Of the weights that `tools/preprocessors.sh` fetches.
