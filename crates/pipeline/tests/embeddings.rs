@@ -262,7 +262,7 @@ fn what_cannot_be_drawn_with_is_refused() {
         // Nobody names it: it is not even opened.
         try_encode(&model, &drawn_by("a cat", ""), &there).expect("prompts");
         let error = refused(&model, "a zeta", &there);
-        for word in [&["zeta"], words].concat() {
+        for word in [&["zeta"][..], words].concat() {
             assert!(error.contains(word), "{error}");
         }
     };
