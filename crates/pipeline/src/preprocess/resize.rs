@@ -8,8 +8,6 @@ use super::field::{Field, clamped};
 pub enum Filter {
     /// The pixel at the place, rounded down.
     Nearest,
-    /// Between two pixels.
-    Linear,
     /// Cubic convolution with a = −0.75.
     Cubic,
     /// Windowed sinc over eight pixels.
@@ -21,32 +19,29 @@ pub enum Filter {
 /// The inputs of one output, by position and weight.
 type Taps = Vec<(usize, f32)>;
 
-/// A kernel's weights around a position of fraction `x` behind a pixel; the first is of the pixel so many before.
-fn weights(filter: Filter, x: f32) -> (i64, Vec<f32>) {
-    match filter {
-        Filter::Cubic => {
-            const A: f32 = -0.75;
-            let inner = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-            let first = x + 1.0;
-            let first = ((A * first - 5.0 * A) * first + 8.0 * A) * first - 4.0 * A;
-            let (second, third) = (inner(x), inner(1.0 - x));
-            (-1, vec![first, second, third, 1.0 - first - second - third])
-        }
-        Filter::Lanczos4 => {
-            let sinc = |x: f64| match x.abs() < 1e-6 {
-                true => 1.0,
-                false => (x * std::f64::consts::PI).sin() / (x * std::f64::consts::PI),
-            };
-            let of = |i: i64| {
-                let distance = f64::from(x) - i as f64;
-                sinc(distance) * sinc(distance / 4.0)
-            };
-            let all: Vec<f64> = (-3..=4).map(of).collect();
-            let total: f64 = all.iter().sum();
-            (-3, all.iter().map(|w| (w / total) as f32).collect())
-        }
-        _ => (0, vec![1.0 - x, x]),
-    }
+/// Cubic convolution's weights around a position of fraction `x` behind a pixel, from the pixel before on.
+fn cubic(x: f32) -> Vec<f32> {
+    const A: f32 = -0.75;
+    let inner = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let first = x + 1.0;
+    let first = ((A * first - 5.0 * A) * first + 8.0 * A) * first - 4.0 * A;
+    let (second, third) = (inner(x), inner(1.0 - x));
+    vec![first, second, third, 1.0 - first - second - third]
+}
+
+/// The windowed sinc's, from the third pixel before on.
+fn lanczos4(x: f32) -> Vec<f32> {
+    let sinc = |x: f64| match x.abs() < 1e-6 {
+        true => 1.0,
+        false => (x * std::f64::consts::PI).sin() / (x * std::f64::consts::PI),
+    };
+    let of = |i: i64| {
+        let distance = f64::from(x) - i as f64;
+        sinc(distance) * sinc(distance / 4.0)
+    };
+    let all: Vec<f64> = (-3..=4).map(of).collect();
+    let total: f64 = all.iter().sum();
+    all.iter().map(|w| (w / total) as f32).collect()
 }
 
 /// What the columns and the rows of the output are made of.
@@ -78,18 +73,27 @@ fn taps(filter: Filter, from: usize, to: usize, grows: bool) -> Vec<Taps> {
             })
             .collect(),
         Filter::Area => (0..to).map(|i| covered(i, scale, from)).collect(),
-        _ => {
-            let each = |i: usize| {
-                let at = ((i as f64 + 0.5) * scale - 0.5) as f32;
-                let pixel = at.floor();
-                let (first, weights) = weights(filter, at - pixel);
-                let positions = pixel as i64 + first..;
-                let clamp = |(position, weight)| (clamped(position, from), weight);
-                positions.zip(weights).map(clamp).collect()
-            };
-            (0..to).map(each).collect()
-        }
+        Filter::Cubic => around(from, to, scale, -1, cubic),
+        Filter::Lanczos4 => around(from, to, scale, -3, lanczos4),
     }
+}
+
+/// The taps of a kernel around each output's centre, the first of them so many pixels behind the one at it.
+fn around(
+    from: usize,
+    to: usize,
+    scale: f64,
+    first: i64,
+    weights: impl Fn(f32) -> Vec<f32>,
+) -> Vec<Taps> {
+    let each = |i: usize| {
+        let at = ((i as f64 + 0.5) * scale - 0.5) as f32;
+        let pixel = at.floor();
+        let positions = pixel as i64 + first..;
+        let clamp = |(position, weight)| (clamped(position, from), weight);
+        positions.zip(weights(at - pixel)).map(clamp).collect()
+    };
+    (0..to).map(each).collect()
 }
 
 /// The pixels that output `i` covers, and their shares of it.
@@ -131,7 +135,7 @@ pub fn resize_bytes(field: &Field<u8>, width: usize, height: usize, filter: Filt
     let whole = exactly(field.width, width).zip(exactly(field.height, height));
     match (filter, whole) {
         (Filter::Area, Some(area)) => whole_areas(field, area),
-        (Filter::Nearest | Filter::Area | Filter::Linear, _) => {
+        (Filter::Nearest | Filter::Area, _) => {
             let resized = resize(&field.map(f32::from), width, height, filter);
             resized.map(|value| value.round_ties_even().clamp(0.0, 255.0) as u8)
         }
