@@ -1,4 +1,4 @@
-//! The commands of docs/adapters.md, on small files: embeddings and preprocessors.
+//! The commands of docs/adapters.md on small files: embeddings, and preprocessors.
 
 mod common;
 
