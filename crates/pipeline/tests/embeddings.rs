@@ -443,7 +443,7 @@ fn pictures_say_which_they_were_drawn_with() {
     ]);
     let resources = disk(folder.path());
     let request = Request {
-        steps: 1,
+        steps: 2,
         compat: Compat::A1111,
         ..drawn_by("a zeta", "eta, x, zeta")
     };

@@ -43,7 +43,9 @@ pub(super) fn embeddings(
     request: &Request,
 ) -> Result<Vec<String>> {
     let prompts = [request.prompt.as_str(), &request.negative_prompt];
-    let prompts = prompts.map(str::to_lowercase);
+    // The names are written without these.
+    let plain = |text: &str| text.replace([',', ':'], "").to_lowercase();
+    let prompts = prompts.map(plain);
     let entries = resources.models().embeddings.entries();
     let mut notes = Vec::new();
     for used in &drawn_with.embeddings {
@@ -55,9 +57,7 @@ pub(super) fn embeddings(
             "the picture was drawn with the embedding {} (hash {})",
             used.name, used.hash
         );
-        let found = entries
-            .iter()
-            .find(|e| e.name.replace([',', ':'], "").to_lowercase() == name);
+        let found = entries.iter().find(|e| plain(&e.name) == name);
         match found {
             None => notes.push(format!(
                 "{told}, which is not there: its name is drawn as words; --embeddings DIR says where it is"

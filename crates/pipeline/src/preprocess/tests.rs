@@ -241,10 +241,11 @@ fn soft_edges() {
         "{error}"
     );
     let network = SoftEdge::of(|name, shape| {
-        let scale = if name.starts_with("vgg") {
-            1.0
-        } else {
+        // Small maps, so that the sigmoid shows something.
+        let scale = if name.starts_with("sides") {
             1.0 / 256.0
+        } else {
+            1.0
         };
         let values = recipe::tensor(&format!("hed/{name}"), shape, 0);
         values.into_iter().map(|v| v * scale).collect()
