@@ -1,12 +1,13 @@
 //! Textual inversion: against diffusers (golden `adapters_inversion`), by every file and every program's prompts.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/drawing.rs"]
+#[path = "../common/drawing.rs"]
 mod drawing;
-#[path = "common/golden.rs"]
+#[path = "../common/golden.rs"]
 mod golden;
-
-use std::path::Path;
+mod pictures;
+mod said;
 
 use burn::tensor::{Device, Tensor};
 use common::{family, fill, scheduler, tiny};
@@ -14,16 +15,12 @@ use drawing::{draw_told, encode_with};
 use golden::{check, request};
 use latent_checkpoint::tiny::TinyFamily;
 use latent_models::{ClipTextConfig, named};
-use latent_pipeline::asked::{Asked, Base, Layer};
 use latent_pipeline::conditioning::Prompts;
-use latent_pipeline::embeddings::{Embeddings, in_picture};
-use latent_pipeline::infotext::Infotext;
-use latent_pipeline::picture::metadata::Metadata;
+use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::Compat;
-use latent_pipeline::resources::{Disk, Models};
-use latent_pipeline::{Code, Error, Hooks, Model, Request, run};
+use latent_pipeline::{Code, Error, Model, Request};
 use latent_testkit::golden::EMBEDDINGS;
-use latent_testkit::{Golden, closeness, recipe};
+use latent_testkit::{Golden, closeness};
 use latent_text::{Dialect, Pad, PseudoWords};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
@@ -311,198 +308,4 @@ fn what_cannot_be_drawn_with_is_refused() {
     let error = try_encode(&model, &several, &there).expect_err("two files");
     assert_eq!(error.code(), "embedding_unusable");
     assert!(error.to_string().contains("rename one"), "{error}");
-}
-
-/// A1111's shared pictures: base64 in a text, and low halves of bytes beside the picture.
-#[test]
-fn pictures_hold_embeddings() {
-    let values = recipe::tensor("inversion/zeta.3", &[3, 48], 0);
-    let rows: Vec<&[f32]> = values.chunks(48).collect();
-    let json = serde_json::json!({
-        "string_to_token": {"*": 265}, "name": "zeta", "step": 500, "sd_checkpoint": "abcdef12",
-        "sd_checkpoint_name": null, "string_to_param": {"*": {"TORCHTENSOR": rows}},
-    });
-    let json = json.to_string();
-    let text = png(
-        8,
-        8,
-        &[200; 192],
-        Some(("sd-ti-embedding", &base64(json.as_bytes()))),
-    );
-    let hidden = hidden(json.as_bytes());
-    let model = tiny(4, scheduler());
-    for (what, bytes) in [("text", &text), ("hidden", &hidden)] {
-        let found = in_picture("a.png", bytes).expect(what).expect(what);
-        assert_eq!(found.about.steps, Some(500), "{what}");
-        assert_eq!(found.about.checkpoint_hash.as_deref(), Some("abcdef12"));
-        let (_folder, there) = folder(&[
-            ("shared.png", bytes),
-            ("zeta.preview.png", bytes),
-            ("plain.png", &png(8, 8, &[0; 192], None)),
-        ]);
-        assert_eq!(there.entries().len(), 1, "{what}: {:?}", there.entries());
-        let prompts = encode_with(&model, &drawn_by(PROMPT, "blurry"), &there);
-        let got = numbers(states(&prompts).narrow(1, 0, 24));
-        near(
-            &got,
-            Golden::adapters_inversion().values("3_in_prompt/text"),
-            what,
-        );
-    }
-    let damaged = png(8, 8, &[200; 192], Some(("sd-ti-embedding", "e30=")));
-    let error = in_picture("a.png", &damaged).expect_err("no vectors");
-    assert!(error.contains("string_to_param"), "{error}");
-    // Beside a file of vectors, a picture only shows what they draw.
-    let (_folder, there) = folder(&[("zeta.pt", published("zeta.pt")), ("zeta.png", &text)]);
-    assert_eq!(there.entries().len(), 1);
-    assert!(there.entries()[0].file.ends_with(".pt"));
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-fn png(width: usize, height: usize, rgb: &[u8], text: Option<(&str, &str)>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    if let Some((key, text)) = text {
-        encoder
-            .add_text_chunk(key.to_owned(), text.to_owned())
-            .expect("a text");
-    }
-    let mut writer = encoder.write_header().expect("a header");
-    writer.write_image_data(rgb).expect("pixels");
-    writer.finish().expect("a picture");
-    bytes
-}
-
-/// A picture between two black columns, with packed JSON in halves of bytes at both sides.
-fn hidden(json: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    const HEIGHT: usize = 40;
-    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    packed.write_all(json).expect("memory");
-    let mut packed = packed.finish().expect("memory");
-    let columns = packed.len().div_ceil(3 * HEIGHT) + 1;
-    packed.resize(columns * HEIGHT * 3, 7);
-    // As published: the first numbers of the generator are 253, 242, 127, 44.
-    let masks = std::iter::successors(Some(1_013_904_223u32), |state| {
-        Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
-    });
-    let masks: Vec<u8> = masks
-        .map(|state| (state % 255) as u8)
-        .take(packed.len())
-        .collect();
-    assert_eq!(masks[..4], [253, 242, 127, 44]);
-    // The upper halves are for the eye.
-    let block = |half: fn(u8) -> u8| -> Vec<u8> {
-        let values = packed.iter().zip(&masks);
-        values
-            .map(|(byte, mask)| 0x50 | (half(*byte) ^ (mask & 0x0F)))
-            .collect()
-    };
-    let (low, high) = (block(|byte| byte & 0x0F), block(|byte| byte >> 4));
-    let mut rgb = Vec::new();
-    for y in 0..HEIGHT {
-        let row = 3 * columns * y..3 * columns * (y + 1);
-        rgb.extend_from_slice(&low[row.clone()]);
-        rgb.extend_from_slice(&[0; 3]);
-        rgb.extend_from_slice(&[0x77; 30]);
-        rgb.extend_from_slice(&[0; 3]);
-        rgb.extend_from_slice(&high[row]);
-    }
-    png(2 * columns + 12, HEIGHT, &rgb, None)
-}
-
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Hooks for Notes {
-    fn note(&mut self, note: String) {
-        self.0.push(note);
-    }
-}
-
-fn disk(folder: &Path) -> Disk {
-    Disk {
-        models: Models {
-            embeddings: Embeddings::open(&[folder.to_owned()]).expect("embeddings"),
-            ..Models::default()
-        },
-    }
-}
-
-#[test]
-fn pictures_say_which_they_were_drawn_with() {
-    let model = tiny(4, scheduler());
-    let (folder, _) = folder(&[
-        ("zeta.pt", published("zeta.pt")),
-        ("eta, x.bin", published("zeta_one.bin")),
-    ]);
-    let resources = disk(folder.path());
-    let request = Request {
-        steps: 2,
-        compat: Compat::A1111,
-        ..drawn_by("a zeta", "eta, x, zeta")
-    };
-    let mut notes = Notes::default();
-    let drawn = run(&request, &model, &resources, None, &mut notes).expect("a picture");
-    assert_eq!(notes.0, Vec::<String>::new());
-    let hash = |file: &str| {
-        let entries = resources.models.embeddings.entries();
-        let entry = entries.iter().find(|entry| entry.file == file);
-        entry.expect("an entry").hash().expect("a hash")
-    };
-    let told = format!(
-        "TI hashes: \"zeta: {}, eta x: {}\"",
-        hash("zeta.pt"),
-        hash("eta, x.bin")
-    );
-    let text = &drawn[0].infotext;
-    assert!(text.contains(&told), "{text}");
-    assert_eq!(Infotext::parse(text).embeddings().len(), 2);
-    let unnamed = Request {
-        prompt: "a cat".into(),
-        negative_prompt: String::new(),
-        ..request
-    };
-    let drawn = run(&unnamed, &model, &resources, None, &mut notes).expect("a picture");
-    assert!(!drawn[0].infotext.contains("TI hashes"));
-    assert!(
-        notes.0[0].contains("no prompt names one of the 2 embeddings"),
-        "{:?}",
-        notes.0
-    );
-
-    // Repeated with them, without them, with another of the name.
-    let metadata = Metadata {
-        parameters: Some(text.clone()),
-        ..Metadata::default()
-    };
-    let picture = latent_pipeline::picture::Picture::plain(8, 8, [9; 3]);
-    let bytes = picture.encode(latent_pipeline::picture::files::Format::Png, 95, &metadata);
-    let bytes = bytes.expect("a picture");
-    let asked = |resources: &Disk| {
-        let base = Base::of_picture("a.png", &bytes).expect("settings");
-        let typed = Layer::of(serde_json::json!({"model": folder.path().join("zeta.pt")}));
-        let asked = Asked::of(base, typed.expect("a layer"), None, resources, &mut || 7);
-        let notes = asked.expect("a request").notes.into_iter();
-        notes
-            .filter(|note| note.contains("embedding"))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(asked(&resources), Vec::<String>::new());
-    let without = asked(&Disk::default());
-    assert!(
-        without.len() == 2 && without[0].contains("--embeddings DIR"),
-        "{without:?}"
-    );
-    std::fs::write(folder.path().join("zeta.pt"), published("zeta.bin")).expect("a file");
-    let other = asked(&resources);
-    assert!(
-        other.len() == 1 && other[0].contains("another of that name"),
-        "{other:?}"
-    );
 }
