@@ -14,10 +14,12 @@ use common::{family, fill, scheduler, tiny};
 use drawing::{draw_told, encode_with};
 use golden::{check, request};
 use latent_checkpoint::tiny::TinyFamily;
-use latent_models::{ClipTextConfig, named};
+use latent_models::unet::{Attention, Heads, Labels, timestep_sinusoid};
+use latent_models::{ClipTextConfig, UNetConfig, named};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::Compat;
+use latent_pipeline::track::Context;
 use latent_pipeline::{Code, Error, Model, Request};
 use latent_testkit::golden::EMBEDDINGS;
 use latent_testkit::{Golden, closeness};
@@ -153,10 +155,8 @@ fn every_file_is_read() {
     );
 }
 
-/// States and pooled text of a model of two text encoders.
-#[test]
-fn a_pair_is_read_by_both_encoders() {
-    let golden = Golden::adapters_inversion();
+/// The goldens' model of two text encoders. Its sizes are sinusoids of 8 numbers, not 256.
+fn pair() -> Model {
     let device = Device::flex();
     let mut model = family(TinyFamily::Sdxl, TinyFamily::Sdxl.scheduler());
     let small = |config: ClipTextConfig, width| ClipTextConfig {
@@ -171,15 +171,69 @@ fn a_pair_is_read_by_both_encoders() {
         projection: Some(48),
         ..small(named::clip_g(), 48)
     };
+    let attention = |depth| Attention {
+        heads: Heads::Count(4),
+        depth,
+    };
+    let mut unet = UNetConfig {
+        model_channels: 32,
+        context: Some(80),
+        labels: Labels::Vector(48 + 6 * SINUSOID),
+        middle: Some(attention(2)),
+        ..named::unet_sdxl_base()
+    };
+    for (level, (channels, depth)) in unet.levels.iter_mut().zip([(32, 1), (64, 1), (64, 2)]) {
+        level.channels = channels;
+        level.attention = level.attention.map(|_| attention(depth));
+    }
     model.texts[0].network = fill("xl/text_encoder", clip_l.init(&device)).into();
     model.texts[1].network = fill("xl/text_encoder_2", clip_g.init(&device)).into();
+    model.unet = fill("xl/unet", unet.init(&device)).into();
+    model.scheduler = scheduler();
+    model
+}
+
+/// Numbers in the sinusoid of a size.
+const SINUSOID: usize = 8;
+
+/// The pooled text of a context alone.
+fn pooled(context: &Context) -> Tensor<2> {
+    let vector = context.given.vector.clone();
+    vector.expect("pooled text and sizes").narrow(1, 0, 48)
+}
+
+#[test]
+fn a_pair_is_read_by_both_encoders() {
+    let golden = Golden::adapters_inversion();
+    let model = pair();
     let (_folder, there) = folder(&[("zeta.safetensors", published("xl.safetensors"))]);
-    let prompts = encode_with(&model, &drawn_by(PROMPT, "blurry"), &there);
-    let context = numbers(states(&prompts).narrow(1, 0, 24));
-    near(&context, golden.values("xl_2_in_prompt/context"), "context");
-    let vector = prompts.positive[0].contexts[0].given.vector.clone();
-    let pooled = numbers(vector.expect("pooled text and sizes").narrow(1, 0, 48));
-    near(&pooled, golden.values("xl_2_in_prompt/pooled"), "pooled");
+    for (place, request) in [
+        ("prompt", drawn_by(PROMPT, "blurry")),
+        (
+            "negative",
+            drawn_by("a red apple on a table", "blurry zeta, grey"),
+        ),
+    ] {
+        let mut prompts = encode_with(&model, &request, &there);
+        if place == "prompt" {
+            let context = numbers(states(&prompts).narrow(1, 0, 24));
+            near(&context, golden.values("xl_2_in_prompt/context"), "context");
+            let pooled = numbers(pooled(&prompts.positive[0].contexts[0]));
+            near(&pooled, golden.values("xl_2_in_prompt/pooled"), "pooled");
+        }
+        let tracks = prompts.positive.iter_mut().chain([&mut prompts.negative]);
+        for context in tracks.flat_map(|track| &mut track.contexts) {
+            let sizes = Tensor::from_floats([64.0f32, 64.0, 0.0, 0.0, 64.0, 64.0], &model.device);
+            let sizes = timestep_sinusoid(sizes, SINUSOID).reshape([1, 6 * SINUSOID]);
+            let vector = Tensor::cat(vec![pooled(context), sizes], 1);
+            context.given.vector = Some(vector);
+        }
+        check(
+            &golden,
+            &format!("xl_2_in_{place}"),
+            &draw_told(&model, &request, &prompts),
+        );
+    }
 
     // Vectors of one encoder are none of this model, nor a pair one of the other.
     let (_folder, there) = folder(&[("zeta.pt", published("zeta.pt"))]);
