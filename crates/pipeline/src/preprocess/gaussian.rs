@@ -61,13 +61,13 @@ fn passes<T: Copy>(
             true => (width, channels),
             false => (height, width * channels),
         };
+        let beyond = -half..length as i64 + half;
+        let steps: Vec<usize> = beyond.map(|at| mirrored(at, length) * stride).collect();
         let at = |place: usize| {
             let position = place / stride % length;
-            let start = place - position * stride;
-            let taps = weights.iter().zip(position as i64 - half..);
-            taps.fold(zero, |sum, (weight, tap)| {
-                add(sum, *weight, values[start + mirrored(tap, length) * stride])
-            })
+            let line = &values[place - position * stride..];
+            let taps = weights.iter().zip(&steps[position..]);
+            taps.fold(zero, |sum, (weight, step)| add(sum, *weight, line[*step]))
         };
         (0..places).map(at).collect()
     };
