@@ -55,27 +55,36 @@ fn passes<T: Copy>(
 ) -> Field<T> {
     let half = weights.len() as i64 / 2;
     let (width, height, channels) = (field.width, field.height, field.channels);
-    let pass = |values: &[T], of_row: bool| -> Vec<T> {
-        let places = width * height * channels;
-        let (length, stride) = match of_row {
-            true => (width, channels),
-            false => (height, width * channels),
-        };
-        let beyond = -half..length as i64 + half;
-        let steps: Vec<usize> = beyond.map(|at| mirrored(at, length) * stride).collect();
-        let at = |place: usize| {
-            let position = place / stride % length;
-            let line = &values[place - position * stride..];
-            let taps = weights.iter().zip(&steps[position..]);
-            taps.fold(zero, |sum, (weight, step)| add(sum, *weight, line[*step]))
-        };
-        (0..places).map(at).collect()
+    let stride = width * channels;
+    let add_row = |sums: &mut [T], weight: T, values: &[T]| {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = add(*sum, weight, *value);
+        }
     };
-    let rows = pass(&field.values, true);
+    let mut along = Vec::with_capacity(field.values.len());
+    for y in 0..height {
+        // The row with what is mirrored at its ends.
+        let beyond = (-half..width as i64 + half).map(|x| mirrored(x, width));
+        let row: Vec<T> = beyond.flat_map(|x| field.at(x, y)).copied().collect();
+        let mut sums = vec![zero; stride];
+        for (tap, weight) in weights.iter().enumerate() {
+            add_row(&mut sums, *weight, &row[tap * channels..]);
+        }
+        along.append(&mut sums);
+    }
+    let mut values = Vec::with_capacity(along.len());
+    for y in 0..height as i64 {
+        let mut sums = vec![zero; stride];
+        for (weight, row) in weights.iter().zip(y - half..) {
+            let start = mirrored(row, height) * stride;
+            add_row(&mut sums, *weight, &along[start..start + stride]);
+        }
+        values.append(&mut sums);
+    }
     Field {
         width,
         height,
         channels,
-        values: pass(&rows, false),
+        values,
     }
 }
