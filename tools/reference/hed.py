@@ -83,6 +83,6 @@ def published(wheel):
 
 
 if __name__ == "__main__":
-    print(", ".join(f"{v:.8f}" for v in small().tolist()))
+    print(", ".join(f"{v:.7f}" for v in small().tolist()))
     for wheel in sys.argv[1:]:
         print(published(wheel))
