@@ -8,7 +8,7 @@ use latent_checkpoint::{
 };
 use latent_pipeline::{
     RequestError,
-    embeddings::in_picture,
+    embeddings::{KEY, in_picture},
     family::{self, Recognised},
     infotext::{Infotext, STOPPED},
     model::predicted,
@@ -78,7 +78,7 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
     let name = path.display().to_string();
     let bytes = read_bytes(path)?;
     let picture = Picture::decode(&name, &bytes)?;
-    let metadata = Metadata::read(&name, &bytes)?;
+    let mut metadata = Metadata::read(&name, &bytes)?;
     let request = metadata.request.as_deref().map(Request::values_of_json);
     let size = picture.size();
     let unusable = |e| Failure::input(format!("{name}: {e}"));
@@ -97,6 +97,9 @@ fn picture_info(path: &Path, json: bool) -> Result<u8, Failure> {
                    "others": Map::from_iter(metadata.others.into_iter().map(|(key, text)| (key, text.into())))})
         );
         return Ok(OK);
+    }
+    if embedding.is_some() {
+        metadata.others.retain(|(key, _)| key != KEY);
     }
     print!("{}", describe_picture(&name, size, &metadata, request));
     if let Some(found) = &embedding {

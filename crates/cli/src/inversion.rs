@@ -76,7 +76,7 @@ fn tell(args: &InfoArgs, path: &Path, file: TensorFile, json: bool) -> Result<()
     Ok(())
 }
 
-fn family(learnt: &Learnt) -> Option<String> {
+fn family(learnt: &Learnt) -> Option<&'static str> {
     made_for(&learnt.widths())
 }
 
@@ -106,7 +106,7 @@ pub fn describe(read: &Inversion) -> String {
         (None, Some(hash)) => Some(format!("a checkpoint of hash {hash}")),
         (None, None) => None,
     };
-    let family = family(learnt).unwrap_or_else(|| "unknown".to_owned());
+    let family = family(learnt).unwrap_or("unknown").to_owned();
     let facts = [
         ("what", Some("embedding (textual inversion)".to_owned())),
         ("family", Some(family)),

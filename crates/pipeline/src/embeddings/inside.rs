@@ -12,7 +12,7 @@ use crate::picture::Picture;
 use crate::picture::metadata::Metadata;
 
 /// The key of the text: base64 of JSON.
-const KEY: &str = "sd-ti-embedding";
+pub const KEY: &str = "sd-ti-embedding";
 /// How a tensor stands in the JSON.
 const TENSOR: &str = "TORCHTENSOR";
 /// Unpacked JSON of hidden vectors is no longer.

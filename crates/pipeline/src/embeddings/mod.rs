@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::library::LibraryError;
 use crate::picture::files::read_bytes;
 
-pub use inside::in_picture;
+pub use inside::{KEY, in_picture};
 pub use named::{Named, Used, made_for};
 
 /// Endings of files of vectors: of two in one folder that have one name, the first here is meant, as in ComfyUI.

@@ -146,22 +146,22 @@ fn fit<'a>(model: &Model, learnt: &'a Learnt) -> Result<Vec<&'a Vectors>, String
     match fits {
         true => Ok(found),
         false => Err(format!(
-            "it was learnt for {}, and {} reads {}: use one that was learnt for it, or take the name out of the prompt",
-            made_for(&learnt.widths())
-                .unwrap_or_else(|| format!("another model, with {}", told(&learnt.widths()))),
+            "it was learnt for {}, with {}, and {} reads {}: use one that was learnt for it, or take the name out of the prompt",
+            made_for(&learnt.widths()).unwrap_or("another model"),
+            told(&learnt.widths()),
             model.family.name,
             told(&widths)
         )),
     }
 }
 
-/// The family whose text encoders have these widths, and the vectors it reads, in words.
-pub fn made_for(widths: &[usize]) -> Option<String> {
+/// The family whose text encoders have these widths.
+pub fn made_for(widths: &[usize]) -> Option<&'static str> {
     let family = FAMILIES.iter().find(|family| {
         let texts = family.texts.iter().map(|text| text.width);
         texts.eq(widths.iter().copied())
     })?;
-    Some(format!("{} ({})", family.name, told(widths)))
+    Some(family.name)
 }
 
 fn told(widths: &[usize]) -> String {
