@@ -172,8 +172,5 @@ fn settings(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Stage2Config>
         neighbours: near.then(|| path.join(NEIGHBOURS)),
         cache: None,
         samples: Default::default(),
-        align: None,
-        contrast: None,
-        perceptual: None,
     }))
 }
