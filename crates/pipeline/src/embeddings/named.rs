@@ -18,7 +18,7 @@ pub struct Used {
     pub hash: String,
 }
 
-/// See [the module](self).
+/// The embeddings of folders, by their names.
 #[derive(Debug, Default)]
 pub struct Named {
     pub(crate) words: PseudoWords,
