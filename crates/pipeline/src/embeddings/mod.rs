@@ -6,7 +6,6 @@
 mod inside;
 mod named;
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use latent_checkpoint::file::hash::sha256;
@@ -14,7 +13,7 @@ use latent_checkpoint::{Inversion, file::TensorFile};
 use latent_text::Dialect;
 
 use crate::error::{Error, Result};
-use crate::library::LibraryError;
+use crate::library::{DEPTH, LibraryError, has_ending, slashed};
 use crate::picture::files::read_bytes;
 
 pub use inside::{KEY, in_picture};
@@ -26,8 +25,6 @@ const ENDINGS: [&str; 3] = ["safetensors", "pt", "bin"];
 const PICTURE: &str = "png";
 /// What the name of a picture ends in, before its ending, that shows what an embedding draws.
 const PREVIEW: &str = ".preview";
-/// Folders are looked into so deep, so that a link to a folder above ends.
-const DEPTH: usize = 8;
 /// Digits of a hash in a picture's metadata.
 const SHORT: usize = 12;
 
@@ -176,11 +173,6 @@ fn is_picture(path: &Path) -> bool {
     has_ending(path, &[PICTURE])
 }
 
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
-    let ending = path.extension().and_then(OsStr::to_str);
-    ending.is_some_and(|ending| endings.iter().any(|e| ending.eq_ignore_ascii_case(e)))
-}
-
 /// Appends what lies in `folder`. What cannot be looked into is left out, as are files of other endings.
 fn look(root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
     let Ok(list) = std::fs::read_dir(folder) else {
@@ -222,7 +214,7 @@ fn look(root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
         if let Some(name) = name {
             found.push(Entry {
                 name,
-                file: crate::library::slashed(path.strip_prefix(root).unwrap_or(&path)).to_string(),
+                file: slashed(path.strip_prefix(root).unwrap_or(&path)).to_string(),
                 path,
             });
         }

@@ -26,7 +26,7 @@ const ENDINGS: [&str; 4] = ["safetensors", "ckpt", "pt", "pth"];
 /// What makes a folder one model.
 const INDEX: &str = "model_index.json";
 /// Folders are looked into so deep, so that a link to a folder above ends.
-const DEPTH: usize = 8;
+pub(crate) const DEPTH: usize = 8;
 /// So many names are told where none fits.
 const TOLD: usize = 3;
 
@@ -326,8 +326,13 @@ fn weights(folder: &Path) -> u64 {
 }
 
 fn is_weights(path: &Path) -> bool {
+    has_ending(path, &ENDINGS)
+}
+
+/// Whether a file has one of these endings, whatever the case.
+pub(crate) fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(OsStr::to_str);
-    ending.is_some_and(|ending| ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e)))
+    ending.is_some_and(|ending| endings.iter().any(|e| ending.eq_ignore_ascii_case(e)))
 }
 
 /// A path below a folder with `/` between its parts, whatever the system has.
