@@ -32,7 +32,7 @@ pub use file::{
 };
 pub use info::{Info, InfoOptions, inspect};
 pub use inversion::Inversion;
-pub use load::LoadOptions;
+pub use load::{ControlChanges, LoadOptions};
 pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
 pub use patch::{Difference, Patch};
 pub use perceptual::{load_hed, load_perceptual};

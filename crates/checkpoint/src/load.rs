@@ -5,6 +5,7 @@
 //! the wanted type, and their pages given back, so that memory peaks at the model plus one tensor. What is to be changed in
 //! them ([`Patch`]) is changed on the way.
 
+mod changes;
 mod float8;
 mod int8;
 mod scale;
@@ -23,6 +24,7 @@ use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
 use crate::networks::{Kind, Role};
 use crate::patch::{Patch, Target, Targets};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
+pub use changes::ControlChanges;
 pub(crate) use int8::quantised;
 pub(crate) use scale::{ENDING, applied};
 pub(crate) use values::{check_finite, recast, stored, to_f32};

@@ -1,4 +1,4 @@
-//! The networks of latent diffusion: U-Nets, autoencoders, text encoders, conditioners.
+//! The networks of latent diffusion: U-Nets and what is hung onto them, autoencoders, text encoders, conditioners.
 //!
 //! Each network is a configuration (plain data, with serde), which builds a module, which has a
 //! `forward`. A configuration says what a network is made of and never which product it belongs to:
@@ -19,13 +19,16 @@
 pub mod autoencoder;
 pub mod clip;
 pub mod condition;
+pub mod controlnet;
 pub mod discriminator;
 pub mod error;
+pub mod ip_adapter;
 pub mod layers;
 pub mod named;
 mod pack;
 pub mod params;
 pub mod perceptual;
+pub mod t2i;
 pub mod unet;
 pub mod walk;
 
@@ -37,9 +40,12 @@ pub use clip::{
     EmbeddingNormalizerConfig, Take, TextStates,
 };
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
+pub use controlnet::{ControlNet, ControlNetConfig};
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
+pub use ip_adapter::{IpAdapter, IpAdapterConfig};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, parameter_count, parameters};
 pub use perceptual::{Perceptual, feature_distance};
+pub use t2i::{T2iAdapter, T2iAdapterConfig};
 pub use unet::{Given, GivenError, GivenStates, Outline, UNet, UNetConfig};

@@ -8,6 +8,7 @@ use latent_ops::Form;
 
 use crate::autoencoder::{Autoencoder, AutoencoderTiny};
 use crate::clip::{ClipText, ClipVision};
+use crate::controlnet::ControlNet;
 use crate::unet::UNet;
 use crate::walk::{Layer, Layers};
 
@@ -37,6 +38,35 @@ fn place(path: &str) -> (&str, usize, &str) {
     let block = names.next().unwrap_or_default();
     let number = names.next().and_then(|name| name.parse().ok());
     (block, number.unwrap_or(0), names.next().unwrap_or_default())
+}
+
+impl ControlNet {
+    /// The network with packed weights, for latents of about `size` (height, width).
+    ///
+    /// What reads the picture, once, and the first convolution and the embeddings stay at the network's own type whatever
+    /// the form.
+    pub fn packed(self, form: Form, [height, width]: [usize; 2]) -> Self {
+        let at = |level: usize| Plan {
+            form,
+            pixels: (height >> level) * (width >> level),
+        };
+        let levels = &self.config().unet.levels;
+        let coarsest = levels.len().saturating_sub(1);
+        // The level of each tensor that the U-Net keeps.
+        let levels = levels.iter().enumerate();
+        let kept = levels.flat_map(|(i, level)| vec![i; level.resblocks + 1]);
+        let kept: Vec<usize> = kept.collect();
+        pack(self, |path| match place(path) {
+            ("down_blocks", level, "downsamplers") => at(level + 1),
+            ("down_blocks", level, _) => at(level),
+            ("mid_block", ..) | ("controlnet_mid_block", ..) => at(coarsest),
+            ("controlnet_down_blocks", i, _) => at(kept.get(i).copied().unwrap_or(coarsest)),
+            _ => Plan {
+                form: Form::Plain,
+                ..at(0)
+            },
+        })
+    }
 }
 
 impl UNet {

@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use latent_diffusion::{NoiseSchedule, NoiseStreams};
 use latent_ops::{self as ops, Filter};
 
+use crate::control::Held;
 use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
@@ -12,6 +13,7 @@ use crate::model::Model;
 use crate::request::{Name, Request};
 use crate::resources::Resources;
 use crate::seen::Seen;
+use crate::shown::Shown;
 
 /// The noise level at which an upscaler is given the small picture where a request says none.
 pub(crate) const NOISE_LEVEL: u32 = 20;
@@ -27,6 +29,10 @@ pub struct Hints {
     pub small: Option<Tensor<4>>,
     /// What the image encoder makes of pictures.
     pub seen: Vec<Seen>,
+    /// Pictures that the drawing is held to.
+    pub held: Vec<Held>,
+    /// Pictures as prompts.
+    pub shown: Vec<Shown>,
 }
 
 impl Hints {
@@ -95,6 +101,8 @@ impl Hints {
             depth,
             small: small.map(read).transpose()?,
             seen: Vec::new(),
+            held: Vec::new(),
+            shown: Vec::new(),
         })
     }
 }

@@ -12,22 +12,26 @@ use latent_diffusion::{
     self as diffusion, Denoise, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler, Scheduler,
     Sigmas, Step,
 };
-use latent_models::{Padding, UNet};
+use latent_models::unet::FreeU;
+use latent_models::{ControlNet, Padding, UNet};
 
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
+use crate::control::{Control, Features, Span, When};
 use crate::error::{Error, Result};
 use crate::extension::{Beside, Extension};
 use crate::family::Beside::Nothing;
+use crate::family::VectorInput;
 use crate::guided::Guided;
 use crate::guiders::Guidance;
 use crate::masked::Masked;
-use crate::model::Model;
+use crate::model::{ControlNetwork, Model};
 use crate::passes::Passes;
 use crate::profile::{Asked, Profile, StepNoise, Walk};
 use crate::ready::Resolved;
 use crate::refiner::{self, Next, Refining, Relay};
 use crate::request::{Request, Tiling};
+use crate::shown::Show;
 
 pub use start::Prepared;
 
@@ -238,12 +242,21 @@ impl Drawing<'_> {
                 move || -> Result<Guided<'_>> {
                     let unet = refining.denoiser(self.model)?;
                     let concat = concat.filter(|_| drawing.model.family.beside != Nothing);
-                    Ok(drawing.guided(unet, refining.prompts, path, sigmas, concat, calls))
+                    // What the drawing is held to is the model's own business.
+                    let beside = Beside::all(concat);
+                    Ok(drawing.guided(unet, refining.prompts, path, sigmas, beside, calls))
                 }
             });
             let by_base = || -> Result<Guided<'_>> {
                 let unet = UNet::clone(&*self.model.denoiser()?);
-                Ok(self.guided(unet, prompts, path, sigmas, concat, calls))
+                let mut extensions = Beside::all(concat);
+                extensions.extend(self.controls(&prepared.hints, path)?);
+                extensions.extend(prepared.shown.iter().map(|shown| {
+                    let span = Span::of(self.profile.control_span, shown.part(), path);
+                    Box::new(Show::new(shown.clone(), span)) as Box<dyn Extension>
+                }));
+                extensions.extend(self.freeu());
+                Ok(self.guided(unet, prompts, path, sigmas, extensions, calls))
             };
             let (guided, next) = match by_second {
                 Some(by_second) if leg.refined => (by_second()?, None),
@@ -324,19 +337,13 @@ impl Drawing<'_> {
         prompts: &'p Prompts,
         path: &'p NoisePath,
         sigmas: &'p Sigmas,
-        concat: Option<&Tensor<4>>,
+        extensions: Vec<Box<dyn Extension>>,
         calls: (usize, usize),
     ) -> Guided<'p> {
         let unet = unet.with_padding(padding(self.request.tiling));
-        let beside = concat.map(|extra| Box::new(Beside(extra.clone())) as Box<dyn Extension>);
         Guided {
             guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
-            passes: Passes::new(
-                unet,
-                prompts,
-                self.request.guidance.scale,
-                beside.into_iter().collect(),
-            ),
+            passes: Passes::new(unet, prompts, self.request.guidance.scale, extensions),
             prediction: self.model.prediction,
             path,
             sigmas,
@@ -345,6 +352,45 @@ impl Drawing<'_> {
             calls,
             unconditional: None,
         }
+    }
+
+    /// FreeU, with the family's factors where the request leaves them open.
+    fn freeu(&self) -> Option<Box<dyn Extension>> {
+        let asked = self.request.guidance.freeu?;
+        let (b, s) = match self.model.family.vector {
+            VectorInput::Sizes | VectorInput::Score => ([1.1, 1.2], [0.6, 0.4]),
+            _ => ([1.5, 1.6], [0.9, 0.2]),
+        };
+        Some(Box::new(FreeU {
+            backbone: asked.b.unwrap_or(b),
+            kept: asked.s.unwrap_or(s),
+            stages: self.profile.freeu,
+        }))
+    }
+
+    /// The networks that hold the drawing to these pictures.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    fn controls(&self, hints: &[Tensor<4>], path: &NoisePath) -> Result<Vec<Box<dyn Extension>>> {
+        let all = self.request.control.iter().zip(hints).enumerate();
+        let all = all.filter_map(|(i, (asked, hint))| Some((asked, hint, self.model.control(i)?)));
+        let all = all.map(|(asked, hint, control)| {
+            let span = [asked.start, asked.end];
+            let when = When::of(asked, Span::of(self.profile.control_span, span, path));
+            Ok(match &control.network {
+                ControlNetwork::ControlNet(part) => {
+                    let network = ControlNet::clone(&*part.get()?);
+                    let network = network.with_padding(padding(self.request.tiling));
+                    let network = network.with_kind(asked.kind.map_or(0, |kind| kind as usize));
+                    Box::new(Control::new(network, when, hint.clone())) as Box<dyn Extension>
+                }
+                ControlNetwork::T2iAdapter(part) => {
+                    Box::new(Features::new(&*part.get()?, when, hint.clone()))
+                }
+            })
+        });
+        all.collect()
     }
 
     fn step_noise(

@@ -167,7 +167,15 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let scored = vectors().any(|vector| vector == VectorInput::Score);
     let no_sizes = "this model is not told sizes; SDXL is";
     let open_clip = model.texts.iter().any(|text| text.input.open_clip);
-    let rules: [(bool, &'static str, &'static str); 41] = [
+    let weightless = request.control.iter().all(|control| control.weight == 0.0);
+    let unseen = request.ip_adapter.iter().all(|shown| shown.weight == 0.0);
+    let rules: [(bool, &'static str, &'static str); 43] = [
+        (
+            unseen,
+            "ip_adapter",
+            "its weight is 0 (--ip-adapter-weight)",
+        ),
+        (weightless, "control", "its weight is 0 (--control-weight)"),
         (!text, "prompt", no_text),
         (!text, "negative_prompt", no_text),
         (text && one_sided, "negative_prompt", no_guidance),

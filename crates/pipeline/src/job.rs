@@ -298,6 +298,14 @@ impl<'a> Job<'a> {
             None => refiner.name.clone(),
         });
         let refiner = refiner.filter(|_| self.ready.refined.is_some());
+        let controls = (0..request.control.len()).filter_map(|i| self.model.control(i));
+        let titled = |name: &str, hash: &Option<String>| match hash {
+            Some(hash) => format!("{name} [{hash}]"),
+            None => name.to_owned(),
+        };
+        let controls = controls.map(|control| titled(&control.name, &control.hash));
+        let shown = (0..request.ip_adapter.len()).filter_map(|i| self.model.ip_adapter(i));
+        let shown = shown.map(|ip| titled(&ip.name, &ip.hash));
         let text = Infotext::of(&infotext::Drawn {
             request,
             sampler: names::sampler_info(self.ready.resolved.sampler).label,
@@ -313,6 +321,9 @@ impl<'a> Job<'a> {
             vae: vae.map(|(name, _)| name.as_str()),
             refiner: refiner.as_deref(),
             embeddings: &self.ready.embeddings,
+            controls: &controls.collect::<Vec<_>>(),
+            ip_adapters: &shown.collect::<Vec<_>>(),
+            control_fit: self.ready.profile.control_fit,
             inpainting_model: self.model.inpaints(),
             stochastic: self
                 .ready

@@ -16,6 +16,7 @@ pub mod canvas;
 mod code;
 pub mod condition;
 pub mod conditioning;
+pub mod control;
 pub mod decode;
 pub mod draw;
 pub mod effect;
@@ -44,6 +45,7 @@ pub mod request;
 pub mod resources;
 pub mod run;
 pub mod seen;
+pub mod shown;
 pub mod track;
 
 pub use code::Code;

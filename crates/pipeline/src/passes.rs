@@ -5,11 +5,11 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
-use latent_models::unet::{Alter, Input, Output, guidance_sinusoid};
-use latent_models::{Conditioned, Given, GivenError, GivenStates, UNet};
+use latent_models::unet::{Alter, Extras, Input, Output, guidance_sinusoid};
+use latent_models::{Conditioned, Given, GivenStates, UNet};
 
 use crate::conditioning::Prompts;
-use crate::extension::Extension;
+use crate::extension::{Call, Extension};
 use crate::guiders::{Ask, At, Prompt};
 use crate::track::Context;
 
@@ -21,21 +21,48 @@ pub struct Passes<'a> {
     /// What a network that is told its guidance is told: w of s = 1 + w.
     told: Option<f64>,
     /// What the network made of the contexts of the latest calls.
-    prepared: Vec<Prepared>,
+    prepared: Made<GivenStates>,
 }
 
-/// What the network made of some contexts for a whole batch.
-struct Prepared {
-    contexts: Vec<(Prompt, usize)>,
-    states: GivenStates,
+/// What a network made of contexts, each time for a whole batch: of those of the latest calls.
+#[derive(Debug)]
+pub(crate) struct Made<S>(Vec<(Vec<(Prompt, usize)>, S)>);
+
+impl<S> Default for Made<S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<S> Made<S> {
+    /// What was made of contexts of these names, or is made now. A run has one batch size.
+    pub(crate) fn of<E>(
+        &mut self,
+        names: Vec<(Prompt, usize)>,
+        make: impl FnOnce() -> Result<S, E>,
+    ) -> Result<&S, E> {
+        let place = match self.0.iter().position(|(known, _)| *known == names) {
+            Some(place) => place,
+            None => {
+                let made = make()?;
+                if self.0.len() == MOST_PREPARED {
+                    self.0.remove(0);
+                }
+                self.0.push((names, made));
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[place].1)
+    }
 }
 
 /// A context of one pass.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
     /// Whose context, and which.
-    name: (Prompt, usize),
-    context: &'a Context,
+    pub name: (Prompt, usize),
+    /// What is told.
+    pub context: &'a Context,
 }
 
 /// What the network answers to one pass.
@@ -65,7 +92,7 @@ impl<'a> Passes<'a> {
             unet,
             prompts,
             extensions,
-            prepared: Vec::new(),
+            prepared: Made::default(),
         }
     }
 
@@ -128,21 +155,35 @@ impl<'a> Passes<'a> {
         (alter, watch): (&Alter, bool),
     ) -> Result<Vec<Answer>, diffusion::Error> {
         let (batch, n) = (x.dims()[0], contexts.len());
-        let place = self.prepare(contexts, batch).map_err(|source| {
-            let (sigma, source) = (at.sigma, source.into());
-            diffusion::Error::Network { sigma, source }
-        })?;
+        let call = Call {
+            at,
+            batch,
+            seen: contexts,
+        };
+        let unet = &self.unet;
+        let told = self.told.zip(unet.config().guidance);
+        let prepared = self.prepared.of(call.names(), || {
+            let device = unet.conv_norm_out.weight.device();
+            let guidance =
+                told.map(|(w, width)| guidance_sinusoid(&vec![w; batch * n], width, &device));
+            unet.prepare(Given {
+                guidance,
+                ..call.given()
+            })
+        });
+        let prepared = prepared.map_err(|source| call.failed(source))?;
         let inputs = contexts.iter().map(|c| c.context.given.beside(x.clone()));
         let mut input = Input {
             x: Tensor::cat(inputs.collect(), 0),
             t: Tensor::from_floats(vec![at.timestep as f32; batch * n].as_slice(), &x.device()),
-            given: &self.prepared[place].states,
+            given: prepared,
             alter,
             watch,
             states: None,
+            extras: Extras::default(),
         };
         for extension in &mut self.extensions {
-            extension.before(at, &mut input)?;
+            extension.before(&call, &mut input)?;
         }
         let Output { x, attended, .. } = self.unet.run(input);
         let mut attended = attended.map(|all| all.chunk(n, 0).into_iter());
@@ -154,34 +195,10 @@ impl<'a> Passes<'a> {
             })
             .collect())
     }
-
-    /// The place of the states of contexts of one length, made at their first call. A run has one batch size.
-    fn prepare(&mut self, contexts: &[Seen<'_>], batch: usize) -> Result<usize, GivenError> {
-        let names: Vec<_> = contexts.iter().map(|c| c.name).collect();
-        if let Some(place) = self.prepared.iter().position(|p| p.contexts == names) {
-            return Ok(place);
-        }
-        let told = self.told.zip(self.unet.config().guidance);
-        let device = self.unet.conv_norm_out.weight.device();
-        let guidance =
-            told.map(|(w, width)| guidance_sinusoid(&vec![w; batch * names.len()], width, &device));
-        let states = self.unet.prepare(Given {
-            guidance,
-            ..given(contexts, batch)
-        })?;
-        if self.prepared.len() == MOST_PREPARED {
-            self.prepared.remove(0);
-        }
-        self.prepared.push(Prepared {
-            contexts: names,
-            states,
-        });
-        Ok(self.prepared.len() - 1)
-    }
 }
 
 /// What several contexts of one length give, each for the whole batch.
-fn given(contexts: &[Seen<'_>], batch: usize) -> Given {
+pub(crate) fn given(contexts: &[Seen<'_>], batch: usize) -> Given {
     let of_all = |one: &dyn Fn(&Conditioned) -> Option<Tensor<3>>| {
         let given = contexts.iter().filter_map(|c| {
             let given = one(&c.context.given)?;

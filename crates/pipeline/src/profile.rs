@@ -10,6 +10,7 @@ use latent_diffusion::{
     Sampler, Scheduler, Shape, Sigmas, StrengthRule, TERMINAL_FLOOR_4096, TERMINAL_FLOOR_4518,
     custom_ladder, ladder, names,
 };
+use latent_models::unet::FreeUStages;
 use latent_text::{Dialect, WeightRule};
 
 use crate::conditioning::Skip;
@@ -63,6 +64,17 @@ pub enum Handover {
     Steps,
     /// In two walks, parted before the first time step below what is left of the training time steps.
     Time,
+}
+
+/// How a program counts the part of a run, from one fraction to another, in which a ControlNet acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlSpan {
+    /// The calls that begin in it.
+    Begun,
+    /// The calls that begin and end in it.
+    Whole,
+    /// The levels of noise that lie in it, of all time steps.
+    Levels,
 }
 
 /// Which ladders a program builds.
@@ -151,6 +163,12 @@ pub struct Profile {
     pub handover: Handover,
     /// A refiner's own autoencoder decodes what it finished, where none is chosen.
     pub refiner_decodes: bool,
+    /// Where the two stages of FreeU are.
+    pub freeu: FreeUStages,
+    /// How a picture that the drawing is held to is fitted to its size.
+    pub control_fit: ResizeMode,
+    /// How the part of a run is counted in which it is held to it.
+    pub control_span: ControlSpan,
     ladders: Ladders,
 }
 
@@ -179,6 +197,9 @@ impl Profile {
                 nearest_bytes: false,
                 handover: Handover::Within,
                 refiner_decodes: true,
+                freeu: FreeUStages::Widths,
+                control_fit: ResizeMode::Crop,
+                control_span: ControlSpan::Begun,
                 ladders: Ladders::Curves {
                     strided: true,
                     own_end: (Scheduler::KlOptimal, End::Keep),
@@ -207,6 +228,9 @@ impl Profile {
                 nearest_bytes: false,
                 handover: Handover::Steps,
                 refiner_decodes: false,
+                freeu: FreeUStages::Widths,
+                control_fit: ResizeMode::Crop,
+                control_span: ControlSpan::Levels,
                 ladders: Ladders::Curves {
                     strided: false,
                     own_end: (Scheduler::AlignYourSteps, End::Replace),
@@ -240,6 +264,9 @@ impl Profile {
                 nearest_bytes: true,
                 handover: Handover::Time,
                 refiner_decodes: false,
+                freeu: FreeUStages::Levels,
+                control_fit: ResizeMode::Stretch,
+                control_span: ControlSpan::Whole,
                 ladders: Ladders::Spaced,
             },
         }

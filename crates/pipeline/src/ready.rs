@@ -10,6 +10,7 @@ use crate::beside::Hints;
 use crate::canvas::Prepared;
 use crate::condition::check_fields;
 use crate::conditioning::Prompts;
+use crate::control::Held;
 use crate::decode::Decoding;
 use crate::draw::{Drawing, calls_per_step};
 use crate::embeddings::Used;
@@ -25,6 +26,7 @@ use crate::refiner;
 use crate::request::{self, Hires, Request, Size};
 use crate::resources::Resources;
 use crate::seen::{self, Seen};
+use crate::shown::Shown;
 
 /// Names that a request leaves open, settled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,7 +126,10 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
         Resample::Resnet => unet.downsampling(),
         Resample::Conv => 1,
     };
-    let by = model.latent.downsample * halved;
+    let entries = 0..request.control.len();
+    let controls = entries.filter_map(|entry| model.control(entry));
+    let controls = controls.map(|control| control.network.multiple());
+    let by = controls.fold(model.latent.downsample * halved, lcm);
     let Size { width, height } = request.canvas();
     match width.is_multiple_of(by) && height.is_multiple_of(by) {
         true => Ok(()),
@@ -134,6 +139,13 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
             format!("multiples of {by}, which this model needs"),
         )),
     }
+}
+
+/// The least common multiple of two numbers above 0.
+fn lcm(a: usize, b: usize) -> usize {
+    let multiples = (1..=b).map(|n| n * a);
+    let mut multiples = multiples;
+    multiples.find(|n| n.is_multiple_of(b)).unwrap_or(a)
 }
 
 /// Whether prompts for this model are in the language of the profile; models that were trained here with a text encoder of
@@ -288,12 +300,14 @@ impl Ready {
         let names = Resolved::of_passes(request, &model.scheduler, &profile)?;
         check_ladders(request, model, &profile, names)?;
         let prepared = Prepared::of(request, &profile, resources)?;
+        hints.held = Held::all(request, model, &profile, prepared.as_ref(), resources)?;
         let pictures = seen::pictures(request, model, &profile, prepared.as_ref(), resources)?;
         let Settled { decoding, in_turn } =
             MemoryPlan::of(request, model).settle(request, available, once)?;
         model.load(Stage::Conditioning, hooks)?;
         hooks.stage("encoding the prompt", 0, 0);
         hints.seen = Seen::all(&pictures, model, &profile)?;
+        hints.shown = Shown::all(request, model, resources)?;
         let texts = [request.prompt.as_str(), &request.negative_prompt];
         let mut encoding = Encoding {
             model,

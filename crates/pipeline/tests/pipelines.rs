@@ -9,7 +9,7 @@ mod golden;
 
 use burn::tensor::{Tensor, TensorData};
 use latent_models::Given;
-use latent_models::unet::{Alter, Input, MIDDLE};
+use latent_models::unet::{Alter, Extras, Input, MIDDLE};
 use latent_pipeline::draw::Canvas;
 use latent_pipeline::request::{
     GivenPicture, GuidanceOptions, PerturbedAttention, SelfAttention, SkipLayers,
@@ -201,6 +201,7 @@ fn perturbed_attention_of_the_network() {
             alter,
             watch: false,
             states: None,
+            extras: Extras::default(),
         };
         let output = unet.run(input).x.into_data();
         output.iter::<f32>().collect::<Vec<f32>>()

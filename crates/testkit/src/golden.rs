@@ -107,6 +107,12 @@ files! {
     adapters_inversion = "adapters_inversion.safetensors";
     /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
     adapters_preprocess = "adapters_preprocess.safetensors";
+    /// ControlNet-Union on one picture of two kinds (`tools/reference/union.py`).
+    control_union = "control_union.safetensors";
+    /// ControlNets: thirteen residuals, U-Nets with them, pipelines, Control-LoRA.
+    adapters_control = "adapters_control.safetensors";
+    /// CLIP's view of a picture; IP-Adapters and T2I-Adapters: tokens and features, U-Nets with them, pipelines.
+    adapters_image = "adapters_image.safetensors";
     /// Strided samples of SDXL's U-Net at full size.
     networks_sdxl = "networks_sdxl.safetensors";
     /// The same of Stable Diffusion 2.1's.

@@ -74,6 +74,34 @@ pub fn normal(name: &str, shape: &[usize]) -> Vec<f32> {
         .collect()
 }
 
+/// The oracle's test picture by integer arithmetic: ramps, a disc, a box, a bar and a little noise. `[height][width]` of
+/// red, green, blue.
+pub fn picture(width: usize, height: usize) -> Vec<u8> {
+    let stream = format!("picture/{width}x{height}");
+    let mut noise = uniform(&stream, 0).map(|u| (u * 4.0 + 4.0) as i64 - 4);
+    let (w, h) = (width as i64, height as i64);
+    let mut pixels = Vec::with_capacity(3 * width * height);
+    for y in 0..h {
+        for x in 0..w {
+            for c in 0..3 {
+                let mut v = (2 * x + 3 * y + 40 * c) % 256 / 2;
+                if (x - w / 3).pow(2) + (y - h / 2).pow(2) < (w.min(h) / 4).pow(2) {
+                    v = 210 - 35 * c;
+                }
+                if x > w * 5 / 8 && x < w * 7 / 8 && y > h / 5 && y < h * 3 / 5 {
+                    v = (50 + 90 * c) % 256;
+                }
+                if (x + y) % 29 < 2 {
+                    v = 30 + 20 * c;
+                }
+                let v = v + noise.next().unwrap_or_default();
+                pixels.push(v.clamp(0, 255) as u8);
+            }
+        }
+    }
+    pixels
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ impl Kind for ConditionerConfig {
         scheme: Scheme::Diffusers,
         prefix: "latent_conditioner.",
         anchor: "",
+        without: None,
         texts: None,
     }];
 

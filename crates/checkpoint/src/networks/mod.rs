@@ -10,11 +10,14 @@ pub mod autoencoder_tiny;
 pub mod clip_text;
 pub mod clip_vision;
 pub mod conditioner;
+pub mod controlnet;
 mod error;
 pub mod image_normalizer;
+pub mod ip_adapter;
 pub(crate) mod keys;
 mod role;
 mod shapes;
+pub mod t2i;
 pub mod unet;
 
 use burn::module::Module;
@@ -156,6 +159,12 @@ kinds! {
     ImageEncoder(latent_models::ClipVisionConfig),
     /// The statistics of such an encoder's embeddings.
     ImageNormalizer(latent_models::EmbeddingNormalizerConfig),
+    /// A ControlNet.
+    ControlNet(latent_models::ControlNetConfig),
+    /// An IP-Adapter.
+    IpAdapter(latent_models::IpAdapterConfig),
+    /// A T2I-Adapter.
+    T2iAdapter(latent_models::T2iAdapterConfig),
     /// What reads a condition of a model that was trained here.
     Conditioner(latent_models::ConditionerConfig),
 }

@@ -21,6 +21,12 @@ impl Role {
     pub const IMAGE_ENCODER: Self = Self("image_encoder");
     /// The statistics of that encoder's embeddings.
     pub const IMAGE_NORMALIZER: Self = Self("image_normalizer");
+    /// A ControlNet: what holds the denoiser to a further picture.
+    pub const CONTROLNET: Self = Self("controlnet");
+    /// An IP-Adapter: what shows the denoiser pictures as prompts.
+    pub const IP_ADAPTER: Self = Self("ip_adapter");
+    /// A T2I-Adapter: a small network to the same end.
+    pub const T2I_ADAPTER: Self = Self("t2i_adapter");
     /// What reads the condition of a model that was trained here.
     pub const CONDITIONER: Self = Self("conditioner");
 
@@ -48,6 +54,9 @@ impl std::fmt::Display for Role {
             Self::TEXT_ENCODER_2 => "second text encoder",
             Self::IMAGE_ENCODER => "image encoder",
             Self::IMAGE_NORMALIZER => "normaliser of picture embeddings",
+            Self::CONTROLNET => "ControlNet",
+            Self::IP_ADAPTER => "IP-Adapter",
+            Self::T2I_ADAPTER => "T2I-Adapter",
             Self(name) => name,
         })
     }
@@ -82,6 +91,8 @@ pub struct Spot {
     pub prefix: &'static str,
     /// A tensor, below the prefix, that exists there and nowhere else; empty for a network that a file's metadata states.
     pub anchor: &'static str,
+    /// A tensor, below the prefix, of another kind of network that has the anchor too: where it is, the network is that.
+    pub without: Option<&'static str>,
     /// It is written there only in a model with so many text encoders.
     pub texts: Option<usize>,
 }
@@ -94,12 +105,21 @@ impl Role {
             scheme,
             prefix,
             anchor,
+            without: None,
             texts: None,
         }
     }
 }
 
 impl Spot {
+    /// The same where there is no tensor of that name below the prefix.
+    pub const fn without(self, other: &'static str) -> Self {
+        Self {
+            without: Some(other),
+            ..self
+        }
+    }
+
     fn found(&self, kind: usize) -> Found {
         Found {
             role: self.role,
@@ -129,7 +149,10 @@ pub fn find(has: impl Fn(&str) -> bool) -> Vec<Found> {
     let mut found = Vec::new();
     for (kind, entry) in KINDS.iter().enumerate() {
         let spots = entry.spots.iter().filter(|spot| !spot.anchor.is_empty());
-        let there = spots.filter(|spot| has(&format!("{}{}", spot.prefix, spot.anchor)));
+        let below = |spot: &Spot, name: &str| has(&format!("{}{name}", spot.prefix));
+        let there = spots.filter(|spot| {
+            below(spot, spot.anchor) && !spot.without.is_some_and(|other| below(spot, other))
+        });
         found.extend(there.map(|spot| spot.found(kind)));
     }
     found

@@ -10,6 +10,8 @@ use latent_pipeline::request::{
 
 use super::LibraryArgs;
 use super::choice::ChoiceParser;
+use super::control::ControlArgs;
+use super::ip_adapter::IpAdapterArgs;
 use super::output::OutputArgs;
 use super::told::ToldArgs;
 
@@ -27,6 +29,10 @@ pub struct GenerateArgs {
     pub picture: PictureArgs,
     #[command(flatten)]
     pub condition: ConditionArgs,
+    #[command(flatten)]
+    pub control: ControlArgs,
+    #[command(flatten)]
+    pub ip_adapter: IpAdapterArgs,
     #[command(flatten)]
     pub told: ToldArgs,
     #[command(flatten)]
@@ -213,6 +219,10 @@ pub struct GuidanceArgs {
     /// Of the negative prompt, follow what is perpendicular to the prompt alone, so much [1 without a value].
     #[arg(long, num_args = 0..=1, default_missing_value = "1", value_name = "WEIGHT")]
     pub perp_neg: Option<f64>,
+    /// FreeU: factors on what comes from below on the network's way up, and on the lowest frequencies of what was kept, of two
+    /// stages each [without a value 1.5,1.6,0.9,0.2; with SDXL 1.1,1.2,0.6,0.4].
+    #[arg(long, value_delimiter = ',', num_args = 0..=1, value_name = "B1,B2,S1,S2")]
+    pub freeu: Option<Vec<f64>>,
     /// Skip-layer guidance of this scale [2.8 without a value].
     #[arg(long, num_args = 0..=1, default_missing_value = "2.8", value_name = "SCALE")]
     pub slg_scale: Option<f64>,

@@ -8,9 +8,11 @@
 
 mod by_eye;
 mod choice;
+mod control;
 pub mod data;
 mod eval;
 mod generate;
+mod ip_adapter;
 mod output;
 mod preprocess;
 mod preview;
@@ -24,11 +26,13 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use by_eye::{ByEyeArgs, ByEyeCommand, DrawArgs, ScoreArgs};
+pub use control::ControlArgs;
 pub use eval::EvalArgs;
 pub use generate::{
     ConditionArgs, GenerateArgs, GuidanceArgs, HiresArgs, LegacyArgs, ModelArgs, PictureArgs,
     SamplingArgs, SourceArgs,
 };
+pub use ip_adapter::IpAdapterArgs;
 pub use output::{Grid, OutputArgs};
 pub use preprocess::PreprocessArgs;
 pub use preview::PreviewTo;

@@ -14,30 +14,17 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "ControlNet is not part of this version",
-        &[
-            "control-net=",
-            "control-image=",
-            "control-strength=",
-            "canny",
-        ],
+        "pictures for --control are given as the network reads them",
+        &["canny"],
     ),
     (
-        "image prompts are not part of this version, but for models that look at pictures (unCLIP): --image",
-        &[
-            "ip-adapter=",
-            "ip-adapter-image=",
-            "ip-adapter-strength=",
-            "photo-maker=",
-            "pulid-weights=",
-            "ref-image=",
-        ],
+        "these are not part of this version; pictures as prompts are (--ip-adapter)",
+        &["photo-maker=", "pulid-weights=", "ref-image="],
     ),
     (
         "this version runs Stable Diffusion 1.x, which has no such part",
         &[
             "clip-g=",
-            "clip-vision=",
             "t5xxl=",
             "llm=",
             "llm-vision=",

@@ -1,5 +1,7 @@
 //! From what was typed to requests: reads what the flags name and hands it to [`latent_pipeline::asked`].
 
+mod control;
+mod ip_adapter;
 #[cfg(test)]
 mod tests;
 pub mod typed;

@@ -77,6 +77,10 @@ pub fn layer(args: &GenerateArgs, below: &Request) -> Result<Layer, Failure> {
     }
     picture(&args.picture, &mut typed)?;
     condition(&args.condition, &mut typed)?;
+    let controls = super::control::controls(&args.control, below)?;
+    typed.set("control", controls)?;
+    let adapters = super::ip_adapter::adapters(&args.ip_adapter, below)?;
+    typed.set("ip_adapter", adapters)?;
     told(&args.told, below, &mut typed)?;
     hires(&args.hires, &mut typed)?;
     legacy(&args.legacy, &mut typed)?;
@@ -152,11 +156,27 @@ fn guidance(args: &GuidanceArgs, typed: &mut Typed) -> Done {
     typed.set("guidance.pag.layers", args.pag_layers.as_ref())?;
     typed.set("guidance.sag.scale", args.sag)?;
     typed.set("guidance.sag.blur", args.sag_blur)?;
+    freeu(args.freeu.as_deref(), typed)?;
     typed.set("guidance.perp_neg", args.perp_neg)?;
     typed.set("guidance.skip_layers.scale", args.slg_scale)?;
     typed.set("guidance.skip_layers.layers", args.skip_layers.as_ref())?;
     typed.set("guidance.skip_layers.start", args.skip_layer_start)?;
     typed.set("guidance.skip_layers.end", args.skip_layer_end)
+}
+
+fn freeu(args: Option<&[f64]>, typed: &mut Typed) -> Done {
+    let Some(args) = args else { return Ok(()) };
+    typed.0.table("guidance.freeu");
+    match args {
+        [] => Ok(()),
+        [b1, b2, s1, s2] => {
+            typed.set("guidance.freeu.b", Some([b1, b2]))?;
+            typed.set("guidance.freeu.s", Some([s1, s2]))
+        }
+        _ => Err(Failure::input(
+            "--freeu takes four factors, B1,B2,S1,S2, such as 1.5,1.6,0.9,0.2, or none",
+        )),
+    }
 }
 
 fn picture(args: &PictureArgs, typed: &mut Typed) -> Done {
@@ -320,6 +340,9 @@ pub fn flag_of(field: &str) -> String {
         "start.fill" => "inpaint-fill",
         "start.padding" => "inpaint-padding",
         "condition.images" => "image",
+        "control.model" => "control",
+        "ip_adapter.model" => "ip-adapter",
+        "ip_adapter.images" => "ip-adapter-image",
         "condition.sizes" => "original-size and what goes with it",
         "condition.sizes.original" => "original-size",
         "condition.sizes.crop" => "crop",

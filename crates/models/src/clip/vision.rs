@@ -145,6 +145,30 @@ impl ClipVision {
     ///
     /// Where the shape differs from this; callers resize pictures.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<2> {
+        let states = self.through(pixels, self.config.layers);
+        let norm = &self.vision_model.post_layernorm;
+        let first = norm.forward(states.narrow(1, 0, 1));
+        self.visual_projection
+            .forward(first.squeeze_dim::<2>(1))
+            .cast(DType::F32)
+    }
+
+    /// The states before the last layer, f32: of the whole picture, then of each patch.
+    ///
+    /// # Shapes
+    ///
+    /// pixels as [`forward`](Self::forward) takes them → `[batch, 1 + patches, width]`
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn states(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let layers = self.config.layers.saturating_sub(1);
+        self.through(pixels, layers).cast(DType::F32)
+    }
+
+    /// The states after so many layers.
+    fn through(&self, pixels: Tensor<4>, layers: usize) -> Tensor<3> {
         let model = &self.vision_model;
         let embeddings = &model.embeddings;
         let [batch, ..] = pixels.dims();
@@ -156,11 +180,7 @@ impl ClipVision {
         let tokens = Tensor::cat(vec![first, ops::to_tokens(patches)], 1);
         let positions = embeddings.position_embedding.weight.val();
         let tokens = model.pre_layrnorm.forward(tokens + positions.unsqueeze());
-        let states = model.encoder.through(0..self.config.layers, tokens);
-        let first = model.post_layernorm.forward(states.narrow(1, 0, 1));
-        self.visual_projection
-            .forward(first.squeeze_dim::<2>(1))
-            .cast(DType::F32)
+        model.encoder.through(0..layers, tokens)
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Alter {
 
 /// What one attention block does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Nothing,
     Identity,
     Skip,

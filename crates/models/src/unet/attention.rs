@@ -2,92 +2,14 @@
 //! unconditional models.
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
 use super::alter::Change;
 use super::config::{Heads, Projection, UNetConfig};
+use super::cross::{Beside, CrossAttention, KeysValues, attended};
 use crate::layers::{Conv2d, Gap, GroupNorm, LayerNorm, Linear};
 use crate::walk::layers;
-
-/// Multi-head attention of `x` on a context, or on itself.
-#[derive(Module, Debug)]
-pub struct CrossAttention {
-    /// Queries, without bias.
-    pub to_q: Linear,
-    /// Keys, without bias.
-    pub to_k: Linear,
-    /// Values, without bias.
-    pub to_v: Linear,
-    /// The output projection, one element long: published files number it.
-    pub to_out: Vec<Linear>,
-    #[module(skip)]
-    heads: usize,
-}
-
-impl CrossAttention {
-    fn new(device: &Device, channels: usize, context: usize, heads: usize) -> Self {
-        Self {
-            to_q: Linear::new(device, channels, channels, false),
-            to_k: Linear::new(device, context, channels, false),
-            to_v: Linear::new(device, context, channels, false),
-            to_out: vec![Linear::new(device, channels, channels, true)],
-            heads,
-        }
-    }
-
-    /// What the queries look at: keys and values of a context, or of the pixels themselves.
-    ///
-    /// # Shapes
-    ///
-    /// `[batch, tokens, context]` → twice `[batch, tokens, channels]`
-    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
-        KeysValues {
-            keys: self.to_k.forward(context.clone()),
-            values: self.to_v.forward(context),
-        }
-    }
-
-    /// The attention of `x` on them, plus `residual`.
-    ///
-    /// # Shapes
-    ///
-    /// x, residual and output `[batch, pixels, channels]`
-    pub fn forward(&self, x: Tensor<3>, seen: KeysValues, residual: Tensor<3>) -> Tensor<3> {
-        let q = self.to_q.forward(x);
-        let mixed = ops::multi_head_attention(q, seen.keys, seen.values, self.heads, false);
-        self.to_out[0].forward_add(mixed, residual)
-    }
-
-    /// Each token of `x` attending to itself alone, plus `residual`.
-    fn forward_identity(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        self.to_out[0].forward_add(self.to_v.forward(x), residual)
-    }
-}
-
-/// How much each token is attended to by all of them, on the mean of the heads: `[batch, tokens, channels]` twice →
-/// `[batch, tokens]`, in f32.
-fn attended(q: Tensor<3>, k: Tensor<3>, heads: usize) -> Tensor<2> {
-    let [batch, tokens, channels] = q.dims();
-    let split = |x: Tensor<3>| {
-        let width = channels / heads;
-        let x = x.cast(DType::F32);
-        x.reshape([batch, tokens, heads, width]).swap_dims(1, 2)
-    };
-    let scores = split(q).matmul(split(k).swap_dims(2, 3));
-    let map = softmax(scores / ((channels / heads) as f64).sqrt(), 3);
-    map.sum_dim(2).mean_dim(1).reshape([batch, tokens])
-}
-
-/// Keys and values of one attention, each `[batch, tokens, channels]`.
-#[derive(Debug, Clone)]
-pub struct KeysValues {
-    /// What queries are compared with.
-    pub keys: Tensor<3>,
-    /// What is mixed.
-    pub values: Tensor<3>,
-}
 
 /// The gated half of a feed-forward layer: a linear layer to twice the width, then a·gelu(b).
 #[derive(Module, Debug)]
@@ -175,7 +97,7 @@ impl TransformerBlock {
         &self,
         x: Tensor<3>,
         context: &mut impl Iterator<Item = &'a KeysValues>,
-        change: Change,
+        (change, beside): (Change, &mut Beside<'_>),
     ) -> Tensor<3> {
         let mut seen = || {
             let next = context.next();
@@ -188,7 +110,7 @@ impl TransformerBlock {
             (false, _) => self.attn1.forward(h.clone(), self.attn1.keys_values(h), x),
         };
         let h = self.norm2.forward(x.clone());
-        let x = self.attn2.forward(h, seen(), x);
+        let x = self.attn2.forward_beside(h, seen(), beside.of_next(), x);
         self.ff.forward(self.norm3.forward(x.clone()), x)
     }
 }
@@ -384,16 +306,19 @@ impl AttentionBlock {
     /// # Panics
     ///
     /// Where `context` gives less.
-    pub(super) fn forward<'a>(
+    pub(crate) fn forward<'a>(
         &self,
         x: Tensor<4>,
         context: &mut impl Iterator<Item = &'a KeysValues>,
-        change: Change,
+        (change, beside): (Change, &mut Beside<'_>),
     ) -> Tensor<4> {
         match self {
             _ if change == Change::Skip => {
                 // What it would have looked at is not the next one's.
                 context.take(self.contexts()).for_each(drop);
+                if let Self::Transformer(t) = self {
+                    beside.skip(t.transformer_blocks.len());
+                }
                 x
             }
             Self::Plain(plain) => plain.forward_changed(x, change),
@@ -401,7 +326,9 @@ impl AttentionBlock {
                 let [tokens, x] = ops::fork(x);
                 let tokens = t.proj_in.enter(t.norm.forward(tokens));
                 let blocks = t.transformer_blocks.iter();
-                let tokens = blocks.fold(tokens, |x, block| block.forward(x, context, change));
+                let tokens = blocks.fold(tokens, |x, block| {
+                    block.forward(x, context, (change, beside))
+                });
                 t.proj_out.leave(tokens, x)
             }
         }
@@ -432,7 +359,6 @@ impl AttentionBlock {
     }
 }
 
-layers!(CrossAttention { to_q, to_k, to_v, to_out; heads });
 layers!(GatedProjection { proj });
 layers!(FeedForward { net });
 layers!(TransformerBlock { norm1, attn1, norm2, attn2, norm3, ff; context_only });

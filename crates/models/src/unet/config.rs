@@ -275,6 +275,29 @@ impl UNetConfig {
         }
     }
 
+    /// Channels of every attention on the context that stands beside one on the pixels, in the order in which they are computed:
+    /// on the way down, in the middle, on the way up.
+    pub fn attentions_on_context(&self) -> [Vec<usize>; 3] {
+        if self.context.is_none() {
+            return Default::default();
+        }
+        let way = |way, more: usize| {
+            let level = move |(i, level): (usize, &Level)| {
+                let resblocks = 0..level.resblocks + more;
+                let depth = resblocks.map(|resblock| self.depth(way, i, resblock)).sum();
+                vec![level.channels; depth]
+            };
+            self.levels.iter().enumerate().map(level)
+        };
+        let up: Vec<_> = way(Way::Up, 1).collect();
+        let last = self.levels.last().map_or(0, |level| level.channels);
+        [
+            way(Way::Down, 0).flatten().collect(),
+            vec![last; self.middle.map_or(0, |middle| middle.depth)],
+            up.into_iter().rev().flatten().collect(),
+        ]
+    }
+
     /// Checks that the network can be built and run.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub struct TimestepEmbedding {
 }
 
 impl TimestepEmbedding {
-    pub(super) fn new(device: &Device, input: usize, output: usize) -> Self {
+    pub(crate) fn new(device: &Device, input: usize, output: usize) -> Self {
         Self {
             linear_1: Linear::new(device, input, output, true),
             linear_2: Linear::new(device, output, output, true),

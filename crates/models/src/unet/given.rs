@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-use super::attention::KeysValues;
 use super::config::{Labels, UNetConfig};
+use super::cross::KeysValues;
 
 /// What a U-Net is given beside the latent and the step: each exactly where its configuration has
 /// it.
@@ -73,13 +73,13 @@ pub enum GivenError {
 #[derive(Debug, Clone)]
 pub struct GivenStates {
     /// Keys and values of every attention on the context, in order.
-    pub(super) context: Vec<KeysValues>,
-    pub(super) shifts: TimeShifts,
+    pub(crate) context: Vec<KeysValues>,
+    pub(crate) shifts: TimeShifts,
 }
 
 /// What is added on the way to the time embedding.
 #[derive(Debug, Clone)]
-pub(super) struct TimeShifts {
+pub(crate) struct TimeShifts {
     /// To the sinusoid of the step, `[batch, model channels]`.
     pub guidance: Option<Tensor<2>>,
     /// To the embedding, `[batch, time channels]`.

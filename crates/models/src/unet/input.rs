@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::alter::Alter;
+use super::extras::Extras;
 use super::given::GivenStates;
 
 /// What a U-Net is called with.
@@ -20,6 +21,8 @@ pub struct Input<'a> {
     pub watch: bool,
     /// The block, counted from 1, after which [`Output::states`] are asked for; see [`UNetConfig::blocks`](super::UNetConfig::blocks).
     pub states: Option<usize>,
+    /// What other networks add inside.
+    pub extras: Extras,
 }
 
 /// What a U-Net answers.

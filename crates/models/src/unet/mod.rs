@@ -9,28 +9,40 @@
 mod alter;
 mod attention;
 mod config;
+mod cross;
 mod embedding;
+mod extras;
+mod freeu;
 mod given;
 mod input;
 mod network;
 mod part;
 mod recompute;
 mod resnet;
+mod trunk;
 
 pub use alter::{Alter, MIDDLE, SPOTS, Side, Spot, SpotError};
 pub use attention::{
-    AttentionBlock, CrossAttention, FeedForward, GatedProjection, KeysValues, PixelProjection,
-    PlainAttention, SpatialTransformer, TransformerBlock,
+    AttentionBlock, FeedForward, GatedProjection, PixelProjection, PlainAttention,
+    SpatialTransformer, TransformerBlock,
 };
 pub use config::{
     Attention, Depths, Heads, Labels, Level, Projection, Resample, TimeShift, UNetConfig, Way,
 };
+pub use cross::{CrossAttention, KeysValues};
 pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
+pub use extras::{Extras, Residuals, between};
+pub use freeu::{FreeU, FreeUStages};
 pub use given::{Given, GivenError, GivenStates};
 pub use input::{Input, Output};
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
+
+pub(crate) use alter::Change;
+pub(crate) use cross::Beside;
+pub(crate) use part::Part;
+pub(crate) use trunk::{Built, Trunk};
 
 /// ε of the GroupNorms outside the transformers.
 const NORM_EPS: f64 = 1e-5;

@@ -5,13 +5,16 @@ use burn::tensor::{DType, Device, Tensor};
 use latent_ops::{self as ops, Padding};
 
 use super::alter::{Alter, Change, Spot};
-use super::attention::{AttentionBlock, KeysValues, Place};
-use super::config::{Attention, Labels, UNetConfig, Way};
-use super::embedding::{TimestepEmbedding, timestep_sinusoid};
+use super::attention::AttentionBlock;
+use super::config::{UNetConfig, Way};
+use super::cross::{Beside, KeysValues};
+use super::embedding::TimestepEmbedding;
+use super::extras::Extras;
 use super::given::{Given, GivenError, GivenStates, TimeShifts};
 use super::input::{Input, Output};
 use super::part::Part;
-use super::resnet::{Resampler, Resnet, Resolution};
+use super::resnet::{Resampler, Resnet};
+use super::trunk::{self, Built, Trunk};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
 
@@ -85,58 +88,17 @@ pub struct UNet {
 
 impl UNet {
     pub(super) fn new(config: &UNetConfig, device: &Device) -> Self {
-        let resnet = |input, output| Resnet::new(device, config, input, output, Resolution::Keep);
-        let attention = |channels, attention: Option<Attention>, depth, context_only| {
-            let place = attention.map(|attention| Place {
-                channels,
-                heads: attention.heads,
-                depth,
-                context_only,
-            });
-            place.map(|place| AttentionBlock::new(device, config, place))
-        };
-        let attention_at = |way, i: usize, resblock| {
-            let (level, depth) = (config.levels[i], config.depth(way, i, resblock));
-            let context_only = config.context_only_levels.contains(&i);
-            attention(level.channels, level.attention, depth, context_only)
-        };
+        let Built {
+            conv_in,
+            time_embedding,
+            class_embedding,
+            add_embedding,
+            down_blocks,
+            mid_block,
+            mut kept,
+        } = Built::of(config, device);
         let count = config.levels.len();
-        let mut channels = config.model_channels;
-        // The widths of the tensors kept on the way down, which the way up takes from the end.
-        let mut kept = vec![channels];
-        let mut down_blocks = Vec::with_capacity(count);
-        for (i, level) in config.levels.iter().enumerate() {
-            let mut block = DownBlock {
-                resnets: Vec::new(),
-                attentions: Vec::new(),
-                downsamplers: Vec::new(),
-            };
-            for resblock in 0..level.resblocks {
-                block.resnets.push(resnet(channels, level.channels));
-                block
-                    .attentions
-                    .extend(attention_at(Way::Down, i, resblock));
-                channels = level.channels;
-                kept.push(channels);
-            }
-            if i + 1 < count {
-                block
-                    .downsamplers
-                    .push(Resampler::down(device, config, channels));
-                kept.push(channels);
-            }
-            down_blocks.push(block);
-        }
-        let mid_block = MidBlock {
-            attentions: {
-                let depth = config.middle.map_or(0, |middle| middle.depth);
-                let middle = attention(channels, config.middle, depth, false);
-                middle.into_iter().collect()
-            },
-            resnets: (0..config.middle_resblocks)
-                .map(|_| resnet(channels, channels))
-                .collect(),
-        };
+        let mut channels = kept.last().copied().unwrap_or(0);
         let mut up_blocks = Vec::with_capacity(count);
         for (i, level) in config.levels.iter().enumerate().rev() {
             let mut block = UpBlock {
@@ -146,8 +108,13 @@ impl UNet {
             };
             for resblock in 0..=level.resblocks {
                 let skip = kept.pop().unwrap_or(0);
-                block.resnets.push(resnet(channels + skip, level.channels));
-                block.attentions.extend(attention_at(Way::Up, i, resblock));
+                block.resnets.push(trunk::resnet(
+                    device,
+                    config,
+                    [channels + skip, level.channels],
+                ));
+                let attention = trunk::attention_at(device, config, Way::Up, [i, resblock]);
+                block.attentions.extend(attention);
                 channels = level.channels;
             }
             if i > 0 {
@@ -157,26 +124,11 @@ impl UNet {
             }
             up_blocks.push(block);
         }
-        let time = config.time_channels();
-        let embedding = |width| TimestepEmbedding::new(device, width, time);
-        let time_embedding = embedding(config.model_channels);
         Self {
-            conv_in: Conv2d::new(device, config.in_channels, config.model_channels, 3),
-            time_embedding: match config.guidance {
-                Some(width) => time_embedding.with_guidance(device, config.model_channels, width),
-                None => time_embedding,
-            },
-            class_embedding: match config.labels {
-                Labels::Table(rows) => {
-                    Some(ClassEmbedding::Table(Embedding::new(device, rows, time)))
-                }
-                Labels::Projection(width) => Some(ClassEmbedding::Projection(embedding(width))),
-                Labels::None | Labels::Vector(_) => None,
-            },
-            add_embedding: match config.labels {
-                Labels::Vector(width) => Some(embedding(width)),
-                _ => None,
-            },
+            conv_in,
+            time_embedding,
+            class_embedding,
+            add_embedding,
             down_blocks,
             mid_block,
             up_blocks,
@@ -260,6 +212,7 @@ impl UNet {
             alter: &Alter::Nothing,
             watch: false,
             states,
+            extras: Extras::default(),
         };
         let output = self.run(input);
         Ok((output.x, output.states))
@@ -273,20 +226,14 @@ impl UNet {
     /// for, or of another shape.
     pub fn prepare(&self, given: Given) -> Result<GivenStates, GivenError> {
         given.check(&self.config)?;
-        let shifts = self.shifts(&given);
-        let Some(context) = given.context.map(|context| context.cast(self.dtype())) else {
-            return Ok(GivenStates {
-                context: Vec::new(),
-                shifts,
-            });
-        };
-        let down = self.down_blocks.iter().map(|block| &block.attentions);
-        let up = self.up_blocks.iter().map(|block| &block.attentions);
-        let all = down.chain([&self.mid_block.attentions]).chain(up).flatten();
-        Ok(GivenStates {
-            context: all.flat_map(|a| a.keys_values(&context)).collect(),
-            shifts,
-        })
+        let context = given.context.clone();
+        let mut states = self.trunk().prepare(given);
+        if let Some(context) = context.map(|context| context.cast(self.dtype())) {
+            let up = self.up_blocks.iter().flat_map(|block| &block.attentions);
+            let up = up.flat_map(|a| a.keys_values(&context));
+            states.context.extend(up);
+        }
+        Ok(states)
     }
 
     /// [`forward`](Self::forward) with what was given made ready.
@@ -300,14 +247,19 @@ impl UNet {
         let mut h = input.x;
         let (mut kept, mut attended) = (Vec::new(), None);
         let (mut block, mut states) = (0, None);
+        let mut extras = input.extras;
+        let pictures = std::mem::take(&mut extras.pictures);
+        let mut beside = Beside::new(&pictures);
         for part in self.parts() {
             let skip = part.skip(&mut kept);
+            let (joined, skip) = extras.joined(part, h, skip, self.config.model_channels);
+            h = joined;
             h = self.block(part, h, skip, &time);
             if let Some(attention) = self.attention(part) {
                 if input.watch && matches!(part, Part::Mid(_)) {
                     attended = Some(attention.attended(h.clone()));
                 }
-                h = attention.forward(h, context, input.alter.at(part));
+                h = attention.forward(h, context, (input.alter.at(part), &mut beside));
             }
             block += usize::from(part.is_block());
             if part.is_block() && input.states == Some(block) {
@@ -315,6 +267,7 @@ impl UNet {
                 states = Some(seen);
                 h = on;
             }
+            h = extras.ended(self.ends(part), h);
             if part.keeps() {
                 let [skip, on] = ops::fork(h);
                 kept.push(skip);
@@ -336,12 +289,7 @@ impl UNet {
 
     /// The parts of the network in their order.
     pub(super) fn parts(&self) -> Vec<Part> {
-        let mut parts = vec![Part::In];
-        for (level, block) in self.down_blocks.iter().enumerate() {
-            parts.extend((0..block.resnets.len()).map(|i| Part::Down(level, i)));
-            parts.extend(block.downsamplers.iter().map(|_| Part::Halve(level)));
-        }
-        parts.extend((0..self.mid_block.resnets.len()).map(Part::Mid));
+        let mut parts = self.trunk().parts();
         for (level, block) in self.up_blocks.iter().enumerate() {
             parts.extend((0..block.resnets.len()).map(|i| Part::Up(level, i)));
             parts.extend(block.upsamplers.iter().map(|_| Part::Double(level)));
@@ -350,13 +298,26 @@ impl UNet {
         parts
     }
 
+    /// Whether a level of the way down ends with a part, or the middle: with the last attention of the level, where it has
+    /// one; else where its resolution is halved, or its last resblock.
+    fn ends(&self, part: Part) -> bool {
+        match part {
+            Part::Down(level, i) => {
+                let block = &self.down_blocks[level];
+                let last = i + 1 == block.resnets.len();
+                last && (!block.attentions.is_empty() || block.downsamplers.is_empty())
+            }
+            Part::Halve(level) => self.down_blocks[level].attentions.is_empty(),
+            Part::Mid(i) => i + 1 == self.mid_block.resnets.len(),
+            Part::In | Part::Up(..) | Part::Double(_) | Part::Out => false,
+        }
+    }
+
     /// The attention of a part.
     pub(super) fn attention(&self, part: Part) -> Option<&AttentionBlock> {
         match part {
-            Part::Down(level, i) => self.down_blocks[level].attentions.get(i),
-            Part::Mid(i) => self.mid_block.attentions.get(i),
             Part::Up(level, i) => self.up_blocks[level].attentions.get(i),
-            Part::In | Part::Halve(_) | Part::Double(_) | Part::Out => None,
+            part => self.trunk().attention(part),
         }
     }
 
@@ -372,7 +333,10 @@ impl UNet {
     ) -> Tensor<4> {
         let h = self.block(part, h, skip, time);
         match self.attention(part) {
-            Some(attention) => attention.forward(h, context, Change::Nothing),
+            Some(attention) => {
+                let change = (Change::Nothing, &mut Beside::new(&[]));
+                attention.forward(h, context, change)
+            }
             None => h,
         }
     }
@@ -387,11 +351,6 @@ impl UNet {
     ) -> Tensor<4> {
         let padding = self.padding;
         let resnet = match part {
-            Part::In => return self.conv_in.forward(h.cast(self.dtype()), padding),
-            Part::Halve(level) => {
-                let down = &self.down_blocks[level].downsamplers[0];
-                return down.halve(h, time, padding);
-            }
             Part::Double(level) => {
                 let up = &self.up_blocks[level].upsamplers[0];
                 // An odd size was rounded up when it was halved: the tensor kept then has the size
@@ -407,9 +366,8 @@ impl UNet {
                 let h = self.conv_norm_out.forward_silu(h);
                 return self.conv_out.forward(h, padding).cast(DType::F32);
             }
-            Part::Down(level, i) => &self.down_blocks[level].resnets[i],
-            Part::Mid(i) => &self.mid_block.resnets[i],
             Part::Up(level, i) => &self.up_blocks[level].resnets[i],
+            part => return self.trunk().block(part, h, time),
         };
         let h = match skip {
             Some(skip) => ops::cat_channels(vec![h, skip]),
@@ -420,41 +378,27 @@ impl UNet {
 
     /// What is given beside the context, through its layers. It was checked before.
     pub(super) fn shifts(&self, given: &Given) -> TimeShifts {
-        let dtype = self.dtype();
-        let projected =
-            |layer: &TimestepEmbedding, vector: Tensor<2>| layer.forward(vector.cast(dtype));
-        let row = |table: &Embedding, number: Tensor<2>| {
-            let [batch, _] = number.dims();
-            table
-                .forward(number.int())
-                .reshape([batch, self.config.time_channels()])
-        };
-        let labels = given.vector.clone().and_then(|vector| {
-            Some(match (&self.class_embedding, &self.add_embedding) {
-                (Some(ClassEmbedding::Table(table)), _) => row(table, vector),
-                (Some(ClassEmbedding::Projection(layer)), _) => projected(layer, vector),
-                (None, layer) => projected(layer.as_ref()?, vector),
-            })
-        });
-        let guidance = given.guidance.clone().and_then(|guidance| {
-            let layer = self.time_embedding.cond_proj.as_ref()?;
-            Some(layer.forward(guidance.cast(dtype)))
-        });
-        TimeShifts { guidance, labels }
+        self.trunk().shifts(given)
     }
 
     /// The time embedding with all that is added to it, through the SiLU that every resblock begins
     /// with: `[batch, time channels]`.
     pub(super) fn embed(&self, t: Tensor<1>, shifts: &TimeShifts) -> Tensor<2> {
-        let plus = |x: Tensor<2>, shift: &Option<Tensor<2>>| match shift {
-            Some(shift) => x + shift.clone(),
-            None => x,
-        };
-        let sinusoid = timestep_sinusoid(t, self.config.model_channels).cast(self.dtype());
-        let time = self
-            .time_embedding
-            .forward(plus(sinusoid, &shifts.guidance));
-        ops::silu(plus(time, &shifts.labels))
+        self.trunk().embed(t, shifts)
+    }
+
+    /// The way down and the middle.
+    fn trunk(&self) -> Trunk<'_> {
+        Trunk {
+            conv_in: &self.conv_in,
+            time_embedding: &self.time_embedding,
+            class_embedding: self.class_embedding.as_ref(),
+            add_embedding: self.add_embedding.as_ref(),
+            down_blocks: &self.down_blocks,
+            mid_block: &self.mid_block,
+            config: &self.config,
+            padding: self.padding,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 /// A part of the network, by its level and its place there. What one part makes is all that the next
 /// one sees, besides the tensors kept on the way down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// The first convolution.
     In,
     /// A resblock on the way down and its attention.
@@ -22,17 +22,17 @@ pub(super) enum Part {
 
 impl Part {
     /// Whether what it makes is kept for the way up.
-    pub(super) fn keeps(self) -> bool {
+    pub(crate) fn keeps(self) -> bool {
         matches!(self, Self::In | Self::Down(..) | Self::Halve(_))
     }
 
     /// Whether it is a resblock with its attention: what [`UNetConfig::blocks`] counts.
-    pub(super) fn is_block(self) -> bool {
+    pub(crate) fn is_block(self) -> bool {
         matches!(self, Self::Down(..) | Self::Mid(_) | Self::Up(..))
     }
 
     /// What it is given of the tensors kept: the last one, to join or for its size alone.
-    pub(super) fn skip<T: Clone>(self, kept: &mut Vec<T>) -> Option<T> {
+    pub(crate) fn skip<T: Clone>(self, kept: &mut Vec<T>) -> Option<T> {
         match self {
             Self::Up(..) => kept.pop(),
             Self::Double(_) => kept.last().cloned(),

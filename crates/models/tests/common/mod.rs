@@ -288,7 +288,7 @@ pub fn check_sample<const D: usize>(
     close(name, closeness(&values, golden.values(sample)), tolerance);
 }
 
-fn close(name: &str, error: f64, tolerance: f64) {
+pub fn close(name: &str, error: f64, tolerance: f64) {
     println!("{name}: {error:.2e}");
     assert!(error <= tolerance, "{name}: {error:.2e} > {tolerance:.0e}");
 }

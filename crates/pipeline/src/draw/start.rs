@@ -7,7 +7,8 @@ use super::{Drawing, Start, padding, reseeded};
 use crate::error::Result;
 use crate::masked::Masked;
 use crate::profile::{Posterior, StartScale, Walk};
-use crate::request::InpaintFill;
+use crate::request::{InpaintFill, Size};
+use crate::shown::Shown;
 
 /// A batch before its first step.
 pub struct Prepared<'s> {
@@ -20,6 +21,10 @@ pub struct Prepared<'s> {
     pub(super) noise: Tensor<4>,
     pub(super) mask: Option<(Tensor<4>, Tensor<4>)>,
     pub(super) concat: Option<Tensor<4>>,
+    /// Pictures that the drawing is held to, at the size of this pass.
+    pub(super) hints: Vec<Tensor<4>>,
+    /// Pictures as prompts.
+    pub(super) shown: Vec<Shown>,
     /// What is told of pictures that were looked at.
     pub(super) vector: Option<Tensor<2>>,
     pub(super) pure: bool,
@@ -112,6 +117,13 @@ impl Drawing<'_> {
         };
         let x = x.expand([batch, shape[0], h, w]);
         let mask = mask.zip(original);
+        let down = model.latent.downsample;
+        let size = Size {
+            width: w * down,
+            height: h * down,
+        };
+        let second = start.latent.is_some();
+        let held = start.hints.map_or(&[][..], |hints| &hints.held);
         Ok(Prepared {
             walk,
             path,
@@ -121,6 +133,14 @@ impl Drawing<'_> {
             noise,
             mask,
             concat,
+            hints: held
+                .iter()
+                .map(|held| held.hint(size, second, device))
+                .collect(),
+            shown: start
+                .hints
+                .map(|hints| hints.shown.clone())
+                .unwrap_or_default(),
             vector,
             pure,
             from_picture: start.is_given(),

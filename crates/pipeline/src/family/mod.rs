@@ -20,6 +20,7 @@ use latent_text::Pad;
 use crate::picture::preview::Colours;
 
 pub use signature::{Networks, Unknown};
+pub(crate) use signature::{of_context, of_interface};
 pub use table::{FAMILIES, STABLE_DIFFUSION_1};
 
 /// How a picture becomes the latent that the denoiser works in: `(encoded − shift) · scale`.

@@ -192,6 +192,26 @@ impl VectorInput {
     }
 }
 
+/// The family whose denoiser looks at text states of that width; where it looks at none, by what it is told beside the time.
+pub(crate) fn of_interface(context: Option<usize>, labels: Labels) -> Option<&'static Family> {
+    let width = |family: &Family, which: fn(&TextInput) -> bool| -> usize {
+        let texts = family.texts.iter().filter(|text| which(text));
+        texts.map(|text| text.width).sum()
+    };
+    FAMILIES.iter().find(|family| match context {
+        Some(context) => width(family, |_| true) == context,
+        None => {
+            let pooled = width(family, |text| text.pooled);
+            labels != Labels::None && family.vector.labels(pooled) == labels
+        }
+    })
+}
+
+/// The family whose denoiser looks at text states of that width.
+pub(crate) fn of_context(width: usize) -> Option<&'static Family> {
+    of_interface(Some(width), Labels::None)
+}
+
 /// Whether a text encoder is of OpenCLIP's kind.
 fn is_open_clip(text: &ClipTextConfig) -> bool {
     text.activation == Activation::Gelu

@@ -2,7 +2,10 @@
 
 use super::{EMBEDDINGS, Infotext, STOPPED};
 use crate::embeddings::Used;
-use crate::request::{Choice, Compat, InpaintFill, Request, Rng, Size, Tiling, WeightRule};
+use crate::request::{
+    Choice, Compat, Control, ControlMode, InpaintFill, Request, ResizeMode, Rng, ShownPictures,
+    Size, Tiling, WeightRule,
+};
 
 /// What is known of a picture once it is drawn, beside its request.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,12 @@ pub struct Drawn<'a> {
     pub refiner: Option<&'a str>,
     /// The embeddings that the prompts name.
     pub embeddings: &'a [Used],
+    /// The names of the networks of [`Request::control`], in its order, each with its hash in brackets where that is known.
+    pub controls: &'a [String],
+    /// The same of [`Request::ip_adapter`].
+    pub ip_adapters: &'a [String],
+    /// How their pictures are fitted where the request does not say.
+    pub control_fit: ResizeMode,
     /// Whether the U-Net has nine input channels.
     pub inpainting_model: bool,
     /// Whether the sampler draws noise on its way, so that ENSD and η matter.
@@ -212,6 +221,46 @@ impl Infotext {
             self.push("Refiner", refiner);
             self.push("Refiner switch at", request.refiner_switch);
         }
+        for (i, (control, model)) in request.control.iter().zip(drawn.controls).enumerate() {
+            let resize = match control.resize_mode.unwrap_or(drawn.control_fit) {
+                ResizeMode::Stretch => "Just Resize",
+                ResizeMode::Crop => "Crop and Resize",
+                ResizeMode::Fill => "Resize and Fill",
+            };
+            let mode = match control.mode {
+                ControlMode::Balanced => "Balanced",
+                ControlMode::Prompt => "My prompt is more important",
+                ControlMode::Control => "ControlNet is more important",
+                ControlMode::Guess => "Guess",
+            };
+            // The extension's own form, in which pairs are joined once more.
+            let model = model.replace([',', ':'], "");
+            let Control {
+                weight, start, end, ..
+            } = control;
+            self.push(
+                &format!("ControlNet {i}"),
+                format!(
+                    "Module: none, Model: {model}, Weight: {weight}, Resize Mode: {resize}, Guidance Start: {start}, \
+                     Guidance End: {end}, Pixel Perfect: True, Control Mode: {mode}"
+                ),
+            );
+        }
+        // The extension has IP-Adapters too.
+        let first = request.control.len();
+        for (i, (shown, model)) in request.ip_adapter.iter().zip(drawn.ip_adapters).enumerate() {
+            let model = model.replace([',', ':'], "");
+            let ShownPictures {
+                weight, start, end, ..
+            } = shown;
+            self.push(
+                &format!("ControlNet {}", first + i),
+                format!(
+                    "Module: ip-adapter-auto, Model: {model}, Weight: {weight}, Resize Mode: Crop and Resize, Guidance \
+                     Start: {start}, Guidance End: {end}, Pixel Perfect: True, Control Mode: Balanced"
+                ),
+            );
+        }
         for (key, text) in [
             ("Prompt 2", &request.prompt_2),
             ("Negative prompt 2", &request.negative_prompt_2),
@@ -232,6 +281,14 @@ impl Infotext {
         if let Some(sag) = more.sag {
             self.push("SAG scale", sag.scale);
             self.push("SAG blur", sag.blur);
+        }
+        if let Some(freeu) = &more.freeu {
+            self.push("FreeU", "on");
+            for (key, factors) in [("FreeU b", freeu.b), ("FreeU s", freeu.s)] {
+                if let Some([first, second]) = factors {
+                    self.push(key, format!("{first} {second}"));
+                }
+            }
         }
         if let Some(weight) = more.perp_neg {
             self.push("Perp-Neg scale", weight);

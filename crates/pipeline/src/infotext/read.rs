@@ -226,6 +226,14 @@ impl Request {
                 self.rng = Some(rng);
                 ("rng", taken)
             }
+            key if key.starts_with("ControlNet ") => (
+                "control",
+                Err(
+                    "the picture that it was held to is not in the text: give it and the network with --control and \
+                     --control-image"
+                        .to_owned(),
+                ),
+            ),
             // Read at the end; here it is only judged.
             "First pass size" => (
                 "hires",
@@ -241,18 +249,22 @@ impl Request {
 impl GuidanceOptions {
     /// As [`Request::take`], of the keys of guidance beside the scale.
     fn take(&mut self, key: &str, value: &str) -> Option<(&'static str, Taken)> {
-        let (kind, _) = key.split_once(' ')?;
+        let (kind, _) = key.split_once(' ').unwrap_or((key, ""));
         let (mut pag, mut sag) = (
             self.pag.clone().unwrap_or_default(),
             self.sag.unwrap_or_default(),
         );
         let mut skip = self.skip_layers.clone().unwrap_or_default();
+        let mut freeu = self.freeu.unwrap_or_default();
         let taken = match key {
             "PAG scale" => ("guidance.pag.scale", set(&mut pag.scale, value)),
             "PAG layers" => ("guidance.pag.layers", set(&mut pag.layers, value)),
             "SAG scale" => ("guidance.sag.scale", set(&mut sag.scale, value)),
             "SAG blur" => ("guidance.sag.blur", set(&mut sag.blur, value)),
             "Perp-Neg scale" => ("guidance.perp_neg", some(&mut self.perp_neg, value)),
+            "FreeU" => ("guidance.freeu", Ok(())),
+            "FreeU b" => ("guidance.freeu.b", two(&mut freeu.b, value)),
+            "FreeU s" => ("guidance.freeu.s", two(&mut freeu.s, value)),
             "SLG scale" => ("guidance.skip_layers.scale", set(&mut skip.scale, value)),
             "SLG layers" => ("guidance.skip_layers.layers", set(&mut skip.layers, value)),
             "SLG start" => ("guidance.skip_layers.start", set(&mut skip.start, value)),
@@ -263,6 +275,7 @@ impl GuidanceOptions {
             match kind {
                 "PAG" => self.pag = Some(pag),
                 "SAG" => self.sag = Some(sag),
+                "FreeU" => self.freeu = Some(freeu),
                 "SLG" => self.skip_layers = Some(skip),
                 _ => {}
             }
@@ -352,6 +365,18 @@ fn set<T: FromStr>(field: &mut T, value: &str) -> Taken {
 
 fn some<T: FromStr>(field: &mut Option<T>, value: &str) -> Taken {
     read(value).map(|value| *field = Some(value))
+}
+
+/// Two numbers with a space between them.
+fn two(field: &mut Option<[f64; 2]>, value: &str) -> Taken {
+    let numbers: Option<Vec<f64>> = value.split(' ').map(|n| n.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([first, second]) => {
+            *field = Some([*first, *second]);
+            Ok(())
+        }
+        _ => Err(NO_VALUE.to_owned()),
+    }
 }
 
 fn text(field: &mut Option<String>, value: &str) -> Taken {

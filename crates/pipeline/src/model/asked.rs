@@ -2,15 +2,15 @@
 
 use burn::tensor::{DType, Device};
 use latent_checkpoint::Files;
-use latent_checkpoint::Report;
-use latent_checkpoint::file::hash::short_hash;
+use latent_checkpoint::file::hash::{old_hash, short_hash};
+use latent_checkpoint::{ModelError, Report};
 use latent_models::Form;
 
-use super::{Model, ModelFiles, Progress};
+use super::{IpFiles, Model, ModelFiles, Progress};
 use crate::error::{Error, Result};
 use crate::family::VectorInput;
 use crate::profile::Profile;
-use crate::request::{Dtype, Request};
+use crate::request::{Dtype, Name, Request};
 use crate::resources::{Place, Resources};
 
 impl ModelFiles {
@@ -31,6 +31,21 @@ impl ModelFiles {
             let place = place.map_err(|source| Error::Given { field, source })?;
             Ok::<_, Error>(place.map(|place| place.path))
         };
+        let named = |field, name: &Name| {
+            let place = resources.part(name);
+            let place = place.map_err(|source| Error::Given { field, source })?;
+            Ok::<_, Error>(place.path)
+        };
+        let controls = request.control.iter();
+        let controls = controls.map(|control| named("control.model", &control.model));
+        let adapters = request.ip_adapter.iter().map(|shown| {
+            let encoder = shown.encoder.as_ref();
+            let encoder = encoder.map(|name| named("ip_adapter.encoder", name));
+            Ok::<_, Error>(IpFiles {
+                adapter: named("ip_adapter.model", &shown.model)?,
+                encoder: encoder.transpose()?,
+            })
+        });
         Ok(Self {
             model: path,
             built_in: files,
@@ -38,6 +53,8 @@ impl ModelFiles {
             text_encoder: part("text_encoder", &request.text_encoder)?,
             prediction: request.prediction.map(Into::into),
             refiner: refiner.transpose()?,
+            controls: controls.collect::<Result<_>>()?,
+            ip_adapters: adapters.collect::<Result<_>>()?,
             refiner_decodes: Profile::of(request.compat).refiner_decodes,
             ..Self::default()
         })
@@ -82,7 +99,8 @@ impl Model {
         Ok((model, reports))
     }
 
-    /// Computes the hashes that pictures carry: of the checkpoint, of its refiner, and of an autoencoder that was opened on its own.
+    /// Computes the hashes that pictures carry: of the checkpoint, of its refiner, of an autoencoder that was opened on its own,
+    /// and of ControlNets.
     /// `progress` is called with the bytes read and their number.
     ///
     /// # Errors
@@ -104,6 +122,16 @@ impl Model {
         }
         if let (Some(refiner), Some(place)) = (&mut self.refiner, &files.refiner) {
             refiner.hash = hash(&place.path, place.files)?;
+        }
+        let old = |path: &std::path::Path| match path.is_file() {
+            true => old_hash(path).map(Some).map_err(ModelError::from),
+            false => Ok(None),
+        };
+        for control in &mut self.controls {
+            control.hash = old(&control.path)?;
+        }
+        for ip in &mut self.ip_adapters {
+            ip.hash = old(&ip.files.adapter)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Checkpoint, SchedulerConfig};
 use latent_diffusion::NoiseSchedule;
+use latent_models::ip_adapter::Sees;
 use latent_models::unet::timestep_sinusoid;
 use latent_models::{ClipVision, EmbeddingNormalizer, Form};
 use serde_json::{Value, json};
@@ -112,6 +113,40 @@ pub struct ImageEncoder {
 }
 
 impl ImageEncoder {
+    /// With the settings that CLIP was trained with.
+    pub(super) fn new(network: Part<ClipVision>, device: &Device) -> Self {
+        let ImageSettings { mean, std, .. } = ImageSettings::default();
+        Self {
+            network,
+            device: device.clone(),
+            mean,
+            std,
+        }
+    }
+
+    /// What is seen of the middle of a picture: its embedding, `[1, 1, width]`, or states, `[1, 1 + patches, width]`; f32.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn seen(&self, picture: &Picture, sees: Sees) -> Result<Tensor<3>> {
+        let network = self.network.get()?;
+        let pixels = self.pixels(picture, ResizeMode::Crop);
+        Ok(match sees {
+            Sees::Embedding(_) => network.forward(pixels).unsqueeze_dim(1),
+            Sees::States(_) => network.states(pixels),
+        })
+    }
+
+    /// The states of a picture whose numbers are all 0 as the network takes them: `[1, 1 + patches, width]`, f32.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn states_of_zeros(&self) -> Result<Tensor<3>> {
+        let side = self.network.config().image;
+        let zeros = Tensor::zeros([1, 3, side, side], &self.device);
+        Ok(self.network.get()?.states(zeros))
+    }
+
     /// Its network.
     pub fn network(&self) -> &Part<ClipVision> {
         &self.network

@@ -2,8 +2,10 @@
 
 mod asked;
 mod compressor;
+mod controls;
 mod given;
 mod images;
+mod ip_adapters;
 mod open;
 mod part;
 mod probe;
@@ -24,7 +26,9 @@ use crate::request::{Request, Size};
 use crate::resources::Resources;
 
 pub use compressor::{Compressor, CompressorConfig};
+pub use controls::{ControlModel, ControlNetwork};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
+pub use ip_adapters::{IpFiles, IpModel};
 pub use open::{ModelFiles, autoencoder_dtype};
 pub use part::{Held, Net, Part, Source};
 pub use probe::predicted;
@@ -65,6 +69,10 @@ pub struct Model {
     pub moments: Vec<(f64, f64)>,
     /// The denoiser.
     pub unet: Part<UNet>,
+    /// What holds a drawing to pictures.
+    pub controls: Vec<ControlModel>,
+    /// What shows the denoiser pictures as prompts.
+    pub ip_adapters: Vec<IpModel>,
     /// Pictures ↔ latents; `None` where the denoiser draws pixels.
     pub autoencoder: Option<Part<Compressor>>,
     /// Text → states, in the order in which they are joined; none in a model without text, or that reads text by its own
@@ -191,6 +199,8 @@ impl Model {
             hash: None,
             vae: None,
             refiner: None,
+            controls: Vec::new(),
+            ip_adapters: Vec::new(),
             notes: Vec::new(),
             latent,
             moments: Vec::new(),
@@ -284,6 +294,16 @@ impl Model {
         Self {
             texts: texts.collect(),
             unet: self.unet.packed(form, latent),
+            controls: self
+                .controls
+                .into_iter()
+                .map(|control| control.packed(form, latent))
+                .collect(),
+            ip_adapters: self
+                .ip_adapters
+                .into_iter()
+                .map(|ip| ip.packed(form, latent))
+                .collect(),
             autoencoder: self.autoencoder.map(|a| a.packed(form, latent)),
             image_encoder: self.image_encoder.map(|e| e.packed(form, latent)),
             refiner: self.refiner.map(|refiner| Box::new(refiner.packed(form))),

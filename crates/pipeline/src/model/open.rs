@@ -13,7 +13,8 @@ use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 
 use super::images::noising;
 use super::{
-    ImageSettings, Model, Net, Part, Parts, Progress, Source, Stage, given, noise_schedule, probe,
+    ImageSettings, IpFiles, Model, Net, Part, Parts, Progress, Source, Stage, given,
+    noise_schedule, probe,
 };
 use crate::condition::Reader;
 use crate::error::{Error, Result};
@@ -38,6 +39,10 @@ pub struct ModelFiles {
     pub differences: Vec<(PathBuf, f64)>,
     /// A model that finishes the pictures: its denoiser and its text encoders.
     pub refiner: Option<Place>,
+    /// What holds drawings to pictures, one for each entry of [`Request::control`](crate::Request::control).
+    pub controls: Vec<PathBuf>,
+    /// IP-Adapters, one for each entry of [`Request::ip_adapter`](crate::Request::ip_adapter).
+    pub ip_adapters: Vec<IpFiles>,
     /// The refiner's own autoencoder decodes, where it has one and `vae` names none.
     pub refiner_decodes: bool,
 }
@@ -236,6 +241,8 @@ impl Model {
             model.family.zeros_for_empty = zeros;
         }
         let mut reports = opening.finish()?;
+        reports.extend(model.open_controls(&files.controls, &main, dtype)?);
+        reports.extend(model.open_ip_adapters(&files.ip_adapters, dtype)?);
         model.prediction = match files.prediction {
             Some(asked) => asked,
             // A network that is asked for its prediction must be there.
@@ -369,6 +376,7 @@ impl<'a> Opening<'a> {
             checkpoint: Arc::clone(from),
             role,
             options,
+            changes: None,
         })?;
         if !self.patches.is_empty() {
             self.targets
@@ -416,7 +424,7 @@ fn notes(checkpoint: &Checkpoint, averaged: bool) -> Vec<String> {
     notes
 }
 
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     let name = if path.is_dir() {
         path.file_name()
     } else {

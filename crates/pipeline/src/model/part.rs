@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::DType;
 use latent_checkpoint::load::plan;
-use latent_checkpoint::{Checkpoint, Kind, LoadOptions, ModelError, Report, Role};
+use latent_checkpoint::{Checkpoint, ControlChanges, Kind, LoadOptions, ModelError, Report, Role};
 use latent_models::{
-    ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig, Form,
+    ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig,
+    ControlNet, ControlNetConfig, Form, IpAdapter, IpAdapterConfig, T2iAdapter, T2iAdapterConfig,
     UNet, UNetConfig, parameter_count,
 };
 
@@ -47,6 +48,8 @@ pub struct Source {
     pub role: Role,
     /// Device and type, among others.
     pub options: LoadOptions,
+    /// A ControlNet is these changes of the checkpoint's denoiser.
+    pub changes: Option<Arc<ControlChanges>>,
 }
 
 impl Source {
@@ -112,10 +115,46 @@ nets! {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
     }
+    // Both run once for a picture.
+    "IP-Adapter" IpAdapter: IpAdapterConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, _, _| network
+    }
+    "T2I-Adapter" T2iAdapter: T2iAdapterConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, _, _| network
+    }
     // Small, and its tables of words overflow nothing: in f32 whatever the others run in.
     "conditioner" Conditioner: ConditionerConfig {
         dtype: |_| DType::F32,
         packed: |network, _, _| network
+    }
+}
+
+impl Net for ControlNet {
+    const NAME: &str = "ControlNet";
+    type Config = ControlNetConfig;
+
+    fn config(&self) -> ControlNetConfig {
+        self.config().clone()
+    }
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+    fn parameters(&self) -> usize {
+        parameter_count(self)
+    }
+    fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+        self.packed(form, latent)
+    }
+    fn stored(checkpoint: &Checkpoint, role: Role) -> Result<ControlNetConfig, ModelError> {
+        checkpoint.config::<ControlNetConfig>(role).cloned()
+    }
+    fn read(source: &Source, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, ModelError> {
+        match &source.changes {
+            Some(changes) => changes.load(&source.checkpoint, &source.options, progress),
+            None => source.load::<ControlNetConfig>(progress),
+        }
     }
 }
 
@@ -155,6 +194,7 @@ impl<N: Net> Part<N> {
             checkpoint,
             role,
             options,
+            changes: _,
         } = &source;
         let config = N::stored(checkpoint, *role)?;
         let part = checkpoint.part(*role)?;
@@ -163,15 +203,20 @@ impl<N: Net> Part<N> {
         let numbers = parameters
             .iter()
             .map(|(_, shape)| shape.iter().product::<usize>());
-        let declared = Self {
+        let numbers = numbers.sum();
+        Ok((Self::declared(config, numbers, source), report))
+    }
+
+    /// Declares a network of so many parameters that is checked already.
+    pub(super) fn declared(config: N::Config, parameters: usize, source: Source) -> Self {
+        Self {
             config,
-            parameters: numbers.sum(),
-            dtype: options.dtype,
+            parameters,
+            dtype: source.options.dtype,
             pack: None,
             held: Mutex::new(None),
             source: Some(source),
-        };
-        Ok((declared, report))
+        }
     }
 
     /// What the network is made of.

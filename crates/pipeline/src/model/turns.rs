@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use latent_models::UNet;
 
-use super::{Compressor, Held, Model, Part, TextEncoder};
+use super::{Compressor, Held, IpModel, Model, Part, TextEncoder};
 use crate::error::Result;
 use crate::hooks::Hooks;
 
@@ -108,11 +108,17 @@ impl Model {
                 networks.extend(self.all_texts().map(|text| &text.network as &dyn Held));
                 let encoder = self.image_encoder.iter();
                 networks.extend(encoder.map(|encoder| encoder.network() as &dyn Held));
+                networks.extend(self.ip_adapters.iter().flat_map(IpModel::parts));
                 let condition = self.condition.iter();
                 networks.extend(condition.map(|reader| reader.network() as &dyn Held));
                 networks
             }
-            Stage::Denoising => vec![&self.unet],
+            Stage::Denoising => {
+                let mut networks: Vec<&dyn Held> = vec![&self.unet];
+                let controls = self.controls.iter();
+                networks.extend(controls.map(|control| control.network.part()));
+                networks
+            }
             Stage::Refining => {
                 let refiner = self.refiner.iter();
                 refiner.map(|r| &r.unet as &dyn Held).collect()

@@ -29,6 +29,8 @@ pub struct GuidanceOptions {
     pub perp_neg: Option<f64>,
     /// Away from what the network draws without some of its attention blocks.
     pub skip_layers: Option<SkipLayers>,
+    /// What counts more and less on the network's way up.
+    pub freeu: Option<FreeUFactors>,
 }
 
 impl Default for GuidanceOptions {
@@ -42,6 +44,7 @@ impl Default for GuidanceOptions {
             sag: None,
             perp_neg: None,
             skip_layers: None,
+            freeu: None,
         }
     }
 }
@@ -109,6 +112,17 @@ impl Default for SkipLayers {
     }
 }
 
+/// FreeU (2309.11497): factors on what comes from below and on the lowest frequencies of what was kept, each of two stages of
+/// the way up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FreeUFactors {
+    /// On what comes from below, 0 to 10. `None`: 1.5 and 1.6; with SDXL 1.1 and 1.2.
+    pub b: Option<[f64; 2]>,
+    /// On the lowest frequencies of what was kept, 0 to 10. `None`: 0.9 and 0.2; with SDXL 0.6 and 0.4.
+    pub s: Option<[f64; 2]>,
+}
+
 /// Attention blocks of a U-Net, written `mid,down.2,up.1.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers(pub Vec<Spot>);
@@ -172,6 +186,13 @@ impl GuidanceOptions {
         }
         if let Some(weight) = self.perp_neg {
             number("guidance.perp_neg", weight, 0.0, 100.0)?;
+        }
+        if let Some(freeu) = &self.freeu {
+            for (field, factors) in [("guidance.freeu.b", freeu.b), ("guidance.freeu.s", freeu.s)] {
+                for factor in factors.into_iter().flatten() {
+                    number(field, factor, 0.0, 10.0)?;
+                }
+            }
         }
         if let Some(skip) = &self.skip_layers {
             number("guidance.skip_layers.scale", skip.scale, 0.0, 100.0)?;

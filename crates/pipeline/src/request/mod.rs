@@ -12,9 +12,11 @@
 //! Fields that are `None` are settled later: the seed by the program, the rest by the compatibility profile and by the
 //! model.
 
+mod control;
 mod guidance;
 mod hires;
 mod images;
+mod ip_adapter;
 mod likeness;
 mod name;
 mod once;
@@ -33,9 +35,13 @@ pub(crate) use validate::{MAX_SIDE, number, whole};
 use serde::{Deserialize, Serialize};
 
 pub use crate::condition::Class;
-pub use guidance::{GuidanceOptions, Layers, PerturbedAttention, SelfAttention, SkipLayers};
+pub use control::{Control, ControlKind, ControlMode};
+pub use guidance::{
+    FreeUFactors, GuidanceOptions, Layers, PerturbedAttention, SelfAttention, SkipLayers,
+};
 pub use hires::Hires;
 pub use images::ImagePrompt;
+pub use ip_adapter::ShownPictures;
 pub use name::Name;
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, InpaintFill, Outpaint, PredictionType, ResizeMode,
@@ -129,6 +135,10 @@ pub struct Request {
     pub start: GivenPicture,
     /// What some models are told beside a prompt.
     pub condition: Conditions,
+    /// Pictures that the drawing is held to by networks beside the denoiser (ControlNet), whose sums are added up.
+    pub control: Vec<Control>,
+    /// Pictures as prompts, shown by IP-Adapters.
+    pub ip_adapter: Vec<ShownPictures>,
     /// An empty negative prompt is zeros to the network (true) or an empty text (false). `None`: as the profile's program
     /// does with this model.
     pub zero_empty_negative: Option<bool>,
@@ -169,6 +179,8 @@ impl Default for Request {
             guidance: GuidanceOptions::default(),
             start: GivenPicture::default(),
             condition: Conditions::default(),
+            control: Vec::new(),
+            ip_adapter: Vec::new(),
             compute: ComputeOptions::default(),
             compat: Compat::default(),
             weight_rule: None,
@@ -205,10 +217,23 @@ impl Request {
             .images
             .iter()
             .map(|given| ("condition.images", &given.image));
-        files.chain(images)
+        let controls = self.control.iter().flat_map(|control| {
+            let files = [
+                ("control.image", &control.image),
+                ("control.mask", &control.mask),
+                ("control.hires_image", &control.hires_image),
+            ];
+            files
+                .into_iter()
+                .filter_map(|(field, name)| Some((field, name.as_ref()?)))
+        });
+        let shown = self.ip_adapter.iter().flat_map(|shown| &shown.images);
+        let shown = shown.map(|image| ("ip_adapter.images", image));
+        files.chain(images).chain(controls).chain(shown)
     }
 
-    /// The names of the model, of its refiner and of networks in the place of its own that are set, each with its field.
+    /// The names of the model, of its refiner, of networks in the place of its own and of those beside it that are set, each
+    /// with its field.
     pub fn models(&self) -> impl Iterator<Item = (&'static str, &Name)> {
         let models = [
             ("model", &self.model),
@@ -216,9 +241,19 @@ impl Request {
             ("text_encoder", &self.text_encoder),
             ("refiner", &self.refiner),
         ];
-        models
+        let models = models
             .into_iter()
-            .filter_map(|(field, name)| Some((field, name.as_ref()?)))
+            .filter_map(|(field, name)| Some((field, name.as_ref()?)));
+        let controls = self.control.iter();
+        let shown = self.ip_adapter.iter().flat_map(|shown| {
+            let encoder = shown
+                .encoder
+                .iter()
+                .map(|name| ("ip_adapter.encoder", name));
+            std::iter::once(("ip_adapter.model", &shown.model)).chain(encoder)
+        });
+        let controls = controls.map(|control| ("control.model", &control.model));
+        models.chain(controls).chain(shown)
     }
 
     /// Pictures in the whole job.

@@ -1,7 +1,5 @@
 //! The choices a request is made of.
 
-use std::{fmt, str::FromStr};
-
 use latent_diffusion::Prediction;
 use serde::{Deserialize, Serialize};
 
@@ -45,29 +43,30 @@ fn folded(text: &str) -> String {
 
 macro_rules! choice {
     ($type:ident, $field:literal, [$($name:literal => $value:ident),* $(,)?]) => {
-        impl Choice for $type {
+        impl $crate::request::Choice for $type {
             const FIELD: &'static str = $field;
             const NAMES: &'static [(&'static str, Self)] = &[$(($name, Self::$value)),*];
         }
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($crate::request::Choice::name(*self))
             }
         }
-        impl FromStr for $type {
-            type Err = RequestError;
-            fn from_str(text: &str) -> Result<Self, RequestError> {
-                Self::read(text)
+        impl std::str::FromStr for $type {
+            type Err = $crate::request::RequestError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::request::Choice::read(text)
             }
         }
-        impl Serialize for $type {
+        impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(self.name())
+                to.serialize_str($crate::request::Choice::name(*self))
             }
         }
-        impl<'de> Deserialize<'de> for $type {
+        impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                Self::read(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+                let text = <String as serde::Deserialize>::deserialize(from)?;
+                $crate::request::Choice::read(&text).map_err(serde::de::Error::custom)
             }
         }
     };

@@ -175,6 +175,10 @@ impl Request {
         self.guidance.validate()?;
         self.condition.validate()?;
         self.start.validate()?;
+        self.validate_control()?;
+        for shown in &self.ip_adapter {
+            shown.validate()?;
+        }
         self.validate_hires()
     }
 
@@ -234,6 +238,27 @@ impl Request {
         }
     }
 
+    fn validate_control(&self) -> Result<(), RequestError> {
+        for control in &self.control {
+            control.validate()?;
+            if control.image.is_none() && self.start.image.is_none() {
+                return Err(RequestError::Needs {
+                    field: "control",
+                    needs: "control.image",
+                    reason: "there is no picture to hold the drawing to, and none that is started from",
+                });
+            }
+            if control.hires_image.is_some() && self.hires.is_none() {
+                return Err(RequestError::Needs {
+                    field: "control.hires_image",
+                    needs: "hires",
+                    reason: "there is no second pass",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn validate_hires(&self) -> Result<(), RequestError> {
         let Some(hires) = &self.hires else {
             return Ok(());
@@ -269,8 +294,8 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Compat, DynamicThresholding, Hires, ImagePrompt, Outpaint, PerturbedAttention,
-        SelfAttention, SkipLayers,
+        Compat, Control, DynamicThresholding, Hires, ImagePrompt, Outpaint, PerturbedAttention,
+        SelfAttention, ShownPictures, SkipLayers,
     };
     use super::*;
 
@@ -344,6 +369,41 @@ mod tests {
                 }]
             }),
             ("refiner_switch", |r| r.refiner_switch = -0.1),
+            ("control.weight", |r| {
+                let control = Control::new("net".into(), Some("a.png".into()));
+                r.control = vec![Control {
+                    weight: f64::NAN,
+                    ..control
+                }]
+            }),
+            ("control.end", |r| {
+                let control = Control::new("net".into(), Some("a.png".into()));
+                r.control = vec![Control {
+                    start: 0.5,
+                    end: 0.2,
+                    ..control
+                }]
+            }),
+            ("control.image", |r| {
+                r.control = vec![Control::new("net".into(), None)];
+            }),
+            ("ip_adapter.images", |r| {
+                r.ip_adapter = vec![ShownPictures::new("ip".into(), Vec::new())];
+            }),
+            ("ip_adapter.weight", |r| {
+                let shown = ShownPictures::new("ip".into(), vec!["a.png".into()]);
+                r.ip_adapter = vec![ShownPictures {
+                    weight: 11.0,
+                    ..shown
+                }]
+            }),
+            ("control.hires_image", |r| {
+                let control = Control::new("net".into(), Some("a.png".into()));
+                r.control = vec![Control {
+                    hires_image: Some("b.png".into()),
+                    ..control
+                }]
+            }),
             ("start.mask_blur", |r| r.start.mask_blur = 65),
             ("start.mask", |r| r.start.mask = Some("m.png".into())),
             ("start.outpaint", |r| {

@@ -172,11 +172,8 @@ const fn spot(
     texts: Option<usize>,
 ) -> Spot {
     Spot {
-        role,
-        scheme,
-        prefix,
-        anchor,
         texts,
+        ..role.spot(scheme, prefix, anchor)
     }
 }
 

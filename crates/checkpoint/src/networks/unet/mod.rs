@@ -1,14 +1,15 @@
 //! The U-Net in files.
 
-mod json;
-mod names;
-mod shapes;
+pub(super) mod json;
+pub(super) mod names;
+pub(super) mod shapes;
 
 use burn::tensor::Device;
 use latent_models::unet::{Attention, Heads, Labels};
 use latent_models::{UNet, UNetConfig};
 use serde_json::Value;
 
+use super::controlnet::{HINT, ORIGINAL_HINT};
 use super::{DetectError, Kind, LONGEST, Network, Role, Scheme, Shapes, Spot, WIDEST, at_most};
 use crate::names::Table;
 
@@ -26,8 +27,9 @@ impl Kind for UNetConfig {
     const ROLES: &[Role] = &[AT];
     const SPOTS: &[Spot] = &[
         AT.spot(Scheme::Ldm, "model.diffusion_model.", ENTRANCE),
-        AT.spot(Scheme::Ldm, "", ENTRANCE),
-        AT.spot(Scheme::Diffusers, "", RESNET),
+        // A ControlNet has these too.
+        AT.spot(Scheme::Ldm, "", ENTRANCE).without(ORIGINAL_HINT),
+        AT.spot(Scheme::Diffusers, "", RESNET).without(HINT),
         AT.spot(Scheme::Diffusers, "unet.", RESNET),
     ];
 

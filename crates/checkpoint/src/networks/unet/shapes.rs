@@ -17,12 +17,21 @@ struct HeadRule {
 }
 
 /// What the choice of heads is made from.
-struct Signs {
-    in_channels: usize,
-    linear: bool,
-    context: Option<usize>,
-    channels: Vec<usize>,
-    resample_by_resnet: bool,
+pub(in crate::networks) struct Signs {
+    pub in_channels: usize,
+    pub linear: bool,
+    pub context: Option<usize>,
+    pub channels: Vec<usize>,
+    pub resample_by_resnet: bool,
+}
+
+impl Signs {
+    /// The heads of published networks that look like this.
+    pub fn heads(&self) -> Heads {
+        // The last row fits everything.
+        let rule = HEADS.iter().find(|rule| (rule.fits)(self));
+        rule.map_or(Heads::Width(32), |rule| rule.heads)
+    }
 }
 
 const HEADS: [HeadRule; 8] = [
@@ -113,7 +122,7 @@ impl Middle {
     }
 }
 
-fn has_attention(shapes: &Shapes<'_>, module: &str) -> bool {
+pub(in crate::networks) fn has_attention(shapes: &Shapes<'_>, module: &str) -> bool {
     let norms = ["norm", "group_norm"];
     norms
         .iter()
@@ -152,11 +161,7 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
         channels: seen.iter().map(|level| level.channels).collect(),
         resample_by_resnet: seen.iter().any(|level| level.by_resnet),
     };
-    // The last row fits everything.
-    let heads = HEADS
-        .iter()
-        .find(|rule| (rule.fits)(&signs))
-        .map_or(Heads::Width(32), |rule| rule.heads);
+    let heads = signs.heads();
     let depths = depths(shapes, scheme, &seen);
     let levels: Vec<Level> = seen
         .iter()
@@ -236,17 +241,17 @@ pub fn unet_config(shapes: &Shapes<'_>, scheme: Scheme) -> Result<UNetConfig, De
 }
 
 /// Shapes under our names.
-struct Named<'a> {
-    shapes: &'a Shapes<'a>,
-    table: Table,
+pub(in crate::networks) struct Named<'a> {
+    pub shapes: &'a Shapes<'a>,
+    pub table: Table,
 }
 
 impl Named<'_> {
-    fn find(&self, ours: &str) -> Option<&[usize]> {
+    pub fn find(&self, ours: &str) -> Option<&[usize]> {
         self.shapes.get(&self.table.place(ours)?.name)
     }
 
-    fn shape(&self, ours: &str, dims: usize) -> Result<&[usize], DetectError> {
+    pub fn shape(&self, ours: &str, dims: usize) -> Result<&[usize], DetectError> {
         let name = self.table.place(ours).map_or(ours.to_owned(), |p| p.name);
         self.shapes.need(&name, dims)
     }
@@ -255,7 +260,7 @@ impl Named<'_> {
 /// The width of the text states beside which a vector is a noised picture embedding, under the original names.
 const UNCLIP_CONTEXT: usize = 1024;
 
-fn labels(top: &Named<'_>) -> Result<Labels, DetectError> {
+pub(in crate::networks) fn labels(top: &Named<'_>) -> Result<Labels, DetectError> {
     if let Some(&[rows, _]) = top.find("class_embedding.weight") {
         return Ok(Labels::Table(rows));
     }
@@ -304,7 +309,7 @@ fn depths(shapes: &Shapes<'_>, scheme: Scheme, seen: &[Seen]) -> Depths {
     }
 }
 
-fn depth(shapes: &Shapes<'_>, module: &str) -> usize {
+pub(in crate::networks) fn depth(shapes: &Shapes<'_>, module: &str) -> usize {
     shapes.count(|i| format!("{module}.transformer_blocks.{i}.norm1.weight"))
 }
 

@@ -1,0 +1,129 @@
+//! Attention on a context, and on what is beside it.
+
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Tensor};
+use latent_ops as ops;
+
+use crate::layers::Linear;
+use crate::walk::layers;
+
+/// Multi-head attention of `x` on a context, or on itself.
+#[derive(Module, Debug)]
+pub struct CrossAttention {
+    /// Queries, without bias.
+    pub to_q: Linear,
+    /// Keys, without bias.
+    pub to_k: Linear,
+    /// Values, without bias.
+    pub to_v: Linear,
+    /// The output projection, one element long: published files number it.
+    pub to_out: Vec<Linear>,
+    #[module(skip)]
+    pub(super) heads: usize,
+}
+
+impl CrossAttention {
+    pub(super) fn new(device: &Device, channels: usize, context: usize, heads: usize) -> Self {
+        Self {
+            to_q: Linear::new(device, channels, channels, false),
+            to_k: Linear::new(device, context, channels, false),
+            to_v: Linear::new(device, context, channels, false),
+            to_out: vec![Linear::new(device, channels, channels, true)],
+            heads,
+        }
+    }
+
+    /// What the queries look at: keys and values of a context, or of the pixels themselves.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, tokens, context]` → twice `[batch, tokens, channels]`
+    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
+        KeysValues {
+            keys: self.to_k.forward(context.clone()),
+            values: self.to_v.forward(context),
+        }
+    }
+
+    /// The attention of `x` on them, plus `residual`.
+    ///
+    /// # Shapes
+    ///
+    /// x, residual and output `[batch, pixels, channels]`
+    pub fn forward(&self, x: Tensor<3>, seen: KeysValues, residual: Tensor<3>) -> Tensor<3> {
+        self.forward_beside(x, seen, std::iter::empty(), residual)
+    }
+
+    /// The attention of `x` on them and, each by itself, on what is beside them, summed up; plus `residual`.
+    pub(super) fn forward_beside<'a>(
+        &self,
+        x: Tensor<3>,
+        seen: KeysValues,
+        beside: impl Iterator<Item = &'a KeysValues>,
+        residual: Tensor<3>,
+    ) -> Tensor<3> {
+        let q = self.to_q.forward(x);
+        let on = |q: Tensor<3>, seen: KeysValues| {
+            ops::multi_head_attention(q, seen.keys, seen.values, self.heads, false)
+        };
+        let more: Vec<_> = beside.map(|seen| on(q.clone(), seen.clone())).collect();
+        let mixed = on(q, seen);
+        let mixed = more.into_iter().fold(mixed, |sum, more| sum + more);
+        self.to_out[0].forward_add(mixed, residual)
+    }
+
+    /// Each token of `x` attending to itself alone, plus `residual`.
+    pub(super) fn forward_identity(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        self.to_out[0].forward_add(self.to_v.forward(x), residual)
+    }
+}
+
+/// How much each token is attended to by all of them, on the mean of the heads: `[batch, tokens, channels]` twice →
+/// `[batch, tokens]`, in f32.
+pub(super) fn attended(q: Tensor<3>, k: Tensor<3>, heads: usize) -> Tensor<2> {
+    let [batch, tokens, channels] = q.dims();
+    let split = |x: Tensor<3>| {
+        let width = channels / heads;
+        let x = x.cast(DType::F32);
+        x.reshape([batch, tokens, heads, width]).swap_dims(1, 2)
+    };
+    let scores = split(q).matmul(split(k).swap_dims(2, 3));
+    let map = softmax(scores / ((channels / heads) as f64).sqrt(), 3);
+    map.sum_dim(2).mean_dim(1).reshape([batch, tokens])
+}
+
+/// Keys and values of one attention, each `[batch, tokens, channels]`.
+#[derive(Debug, Clone)]
+pub struct KeysValues {
+    /// What queries are compared with.
+    pub keys: Tensor<3>,
+    /// What is mixed.
+    pub values: Tensor<3>,
+}
+
+/// Keys and values beside the context's, by the number of the attention that they are for.
+pub(crate) struct Beside<'a> {
+    all: &'a [Vec<KeysValues>],
+    next: usize,
+}
+
+impl<'a> Beside<'a> {
+    pub fn new(all: &'a [Vec<KeysValues>]) -> Self {
+        Self { all, next: 0 }
+    }
+
+    /// Those of the next attention.
+    pub(super) fn of_next(&mut self) -> impl Iterator<Item = &'a KeysValues> + use<'a> {
+        let at = self.next;
+        self.next += 1;
+        self.all.iter().filter_map(move |one| one.get(at))
+    }
+
+    /// Passes by so many attentions.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.next += count;
+    }
+}
+
+layers!(CrossAttention { to_q, to_k, to_v, to_out; heads });

@@ -1,0 +1,269 @@
+//! Networks beside the denoiser that hold a drawing to pictures.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::DType;
+use latent_checkpoint::{
+    Checkpoint, ControlChanges, Form as FileForm, LoadOptions, Network, Report, Role,
+};
+use latent_models::{ControlNet, ControlNetConfig, Form, T2iAdapter, T2iAdapterConfig, UNetConfig};
+
+use super::open::stem;
+use super::{Held, Model, Part, Source};
+use crate::error::{Error, Result};
+use crate::family;
+
+/// A network that reads pictures which a drawing is held to.
+#[derive(Debug)]
+pub struct ControlModel {
+    /// What is written into pictures as its name: the file name without its ending.
+    pub name: String,
+    /// A1111's old hash of its file, eight digits, where the caller has computed it.
+    pub hash: Option<String>,
+    /// The network.
+    pub network: ControlNetwork,
+    /// Its file or folder.
+    pub(super) path: PathBuf,
+    /// The entries of [`Request::control`](crate::Request::control) that it is for.
+    uses: Vec<usize>,
+}
+
+/// The kinds of such networks.
+#[derive(Debug)]
+pub enum ControlNetwork {
+    /// It is asked before each call of the denoiser.
+    ControlNet(Part<ControlNet>),
+    /// It is asked once.
+    T2iAdapter(Part<T2iAdapter>),
+}
+
+impl From<ControlNet> for ControlNetwork {
+    fn from(network: ControlNet) -> Self {
+        Self::ControlNet(network.into())
+    }
+}
+
+impl From<T2iAdapter> for ControlNetwork {
+    fn from(network: T2iAdapter) -> Self {
+        Self::T2iAdapter(network.into())
+    }
+}
+
+impl ControlNetwork {
+    pub(super) fn part(&self) -> &dyn Held {
+        match self {
+            Self::ControlNet(part) => part,
+            Self::T2iAdapter(part) => part,
+        }
+    }
+
+    fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+        match self {
+            Self::ControlNet(part) => Self::ControlNet(part.packed(form, latent)),
+            Self::T2iAdapter(part) => Self::T2iAdapter(part.packed(form, latent)),
+        }
+    }
+
+    /// Why it does not go with a model's denoiser, as a sentence.
+    fn misfit(&self, model: &Model) -> Option<String> {
+        match self {
+            Self::ControlNet(part) => misfit(part.config(), model),
+            Self::T2iAdapter(part) => {
+                let [own, theirs] = part.config().misfit(model.unet.config())?;
+                let name = model.family.name;
+                Some(format!(
+                    "it is a T2I-Adapter for a U-Net with {own}, and the model is {name} ({theirs}): give one that was made \
+                     for it"
+                ))
+            }
+        }
+    }
+
+    /// What the sides of a drawing must be multiples of.
+    pub(crate) fn multiple(&self) -> usize {
+        match self {
+            Self::ControlNet(_) => 1,
+            Self::T2iAdapter(part) => part.config().multiple(),
+        }
+    }
+}
+
+impl ControlModel {
+    pub(super) fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+        Self {
+            network: self.network.packed(form, latent),
+            ..self
+        }
+    }
+}
+
+impl Model {
+    /// The network for an entry of [`Request::control`](crate::Request::control).
+    pub fn control(&self, entry: usize) -> Option<&ControlModel> {
+        self.controls.iter().find(|c| c.uses.contains(&entry))
+    }
+
+    /// How many entries of a request it has networks for.
+    pub(crate) fn controlled(&self) -> usize {
+        self.controls.iter().map(|control| control.uses.len()).sum()
+    }
+
+    /// The model with one more such network, which is for the next entry.
+    ///
+    /// # Errors
+    /// A sentence that says why it does not fit the denoiser.
+    pub fn with_control(
+        mut self,
+        name: &str,
+        network: impl Into<ControlNetwork>,
+    ) -> Result<Self, String> {
+        let control = ControlModel {
+            name: name.to_owned(),
+            hash: None,
+            network: network.into(),
+            path: name.into(),
+            uses: vec![self.controlled()],
+        };
+        if let Some(reason) = control.network.misfit(&self) {
+            return Err(reason);
+        }
+        self.controls.push(control);
+        Ok(self)
+    }
+
+    /// Opens the networks of these files, one for each entry of the request. Several entries may share one.
+    ///
+    /// # Errors
+    /// One that cannot be read, that is of no such kind, or that does not go with the denoiser.
+    pub(super) fn open_controls(
+        &mut self,
+        files: &[PathBuf],
+        main: &Arc<Checkpoint>,
+        dtype: DType,
+    ) -> Result<Vec<Report>> {
+        let mut reports = Vec::new();
+        for (entry, path) in files.iter().enumerate() {
+            if let Some(known) = self.controls.iter_mut().find(|c| c.path == *path) {
+                known.uses.push(entry);
+                continue;
+            }
+            let options = LoadOptions::new(self.device.clone(), dtype);
+            let (network, report) = match ControlChanges::open(path, main)? {
+                Some(changes) => changed(changes, main, options),
+                None => self.whole(path, options)?,
+            };
+            if let Some(reason) = network.misfit(self) {
+                return Err(wrong(path, reason));
+            }
+            self.controls.push(ControlModel {
+                name: stem(path),
+                hash: None,
+                network,
+                path: path.clone(),
+                uses: vec![entry],
+            });
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+}
+
+impl Model {
+    /// A network that is in its file as a whole.
+    fn whole(&self, path: &Path, options: LoadOptions) -> Result<(ControlNetwork, Report)> {
+        let checkpoint = Arc::new(opened(path)?);
+        // What it is made for is told before names that it has or has not.
+        if let Ok(config) = checkpoint.config::<ControlNetConfig>(Role::CONTROLNET) {
+            misfit(config, self).map_or(Ok(()), |reason| Err(wrong(path, reason)))?;
+        }
+        let adapter = checkpoint.find(Role::T2I_ADAPTER).is_some();
+        let source = |role| Source {
+            checkpoint,
+            role,
+            options,
+            changes: None,
+        };
+        Ok(match adapter {
+            true => {
+                let (part, report) = Part::open(source(Role::T2I_ADAPTER))?;
+                (ControlNetwork::T2iAdapter(part), report)
+            }
+            false => {
+                let (part, report) = Part::open(source(Role::CONTROLNET))?;
+                (ControlNetwork::ControlNet(part), report)
+            }
+        })
+    }
+}
+
+fn wrong(path: &Path, reason: String) -> Error {
+    Error::Part {
+        field: "control",
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// A ControlNet that is changes of the denoiser of `main`.
+fn changed(
+    changes: ControlChanges,
+    main: &Arc<Checkpoint>,
+    options: LoadOptions,
+) -> (ControlNetwork, Report) {
+    let (config, report) = (changes.config().clone(), changes.report());
+    let numbers = Network::ControlNet(config.clone()).parameters();
+    let numbers = numbers
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>());
+    let source = Source {
+        checkpoint: Arc::clone(main),
+        role: Role::DENOISER,
+        options,
+        changes: Some(Arc::new(changes)),
+    };
+    let part = Part::declared(config, numbers.sum(), source);
+    (ControlNetwork::ControlNet(part), report)
+}
+
+/// The checkpoint of such a network. Of a single file no tensor says that what a ControlNet adds is the same at every pixel;
+/// the published ones that were taught so have a word in their names, by which A1111's extension goes too.
+fn opened(path: &Path) -> Result<Checkpoint> {
+    let mut checkpoint = Checkpoint::open(path)?;
+    let pooled = checkpoint.form() == FileForm::SingleFile && stem(path).contains("shuffle");
+    for part in checkpoint.parts_mut() {
+        if let Network::ControlNet(config) = &mut part.config {
+            config.pooled |= pooled;
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// Why a ControlNet does not go with a model's denoiser, as a sentence.
+fn misfit(config: &ControlNetConfig, model: &Model) -> Option<String> {
+    let down = model.latent.downsample;
+    if config.downsampling() != down {
+        return Some(format!(
+            "it reads pictures at {} times the size of its latents, and the model's are at 1/{down} size",
+            config.downsampling()
+        ));
+    }
+    if config.hint_channels != 3 {
+        return Some(format!(
+            "it reads pictures of {} channels; expected 3: red, green, blue",
+            config.hint_channels
+        ));
+    }
+    let [own, theirs] = config.misfit(model.unet.config())?;
+    Some(format!(
+        "it is a ControlNet{} ({own}), and the model is {} ({theirs}): give one that was made for it",
+        made_for(&config.unet),
+        model.family.name
+    ))
+}
+
+/// The family that a U-Net's way down is of, as the end of a phrase.
+fn made_for(config: &UNetConfig) -> String {
+    let family = family::of_interface(config.context, config.labels);
+    family.map_or_else(String::new, |family| format!(" for {}", family.name))
+}

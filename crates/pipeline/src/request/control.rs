@@ -1,0 +1,122 @@
+//! Pictures that a drawing is held to by networks beside the denoiser.
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::choice;
+use super::validate::number;
+use super::{Name, RequestError, ResizeMode};
+
+/// A picture that the drawing is held to, and the network that reads it: a ControlNet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// The network.
+    pub model: Name,
+    /// The picture: lines, depths, poses, whatever the network was taught. `None`: the picture that is started from.
+    #[serde(default)]
+    pub image: Option<Name>,
+    /// White is a hole in the picture, for networks that were taught to fill them.
+    #[serde(default)]
+    pub mask: Option<Name>,
+    /// The factor on what it adds, −10 to 10. Default 1.
+    #[serde(default = "whole")]
+    pub weight: f64,
+    /// The fraction of the run at which it begins, 0 to 1, counted as the profile counts. Default 0.
+    #[serde(default)]
+    pub start: f64,
+    /// The fraction at which it ends, `start` to 1. Default 1.
+    #[serde(default = "whole")]
+    pub end: f64,
+    /// Where it acts, and how strongly in which part of the network. Default `balanced`.
+    #[serde(default)]
+    pub mode: ControlMode,
+    /// What kind of picture it is, for networks that read several (ControlNet-Union).
+    #[serde(default)]
+    pub kind: Option<ControlKind>,
+    /// How the picture is fitted to the drawing's size. `None`: as the profile's program does.
+    #[serde(default)]
+    pub resize_mode: Option<ResizeMode>,
+    /// Another picture for the second pass.
+    #[serde(default)]
+    pub hires_image: Option<Name>,
+}
+
+const fn whole() -> f64 {
+    1.0
+}
+
+/// Where a ControlNet acts, and how strongly in which part of the network. Deeper parts of the network count more where its
+/// factors fall: 0.825 to the power of the parts below, or in `guess` from 1 to 0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ControlMode {
+    /// Everywhere alike.
+    #[default]
+    Balanced,
+    /// With falling factors: the prompt says more.
+    Prompt,
+    /// With falling factors and for the prompt alone, not for the negative prompt: guidance strengthens what it says.
+    Control,
+    /// The same with diffusers' factors.
+    Guess,
+}
+choice!(ControlMode, "control.mode", [
+    "balanced" => Balanced,
+    "prompt" => Prompt, "my_prompt_is_more_important" => Prompt,
+    "control" => Control, "controlnet_is_more_important" => Control,
+    "guess" => Guess,
+]);
+
+/// Kinds of pictures that a ControlNet-Union reads, in the order in which it counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlKind {
+    /// The joints of people.
+    Pose,
+    /// Depths, nearer is lighter.
+    Depth,
+    /// Soft edges, scribbles.
+    Soft,
+    /// Thin lines: Canny's, drawn ones, straight ones.
+    Lines,
+    /// Directions of surfaces.
+    Normal,
+    /// Segments by colour.
+    Segments,
+    /// The picture itself, small.
+    Tile,
+    /// The picture with a hole.
+    Inpaint,
+}
+choice!(ControlKind, "control.kind", [
+    "pose" => Pose, "openpose" => Pose,
+    "depth" => Depth,
+    "soft" => Soft, "softedge" => Soft, "scribble" => Soft, "hed" => Soft,
+    "lines" => Lines, "canny" => Lines, "lineart" => Lines, "mlsd" => Lines,
+    "normal" => Normal,
+    "segments" => Segments, "segmentation" => Segments,
+    "tile" => Tile,
+    "inpaint" => Inpaint,
+]);
+
+impl Control {
+    /// With a network and a picture, and everything else as it is by default.
+    pub fn new(model: Name, image: Option<Name>) -> Self {
+        Self {
+            model,
+            image,
+            mask: None,
+            weight: whole(),
+            start: 0.0,
+            end: whole(),
+            mode: ControlMode::default(),
+            kind: None,
+            resize_mode: None,
+            hires_image: None,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), RequestError> {
+        number("control.weight", self.weight, -10.0, 10.0)?;
+        number("control.start", self.start, 0.0, 1.0)?;
+        number("control.end", self.end, self.start, 1.0)
+    }
+}
