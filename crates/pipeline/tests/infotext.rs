@@ -2,8 +2,8 @@
 
 use latent_pipeline::infotext::{Drawn, Infotext, Reading};
 use latent_pipeline::request::{
-    Compat, Conditions, GuidanceOptions, Hires, InpaintFill, PerturbedAttention, Request, Rng,
-    SelfAttention, Size, SkipLayers, Tiling, Upscaler,
+    Compat, Conditions, GuidanceOptions, Hires, InpaintFill, PerturbedAttention, Request,
+    ResizeMode, Rng, SelfAttention, Size, SkipLayers, Tiling, Upscaler,
 };
 use proptest::prelude::*;
 
@@ -22,6 +22,9 @@ fn drawn(request: &Request) -> Drawn<'_> {
         vae: None,
         refiner: None,
         embeddings: &[],
+        controls: &[],
+        ip_adapters: &[],
+        control_fit: ResizeMode::Crop,
         inpainting_model: false,
         stochastic: true,
         stopped: None,

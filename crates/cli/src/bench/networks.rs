@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
-use latent_models::unet::{Alter, Attention, Heads, Input, Level};
+use latent_models::unet::{Alter, Attention, Extras, Heads, Input, Level};
 use latent_models::{Form, Given, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
@@ -94,6 +94,7 @@ pub fn step(
             alter: &Alter::Nothing,
             watch: false,
             states: None,
+            extras: Extras::default(),
         });
         std::hint::black_box(y.x.into_data());
     }))

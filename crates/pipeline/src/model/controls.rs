@@ -7,7 +7,7 @@ use burn::tensor::DType;
 use latent_checkpoint::{
     Checkpoint, ControlChanges, Form as FileForm, LoadOptions, Network, Report, Role,
 };
-use latent_models::{ControlNet, ControlNetConfig, Form, T2iAdapter, T2iAdapterConfig, UNetConfig};
+use latent_models::{ControlNet, ControlNetConfig, Form, T2iAdapter, UNetConfig};
 
 use super::open::stem;
 use super::{Held, Model, Part, Source};

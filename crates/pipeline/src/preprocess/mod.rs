@@ -14,14 +14,11 @@ mod soft_edge;
 mod tests;
 mod tone;
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::picture::Picture;
-use crate::request::{Choice, MAX_SIDE, RequestError, choice, number, whole};
+use crate::request::{Choice, MAX_SIDE, choice, number, whole};
 use canny::Canny;
 use field::Field;
 use resize::{Filter, resize_bytes};
