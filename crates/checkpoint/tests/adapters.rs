@@ -25,10 +25,7 @@ fn file(network: &Network, scheme: Scheme) -> BTreeMap<String, Vec<usize>> {
     placed.collect()
 }
 
-fn again<K: Kind>(config: &K, scheme: Scheme) -> K
-where
-    Network: From<K>,
-{
+fn again<K: Kind>(config: &K, scheme: Scheme) -> K {
     let file = file(&config.clone().into(), scheme);
     let shapes = Shapes::new(file.iter().map(|(n, s)| (n.as_str(), s.as_slice())), "");
     K::from_shapes(&shapes, scheme).unwrap()
