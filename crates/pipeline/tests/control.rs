@@ -622,7 +622,7 @@ fn what_does_not_fit_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let base = base(dir.path());
     let [file, ..] = written(dir.path());
-    let refused = |path: &Path| open(&base, vec![path.to_owned()]).err().expect("refused");
+    let refused = |path: &Path| open(&base, vec![path.to_owned()]).expect_err("refused");
     let at = |name: &str| dir.path().join(name);
 
     let other = at("other.safetensors");

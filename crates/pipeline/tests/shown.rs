@@ -30,6 +30,9 @@ use latent_testkit::{Golden, closeness, recipe};
 use common::{scheduler, tiny};
 use golden::check;
 
+/// Names of tensors with their shapes.
+type Shapes = Vec<(String, Vec<usize>)>;
+
 fn vision() -> ClipVisionConfig {
     ClipVisionConfig {
         image: 56,
@@ -315,7 +318,7 @@ fn adapters_from_files_and_what_is_refused() {
         outputs[0].infotext
     );
 
-    let changed = |name: &str, change: &dyn Fn(&mut Vec<(String, Vec<usize>)>)| {
+    let changed = |name: &str, change: &dyn Fn(&mut Shapes)| {
         let mut tensors = tensors(&plain);
         change(&mut tensors);
         let path = dir.path().join(name);

@@ -38,6 +38,6 @@ impl When {
         let mut places = (0..call.seen.len()).filter(acts);
         let first = places.next()?;
         // The prompt's parts lie side by side.
-        Some(first..places.last().unwrap_or(first) + 1)
+        Some(first..places.next_back().unwrap_or(first) + 1)
     }
 }
