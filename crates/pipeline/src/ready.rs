@@ -143,8 +143,7 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
 
 /// The least common multiple of two numbers above 0.
 fn lcm(a: usize, b: usize) -> usize {
-    let multiples = (1..=b).map(|n| n * a);
-    let mut multiples = multiples;
+    let mut multiples = (1..=b).map(|n| n * a);
     multiples.find(|n| n.is_multiple_of(b)).unwrap_or(a)
 }
 
