@@ -387,7 +387,7 @@ mod tests {
     fn what_cannot_be_honoured_is_refused() {
         for (flag, word) in [
             (&["--lora-model-dir", "x"][..], "LoRA"),
-            (&["--control-net", "x"], "ControlNet"),
+            (&["--canny"], "--control"),
             (&["--fixed_code"], "seed"),
             (&["--offload-to-cpu"], "memory"),
         ] {

@@ -7,8 +7,8 @@ use latent_pipeline::{
     asked::Said,
     picture::{Picture, metadata::Metadata},
     request::{
-        DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention, SelfAttention, SkipLayers,
-        Tiling,
+        ControlMode, DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention,
+        SelfAttention, SkipLayers, Tiling,
     },
     resources::Disk,
 };
@@ -298,4 +298,86 @@ fn every_field_has_its_flag() {
         })
         .collect();
     assert!(without.is_empty(), "{without:#?}");
+}
+
+#[test]
+fn networks_beside_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, b"").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (net, picture) = (file("net.safetensors"), file("picture.png"));
+    let (net, picture) = (net.as_str(), picture.as_str());
+    let two = ["-p", "x", "--control", net, "--control", net];
+    let pictures = ["--control-image", picture, "--control-image", picture];
+    let more = [
+        "--control-strength",
+        "0.8,0.5",
+        "--control-mode",
+        "balanced,My prompt is more important",
+    ];
+    let request = one(&[&two[..], &pictures, &more].concat());
+    let said: Vec<_> = request.control.iter().map(|c| (c.weight, c.mode)).collect();
+    assert_eq!(
+        said,
+        [(0.8, ControlMode::Balanced), (0.5, ControlMode::Prompt)]
+    );
+    assert_eq!(
+        request.control[1].image.as_ref().unwrap().as_str(),
+        Some(picture)
+    );
+    let words = |line: &[&str]| refused(line).to_string();
+    let fewer = words(&[&two[..], &["--control-image", picture]].concat());
+    assert!(
+        fewer.contains("--control-image") && fewer.contains("2 networks"),
+        "{fewer}"
+    );
+    let none = words(&["-p", "x", "--control-weight", "0.5"]);
+    assert!(
+        none.contains("--control-weight has no effect without --control"),
+        "{none}"
+    );
+
+    let job = folder.path().join("job.toml");
+    let text =
+        format!("prompt = \"a\"\n[[control]]\nmodel = {net:?}\nimage = {picture:?}\nend = 0.5\n");
+    std::fs::write(&job, text).unwrap();
+    let request = one(&[
+        "--request",
+        job.to_str().unwrap(),
+        "--control-weight",
+        "0.3",
+    ]);
+    assert_eq!(
+        (request.control[0].weight, request.control[0].end),
+        (0.3, 0.5)
+    );
+
+    let ip = ["-p", "x", "--ip-adapter", net];
+    let shown = [
+        "--ip-adapter-image",
+        picture,
+        "--ip-adapter-image",
+        picture,
+        "--ip-adapter-weight",
+        "0.6",
+    ];
+    let request = one(&[&ip[..], &shown].concat());
+    assert_eq!(
+        (
+            request.ip_adapter[0].images.len(),
+            request.ip_adapter[0].weight
+        ),
+        (2, 0.6)
+    );
+    let none = words(&["-p", "x", "--ip-adapter-image", picture]);
+    assert!(none.contains("--ip-adapter"), "{none}");
+    let freeu = one(&["-p", "x", "--freeu", "1.1,1.2,0.9,0.2"])
+        .guidance
+        .freeu
+        .unwrap();
+    assert_eq!((freeu.b, freeu.s), (Some([1.1, 1.2]), Some([0.9, 0.2])));
+    assert!(one(&["-p", "x", "--freeu"]).guidance.freeu.is_some());
 }
