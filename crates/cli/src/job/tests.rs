@@ -328,7 +328,7 @@ fn networks_beside_the_model() {
         request.control[1].image.as_ref().unwrap().as_str(),
         Some(picture)
     );
-    let words = |line: &[&str]| refused(line).to_string();
+    let words = |line: &[&str]| refused(line).message;
     let fewer = words(&[&two[..], &["--control-image", picture]].concat());
     assert!(
         fewer.contains("--control-image") && fewer.contains("2 networks"),
