@@ -9,6 +9,7 @@
 //! here can call); reading a whole file into memory (it doubles what loading needs); and repairing damaged files (a
 //! model that is half there gives pictures that are half right).
 
+pub mod adapter;
 pub mod convert;
 pub mod detect;
 mod error;
@@ -23,7 +24,8 @@ mod perceptual;
 pub mod report;
 pub mod tiny;
 
-pub use convert::{ConvertOptions, Converted, Target, convert};
+pub use adapter::{Adapter, AdapterFile};
+pub use convert::{ConvertOptions, Converted, Target, convert, merge};
 pub use detect::{Carried, Checkpoint, DetectedPart, Form, Missing, SchedulerConfig};
 pub use error::Error;
 pub use file::{
@@ -34,6 +36,6 @@ pub use info::{Info, InfoOptions, inspect};
 pub use inversion::Inversion;
 pub use load::{ControlChanges, LoadOptions};
 pub use networks::{Kind, Network, Role, Scheme, StoredAutoencoder};
-pub use patch::{Difference, Patch};
+pub use patch::Patch;
 pub use perceptual::{load_hed, load_perceptual};
 pub use report::{Mismatch, ModelError, Report};

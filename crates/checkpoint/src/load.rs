@@ -8,6 +8,7 @@
 mod changes;
 mod float8;
 mod int8;
+mod parameters;
 mod scale;
 mod values;
 
@@ -26,8 +27,9 @@ use crate::patch::{Patch, Target, Targets};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
 pub use changes::ControlChanges;
 pub(crate) use int8::quantised;
+pub use parameters::Parameters;
 pub(crate) use scale::{ENDING, applied};
-pub(crate) use values::{check_finite, recast, stored, to_f32};
+pub(crate) use values::{check_finite, recast, recast_numbers, stored, to_f32};
 use values::{convert, overflow};
 
 /// How to load a network.
@@ -334,7 +336,22 @@ impl Checkpoint {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(K::Net, Report), ModelError> {
         let net = Kind::init(self.config::<K>(role)?, &options.device);
-        self.fill(self.part(role)?, net, options, progress)
+        self.fill(self.part(role)?, net, options, &|_| true, progress)
+    }
+
+    /// [`load`](Self::load) of the modules of the network for which `chosen` holds, by their dotted path: the others have no weights.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load)'s.
+    pub fn load_some<K: Kind>(
+        &self,
+        role: Role,
+        options: &LoadOptions,
+        chosen: &dyn Fn(&str) -> bool,
+    ) -> Result<K::Net, ModelError> {
+        let net = Kind::init(self.config::<K>(role)?, &options.device);
+        let filled = self.fill(self.part(role)?, net, options, chosen, &mut |_, _| {});
+        Ok(filled?.0)
     }
 
     fn fill<M: burn::module::Module>(
@@ -342,6 +359,7 @@ impl Checkpoint {
         part: &DetectedPart,
         module: M,
         options: &LoadOptions,
+        chosen: &dyn Fn(&str) -> bool,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(M, Report), ModelError> {
         let plan = plan(self, part, options.moving_average)?;
@@ -366,7 +384,8 @@ impl Checkpoint {
             progress(done, total);
             Ok(data)
         };
-        let module = latent_models::load::<M, ModelError>(module, &mut fetch, options.dtype)?;
+        let module =
+            latent_models::load_some::<M, ModelError>(module, chosen, &mut fetch, options.dtype)?;
         Ok((module, plan.report()))
     }
 }
@@ -391,7 +410,10 @@ fn read(
             None => (bytes, info),
         };
         let target = targets.map(|all| all.one(&assignment.parameter, &assignment.shape));
-        let changed = target.map(|target| changed(&bytes, info, weights, &target, options));
+        let changed = target.map(|target| {
+            let (patches, check) = (&options.patches, options.check_finite);
+            changed(&bytes, info, weights, &target, patches, check)
+        });
         let changed = changed.transpose()?.flatten();
         let (bytes, info) = match &changed {
             Some((bytes, info)) => (Cow::Borrowed(bytes.as_slice()), info),
@@ -420,15 +442,16 @@ fn read(
 }
 
 /// The values of a parameter with all changes that patches make to it, as f32; `None` where they make none.
-fn changed(
+pub(crate) fn changed(
     bytes: &[u8],
     info: &TensorInfo,
     weights: &Weights,
     target: &Target<'_>,
-    options: &LoadOptions,
+    patches: &[Arc<dyn Patch>],
+    check: bool,
 ) -> Result<Option<(Vec<u8>, TensorInfo)>, ModelError> {
     let mut values = None;
-    for patch in &options.patches {
+    for patch in patches {
         if patch.changes(target)? {
             let values = values.get_or_insert_with(|| to_f32(bytes, info.dtype));
             patch.apply(target, values.as_deref_mut().unwrap_or_default())?;
@@ -442,7 +465,7 @@ fn changed(
         dtype: Dtype::F32,
         ..info.clone()
     };
-    if options.check_finite {
+    if check {
         check_finite(&bytes, &info, weights)?;
     }
     Ok(Some((bytes, info)))

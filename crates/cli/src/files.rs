@@ -3,11 +3,11 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    Files, Info, InfoOptions, Network, Target, convert::ConvertOptions, convert::convert,
+    AdapterFile, Files, Info, InfoOptions, Network, convert::ConvertOptions, convert::convert,
     file::write::Existing,
 };
 use latent_pipeline::{
-    RequestError,
+    RequestError, Resources,
     embeddings::{KEY, in_picture},
     family::{self, Recognised},
     infotext::{Infotext, STOPPED},
@@ -18,13 +18,15 @@ use latent_pipeline::{
         metadata::Metadata,
     },
     request::{Name, Request, Size},
+    resources::{Place, ResourceError},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
+    adapter,
     args::{ConvertArgs, InfoArgs},
     failure::{Failure, OK},
-    inversion, model, screen,
+    inversion, merge, model, screen,
 };
 
 /// Runs `latent info`.
@@ -41,7 +43,7 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
         }
         return picture_info(&args.file, json);
     }
-    let place = model::place(&args.file, &args.library.models)?;
+    let place = place(args)?;
     if place.files == Files::Disk
         && let Some(told) = inversion::info(args, &place.path, json)
     {
@@ -56,8 +58,14 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     let info = family::inspect(&place.path, place.files, &options, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    })?;
+    });
     bar.finish_and_clear();
+    let info = match info {
+        Err(_) if place.files == Files::Disk && AdapterFile::is_adapter(&place.path) => {
+            return adapter::info(&place.path, args, json);
+        }
+        info => info?,
+    };
     match json {
         true => println!("{}", serde_json::to_value(&info).map_err(Failure::run)?),
         false => print!("{}", describe(&info)),
@@ -65,6 +73,22 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     match info.parts.iter().find_map(|part| part.problem.clone()) {
         Some(problem) => Err(Failure::input(problem)),
         None => Ok(OK),
+    }
+}
+
+/// Where what is to be described is: a path, a model, or else a LoRA.
+fn place(args: &InfoArgs) -> Result<Place, Failure> {
+    let name = args.file.as_path();
+    if name.exists() {
+        return Ok(name.to_owned().into());
+    }
+    let resources = model::resources(&args.library.models, &args.loras.loras, &[])?;
+    let name = name.into();
+    match resources.model(Some(&name)) {
+        Err(missing @ ResourceError::Model { .. }) => {
+            Ok(resources.lora(&name).map_err(|_| missing)?)
+        }
+        found => Ok(found?),
     }
 }
 
@@ -271,7 +295,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-fn thousands(number: usize) -> String {
+pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()
@@ -287,15 +311,21 @@ fn thousands(number: usize) -> String {
 /// # Errors
 /// An input that would not load, an output that exists or cannot be written.
 pub fn convert_file(args: &ConvertArgs, json: bool) -> Result<u8, Failure> {
-    let Some(target) = Target::of(&args.target) else {
-        return Err(Failure::input(format!(
-            "{} names no form: end it in .safetensors or .ckpt for one file, or give a name without an ending for a \
-             diffusers folder",
-            args.target.display()
-        )));
-    };
     let place = model::place(&args.source, &args.library.models)?;
-    let (mut checkpoint, recognised) = family::open(&place.path, place.files)?;
+    let opened = family::open(&place.path, place.files);
+    let (mut checkpoint, recognised) = match opened {
+        Err(_) if place.files == Files::Disk && AdapterFile::is_adapter(&place.path) => {
+            return merge::convert(&place.path, args, json);
+        }
+        opened => opened?,
+    };
+    if let Some(names) = &args.names {
+        return Err(Failure::input(format!(
+            "--names {names}: {} is a checkpoint, whose names its form decides; the flag is for LoRAs",
+            args.source.display()
+        )));
+    }
+    let target = model::form(&args.target)?;
     for note in family::missing(&checkpoint) {
         screen::tell(format_args!("note: {note}"));
     }

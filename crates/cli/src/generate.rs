@@ -35,7 +35,11 @@ use crate::{
 /// # Errors
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
-    let resources = model::resources(&args.model.library.models, &args.model.embeddings)?;
+    let resources = model::resources(
+        &args.model.library.models,
+        &args.model.loras.loras,
+        &args.model.embeddings,
+    )?;
     let mut jobs = job::jobs(args, &resources)?;
     tell_all(&jobs.notes);
     let total = jobs.requests.iter().map(Request::pictures).sum();
@@ -86,7 +90,11 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     let mut watch = Watch::new(output, json, paths, (preview, previewer), presses.clone());
     let mut requests = jobs.requests.iter().peekable();
     let mut model = Some(model);
-    while let (Some(request), Some(open)) = (requests.next(), model.take()) {
+    while let (Some(request), Some(mut open)) = (requests.next(), model.take()) {
+        tell_all(&open.adapt(&resources.adapters(request)?)?);
+        if !output.no_metadata {
+            open.hash_adapters(&mut |_, _| {})?;
+        }
         explain(request, &open);
         watch.begin(request);
         if requests.peek().is_some() {

@@ -7,6 +7,7 @@
 //! This is also the last line of defence: a panic anywhere below is caught and becomes a message that says it is a
 //! defect and where to report it.
 
+mod adapter;
 mod args;
 mod bench;
 mod by_eye;
@@ -20,6 +21,7 @@ mod generate;
 mod inversion;
 mod job;
 mod machine;
+mod merge;
 mod model;
 mod models;
 mod names;
@@ -129,6 +131,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Info(args) => files::info(args, cli.json),
         Command::Models(args) => models::models(args, cli.json),
         Command::Convert(args) => files::convert_file(args, cli.json),
+        Command::Merge(args) => merge::merge(args, cli.json),
+        Command::Extract(args) => merge::run_extract(args, cli.json),
         Command::Train(args) => train::train(args, cli.json),
         Command::Export(args) => export::export(args, cli.json),
         Command::Eval(args) => eval::eval(args, cli.json),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use latent_checkpoint::Target;
 use latent_default_model as built_in;
 use latent_pipeline::{
     Model, ModelFiles, Resources,
@@ -14,23 +15,30 @@ use latent_pipeline::{
 
 use crate::{failure::Failure, screen};
 
-/// Holds the folders of models where no flag names them.
+/// Hold the folders of models and of LoRAs where no flag names them.
 const FOLDERS: &str = "LATENT_MODELS";
+const LORA_FOLDERS: &str = "LATENT_LORAS";
 
-/// What can be named on this command line: files, models in `folders` (or those of the environment), the built-in model, and
-/// embeddings in the folders of these.
+/// What can be named on this command line: files, models in `folders` and LoRAs in `loras` (or those of the environment), the
+/// built-in model, and embeddings in the folders of these.
 ///
 /// # Errors
 /// A folder that cannot be looked through.
-pub fn resources(folders: &[PathBuf], embeddings: &[PathBuf]) -> Result<Disk, Failure> {
-    let folders = match folders.is_empty() {
+pub fn resources(
+    folders: &[PathBuf],
+    loras: &[PathBuf],
+    embeddings: &[PathBuf],
+) -> Result<Disk, Failure> {
+    let given = |folders: &[PathBuf], variable| match folders.is_empty() {
         false => folders.to_vec(),
-        true => folders_of_environment(),
+        true => folders_of_environment(variable),
     };
+    let folders = given(folders, FOLDERS);
     let hashes = cache_folder().map(|folder| folder.join("latent/hashes.json"));
     Ok(Disk {
         models: Models {
             library: Library::open(&folders, hashes)?,
+            loras: Library::open_adapters(&given(loras, LORA_FOLDERS))?,
             built_in: Some(BuiltIn {
                 name: built_in::FOLDER,
                 files: built_in::FILES,
@@ -41,13 +49,13 @@ pub fn resources(folders: &[PathBuf], embeddings: &[PathBuf]) -> Result<Disk, Fa
 }
 
 /// Those that are there; the others are named, since no command asked for them.
-fn folders_of_environment() -> Vec<PathBuf> {
-    let folders = std::env::var_os(FOLDERS).unwrap_or_default();
+fn folders_of_environment(variable: &str) -> Vec<PathBuf> {
+    let folders = std::env::var_os(variable).unwrap_or_default();
     let named = std::env::split_paths(&folders).filter(|path| !path.as_os_str().is_empty());
     let (there, gone): (Vec<_>, Vec<_>) = named.partition(|path| path.is_dir());
     for path in gone {
         screen::tell(format_args!(
-            "note: {FOLDERS} names {}, which is no folder",
+            "note: {variable} names {}, which is no folder",
             path.display()
         ));
     }
@@ -61,7 +69,7 @@ fn folders_of_environment() -> Vec<PathBuf> {
 pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
     let Place { path, files } = match path {
         Some(name) => place(name, &[])?,
-        None => resources(&[], &[])?.model(None)?,
+        None => resources(&[], &[], &[])?.model(None)?,
     };
     Ok(ModelFiles {
         model: path,
@@ -77,7 +85,7 @@ pub fn files(path: Option<&Path>) -> Result<ModelFiles, Failure> {
 pub fn place(name: &Path, folders: &[PathBuf]) -> Result<Place, Failure> {
     match name.exists() {
         true => Ok(name.to_owned().into()),
-        false => Ok(resources(folders, &[])?.model(Some(&name.into()))?),
+        false => Ok(resources(folders, &[], &[])?.model(Some(&name.into()))?),
     }
 }
 
@@ -151,11 +159,26 @@ pub fn open(
     Ok(model)
 }
 
-/// The tiny checkpoint in its three forms.
+/// The form of a checkpoint that a path asks for.
+///
+/// # Errors
+/// A path that ends otherwise.
+pub fn form(path: &Path) -> Result<Target, Failure> {
+    Target::of(path).ok_or_else(|| {
+        Failure::input(format!(
+            "{} names no form: end it in .safetensors or .ckpt for one file, or give a name without an ending for a \
+             diffusers folder",
+            path.display()
+        ))
+    })
+}
+
+/// The tiny checkpoint in its three forms, and a LoRA of it.
 pub fn write_test_model(folder: &Path) -> Result<latent_checkpoint::tiny::TinyPaths, Failure> {
     let mut weights = |component: &str, name: &str, shape: &[usize]| {
         latent_testkit::recipe::tensor_f16(&format!("{component}/{name}"), shape, 0)
     };
+    latent_checkpoint::tiny::write_tiny_lora(&folder.join("lora.safetensors"), &mut weights)?;
     Ok(latent_checkpoint::tiny::write_tiny(
         folder,
         4,

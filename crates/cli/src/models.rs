@@ -19,7 +19,7 @@ use crate::{
 /// # Errors
 /// No folder of models, one that cannot be looked through, a file that cannot be hashed.
 pub fn models(args: &ModelsArgs, json: bool) -> Result<u8, Failure> {
-    let resources = model::resources(&args.library.models, &[])?;
+    let resources = model::resources(&args.library.models, &[], &[])?;
     let library = &resources.models().library;
     if library.entries().is_empty() {
         return Err(Failure::input(

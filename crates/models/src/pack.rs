@@ -20,9 +20,18 @@ struct Plan {
     pixels: usize,
 }
 
-/// Packs every layer by the plan for its path.
-fn pack<N: Layers>(mut network: N, plan: impl Fn(&str) -> Plan) -> N {
+/// Which layers are packed, by their path.
+type Chosen<'a> = &'a dyn Fn(&str) -> bool;
+
+/// All of them.
+const ALL: Chosen<'static> = &|_| true;
+
+/// Packs the chosen layers, each by the plan for its path.
+fn pack<N: Layers>(mut network: N, chosen: Chosen<'_>, plan: impl Fn(&str) -> Plan) -> N {
     network.each_layer(&mut |path, layer| {
+        if !chosen(path) {
+            return;
+        }
         let Plan { form, pixels } = plan(path);
         match layer {
             Layer::Linear(linear) => linear.pack(form),
@@ -74,13 +83,18 @@ impl UNet {
     ///
     /// The first and the last convolution and the embeddings stay at the network's own type
     /// whatever the form: they are a thousandth of the work, and most of the error.
-    pub fn packed(self, form: Form, [height, width]: [usize; 2]) -> Self {
+    pub fn packed(self, form: Form, size: [usize; 2]) -> Self {
+        self.packed_some(form, size, ALL)
+    }
+
+    /// [`packed`](Self::packed) of the layers for which `chosen` holds, by their dotted path: the others may be without storage.
+    pub fn packed_some(self, form: Form, [height, width]: [usize; 2], chosen: Chosen<'_>) -> Self {
         let at = |level: usize| Plan {
             form,
             pixels: (height >> level) * (width >> level),
         };
         let coarsest = self.config().levels.len().saturating_sub(1);
-        pack(self, |path| match place(path) {
+        pack(self, chosen, |path| match place(path) {
             ("down_blocks", level, "downsamplers") => at(level + 1),
             ("down_blocks", level, _) => at(level),
             ("mid_block", ..) => at(coarsest),
@@ -109,7 +123,7 @@ impl Autoencoder {
             ..at(level)
         };
         let finest = self.config().levels.len().saturating_sub(1);
-        pack(self, |path| {
+        pack(self, ALL, |path| {
             let (half, rest) = path.split_once('.').unwrap_or((path, ""));
             match (half, place(rest)) {
                 ("decoder", ("up_blocks", level, "upsamplers")) => at(level + 1),
@@ -127,7 +141,7 @@ impl AutoencoderTiny {
     /// The network with packed weights, for latents of about `size` (height, width). Its layers are
     /// too narrow to be worth eight bits.
     pub fn packed(self, [height, width]: [usize; 2]) -> Self {
-        pack(self, |_| Plan {
+        pack(self, ALL, |_| Plan {
             form: Form::Plain,
             // No layer has fewer.
             pixels: height * width,
@@ -144,13 +158,18 @@ const ONCE: Plan = Plan {
 impl ClipText {
     /// The network with packed weights.
     pub fn packed(self) -> Self {
-        pack(self, |_| ONCE)
+        self.packed_some(ALL)
+    }
+
+    /// [`packed`](Self::packed) of the layers for which `chosen` holds, by their dotted path: the others may be without storage.
+    pub fn packed_some(self, chosen: Chosen<'_>) -> Self {
+        pack(self, chosen, |_| ONCE)
     }
 }
 
 impl ClipVision {
     /// The network with packed weights.
     pub fn packed(self) -> Self {
-        pack(self, |_| ONCE)
+        pack(self, ALL, |_| ONCE)
     }
 }

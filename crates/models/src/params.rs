@@ -11,6 +11,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use latent_ops as ops;
 
 use crate::error::ParameterError;
+use crate::exchange::module_of;
 
 /// The dotted path of the parameter or layer being visited.
 #[derive(Debug, Default)]
@@ -27,13 +28,13 @@ impl Path {
         result
     }
 
-    fn enter(&mut self, name: &str, container: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.segments.push(name.to_owned());
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    pub(crate) fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.segments.pop();
         }
@@ -102,8 +103,23 @@ pub fn load<M: Module, E: From<ParameterError>>(
     fetch: &mut Fetch<'_, E>,
     dtype: DType,
 ) -> Result<M, E> {
+    load_some(module, &|_| true, fetch, dtype)
+}
+
+/// [`load`] of the modules for which `chosen` holds, by their dotted path. The others stay without storage.
+///
+/// # Errors
+///
+/// As [`load`]'s.
+pub fn load_some<M: Module, E: From<ParameterError>>(
+    module: M,
+    chosen: &dyn Fn(&str) -> bool,
+    fetch: &mut Fetch<'_, E>,
+    dtype: DType,
+) -> Result<M, E> {
     let mut loader = Loader {
         path: Path::default(),
+        chosen,
         fetch,
         dtype,
         error: None,
@@ -117,6 +133,7 @@ pub fn load<M: Module, E: From<ParameterError>>(
 
 struct Loader<'a, E> {
     path: Path,
+    chosen: &'a dyn Fn(&str) -> bool,
     fetch: &'a mut Fetch<'a, E>,
     dtype: DType,
     error: Option<E>,
@@ -153,7 +170,7 @@ impl<E: From<ParameterError>> ModuleMapper for Loader<'_, E> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.error.is_some() {
+        if self.error.is_some() || !(self.chosen)(module_of(&self.path.join())) {
             return param;
         }
         match self.fetch(&param.lazy_shape().to_vec()) {

@@ -306,6 +306,10 @@ impl<'a> Job<'a> {
         let controls = controls.map(|control| titled(&control.name, &control.hash));
         let shown = (0..request.ip_adapter.len()).filter_map(|i| self.model.ip_adapter(i));
         let shown = shown.map(|ip| titled(&ip.name, &ip.hash));
+        let adapters = self.model.adapters.iter();
+        let loras: Vec<_> = adapters
+            .map(|adapted| (adapted.name.as_str(), adapted.hash.as_deref()))
+            .collect();
         let text = Infotext::of(&infotext::Drawn {
             request,
             sampler: names::sampler_info(self.ready.resolved.sampler).label,
@@ -319,6 +323,7 @@ impl<'a> Job<'a> {
             model: Some(self.model.name.as_str()).filter(|n| !n.is_empty()),
             vae_hash: vae.and_then(|(_, hash)| hash.as_deref()),
             vae: vae.map(|(name, _)| name.as_str()),
+            loras: &loras,
             refiner: refiner.as_deref(),
             embeddings: &self.ready.embeddings,
             controls: &controls.collect::<Vec<_>>(),

@@ -31,6 +31,7 @@ pub mod infotext;
 mod job;
 mod level;
 pub mod library;
+pub mod loras;
 mod marks;
 pub mod masked;
 pub mod memory;

@@ -1,11 +1,13 @@
 //! What prompts carry for other parts of other programs: `<lora:NAME:0.8>`, `embedding:NAME`, wildcards.
 //!
-//! An embedding that is there is left to the prompt language. Every other mark is treated as the profile's program treats it
+//! LoRAs in the prompt are A1111's way of asking for them, and are taken out where they are read ([`crate::loras`]). An
+//! embedding that is there is left to the prompt language. Every other mark is treated as the profile's program treats it
 //! where its file is missing, and named.
 
 use latent_text::Dialect;
 
 use crate::embeddings::Embeddings;
+use crate::loras::{Mention, tag};
 
 /// What ComfyUI's names of embeddings begin with.
 const EMBEDDING: &str = "embedding:";
@@ -20,6 +22,8 @@ pub(crate) struct Cleaned {
 /// What a program does with a mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
+    /// It is taken out of the text, and honoured.
+    Read,
     /// It is taken out of the text.
     LeftOut,
     /// It is drawn as words.
@@ -29,7 +33,9 @@ enum Fate {
 /// What marks of one kind are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// `<lora:NAME:0.8>`
+    /// `<lora:NAME:0.8>`, `<lyco:…>`
+    Lora,
+    /// `<hypernet:NAME:0.8>` and what else looks so.
     Network,
     /// `embedding:NAME`
     Embedding,
@@ -41,9 +47,10 @@ impl Kind {
     /// Why it cannot be honoured.
     fn reason(self, mark: &str, embeddings: &Embeddings) -> String {
         let plain = match self {
-            Self::Network => {
-                "adapters are not applied by this version; merge them into the checkpoint"
+            Self::Lora => {
+                "A1111 alone reads LoRAs out of a prompt, and out of no negative one: name it by --lora"
             }
+            Self::Network => "hypernetworks and other extra networks are not part of this version",
             Self::Embedding if embeddings.entries().is_empty() => {
                 "no embedding is there; --embeddings DIR says where they are"
             }
@@ -60,28 +67,29 @@ impl Kind {
 }
 
 /// Whether the mark is an embedding that texts of the prompt language can name.
-fn is_there(mark: &str, dialect: Option<Dialect>, embeddings: &Embeddings) -> bool {
+fn is_there(mark: &str, dialect: Dialect, embeddings: &Embeddings) -> bool {
     let name = mark.trim_start_matches(EMBEDDING);
     match dialect {
-        Some(Dialect::ComfyUi) => embeddings.knows_file(name),
+        Dialect::ComfyUi => embeddings.knows_file(name),
         // Its name is found among the words.
-        Some(_) => embeddings.knows(name),
-        None => false,
+        _ => embeddings.knows(name),
     }
 }
 
-/// Prepares a prompt. `which` is the request's field; `dialect` is `None` for a model that reads its text by itself;
-/// `embeddings` are those that it may name.
+/// Prepares a prompt. `which` is the request's field; `language`: the model's prompts are in that language, and it does not read
+/// its text by itself; `embeddings` are those that it may name.
 pub(crate) fn clean(
     which: &'static str,
     prompt: &str,
-    dialect: Option<Dialect>,
+    dialect: Dialect,
+    language: bool,
     embeddings: &Embeddings,
 ) -> Cleaned {
     let fate = |kind| match (kind, dialect) {
         // A1111 looks for networks in the prompt only, and takes out all that look like one.
-        (Kind::Network, Some(Dialect::A1111)) if which.starts_with("prompt") => Fate::LeftOut,
-        (Kind::Embedding, Some(Dialect::ComfyUi)) => Fate::LeftOut,
+        (Kind::Lora, Dialect::A1111) if which.starts_with("prompt") => Fate::Read,
+        (Kind::Network, Dialect::A1111) if which.starts_with("prompt") => Fate::LeftOut,
+        (Kind::Embedding, Dialect::ComfyUi) if language => Fate::LeftOut,
         _ => Fate::Words,
     };
     let mut cleaned = Cleaned {
@@ -101,7 +109,7 @@ pub(crate) fn clean(
             continue;
         };
         let mark = &rest[..length];
-        if kind == Kind::Embedding && is_there(mark, dialect, embeddings) {
+        if kind == Kind::Embedding && language && is_there(mark, dialect, embeddings) {
             cleaned.text += mark;
             at += length;
             continue;
@@ -109,6 +117,10 @@ pub(crate) fn clean(
         let shown: String = mark.chars().take(60).collect();
         let fate = fate(kind);
         let how = match fate {
+            Fate::Read => {
+                at += length;
+                continue;
+            }
             Fate::LeftOut => "is left out",
             Fate::Words => "is drawn as words",
         };
@@ -131,13 +143,14 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// A1111's pattern of extra networks, `<(\w+):([^>]+)>`.
+/// A1111's extra networks.
 fn network(text: &str) -> Option<(Kind, usize)> {
-    let inside = text.strip_prefix('<')?;
-    let name = inside.find(|c| !is_word(c)).filter(|at| *at > 0)?;
-    let arguments = inside[name..].strip_prefix(':')?;
-    let end = arguments.find('>').filter(|at| *at > 0)?;
-    Some((Kind::Network, 1 + name + 1 + end + 1))
+    let length = tag::length(text)?;
+    let kind = match Mention::of(&text[..length]).is_lora() {
+        true => Kind::Lora,
+        false => Kind::Network,
+    };
+    Some((kind, length))
 }
 
 /// ComfyUI's `embedding:NAME` at the start of a word: the name goes on to white space or a bracket; commas at its end, and the
@@ -187,7 +200,7 @@ mod tests {
     use super::*;
 
     fn text(which: &'static str, prompt: &str, dialect: Dialect) -> (String, usize) {
-        let cleaned = clean(which, prompt, Some(dialect), &Embeddings::default());
+        let cleaned = clean(which, prompt, dialect, true, &Embeddings::default());
         (cleaned.text, cleaned.notes.len())
     }
 
@@ -195,14 +208,14 @@ mod tests {
     fn a1111_takes_networks_out_of_the_prompt() {
         let prompt = |text_: &str| text("prompt", text_, Dialect::A1111);
         for (given, kept, notes) in [
-            ("cat <lora:foo:0.8>", "cat ", 1),
-            ("<lora:a:1><lyco:b:te=1:unet=0.5>cat", "cat", 2),
+            ("cat <lora:foo:0.8>", "cat ", 0),
+            ("<lora:a:1><lyco:b:te=1:unet=0.5>cat", "cat", 0),
             ("cat <hypernet:x y:1>, dog", "cat , dog", 1),
             ("a <b:c <lora:x:1> d", "a  d", 1),
-            ("cat <lora:a:1> <lora:a:1>", "cat  ", 1),
+            ("cat <lora:a:1> <lora:a:1>", "cat  ", 0),
             ("a < b : c > d", "a < b : c > d", 0),
             ("<lora:>, <:x>, <lora:x", "<lora:>, <:x>, <lora:x", 0),
-            ("猫 <lora:猫:1>犬", "猫 犬", 1),
+            ("猫 <lora:猫:1>犬", "猫 犬", 0),
         ] {
             assert_eq!(prompt(given), (kept.to_owned(), notes), "{given}");
         }
@@ -218,11 +231,13 @@ mod tests {
         ] {
             assert_eq!(text(which, given, dialect), (given.to_owned(), 1));
         }
-        let own = clean("prompt", given, None, &Embeddings::default());
+        let none = Embeddings::default();
+        let own = clean("prompt", given, Dialect::Diffusers, false, &none);
         assert!(
             own.text == given
                 && own.notes[0].contains("`<lora:foo:0.8>` in `prompt` is drawn as words")
         );
+        assert_eq!(clean("prompt", given, Dialect::A1111, false).text, "cat ");
     }
 
     #[test]
@@ -277,7 +292,7 @@ mod tests {
     fn wildcards_are_named() {
         for given in ["a __colour__ cat", "a {red|green} cat", "__a/b-c__"] {
             let none = Embeddings::default();
-            let cleaned = clean("prompt", given, Some(Dialect::A1111), &none);
+            let cleaned = clean("prompt", given, Dialect::A1111, true, &none);
             assert_eq!((cleaned.text.as_str(), cleaned.notes.len()), (given, 1));
         }
         for given in ["a {cat}", "snake__case__name", "____", "{a {b|c"] {

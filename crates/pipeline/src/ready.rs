@@ -200,7 +200,8 @@ impl Encoding<'_> {
         let (model, profile) = (self.model, self.profile);
         let dialect = reads_prompt_language(model).then_some(profile.dialect);
         let embeddings = &self.resources.models().embeddings;
-        let clean = |which, text: &str| clean(which, text, dialect, embeddings);
+        let clean =
+            |which, text: &str| clean(which, text, profile.dialect, dialect.is_some(), embeddings);
         let prompt = clean("prompt", prompt);
         let negative = clean("negative_prompt", negative);
         let mut notes = [prompt.notes, negative.notes].concat();

@@ -13,6 +13,8 @@ use latent_checkpoint::{Files, ModelError};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::library::Library;
+use crate::loras;
+use crate::model::AdapterUse;
 use crate::picture::Picture;
 use crate::picture::files::{PictureError, read_bytes};
 use crate::request::{Name, Request, near};
@@ -106,6 +108,8 @@ impl BuiltIn {
 pub struct Models {
     /// Those in folders.
     pub library: Library,
+    /// LoRAs and their kin in folders of their own.
+    pub loras: Library,
     /// The one that is drawn with where none is named.
     pub built_in: Option<BuiltIn>,
     /// Embeddings of textual inversion that prompts may name.
@@ -130,6 +134,26 @@ impl Models {
 
     fn part(&self, name: &Name) -> Result<Place, ResourceError> {
         Ok(self.library.find(name)?.path.clone().into())
+    }
+
+    /// A LoRA: by the names of the files in its folders; by the name that its trainer gave it, where no file is called so; among
+    /// the models.
+    fn lora(&self, name: &Name) -> Result<Place, ResourceError> {
+        let missing = match self.loras.find_adapter(name) {
+            Ok(entry) => return Ok(entry.path.clone().into()),
+            Err(missing @ ResourceError::Model { .. }) => missing,
+            Err(other) => return Err(other),
+        };
+        match (self.part(name), self.loras.entries().is_empty()) {
+            (Ok(place), _) => Ok(place),
+            (Err(ResourceError::Model { name, .. }), true) => Err(ResourceError::Model {
+                name,
+                hint: "; give its file, or the folder of LoRAs that it is in with --loras DIR"
+                    .to_owned(),
+            }),
+            (Err(ambiguous @ ResourceError::Ambiguous { .. }), _) => Err(ambiguous),
+            (Err(_), _) => Err(missing),
+        }
     }
 }
 
@@ -172,6 +196,14 @@ pub trait Resources {
     /// None of that name, or several.
     fn part(&self, name: &Name) -> Result<Place, ResourceError> {
         self.models().part(name)
+    }
+
+    /// Where the LoRA of that name is.
+    ///
+    /// # Errors
+    /// None of that name, or several.
+    fn lora(&self, name: &Name) -> Result<Place, ResourceError> {
+        self.models().lora(name)
     }
 
     /// What the file beside the model's that has this ending in the place of its own is called, if there is one.
@@ -221,7 +253,23 @@ pub trait Resources {
         for (field, found) in models.chain(files) {
             found.map_err(|source| Error::Given { field, source })?;
         }
-        Ok(())
+        self.adapters(request).map(drop)
+    }
+
+    /// The adapters of a request, those in its prompt among them, with where they are.
+    ///
+    /// # Errors
+    /// One that is not there, a tag in the prompt that cannot be honoured.
+    fn adapters(&self, request: &Request) -> Result<Vec<AdapterUse>> {
+        let loras = loras::asked(request)?;
+        let each = loras.iter().map(|lora| {
+            let place = self.lora(&lora.name).map_err(|source| Error::Given {
+                field: "loras",
+                source,
+            });
+            AdapterUse::of(lora, place?.path)
+        });
+        each.collect()
     }
 }
 
@@ -267,6 +315,13 @@ impl Resources for Disk {
         match Self::there(name) {
             Some(path) => Ok(path.into()),
             None => self.models.part(name),
+        }
+    }
+
+    fn lora(&self, name: &Name) -> Result<Place, ResourceError> {
+        match Self::there(name) {
+            Some(path) => Ok(path.into()),
+            None => self.models.lora(name),
         }
     }
 

@@ -19,6 +19,9 @@ pub const METRICS: &str = include_str!("../golden/metrics.json");
 /// What VGG16 and EfficientNet-Lite0 make of a recipe picture: JSON, name → `shape`, `norm`, `strided` sample.
 pub const PERCEPTUAL: &str = include_str!("../golden/perceptual.json");
 
+/// What A1111 leaves of 24 prompts and which networks it reads out of them: JSON rows of `prompt`, `left`, `found`.
+pub const ADAPTER_PROMPTS: &str = include_str!("../golden/adapters_prompts.json");
+
 /// Embeddings (textual inversion) as published: file name and bytes. `zeta` has three vectors, `zeta_one` one, `xl` two for
 /// each of SDXL's encoders.
 pub const EMBEDDINGS: [(&str, &[u8]); 6] = [
@@ -100,6 +103,8 @@ files! {
     family_pipelines_unclip = "family_pipelines_unclip.safetensors";
     /// Few-step and EDM pipelines, the tiny autoencoder as decoder.
     family_pipelines_more = "family_pipelines_more.safetensors";
+    /// LoRA and its kin on the tiny model, and on one of SDXL's shape: a call of the denoiser, text states, a pipeline's latent.
+    adapters_lora = "adapters_lora.safetensors";
     /// Guidance that changes the network's inside: FreeU, PAG, SAG, and a hypernetwork.
     adapters_guidance = "adapters_guidance.safetensors";
     /// Textual inversion: `zeta` of one and of three vectors in either prompt, and SDXL's pair of two; ids of 49408 and more are

@@ -12,6 +12,7 @@ mod write;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -21,11 +22,12 @@ use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
 use crate::load::{
-    Assignment, ENDING, Plan, STRANGER, applied, check_finite, cut, plan, quantised, recast,
-    stored, to_f32,
+    Assignment, ENDING, Plan, STRANGER, applied, changed, check_finite, cut, plan, quantised,
+    recast, stored, to_f32,
 };
 use crate::names::{Table, ignored};
 use crate::networks::Role;
+use crate::patch::{Patch, Targets};
 use crate::report::{Mismatch, ModelError};
 
 /// The form to convert to.
@@ -118,6 +120,21 @@ pub struct Converted {
 /// network, or when the output cannot be written; nothing is left behind then.
 pub fn convert(
     checkpoint: &Checkpoint,
+    output: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Converted, ModelError> {
+    merge(checkpoint, &[], output, options, progress)
+}
+
+/// [`convert`] with changes of weights, made one after the other in f32 before weights are stored.
+///
+/// # Errors
+/// As [`convert`]'s, and those of the patches. That each of them finds its place is for the caller to see to
+/// ([`Patch::unused`] with [`Checkpoint::targets`]).
+pub fn merge(
+    checkpoint: &Checkpoint,
+    patches: &[Arc<dyn Patch>],
     output: &Path,
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize),
@@ -215,6 +232,10 @@ pub fn convert(
                 .map(|(name, dtype)| ((part.role, name.as_str()), *dtype))
         })
         .collect();
+    let targets = match patches {
+        [] => Vec::new(),
+        _ => checkpoint.targets(),
+    };
     let (mut done, total) = (0, assignments.count());
     let mut bytes = |role: Role, asked: &str| {
         // The scales of a weight, or a parameter.
@@ -236,6 +257,15 @@ pub fn convert(
             let (values, info) = match &scaled {
                 Some((values, info)) => (values.as_slice(), info),
                 None => (&*values, info),
+            };
+            let target = targets.iter().find(|targets| targets.role() == role);
+            let target = target.map(|own| own.one(&assignment.parameter, &assignment.shape));
+            let patched =
+                target.map(|target| changed(values, info, weights, &target, patches, true));
+            let patched = patched.transpose()?.flatten();
+            let (values, info) = match &patched {
+                Some((values, info)) => (values.as_slice(), info),
+                None => (values, info),
             };
             match dtype {
                 Dtype::I8 => {
@@ -263,6 +293,16 @@ pub fn convert(
         target => write_file(output, target, &model, options.existing, &mut bytes)?,
     }
     Ok(converted)
+}
+
+impl Checkpoint {
+    /// The parameters of its networks, as patches see them.
+    pub fn targets(&self) -> Vec<Targets> {
+        let parts = self.parts.iter();
+        parts
+            .map(|part| Targets::of(part.role, &part.config))
+            .collect()
+    }
 }
 
 /// A network being converted: its parameters by name.

@@ -15,11 +15,33 @@ use crate::Error;
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<String, Error> {
+    sha256_from(path, 0, progress)
+}
+
+/// The same of what follows the header of a safetensors file, by which programs know a LoRA whatever its metadata says.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_of_body(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<String, Error> {
+    let mut length = [0; 8];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut length));
+    read.map_err(Error::io(path, "read"))?;
+    sha256_from(path, u64::from_le_bytes(length).saturating_add(8), progress)
+}
+
+fn sha256_from(
+    path: &Path,
+    start: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<String, Error> {
     let mut file = File::open(path).map_err(Error::io(path, "open"))?;
     let total = file
         .metadata()
         .map_err(Error::io(path, "read its size"))?
         .len();
+    let total = total.saturating_sub(start);
+    file.seek(SeekFrom::Start(start))
+        .map_err(Error::io(path, "read"))?;
     let mut state = Sha256::new();
     let mut block = vec![0; 1 << 20];
     let mut done = 0;

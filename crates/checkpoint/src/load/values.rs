@@ -1,5 +1,7 @@
 //! Stored bytes to numbers: the conversions between types, and the checks on the way.
 
+use std::path::Path;
+
 use half::{bf16, f16};
 
 use super::float8::{E4M3, E5M2, Float8};
@@ -91,6 +93,35 @@ pub(crate) fn recast(
             dtype: dtype.name(),
         }),
     }
+}
+
+/// Numbers stored as the type of `info`: F32, F16 or BF16. `path` is the file that they are for.
+pub(crate) fn recast_numbers(
+    values: &[f32],
+    info: &TensorInfo,
+    path: &Path,
+) -> Result<Vec<u8>, ModelError> {
+    let large = |v: &&f32| info.dtype == Dtype::F16 && f16::from_f32(**v).is_infinite();
+    if let Some(element) = values.iter().position(|v| large(&v)) {
+        return Err(ModelError::Overflow {
+            path: path.to_owned(),
+            tensor: crate::error::shown(&info.name),
+            element,
+            value: values[element],
+            dtype: "f16",
+        });
+    }
+    Ok(match info.dtype {
+        Dtype::F16 => values
+            .iter()
+            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+            .collect(),
+        Dtype::BF16 => values
+            .iter()
+            .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
+            .collect(),
+        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    })
 }
 
 fn narrow(

@@ -5,15 +5,11 @@
 //! packed afterwards, in the memory of one parameter more; and what fits nothing is known before any work. Rejected:
 //! changing a network that is loaded, which knows its weights in rounded or packed form alone.
 
-mod difference;
-
 use std::fmt::Debug;
 
 use crate::names::{Piece, Table};
 use crate::networks::{Network, Role, Scheme};
 use crate::report::ModelError;
-
-pub use difference::Difference;
 
 /// Changes parameters on their way into networks.
 pub trait Patch: Debug + Send + Sync {
@@ -54,10 +50,30 @@ impl Targets {
         }
     }
 
+    /// What the network is for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// Every parameter.
     pub fn all(&self) -> impl Iterator<Item = Target<'_>> {
         let parameters = self.parameters.iter();
         parameters.map(|(name, shape)| self.one(name, shape))
+    }
+
+    /// How many blocks the network's original names have that begin with this; `None` where it has no original names.
+    pub(crate) fn original_blocks(&self, start: &str) -> Option<usize> {
+        self.original.as_ref()?;
+        let number = |target: Target<'_>| {
+            let name = target.original()?;
+            name.strip_prefix(start)?
+                .split('.')
+                .next()?
+                .parse::<usize>()
+                .ok()
+        };
+        let last = self.all().filter_map(number).max();
+        Some(last.map_or(0, |last| last + 1))
     }
 
     /// One of the parameters.
@@ -90,28 +106,5 @@ impl Target<'_> {
     pub fn original(&self) -> Option<String> {
         let place = self.network.original.as_ref()?.place(self.name)?;
         (place.piece == Piece::Whole).then_some(place.name)
-    }
-
-    /// The names that adapters' files give to its layer, and which of the layer's parameters it is: `weight` or `bias`. The
-    /// names are made from the network's, since those of kohya's form, whose dots are underscores, cannot be taken apart:
-    /// `lora_unet_` with diffusers' or the original path, `lora_te_` (or `lora_te1_` and `lora_te2_`) with transformers',
-    /// and ComfyUI's `diffusion_model.` with the original path.
-    pub fn layer(&self) -> (Vec<String>, &str) {
-        let flat = |prefix: &str, path: &str| format!("{prefix}{}", path.replace('.', "_"));
-        let (path, kind) = self.name.rsplit_once('.').unwrap_or(("", self.name));
-        let names = match self.network.role {
-            Role::DENOISER => {
-                let original = self.original();
-                let original = original.as_ref().and_then(|name| name.rsplit_once('.'));
-                let mut names = vec![flat("lora_unet_", path)];
-                names.extend(original.map(|(path, _)| flat("lora_unet_", path)));
-                names.extend(original.map(|(path, _)| format!("diffusion_model.{path}")));
-                names
-            }
-            Role::TEXT_ENCODER => vec![flat("lora_te_", path), flat("lora_te1_", path)],
-            Role::TEXT_ENCODER_2 => vec![flat("lora_te2_", path)],
-            _ => Vec::new(),
-        };
-        (names, kind)
     }
 }

@@ -3,6 +3,7 @@
 //! Tests and demonstrations need a model and no clone can carry a real one. This one has every kind of layer that the
 //! real one has. Its weights come from the caller, by name, so that this crate knows no recipe.
 
+mod adapter;
 mod families;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ use crate::file::write::Existing;
 use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
+pub use adapter::write_tiny_lora;
 pub use families::{TINY_FAMILIES, TinyFamily, tiny_image_encoder, tiny_taesd};
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.

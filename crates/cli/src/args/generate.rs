@@ -1,5 +1,6 @@
 //! The flags of `latent generate`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, Args};
@@ -8,12 +9,12 @@ use latent_pipeline::request::{
     Tiling, Upscaler, WeightRule,
 };
 
-use super::LibraryArgs;
 use super::choice::ChoiceParser;
 use super::control::ControlArgs;
 use super::ip_adapter::IpAdapterArgs;
 use super::output::OutputArgs;
 use super::told::ToldArgs;
+use super::{LibraryArgs, LoraLibraryArgs};
 
 /// Everything `latent generate` takes.
 #[derive(Debug, Args)]
@@ -86,6 +87,13 @@ pub struct ModelArgs {
     /// --compat comfyui as `embedding:NAME`. Can be given several times.
     #[arg(long, aliases = ["embd-dir", "embeddings-dir"], value_name = "DIR")]
     pub embeddings: Vec<PathBuf>,
+    #[command(flatten)]
+    pub loras: LoraLibraryArgs,
+    /// Merge this LoRA (LoCon, LoHa, LoKr, DoRA, …) into the model, with its strength on the denoiser and on the text encoder [1
+    /// and as the first]; `:blocks=LIST` and `:ranks=N` may follow. Can be given several times. A file, a folder, or a name in a
+    /// folder of LoRAs.
+    #[arg(long, value_name = "FILE|NAME[:UNET[:TEXT]]")]
+    pub lora: Vec<OsString>,
     /// A VAE to use instead of the model's own; `none` for the model's own where one lies beside it.
     #[arg(long, value_name = "FILE|NAME")]
     pub vae: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! A flag of theirs that this program cannot honour is known all the same and refused with a reason ([`refused`]):
 //! nothing typed is ever ignored.
 
+mod adapter;
 mod by_eye;
 mod choice;
 mod control;
@@ -25,6 +26,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use adapter::{ExtractArgs, MergeArgs};
 pub use by_eye::{ByEyeArgs, ByEyeCommand, DrawArgs, ScoreArgs};
 pub use control::ControlArgs;
 pub use eval::EvalArgs;
@@ -67,13 +69,17 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Make what a control network is shown of a picture: edges, lines, a blur, normals of a depth map and so on.
     Preprocess(PreprocessArgs),
-    /// Print what a checkpoint or a picture is: family, parts, types, parameter counts, metadata.
+    /// Print what a checkpoint, an adapter or a picture is: family, parts, types, parameter counts, metadata.
     #[command(alias = "metadata")]
     Info(InfoArgs),
     /// List the models in folders of models: names, families, hashes.
     Models(ModelsArgs),
-    /// Rewrite a checkpoint as another form or number type.
+    /// Rewrite a checkpoint as another form or number type, or a LoRA in another program's names.
     Convert(ConvertArgs),
+    /// Merge LoRAs into a checkpoint.
+    Merge(MergeArgs),
+    /// Make a LoRA of the difference of two checkpoints.
+    Extract(ExtractArgs),
     /// Train a model from pictures; a run that was stopped goes on to the bit (--resume).
     Train(TrainArgs),
     /// Write the model of a run's latest checkpoint, for this program and for others.
@@ -106,10 +112,12 @@ pub enum Command {
 /// `latent info`.
 #[derive(Debug, clap::Args)]
 pub struct InfoArgs {
-    /// A checkpoint file, a diffusers folder, a picture, or the name of a model in a folder of models.
+    /// A checkpoint file, a diffusers folder, a LoRA, a picture, or the name of a model or of a LoRA in folders of them.
     pub file: PathBuf,
     #[command(flatten)]
     pub library: LibraryArgs,
+    #[command(flatten)]
+    pub loras: LoraLibraryArgs,
     /// Also compute the SHA-256, by which sites and programs know the file.
     #[arg(long)]
     pub hash: bool,
@@ -125,6 +133,15 @@ pub struct LibraryArgs {
     /// hash. Can be given several times [default: the folders in the environment variable LATENT_MODELS].
     #[arg(long, value_name = "DIR")]
     pub models: Vec<PathBuf>,
+}
+
+/// Where LoRAs lie that are called by name.
+#[derive(Debug, Default, clap::Args)]
+pub struct LoraLibraryArgs {
+    /// A folder of LoRAs, which are then called by name: the file's, with or without its ending, or the name that its trainer
+    /// gave it. Can be given several times [default: the folders in the environment variable LATENT_LORAS].
+    #[arg(long, aliases = ["lora-dir", "lora-model-dir"], value_name = "DIR")]
+    pub loras: Vec<PathBuf>,
 }
 
 /// `latent models`.
@@ -156,6 +173,12 @@ pub struct ConvertArgs {
     /// Take the moving average of the weights (EMA) where the file has one beside them.
     #[arg(long)]
     pub ema: bool,
+    /// Of a LoRA, whose names its keys shall have: kohya, kohya-original (SDXL's), diffusers, comfyui or simpletuner.
+    #[arg(long, value_name = "PROGRAM")]
+    pub names: Option<String>,
+    /// The model that a LoRA was made for, where that is none of the published families.
+    #[arg(long, value_name = "FILE|NAME", requires = "names")]
+    pub like: Option<PathBuf>,
     /// Replace what is there.
     #[arg(long)]
     pub overwrite: bool,
@@ -167,8 +190,8 @@ pub struct SelftestArgs {
     /// Also run the networks at the size of Stable Diffusion 1.5 (needs about 8 GiB of memory and some minutes).
     #[arg(long)]
     pub full: bool,
-    /// Keep the tiny checkpoint of the checks in this new folder: a model.safetensors, a model.ckpt and a diffusers folder to try
-    /// commands with. Its weights are a formula, its pictures patterns.
+    /// Keep the tiny checkpoint of the checks in this new folder: a model.safetensors, a model.ckpt, a diffusers folder and a
+    /// lora.safetensors to try commands with. Its weights are a formula, its pictures patterns.
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
@@ -386,7 +409,7 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         for (flag, word) in [
-            (&["--lora-model-dir", "x"][..], "LoRA"),
+            (&["--motion-module", "x"][..], "motion"),
             (&["--canny"], "--control"),
             (&["--fixed_code"], "seed"),
             (&["--offload-to-cpu"], "memory"),

@@ -5,13 +5,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 /// Why, by the flags it holds for. A flag that ends in `=` takes a value.
 const REFUSED: &[(&str, &[&str])] = &[
     (
-        "LoRA and other adapters are not applied by this version; merge them into the checkpoint first",
-        &[
-            "lora-model-dir=",
-            "lora-apply-mode=",
-            "lora=",
-            "motion-module=",
-        ],
+        "motion modules make video, which is not part of this version",
+        &["motion-module="],
+    ),
+    (
+        "LoRAs are merged into the weights as they are read, whatever type these are computed in",
+        &["lora-apply-mode="],
     ),
     (
         "pictures for --control are given as the network reads them",

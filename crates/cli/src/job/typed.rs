@@ -1,9 +1,11 @@
 //! What was typed, as a layer of settings.
 
+use std::ffi::OsString;
+
 use latent_data::counted;
 use latent_pipeline::{
     asked::Layer,
-    request::{DynamicThresholding, ImagePrompt, Name, Outpaint, Request},
+    request::{DynamicThresholding, ImagePrompt, Lora, Name, Outpaint, Request},
 };
 use serde::Serialize;
 
@@ -89,11 +91,26 @@ pub fn layer(args: &GenerateArgs, below: &Request) -> Result<Layer, Failure> {
 
 fn model(args: &ModelArgs, typed: &mut Typed) -> Done {
     typed.name("model", &args.model)?;
+    let loras = loras(&args.lora)?;
+    typed.set("loras", (!loras.is_empty()).then_some(loras))?;
     typed.name("vae", &args.vae)?;
     typed.name("text_encoder", &args.text_encoder)?;
     typed.set("compute.dtype", args.dtype)?;
     typed.set("prediction", args.prediction)?;
     typed.set("compute.vae_tiling", args.vae_tiling)
+}
+
+/// LoRAs as they are typed: `NAME[:UNET[:TEXT]]`.
+///
+/// # Errors
+/// Strengths that are no numbers.
+pub fn loras(texts: &[OsString]) -> Result<Vec<Lora>, Failure> {
+    let exists = |name: &str| std::path::Path::new(name).exists();
+    let each = texts.iter().map(|text| {
+        let read = latent_pipeline::loras::typed(text, exists);
+        read.map_err(|e| Failure::input(format!("--lora {}: {e}", text.display())))
+    });
+    each.collect()
 }
 
 fn sampling(args: &SamplingArgs, typed: &mut Typed) -> Done {
@@ -343,6 +360,7 @@ pub fn flag_of(field: &str) -> String {
         "control.model" => "control",
         "ip_adapter.model" => "ip-adapter",
         "ip_adapter.images" => "ip-adapter-image",
+        field if field.starts_with("loras") => "lora",
         "condition.sizes" => "original-size and what goes with it",
         "condition.sizes.original" => "original-size",
         "condition.sizes.crop" => "crop",

@@ -127,9 +127,11 @@ impl Asked {
                         prompt,
                         ..request.clone()
                     };
-                    request.validate().map(|()| request)
+                    request.validate()?;
+                    resources.adapters(&request)?;
+                    Ok(request)
                 });
-                each.collect::<Result<_, _>>()?
+                each.collect::<Result<_>>()?
             }
         };
         Ok(Self {
@@ -173,6 +175,26 @@ impl Asked {
             notes.push(format!(
                 "the second pass makes the picture smaller, {second} after {first}"
             ));
+        }
+        let drawn_with = self.drawn_with.iter().flat_map(|from| &from.loras);
+        for (name, hash) in drawn_with.filter(|_| !self.typed.states("loras")) {
+            let spelled = |name: &str| name.replace([',', ':'], "");
+            let mut named = model
+                .adapters
+                .iter()
+                .filter(|own| spelled(&own.name) == *name);
+            let other = named
+                .clone()
+                .all(|own| own.hash.as_ref().is_some_and(|own| own != hash));
+            match named.next() {
+                None => notes.push(format!(
+                    "the picture was drawn with the LoRA {name} (hash {hash}), which is not asked for now: give it with --lora"
+                )),
+                Some(_) if other => notes.push(format!(
+                    "the picture was drawn with a LoRA {name} of the hash {hash}, and this is another: it will be another picture"
+                )),
+                Some(_) => {}
+            }
         }
         let other = |from: &&DrawnWith| from.model.differs(&model.name, model.hash.as_deref());
         if let Some(drawn_with) = self.drawn_with.as_ref().filter(other) {

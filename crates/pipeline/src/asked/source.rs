@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Layer, Said};
 use crate::embeddings::Used;
 use crate::error::{Error, Result};
-use crate::infotext::{Infotext, STOPPED};
+use crate::infotext::{Infotext, LORA_HASHES, STOPPED};
 use crate::library::Library;
 use crate::picture::metadata::Metadata;
 use crate::request::{Name, Remark, Request, RequestError};
@@ -45,6 +45,8 @@ pub struct DrawnWith {
     pub refiner: Named,
     /// The embeddings that its prompts name.
     pub embeddings: Vec<Used>,
+    /// LoRAs, each with the first digits of its hash.
+    pub loras: Vec<(String, String)>,
     /// Only this says which model it was: no request of this program is in the picture.
     pub nameless: bool,
 }
@@ -109,6 +111,13 @@ impl Named {
     }
 }
 
+/// Names and hashes in `name: hash, name: hash`.
+fn hashes(text: &str) -> Vec<(String, String)> {
+    let each = text.split(',').filter_map(|pair| pair.rsplit_once(':'));
+    each.map(|(name, hash)| (name.trim().to_owned(), hash.trim().to_owned()))
+        .collect()
+}
+
 impl Base {
     /// The fields of a request file.
     ///
@@ -161,6 +170,7 @@ impl Base {
             vae: Named::of(info, "VAE", "VAE hash"),
             refiner: Named::with_hash(info, "Refiner"),
             embeddings: info.embeddings(),
+            loras: hashes(info.get(LORA_HASHES).unwrap_or_default()),
             nameless,
         });
         Ok(base)

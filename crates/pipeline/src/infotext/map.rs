@@ -1,7 +1,8 @@
 //! From a drawn picture to A1111's keys.
 
-use super::{EMBEDDINGS, Infotext, STOPPED};
+use super::{EMBEDDINGS, Infotext, LORA_HASHES, LORAS, STOPPED};
 use crate::embeddings::Used;
+use crate::loras;
 use crate::request::{
     Choice, Compat, Control, ControlMode, InpaintFill, Request, ResizeMode, Rng, ShownPictures,
     Size, Tiling, WeightRule,
@@ -26,6 +27,8 @@ pub struct Drawn<'a> {
     pub vae_hash: Option<&'a str>,
     /// Its file name.
     pub vae: Option<&'a str>,
+    /// Each adapter's name, with its hash where that is known.
+    pub loras: &'a [(&'a str, Option<&'a str>)],
     /// The name of the refiner's checkpoint, with its hash in brackets where that is known.
     pub refiner: Option<&'a str>,
     /// The embeddings that the prompts name.
@@ -51,7 +54,7 @@ impl Infotext {
     pub fn of(drawn: &Drawn<'_>) -> Self {
         let request = drawn.request;
         let mut info = Self {
-            prompt: request.prompt.clone(),
+            prompt: loras::in_prompt(request),
             negative_prompt: request.negative_prompt.clone(),
             entries: Vec::new(),
             broken: false,
@@ -135,6 +138,7 @@ impl Infotext {
         }
         info.push_mask(request);
         info.push_hires(request);
+        info.push_loras(drawn.loras);
         info.push_rest(request, drawn);
         info.push(STOPPED, drawn.stopped.unwrap_or_default());
         info.push("Version", drawn.version);
@@ -161,6 +165,15 @@ impl Infotext {
                 request.start.fill.name().replace('_', " "),
             );
         }
+    }
+
+    /// As A1111 does: those whose hash is known, their names without commas and colons.
+    fn push_loras(&mut self, loras: &[(&str, Option<&str>)]) {
+        let known = loras.iter().filter_map(|(name, hash)| {
+            let name = name.replace([',', ':'], "");
+            hash.map(|hash| format!("{name}: {hash}"))
+        });
+        self.push(LORA_HASHES, known.collect::<Vec<_>>().join(", "));
     }
 
     fn push_hires(&mut self, request: &Request) {
@@ -306,6 +319,7 @@ impl Infotext {
             self.push("Emphasis", "Ignore");
         }
         if request.compat != Compat::A1111 {
+            self.push(LORAS, loras::in_line(&request.loras));
             self.push("Compat", request.compat);
         }
     }

@@ -96,6 +96,12 @@ const NEGATIVE: &str = "Negative prompt:";
 /// The key of the embeddings that were drawn with: `name: hash`, joined by commas.
 const EMBEDDINGS: &str = "TI hashes";
 
+/// The key under which A1111 writes the hashes of LoRAs: `name: hash, name: hash`.
+pub const LORA_HASHES: &str = "Lora hashes";
+
+/// This program's key of the LoRAs that were asked for, where the profile's program does not read them in the prompt.
+const LORAS: &str = "Loras";
+
 /// The key of a picture that was stopped before its last step, and so is no repeat of its settings.
 pub const STOPPED: &str = "Stopped";
 

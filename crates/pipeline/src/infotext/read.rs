@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use latent_diffusion::names;
 
-use super::{EMBEDDINGS, Infotext, STOPPED};
+use super::{EMBEDDINGS, Infotext, LORA_HASHES, LORAS, STOPPED};
+use crate::loras;
 use crate::request::{
     AUTOMATIC, Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, RequestError,
     Rng, Size, Tiling, Upscaler, WeightRule,
@@ -23,6 +24,7 @@ const FACTS: &[&str] = &[
     "User",
     "Init image hash",
     "Conditional mask weight",
+    LORA_HASHES,
     STOPPED,
 ];
 
@@ -219,6 +221,7 @@ impl Request {
                     _ => Err("a rule that this program has not".to_owned()),
                 },
             ),
+            LORAS => ("loras", loras::of_line(value).map(|read| self.loras = read)),
             "Compat" => ("compat", choice(&mut self.compat, value)),
             "RNG" => {
                 let mut rng = Rng::Cuda;

@@ -13,18 +13,34 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use latent_checkpoint::file::hash::{sha256, short_hash};
-use latent_checkpoint::{Files, ModelError};
+use latent_checkpoint::{AdapterFile, Files, ModelError, TensorFile};
 use serde::Serialize;
 
 use crate::family::{self, Recognised};
+use crate::model::about as adapter;
 use crate::request::{Name, near};
 use crate::resources::ResourceError;
 use hashes::Hashes;
 
-/// Endings of files of weights.
-const ENDINGS: [&str; 4] = ["safetensors", "ckpt", "pt", "pth"];
-/// What makes a folder one model.
-const INDEX: &str = "model_index.json";
+/// What is looked for in folders.
+#[derive(Clone, Copy)]
+struct Sought {
+    /// Endings of files.
+    endings: &'static [&'static str],
+    /// The file that makes a folder one entry.
+    index: &'static str,
+}
+
+const MODELS: Sought = Sought {
+    endings: &["safetensors", "ckpt", "pt", "pth"],
+    index: "model_index.json",
+};
+const ADAPTERS: Sought = Sought {
+    endings: &["safetensors", "pt", "ckpt", "bin"],
+    index: "adapter_config.json",
+};
+/// What a trainer called its LoRA, in the metadata of its file.
+const ALIAS: &str = "ss_output_name";
 /// Folders are looked into so deep, so that a link to a folder above ends.
 pub(crate) const DEPTH: usize = 8;
 /// So many names are told where none fits.
@@ -78,6 +94,22 @@ impl Library {
     /// # Errors
     /// A folder that cannot be read.
     pub fn open(folders: &[PathBuf], cache: Option<PathBuf>) -> Result<Self, LibraryError> {
+        Self::of(MODELS, folders, cache)
+    }
+
+    /// The same for LoRAs and their kin.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn open_adapters(folders: &[PathBuf]) -> Result<Self, LibraryError> {
+        Self::of(ADAPTERS, folders, None)
+    }
+
+    fn of(
+        sought: Sought,
+        folders: &[PathBuf],
+        cache: Option<PathBuf>,
+    ) -> Result<Self, LibraryError> {
         let mut entries = Vec::new();
         for folder in folders {
             let failed = |source| LibraryError {
@@ -87,7 +119,7 @@ impl Library {
             // Hashes are kept by path, whatever folder the program runs in.
             let folder = std::path::absolute(folder).map_err(failed)?;
             std::fs::read_dir(&folder).map_err(failed)?;
-            look(&folder, &folder, DEPTH, &mut entries);
+            look(sought, &folder, &folder, DEPTH, &mut entries);
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut seen = BTreeSet::new();
@@ -130,6 +162,32 @@ impl Library {
                 name: name.clone(),
                 hint: self.hint(name),
             }),
+            _ => Err(ResourceError::Ambiguous {
+                name: name.clone(),
+                fits: self.told(&found),
+            }),
+        }
+    }
+
+    /// The adapter that `name` means: as [`find`](Self::find), and where no file is called so, the one that its trainer called so
+    /// (`ss_output_name`).
+    ///
+    /// # Errors
+    /// None or several, with the names that are near or fit.
+    pub fn find_adapter(&self, name: &Name) -> Result<&Entry, ResourceError> {
+        let missing = match self.find(name) {
+            Err(missing @ ResourceError::Model { .. }) => missing,
+            found => return found,
+        };
+        let alias = |entry: &&Entry| {
+            let file = TensorFile::open(&entry.path).ok();
+            let own = file.as_ref().and_then(|file| file.metadata().get(ALIAS));
+            own.is_some_and(|own| Some(own.as_str()) == name.as_str())
+        };
+        let found: Vec<&Entry> = self.entries.iter().filter(alias).collect();
+        match found[..] {
+            [entry] => Ok(entry),
+            [] => Err(missing),
             _ => Err(ResourceError::Ambiguous {
                 name: name.clone(),
                 fits: self.told(&found),
@@ -198,7 +256,13 @@ impl Library {
             .as_ref()
             .map(|(checkpoint, found)| (checkpoint, found))
         {
-            Err(e) => About::Unusable(e.to_string()),
+            Err(e) => match AdapterFile::is_adapter(&entry.path).then(|| adapter(&entry.path)) {
+                Some(Ok((_, family, _))) => {
+                    let family = family.map_or(String::new(), |family| format!(" for {family}"));
+                    About::Part(format!("LoRA{family} (--lora)"))
+                }
+                _ => About::Unusable(e.to_string()),
+            },
             Ok((checkpoint, Recognised::Part)) => {
                 let roles = checkpoint.parts().iter().map(|part| part.role.to_string());
                 About::Part(format!("{} alone", roles.collect::<Vec<_>>().join(" and ")))
@@ -289,7 +353,7 @@ pub fn short(hash: &str) -> &str {
 }
 
 /// Appends what lies in `folder`. What cannot be looked into is left out, as are files of other endings.
-fn look(root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
+fn look(sought: Sought, root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
     let Ok(list) = std::fs::read_dir(folder) else {
         tracing::warn!("cannot look into {}", folder.display());
         return;
@@ -300,12 +364,12 @@ fn look(root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
             continue;
         };
         let (size, modified) = match about.is_dir() {
-            true if path.join(INDEX).is_file() => (weights(&path), None),
+            true if path.join(sought.index).is_file() => (weights(sought, &path), None),
             true if depth > 0 => {
-                look(root, &path, depth - 1, found);
+                look(sought, root, &path, depth - 1, found);
                 continue;
             }
-            false if is_weights(&path) => (about.len(), about.modified().ok()),
+            false if has_ending(&path, sought.endings) => (about.len(), about.modified().ok()),
             _ => continue,
         };
         let below = path.strip_prefix(root).unwrap_or(&path);
@@ -319,14 +383,10 @@ fn look(root: &Path, folder: &Path, depth: usize, found: &mut Vec<Entry>) {
 }
 
 /// Bytes of the files of weights in the folder of a diffusers model.
-fn weights(folder: &Path) -> u64 {
+fn weights(sought: Sought, folder: &Path) -> u64 {
     let mut found = Vec::new();
-    look(folder, folder, 1, &mut found);
+    look(sought, folder, folder, 1, &mut found);
     found.iter().map(|entry| entry.size).sum()
-}
-
-fn is_weights(path: &Path) -> bool {
-    has_ending(path, &ENDINGS)
 }
 
 /// Whether a file has one of these endings, whatever the case.

@@ -52,6 +52,7 @@ impl ModelFiles {
             vae: part("vae", &request.vae)?,
             text_encoder: part("text_encoder", &request.text_encoder)?,
             prediction: request.prediction.map(Into::into),
+            adapters: resources.adapters(request)?,
             refiner: refiner.transpose()?,
             controls: controls.collect::<Result<_>>()?,
             ip_adapters: adapters.collect::<Result<_>>()?,
@@ -133,7 +134,7 @@ impl Model {
         for ip in &mut self.ip_adapters {
             ip.hash = old(&ip.files.adapter)?;
         }
-        Ok(())
+        self.hash_adapters(progress)
     }
 
     /// The model packed for the number type of `request`.

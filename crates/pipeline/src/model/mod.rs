@@ -1,5 +1,6 @@
 //! A loaded model: the networks of one checkpoint with everything needed to run them.
 
+pub(crate) mod adapted;
 mod asked;
 mod compressor;
 mod controls;
@@ -25,6 +26,7 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::request::{Request, Size};
 use crate::resources::Resources;
 
+pub use adapted::{Adapted, AdapterUse, about, family_of, merge_adapters, published};
 pub use compressor::{Compressor, CompressorConfig};
 pub use controls::{ControlModel, ControlNetwork};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
@@ -57,6 +59,8 @@ pub struct Model {
     pub hash: Option<String>,
     /// The same two of a VAE that was opened on its own.
     pub vae: Option<(String, Option<String>)>,
+    /// What is merged into its weights.
+    pub adapters: Vec<Adapted>,
     /// The model that finishes what this one begins: its denoiser and its text encoders, and its autoencoder where that decodes.
     pub refiner: Option<Box<Self>>,
     /// What is to be said of the files that it was opened from.
@@ -198,6 +202,7 @@ impl Model {
             name: String::new(),
             hash: None,
             vae: None,
+            adapters: Vec::new(),
             refiner: None,
             controls: Vec::new(),
             ip_adapters: Vec::new(),

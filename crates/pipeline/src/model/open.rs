@@ -6,11 +6,13 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::patch::Targets;
 use latent_checkpoint::{
-    Checkpoint, Difference, Files, Kind, LoadOptions, Patch, Report, Role, StoredAutoencoder,
+    AdapterFile, Checkpoint, Files, Kind, LoadOptions, ModelError, Patch, Report, Role,
+    StoredAutoencoder,
 };
 use latent_diffusion::Prediction;
 use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 
+use super::adapted::{Adapted, AdapterUse};
 use super::images::noising;
 use super::{
     ImageSettings, IpFiles, Model, Net, Part, Parts, Progress, Source, Stage, given,
@@ -35,8 +37,8 @@ pub struct ModelFiles {
     pub text_encoder: Option<PathBuf>,
     /// What the denoiser predicts, in the place of what the files say.
     pub prediction: Option<Prediction>,
-    /// Files of differences that are added to the weights, each with its strength: see [`Difference`].
-    pub differences: Vec<(PathBuf, f64)>,
+    /// LoRAs and their kin that are merged into the weights.
+    pub adapters: Vec<AdapterUse>,
     /// A model that finishes the pictures: its denoiser and its text encoders.
     pub refiner: Option<Place>,
     /// What holds drawings to pictures, one for each entry of [`Request::control`](crate::Request::control).
@@ -146,7 +148,8 @@ impl Model {
                 "a number type that this device can compute in; f32 is always there",
             ));
         }
-        let source = family::open(&files.model, files.built_in)?;
+        let source = family::open(&files.model, files.built_in);
+        let source = source.map_err(|error| no_model(error, files))?;
         Self::declare_from(source, files, device, dtype, opened)
     }
 
@@ -176,7 +179,8 @@ impl Model {
 
         let asked = dtype;
         let dtype = computed(asked, device);
-        let mut opening = Opening::new(device, &files.differences)?;
+        let adapters = Adapted::all(&files.adapters)?;
+        let mut opening = Opening::new(device, &adapters);
         let mut texts = Vec::new();
         // A model that was trained here says so, and may do without some networks.
         let roles = match family {
@@ -240,7 +244,12 @@ impl Model {
         if let Some(zeros) = main.zeros_for_empty() {
             model.family.zeros_for_empty = zeros;
         }
-        let mut reports = opening.finish()?;
+        let mut notes_of_adapters = Vec::new();
+        for adapter in &adapters {
+            adapter.check(&opening.targets, model.family.name, &mut notes_of_adapters)?;
+        }
+        model.adapters = adapters;
+        let mut reports = opening.reports;
         reports.extend(model.open_controls(&files.controls, &main, dtype)?);
         reports.extend(model.open_ip_adapters(&files.ip_adapters, dtype)?);
         model.prediction = match files.prediction {
@@ -263,6 +272,7 @@ impl Model {
         }
         model.notes = notes(&main, reports.iter().any(|report| report.moving_average));
         model.notes.extend(vae_note.flatten());
+        model.notes.extend(notes_of_adapters);
         if asked != dtype {
             let why = "a CPU has no arithmetic in f16: the networks are computed in f32";
             model
@@ -309,6 +319,19 @@ impl Model {
     }
 }
 
+/// A LoRA in the place of a model is told so.
+fn no_model(error: ModelError, files: &ModelFiles) -> Error {
+    match files.built_in == Files::Disk && AdapterFile::is_adapter(&files.model) {
+        true => Error::Model {
+            path: files.model.clone(),
+            reason:
+                "it is a LoRA and no checkpoint: name the checkpoint by --model, and this by --lora"
+                    .to_owned(),
+        },
+        false => error.into(),
+    }
+}
+
 /// The files of the model at `place`, which must be one that can finish what one of `family` begins.
 fn refiner_of(family: Option<&Family>, place: &Place) -> Result<(Checkpoint, Recognised)> {
     let (checkpoint, recognised) = family::open(&place.path, place.files)?;
@@ -341,23 +364,19 @@ fn check_latents(model: &Model, refiner: &Model, path: &Path) -> Result<()> {
 /// Networks that are being declared.
 struct Opening<'a> {
     device: &'a Device,
-    patches: Vec<(&'a Path, Arc<dyn Patch>)>,
+    patches: Vec<Arc<dyn Patch>>,
     targets: Vec<Targets>,
     reports: Vec<Report>,
 }
 
 impl<'a> Opening<'a> {
-    fn new(device: &'a Device, differences: &'a [(PathBuf, f64)]) -> Result<Self> {
-        let patches = differences.iter().map(|(path, strength)| {
-            let patch: Arc<dyn Patch> = Arc::new(Difference::open(path, *strength)?);
-            Ok((path.as_path(), patch))
-        });
-        Ok(Self {
+    fn new(device: &'a Device, adapters: &[Adapted]) -> Self {
+        Self {
             device,
-            patches: patches.collect::<Result<_>>()?,
+            patches: adapters.iter().map(Adapted::patch).collect(),
             targets: Vec::new(),
             reports: Vec::new(),
-        })
+        }
     }
 
     /// The network of a checkpoint that plays `role`, to be read as `dtype`.
@@ -367,9 +386,8 @@ impl<'a> Opening<'a> {
         role: Role,
         dtype: DType,
     ) -> Result<Part<N>> {
-        let patches = self.patches.iter();
         let options = LoadOptions {
-            patches: patches.map(|(_, patch)| Arc::clone(patch)).collect(),
+            patches: self.patches.clone(),
             ..LoadOptions::new(self.device.clone(), dtype)
         };
         let (part, report) = Part::open(Source {
@@ -384,24 +402,6 @@ impl<'a> Opening<'a> {
         }
         self.reports.push(report);
         Ok(part)
-    }
-
-    /// What was read of the files, after a look whether all of every patch has its place.
-    fn finish(self) -> Result<Vec<Report>> {
-        for (path, patch) in self.patches {
-            let unused = patch.unused(&self.targets)?;
-            if let Some(first) = unused.first() {
-                return Err(Error::Model {
-                    path: path.to_owned(),
-                    reason: format!(
-                        "{} of its tensors fit nothing in the model, such as `{first}`: it was made for another, or is no file of \
-                         differences (.diff, .diff_b, .w_norm, .b_norm in kohya's or ComfyUI's names)",
-                        unused.len()
-                    ),
-                });
-            }
-        }
-        Ok(self.reports)
     }
 }
 

@@ -1,15 +1,17 @@
 //! A network of a model: in memory, or in its file until it is needed.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::DType;
 use latent_checkpoint::load::plan;
+use latent_checkpoint::patch::{Patch, Targets};
 use latent_checkpoint::{Checkpoint, ControlChanges, Kind, LoadOptions, ModelError, Report, Role};
 use latent_models::{
     ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig,
     ControlNet, ControlNetConfig, Form, IpAdapter, IpAdapterConfig, T2iAdapter, T2iAdapterConfig,
-    UNet, UNetConfig, parameter_count,
+    UNet, UNetConfig, exchanged, parameter_count,
 };
 
 /// What a model asks of its networks, whatever their kind.
@@ -37,6 +39,51 @@ pub trait Net: Clone + Debug {
     /// # Errors
     /// When it does not fit, or a weight cannot be read.
     fn read(source: &Source, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, ModelError>;
+}
+
+/// A network of which some modules can be read again.
+pub trait Adaptable: Net {
+    /// The network with the modules for which `chosen` holds read again and packed as `pack` says.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    fn again(
+        self,
+        source: &Source,
+        chosen: &dyn Fn(&str) -> bool,
+        pack: Option<(Form, [usize; 2])>,
+    ) -> Result<Self, ModelError>;
+}
+
+/// Those whose weights adapters change.
+macro_rules! adaptable {
+    ($($net:ty: $config:ty { $packed:expr })*) => {
+        $(impl Adaptable for $net {
+            fn again(
+                self,
+                source: &Source,
+                chosen: &dyn Fn(&str) -> bool,
+                pack: Option<(Form, [usize; 2])>,
+            ) -> Result<Self, ModelError> {
+                let (role, options) = (source.role, &source.options);
+                let read = source.checkpoint.load_some::<$config>(role, options, chosen)?;
+                let read = match pack {
+                    Some((form, latent)) => ($packed)(read, form, latent, chosen),
+                    None => read,
+                };
+                Ok(exchanged(self, read, chosen))
+            }
+        })*
+    };
+}
+
+adaptable! {
+    UNet: UNetConfig {
+        |network: UNet, form, latent, chosen| network.packed_some(form, latent, chosen)
+    }
+    ClipText: ClipTextConfig {
+        |network: ClipText, _: Form, _: [usize; 2], chosen| network.packed_some(chosen)
+    }
 }
 
 /// Where a network is read from, and how.
@@ -256,6 +303,21 @@ impl<N: Net> Part<N> {
         Ok(network)
     }
 
+    /// The parameters of its file's network, as patches see them.
+    ///
+    /// # Errors
+    /// A network that came from no file.
+    pub(super) fn targets(&self) -> Result<Targets, ModelError> {
+        let Some(source) = &self.source else {
+            return Err(ModelError::Request {
+                path: N::NAME.into(),
+                problem: "it came from no file, so that nothing can be merged into it".to_owned(),
+            });
+        };
+        let part = source.checkpoint.part(source.role)?;
+        Ok(Targets::of(source.role, &part.config))
+    }
+
     /// The same, packed now or when it is read.
     pub(super) fn packed(self, form: Form, latent: [usize; 2]) -> Self {
         let held = self.held.into_inner();
@@ -270,6 +332,53 @@ impl<N: Net> Part<N> {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<N>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<N: Adaptable> Part<N> {
+    /// Exchanges what changes its weights. Where the network is in memory, the modules that are changed by the old or by the new are
+    /// read again, and no others.
+    ///
+    /// # Errors
+    /// Changes that do not fit, weights that cannot be read: it is then given up, to be read again as it was.
+    pub(super) fn adapt(
+        &mut self,
+        targets: &Targets,
+        patches: &[Arc<dyn Patch>],
+    ) -> Result<(), ModelError> {
+        let Some(source) = &mut self.source else {
+            return Ok(());
+        };
+        let mut touched = HashSet::new();
+        for target in targets.all() {
+            for patch in source.options.patches.iter().chain(patches) {
+                if patch.changes(&target)? {
+                    let module = target
+                        .name
+                        .rsplit_once('.')
+                        .map_or("", |(module, _)| module);
+                    touched.insert(module);
+                }
+            }
+        }
+        let old = std::mem::replace(&mut source.options.patches, patches.to_vec());
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(network) = held.take() else {
+            return Ok(());
+        };
+        let network = Arc::unwrap_or_clone(network);
+        let read = network.again(source, &|module| touched.contains(module), self.pack);
+        match read {
+            Ok(network) => *held = Some(Arc::new(network)),
+            Err(error) => {
+                source.options.patches = old;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ mod hires;
 mod images;
 mod ip_adapter;
 mod likeness;
+mod loras;
 mod name;
 mod once;
 mod parts;
@@ -42,6 +43,7 @@ pub use guidance::{
 pub use hires::Hires;
 pub use images::ImagePrompt;
 pub use ip_adapter::ShownPictures;
+pub use loras::Lora;
 pub use name::Name;
 pub use parts::{
     Choice, Compat, Dtype, DynamicThresholding, InpaintFill, Outpaint, PredictionType, ResizeMode,
@@ -124,6 +126,8 @@ pub struct Request {
     pub vae: Option<Name>,
     /// A text encoder to use instead of the model's own.
     pub text_encoder: Option<Name>,
+    /// LoRAs and their kin, merged into the model. A1111's profile reads more of them out of the prompt.
+    pub loras: Vec<Lora>,
     /// A checkpoint that finishes the pictures which `model` begins: SDXL's refiner, or any model of the same latents.
     pub refiner: Option<Name>,
     /// Where it takes over: the fraction of the run that is done by then, 0 to 1, as the profile's program counts it. Default
@@ -189,6 +193,7 @@ impl Default for Request {
             model: None,
             vae: None,
             text_encoder: None,
+            loras: Vec::new(),
             refiner: None,
             refiner_switch: 0.8,
             zero_empty_negative: None,

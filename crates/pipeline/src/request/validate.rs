@@ -1,7 +1,7 @@
 //! The range of every field.
 
-use super::Request;
 use super::likeness::nearest;
+use super::{Lora, Request};
 
 /// Longest side of a picture, in pixels.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -142,6 +142,7 @@ impl Request {
     /// Checks every field against its range and the fields against each other. The first fault is returned. Names of
     /// samplers and schedulers are checked where they are resolved, files where they are opened.
     pub fn validate(&self) -> Result<(), RequestError> {
+        self.loras.iter().try_for_each(Lora::validate)?;
         for (field, text) in [
             ("prompt", self.prompt.as_str()),
             ("negative_prompt", &self.negative_prompt),

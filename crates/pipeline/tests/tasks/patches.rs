@@ -10,6 +10,7 @@ use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyFamily, TinyPaths, write_family};
 use latent_checkpoint::{Checkpoint, Dtype, Role, TensorInfo};
 use latent_models::Form;
+use latent_pipeline::model::AdapterUse;
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, run, run_once};
 use latent_testkit::recipe;
@@ -117,12 +118,17 @@ fn write(path: &Path, tensors: &[(&str, Vec<usize>)]) {
     .expect("a file");
 }
 
+fn merged(path: &Path) -> AdapterUse {
+    AdapterUse {
+        name: "difference".to_owned(),
+        path: path.to_owned(),
+        strengths: STRENGTH.into(),
+    }
+}
+
 fn open(base: &Path, difference: Option<&Path>, dtype: DType) -> latent_pipeline::Result<Model> {
     let files = ModelFiles {
-        differences: difference
-            .map(|path| (path.to_owned(), STRENGTH))
-            .into_iter()
-            .collect(),
+        adapters: difference.map(merged).into_iter().collect(),
         ..ModelFiles::from(base.to_owned())
     };
     Ok(Model::open(&files, &Device::flex(), dtype, &mut |_, _, _| {})?.0)
@@ -265,7 +271,7 @@ fn a_packed_network_draws_as_if_its_file_held_the_sum() {
     assert!(picture(&patched.packed(form)) == picture(&summed.packed(form)));
     // Read when it is needed, and again.
     let files = ModelFiles {
-        differences: vec![(place.difference.clone(), STRENGTH)],
+        adapters: vec![merged(&place.difference)],
         ..ModelFiles::from(place.base.safetensors.clone())
     };
     let (lazy, _) = Model::declare(&files, &Device::flex(), DType::F32).expect("a model");
@@ -302,7 +308,7 @@ fn what_fits_nothing_is_named() {
     // Another model's width.
     let text = refused(&[(CHANGED[0].0, vec![128, 48])]);
     assert!(
-        text.contains("expected [128, 80], found [128, 48]"),
+        text.contains("is [128, 48] and must be [128, 80]"),
         "{text}"
     );
     let text = refused(&[]);
