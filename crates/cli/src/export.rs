@@ -67,6 +67,8 @@ pub fn export(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
             target: args.target.clone(),
             dtype: args.dtype,
             ema: false,
+            names: None,
+            like: None,
             overwrite: args.overwrite,
         };
         return files::convert_file(&convert, json);

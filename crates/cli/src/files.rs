@@ -3,8 +3,8 @@
 use std::{io::Read, path::Path};
 
 use latent_checkpoint::{
-    AdapterFile, Files, Info, InfoOptions, Network, convert::ConvertOptions, convert::convert,
-    file::write::Existing,
+    AdapterFile, Files, Info, InfoOptions, Network, Target, convert::ConvertOptions,
+    convert::convert, file::write::Existing,
 };
 use latent_pipeline::{
     RequestError, Resources,

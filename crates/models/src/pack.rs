@@ -65,7 +65,7 @@ impl ControlNet {
         let levels = levels.iter().enumerate();
         let kept = levels.flat_map(|(i, level)| vec![i; level.resblocks + 1]);
         let kept: Vec<usize> = kept.collect();
-        pack(self, |path| match place(path) {
+        pack(self, ALL, |path| match place(path) {
             ("down_blocks", level, "downsamplers") => at(level + 1),
             ("down_blocks", level, _) => at(level),
             ("mid_block", ..) | ("controlnet_mid_block", ..) => at(coarsest),

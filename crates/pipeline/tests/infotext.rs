@@ -22,6 +22,7 @@ fn drawn(request: &Request) -> Drawn<'_> {
         vae: None,
         refiner: None,
         embeddings: &[],
+        loras: &[],
         controls: &[],
         ip_adapters: &[],
         control_fit: ResizeMode::Crop,
