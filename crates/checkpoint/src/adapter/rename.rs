@@ -21,6 +21,9 @@ use crate::networks::Role;
 use crate::patch::Targets;
 use crate::report::ModelError;
 
+/// A module's path, alpha and rank.
+type Written = (String, f64, usize);
+
 /// The spellings that can be written.
 pub const WRITTEN: [(&str, Dialect); 5] = [
     ("kohya", Dialect::Kohya),
@@ -47,7 +50,7 @@ struct Output {
     dialect: Dialect,
     tensors: Vec<(TensorInfo, Bytes)>,
     /// Alpha and rank of each module, by network and path, where they go into settings.
-    settings: BTreeMap<&'static str, Vec<(String, f64, usize)>>,
+    settings: BTreeMap<&'static str, Vec<Written>>,
     magnitudes: bool,
 }
 
@@ -269,7 +272,7 @@ impl Output {
             let path = |path: &str| path.strip_prefix("text_model.").unwrap_or(path).to_owned();
             let ranks = modules.iter().map(|(_, _, rank)| *rank);
             let rank = ranks.max().unwrap_or(1);
-            let of = |value: &dyn Fn(&(String, f64, usize)) -> Option<Value>| -> Value {
+            let of = |value: &dyn Fn(&Written) -> Option<Value>| -> Value {
                 let pairs = modules
                     .iter()
                     .filter_map(|module| Some((path(&module.0), value(module)?)));

@@ -57,7 +57,6 @@ impl ModelFiles {
             controls: controls.collect::<Result<_>>()?,
             ip_adapters: adapters.collect::<Result<_>>()?,
             refiner_decodes: Profile::of(request.compat).refiner_decodes,
-            ..Self::default()
         })
     }
 }

@@ -18,9 +18,10 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_checkpoint::adapter::Strengths;
 use latent_checkpoint::tiny::{tiny_text_encoder, tiny_unet, write_tiny};
 use latent_checkpoint::{Network, Role};
-use latent_models::unet::Input;
-use latent_models::{Alter, Form, Given};
+use latent_models::unet::{Alter, Extras, Input};
+use latent_models::{Form, Given};
 use latent_pipeline::conditioning::Encoding;
+use latent_pipeline::embeddings::Named;
 use latent_pipeline::model::AdapterUse;
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
@@ -155,6 +156,7 @@ pub fn probe(model: &Model) -> Vec<f32> {
         alter: &Alter::Nothing,
         watch: false,
         states: None,
+        extras: Extras::default(),
     };
     let output = unet.run(input).x.into_data().convert::<f32>();
     output.iter::<f32>().collect()
@@ -167,6 +169,7 @@ pub fn text(model: &Model) -> Vec<f32> {
         rule: WeightRule::None,
         skip: None,
         which: ["prompt", "prompt"],
+        named: &Named::default(),
     };
     let states = model
         .encode_texts(&[[PROMPT; 2]], encoding)

@@ -9,8 +9,8 @@ use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::TinyFamily;
 use latent_checkpoint::{Adapter, Checkpoint, LoadOptions, Network, Role};
 use latent_models::clip::Take;
-use latent_models::unet::{Attention, Heads, Input, Labels};
-use latent_models::{Alter, ClipTextConfig, Given, UNetConfig};
+use latent_models::unet::{Alter, Attention, Extras, Heads, Input, Labels};
+use latent_models::{ClipTextConfig, Given, UNetConfig};
 use latent_testkit::{Golden, closeness, recipe};
 use latent_text::{Dialect, Pad};
 
@@ -167,6 +167,7 @@ fn denoised(checkpoint: &Checkpoint, options: &LoadOptions) -> Vec<f32> {
         alter: &Alter::Nothing,
         watch: false,
         states: None,
+        extras: Extras::default(),
     };
     unet.run(input).x.into_data().iter::<f32>().collect()
 }
