@@ -30,22 +30,22 @@ use latent_text::{Dialect, WeightRule};
 
 use made::{Adapter, Site, Values, kohya, sites, write};
 
-pub const PROMPT: &str = "a red apple on a table";
+const PROMPT: &str = "a red apple on a table";
 
 /// A folder with the tiny model in it.
-pub struct Place {
-    pub dir: tempfile::TempDir,
-    pub model: PathBuf,
-    pub sites: Vec<Site>,
+struct Place {
+    dir: tempfile::TempDir,
+    model: PathBuf,
+    sites: Vec<Site>,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self::with_channels(4)
     }
 
     /// `channels` is 4, or 9 for an inpainting model.
-    pub fn with_channels(channels: usize) -> Self {
+    fn with_channels(channels: usize) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let paths = write_tiny(dir.path(), channels, &mut |folder, name, shape| {
             recipe::tensor_f16(&format!("{folder}/{name}"), shape, 0)
@@ -61,27 +61,27 @@ impl Place {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A file of these tensors.
-    pub fn file(&self, name: &str, tensors: &[(String, Values)]) -> PathBuf {
+    fn file(&self, name: &str, tensors: &[(String, Values)]) -> PathBuf {
         let path = self.path(name);
         write(&path, tensors, &[]);
         path
     }
 
-    pub fn named(&self, name: &str) -> Adapter {
+    fn named(&self, name: &str) -> Adapter {
         plans::named(name, &self.sites)
     }
 
     /// The adapter of that name, as a file in kohya's names.
-    pub fn kohya(&self, name: &str) -> PathBuf {
+    fn kohya(&self, name: &str) -> PathBuf {
         self.file(&format!("{name}.safetensors"), &kohya(&self.named(name)))
     }
 
-    pub fn open(
+    fn open(
         &self,
         adapters: &[(&Path, Strengths)],
         dtype: DType,
@@ -89,18 +89,18 @@ impl Place {
         open(&self.model, adapters, dtype)
     }
 
-    pub fn model(&self, adapters: &[(&Path, Strengths)]) -> Model {
+    fn model(&self, adapters: &[(&Path, Strengths)]) -> Model {
         self.open(adapters, DType::F32).expect("a model")
     }
 
     /// Why that file cannot be used.
-    pub fn refused(&self, path: &Path) -> String {
+    fn refused(&self, path: &Path) -> String {
         let opened = self.open(&[(path, 1.0.into())], DType::F32);
         opened.map(|_| ()).expect_err("a misfit").to_string()
     }
 }
 
-pub fn uses(adapters: &[(&Path, Strengths)]) -> Vec<AdapterUse> {
+fn uses(adapters: &[(&Path, Strengths)]) -> Vec<AdapterUse> {
     let each = adapters.iter().map(|(path, strengths)| AdapterUse {
         name: path
             .file_stem()
@@ -113,7 +113,7 @@ pub fn uses(adapters: &[(&Path, Strengths)]) -> Vec<AdapterUse> {
     each.collect()
 }
 
-pub fn open(
+fn open(
     model: &Path,
     adapters: &[(&Path, Strengths)],
     dtype: DType,
@@ -129,20 +129,20 @@ pub fn open(
 }
 
 /// On the denoiser and on text encoders.
-pub fn strengths(denoiser: f64, text: f64) -> Strengths {
+fn strengths(denoiser: f64, text: f64) -> Strengths {
     Strengths {
         denoiser,
         ..Strengths::from(text)
     }
 }
 
-pub fn tensor<const D: usize>(name: &str, shape: [usize; D]) -> Tensor<D> {
+fn tensor<const D: usize>(name: &str, shape: [usize; D]) -> Tensor<D> {
     let data = TensorData::new(recipe::normal(name, &shape), shape);
     Tensor::from_data(data, &Device::flex())
 }
 
 /// The one call of the denoiser that goldens are of.
-pub fn probe(model: &Model) -> Vec<f32> {
+fn probe(model: &Model) -> Vec<f32> {
     let unet = model.denoiser().expect("weights");
     let given = Given {
         context: Some(tensor("probe/context", [1, 77, 48])),
@@ -163,7 +163,7 @@ pub fn probe(model: &Model) -> Vec<f32> {
 }
 
 /// The states of the first eight tokens.
-pub fn text(model: &Model) -> Vec<f32> {
+fn text(model: &Model) -> Vec<f32> {
     let encoding = Encoding {
         dialect: Dialect::Diffusers,
         rule: WeightRule::None,
@@ -180,7 +180,7 @@ pub fn text(model: &Model) -> Vec<f32> {
 }
 
 /// 64×64 in six steps, as diffusers draws it.
-pub fn request() -> Request {
+fn request() -> Request {
     Request {
         prompt: PROMPT.into(),
         negative_prompt: "blurry".into(),
@@ -199,7 +199,7 @@ pub fn request() -> Request {
 }
 
 /// The latent of [`request`].
-pub fn latent(model: &Model) -> Vec<f32> {
+fn latent(model: &Model) -> Vec<f32> {
     let drawn = run(&request(), model, &Disk::default(), None, &mut Quiet).expect("a picture");
     drawn[0]
         .latent
@@ -209,6 +209,6 @@ pub fn latent(model: &Model) -> Vec<f32> {
         .collect()
 }
 
-pub fn packed(model: Model, form: Form) -> Model {
+fn packed(model: Model, form: Form) -> Model {
     model.packed(form)
 }
