@@ -237,7 +237,8 @@ mod tests {
             own.text == given
                 && own.notes[0].contains("`<lora:foo:0.8>` in `prompt` is drawn as words")
         );
-        assert_eq!(clean("prompt", given, Dialect::A1111, false).text, "cat ");
+        let own = clean("prompt", given, Dialect::A1111, false, &none);
+        assert_eq!(own.text, "cat ");
     }
 
     #[test]
@@ -271,7 +272,7 @@ mod tests {
             std::fs::write(folder.path().join(file), "").unwrap();
         }
         let there = Embeddings::open(&[folder.path().to_owned()]).unwrap();
-        let clean = |text: &str, dialect| clean("prompt", text, Some(dialect), &there);
+        let clean = |text: &str, dialect| clean("prompt", text, dialect, true, &there);
         let comfy = clean(
             "embedding:bad, embedding:sub/Good embedding:good embedding:bat",
             Dialect::ComfyUi,
