@@ -26,6 +26,8 @@ const DIFFUSERS_WEIGHTS: [&str; 2] = [
 const ROLES: [Role; 3] = [Role::DENOISER, Role::TEXT_ENCODER, Role::TEXT_ENCODER_2];
 /// Embeddings that a trainer put into the same file.
 const BUNDLED: &str = "bundle_emb.";
+/// Parts whose words other files have too: they alone make no adapter.
+const COMMON: [Part; 2] = ["weight", "scale"];
 /// The key of a kind whose strength goes with the time step.
 const TIMED: &str = "lambda_layer";
 
@@ -97,17 +99,17 @@ impl AdapterFile {
             file.take(name)?;
         }
         file.check_timed()?;
-        match file.stems.is_empty() {
-            false => Ok(file),
-            true => Err(refused(format!(
-                "it is no adapter of a kind that is read here: it has {}",
-                file.unknown
-                    .iter()
-                    .take(3)
-                    .map(|n| shown(n))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ))),
+        let parts = || file.stems.values().flat_map(BTreeMap::keys);
+        let known = parts().any(|part| !COMMON.contains(part));
+        match known {
+            true => Ok(file),
+            false => {
+                let names = file.infos().take(3).map(|info| shown(&info.name));
+                Err(refused(format!(
+                    "it is no adapter of a kind that is read here: it has {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )))
+            }
         }
     }
 
@@ -162,13 +164,9 @@ impl AdapterFile {
         &self.path
     }
 
-    /// Whether the file or folder at `path` is an adapter, by the names in it: it has a part that no other file has.
+    /// Whether the file or folder at `path` is an adapter.
     pub fn is_adapter(path: &Path) -> bool {
-        const COMMON: [Part; 2] = ["weight", "scale"];
-        Self::open(path).is_ok_and(|file| {
-            let mut parts = file.stems.values().flat_map(BTreeMap::keys);
-            parts.any(|part| !COMMON.contains(part))
-        })
+        Self::open(path).is_ok()
     }
 
     /// Every tensor.
