@@ -83,14 +83,9 @@ impl T2iAdapterConfig {
         }
     }
 
-    /// What the sides of a picture must be multiples of.
+    /// What the sides of a picture must be multiples of. Odd sides of levels are rounded up where they are halved, as the U-Net's.
     pub fn multiple(&self) -> usize {
-        let halvings = (0..self.channels.len()).filter(|level| self.halves(*level));
-        match self.form {
-            // What is left over when it halves is dropped, and the U-Net keeps it.
-            T2iForm::Light => self.unshuffle << halvings.count(),
-            T2iForm::Full | T2iForm::FullXl => self.unshuffle,
-        }
+        self.unshuffle
     }
 
     /// Why it does not go with a U-Net, as the first thing in which they differ; both in words.

@@ -130,15 +130,27 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
     let controls = entries.filter_map(|entry| model.control(entry));
     let controls = controls.map(|control| control.network.multiple());
     let by = controls.fold(model.latent.downsample * halved, lcm);
-    let Size { width, height } = request.canvas();
-    match width.is_multiple_of(by) && height.is_multiple_of(by) {
+    let check = |field, Size { width, height }: Size| match width.is_multiple_of(by)
+        && height.is_multiple_of(by)
+    {
         true => Ok(()),
         false => Err(Error::field(
-            "width and height",
+            field,
             format!("{width}×{height}"),
-            format!("multiples of {by}, which this model needs"),
+            format!("multiples of {by}, which this model and what it is drawn with need"),
         )),
-    }
+    };
+    check("width and height", request.canvas())?;
+    let Some(hires) = &request.hires else {
+        return Ok(());
+    };
+    let (_, target) = hires.target(request.size());
+    let round = |side: usize| side.next_multiple_of(model.latent.downsample);
+    let target = Size {
+        width: round(target.width),
+        height: round(target.height),
+    };
+    check("hires.width and hires.height", target).map_err(Error::in_second_pass)
 }
 
 /// The least common multiple of two numbers above 0.
