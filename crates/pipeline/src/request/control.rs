@@ -13,10 +13,10 @@ pub struct Control {
     /// The network.
     pub model: Name,
     /// The picture: lines, depths, poses, whatever the network was taught. `None`: the picture that is started from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Name>,
     /// White is a hole in the picture, for networks that were taught to fill them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<Name>,
     /// The factor on what it adds, −10 to 10. Default 1.
     #[serde(default = "whole")]
@@ -31,13 +31,13 @@ pub struct Control {
     #[serde(default)]
     pub mode: ControlMode,
     /// What kind of picture it is, for networks that read several (ControlNet-Union).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ControlKind>,
     /// How the picture is fitted to the drawing's size. `None`: as the profile's program does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize_mode: Option<ResizeMode>,
     /// Another picture for the second pass.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hires_image: Option<Name>,
 }
 

@@ -12,7 +12,7 @@ pub struct ShownPictures {
     /// The adapter.
     pub model: Name,
     /// CLIP's encoder of pictures that the adapter was trained with. `None`: the folder `image_encoder` beside the adapter.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<Name>,
     /// The pictures, 1 to 64; all are seen at once.
     pub images: Vec<Name>,
