@@ -39,13 +39,16 @@ fn low(stem: &str, [o, i, r]: [usize; 3]) -> Vec<(String, Values)> {
     ]
 }
 
+/// What is wrong, the tensors of a file, and what is said of it.
+type Misfit<'a> = (&'a str, Vec<(String, Values)>, &'a [&'a str]);
+
 #[test]
 fn misfits_say_what_is_wrong() {
     let place = Place::new();
     let fits = || low(QUERY, [32, 32, 2]);
     let with = |more: Vec<(String, Values)>| [fits(), more].concat();
     let one = |part: &str, value: Values| vec![(format!("{QUERY}.{part}"), value)];
-    let cases: Vec<(&str, Vec<(String, Values)>, &[&str])> = vec![
+    let cases: Vec<Misfit<'_>> = vec![
         (
             "a module that the model has not",
             with(low("lora_unet_nothing", [32, 32, 2])),
