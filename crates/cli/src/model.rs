@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use latent_checkpoint::Target;
+use latent_checkpoint::tiny::{self, TinyPaths};
 use latent_default_model as built_in;
 use latent_pipeline::{
     Model, ModelFiles, Resources,
@@ -12,6 +13,7 @@ use latent_pipeline::{
     request::Request,
     resources::{BuiltIn, Disk, Models, Place},
 };
+use latent_testkit::golden::EMBEDDINGS;
 
 use crate::{failure::Failure, screen};
 
@@ -173,17 +175,24 @@ pub fn form(path: &Path) -> Result<Target, Failure> {
     })
 }
 
-/// The tiny checkpoint in its three forms, and a LoRA of it.
-pub fn write_test_model(folder: &Path) -> Result<latent_checkpoint::tiny::TinyPaths, Failure> {
+/// The tiny checkpoint in its three forms, and what is hung onto it: a LoRA, a ControlNet, an IP-Adapter,
+/// embeddings.
+pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     let mut weights = |component: &str, name: &str, shape: &[usize]| {
         latent_testkit::recipe::tensor_f16(&format!("{component}/{name}"), shape, 0)
     };
-    latent_checkpoint::tiny::write_tiny_lora(&folder.join("lora.safetensors"), &mut weights)?;
-    Ok(latent_checkpoint::tiny::write_tiny(
-        folder,
-        4,
-        &mut weights,
-    )?)
+    let file = |name| folder.join(name);
+    tiny::write_tiny_lora(&file("lora.safetensors"), &mut weights)?;
+    tiny::write_tiny_controlnet(&file("controlnet.safetensors"), &mut weights)?;
+    tiny::write_tiny_ip_adapter(folder, &mut weights)?;
+    let embeddings = file("embeddings");
+    let written = std::fs::create_dir_all(&embeddings).and_then(|()| {
+        let kept = ["zeta.pt", "zeta_one.bin"];
+        let mut files = EMBEDDINGS.iter().filter(|(name, _)| kept.contains(name));
+        files.try_for_each(|(name, bytes)| std::fs::write(embeddings.join(name), bytes))
+    });
+    written.map_err(|e| Failure::run(format!("cannot write {}: {e}", embeddings.display())))?;
+    Ok(tiny::write_tiny(folder, 4, &mut weights)?)
 }
 
 /// Where this user's programs keep what they can make again.

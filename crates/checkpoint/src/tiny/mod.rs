@@ -4,6 +4,7 @@
 //! real one has. Its weights come from the caller, by name, so that this crate knows no recipe.
 
 mod adapter;
+mod beside;
 mod families;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,7 @@ use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
 pub use adapter::write_tiny_lora;
+pub use beside::{write_tiny_controlnet, write_tiny_ip_adapter};
 pub use families::{TINY_FAMILIES, TinyFamily, tiny_image_encoder, tiny_taesd};
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.
@@ -163,16 +165,41 @@ pub fn write_family(
 /// As [`write_tiny`]'s.
 pub fn write_taesd(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
     let config = Network::AutoencoderTiny(tiny_taesd());
-    let shapes: HashMap<String, Vec<usize>> = config.parameters().into_iter().collect();
+    write_part(path, Role::AUTOENCODER, config, weights)
+}
+
+/// Writes one network as one safetensors file.
+fn write_part(
+    path: &Path,
+    role: Role,
+    config: Network,
+    weights: &mut Weights<'_>,
+) -> Result<(), ModelError> {
+    let mut values = values_of(config.parameters(), weights);
     let model = Model {
-        parts: vec![part(Role::AUTOENCODER, config)],
+        parts: vec![part(role, config)],
         ..Model::default()
     };
-    let values = &mut |role: Role, name: &str| {
-        let drawn = weights(role.folder(), name, &shapes[name]);
+    write_file(
+        path,
+        Target::Safetensors,
+        &model,
+        Existing::Replace,
+        &mut values,
+    )
+}
+
+/// The bytes of each parameter of one network.
+fn values_of(
+    parameters: Vec<(String, Vec<usize>)>,
+    weights: &mut Weights<'_>,
+) -> impl FnMut(Role, &str) -> Result<Vec<u8>, ModelError> {
+    let shapes: HashMap<String, Vec<usize>> = parameters.into_iter().collect();
+    move |role, name| {
+        let shape = shapes.get(name).map_or(&[] as &[usize], Vec::as_slice);
+        let drawn = weights(role.folder(), name, shape);
         Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
-    };
-    write_file(path, Target::Safetensors, &model, Existing::Replace, values)
+    }
 }
 
 /// Writes one model as a folder and another as single files.

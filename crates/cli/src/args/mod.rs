@@ -190,8 +190,8 @@ pub struct SelftestArgs {
     /// Also run the networks at the size of Stable Diffusion 1.5 (needs about 8 GiB of memory and some minutes).
     #[arg(long)]
     pub full: bool,
-    /// Keep the tiny checkpoint of the checks in this new folder: a model.safetensors, a model.ckpt, a diffusers folder and a
-    /// lora.safetensors to try commands with. Its weights are a formula, its pictures patterns.
+    /// Keep the tiny checkpoint of the checks in this new folder, to try commands with: a model.safetensors, a model.ckpt and a
+    /// diffusers folder; for it a LoRA, a ControlNet, an IP-Adapter and embeddings. The weights are a formula, the pictures patterns.
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
