@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use latent_models::ip_adapter::ProjectionConfig;
 use latent_models::{ControlNetConfig, IpAdapterConfig};
 
-use super::{Weights, part, tiny_image_encoder, tiny_unet, values_of, write_part};
+use super::{Weights, part, tiny_image_encoder, tiny_unet, values_of, write_parts};
 use crate::Error;
 use crate::convert::{Model, write_folder};
 use crate::file::write::{Existing, safetensors};
@@ -24,7 +24,7 @@ const TOKENS: usize = 4;
 /// When the file cannot be written.
 pub fn write_tiny_controlnet(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
     let config = Network::ControlNet(ControlNetConfig::of(tiny_unet(4)));
-    write_part(path, Role::CONTROLNET, config, weights)
+    write_parts(path, vec![(Role::CONTROLNET, config)], weights)
 }
 
 /// Writes an IP-Adapter of the [tiny model](super::write_tiny) into `dir` as `ip-adapter.safetensors`, in f16, and beside it, in the
@@ -60,11 +60,11 @@ pub fn write_tiny_ip_adapter(dir: &Path, weights: &mut Weights<'_>) -> Result<Pa
         ))
     })?;
     let encoder = Network::ImageEncoder(encoder);
-    let mut values = values_of(encoder.parameters(), weights);
     let model = Model {
         parts: vec![part(Role::IMAGE_ENCODER, encoder)],
         ..Model::default()
     };
+    let mut values = values_of(&model.parts, weights);
     write_folder(
         &dir.join("image_encoder"),
         &model,

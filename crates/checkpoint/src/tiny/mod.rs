@@ -23,7 +23,7 @@ use crate::file::write::Existing;
 use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
-pub use adapter::write_tiny_lora;
+pub use adapter::{write_lora, write_tiny_lora};
 pub use beside::{write_tiny_controlnet, write_tiny_ip_adapter};
 pub use families::{TINY_FAMILIES, TinyFamily, tiny_image_encoder, tiny_taesd};
 
@@ -165,21 +165,24 @@ pub fn write_family(
 /// As [`write_tiny`]'s.
 pub fn write_taesd(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
     let config = Network::AutoencoderTiny(tiny_taesd());
-    write_part(path, Role::AUTOENCODER, config, weights)
+    write_parts(path, vec![(Role::AUTOENCODER, config)], weights)
 }
 
-/// Writes one network as one safetensors file.
-fn write_part(
+/// Writes networks as one safetensors file, in f16.
+///
+/// # Errors
+/// As [`write_tiny`]'s.
+pub fn write_parts(
     path: &Path,
-    role: Role,
-    config: Network,
+    networks: Vec<(Role, Network)>,
     weights: &mut Weights<'_>,
 ) -> Result<(), ModelError> {
-    let mut values = values_of(config.parameters(), weights);
+    let parts = networks.into_iter();
     let model = Model {
-        parts: vec![part(role, config)],
+        parts: parts.map(|(role, config)| part(role, config)).collect(),
         ..Model::default()
     };
+    let mut values = values_of(&model.parts, weights);
     write_file(
         path,
         Target::Safetensors,
@@ -189,14 +192,20 @@ fn write_part(
     )
 }
 
-/// The bytes of each parameter of one network.
-fn values_of(
-    parameters: Vec<(String, Vec<usize>)>,
+/// The bytes of each parameter.
+fn values_of<'a>(
+    parts: impl IntoIterator<Item = &'a NamedPart>,
     weights: &mut Weights<'_>,
 ) -> impl FnMut(Role, &str) -> Result<Vec<u8>, ModelError> {
-    let shapes: HashMap<String, Vec<usize>> = parameters.into_iter().collect();
+    let mut shapes: HashMap<(Role, String), Vec<usize>> = HashMap::new();
+    for part in parts {
+        for (name, shape) in part.config.parameters() {
+            shapes.insert((part.role, name), shape);
+        }
+    }
     move |role, name| {
-        let shape = shapes.get(name).map_or(&[] as &[usize], Vec::as_slice);
+        let shape = shapes.get(&(role, name.to_owned()));
+        let shape = shape.map_or(&[] as &[usize], Vec::as_slice);
         let drawn = weights(role.folder(), name, shape);
         Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
@@ -208,18 +217,7 @@ fn write_forms(
     [folder, single]: [&Model; 2],
     weights: &mut Weights<'_>,
 ) -> Result<(), ModelError> {
-    let mut shapes: HashMap<(Role, String), Vec<usize>> = HashMap::new();
-    for part in folder.parts.iter().chain(&single.parts) {
-        for (name, shape) in part.config.parameters() {
-            shapes.insert((part.role, name), shape);
-        }
-    }
-    let mut values = |role: Role, name: &str| {
-        let shape = shapes.get(&(role, name.to_owned()));
-        let shape = shape.map_or(&[] as &[usize], Vec::as_slice);
-        let drawn = weights(role.folder(), name, shape);
-        Ok(drawn.iter().flat_map(|value| value.to_le_bytes()).collect())
-    };
+    let mut values = values_of(folder.parts.iter().chain(&single.parts), weights);
     let existing = Existing::Replace;
     write_folder(&paths.folder, folder, existing, &mut values)?;
     for (path, target) in [

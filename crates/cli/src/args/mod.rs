@@ -234,6 +234,9 @@ pub enum Benchmark {
     Train,
     /// A step with guidance of a U-Net of 21 million parameters, beside the time of its arithmetic: 16×16 latent.
     Small,
+    /// What hangs onto Stable Diffusion 1.5, only where it is named: a step of the U-Net with guidance alone, with a ControlNet and
+    /// with an IP-Adapter; what a LoRA of rank 32 costs beyond reading a model of 2 GB, which is written for it.
+    Adapters,
     /// SDXL, only where it is named: a step of the U-Net with guidance (batch 2, 128×128 latent), the decoder to 1024×1024. The
     /// weights alone take 10 GB in f32, 5 in bf16.
     Xl,

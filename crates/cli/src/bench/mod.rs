@@ -4,6 +4,7 @@
 //! project's timings of other programs have (`what`, `dtype`, `seconds`, `runs`, `max_rss_gb`), so that both can be laid
 //! side by side.
 
+mod adapters;
 mod kernels;
 mod networks;
 mod small;
@@ -114,6 +115,7 @@ pub fn bench(args: &BenchArgs, json: bool) -> Result<u8, Failure> {
             Benchmark::Text => networks::text(&bench, args.dtype)?,
             Benchmark::Small => small::run(&bench, args.dtype)?,
             Benchmark::Train => train::run(&bench)?,
+            Benchmark::Adapters => adapters::run(&bench, args.dtype)?,
             Benchmark::Xl => networks::xl(&bench, args.dtype)?,
         }
     }

@@ -50,7 +50,7 @@ pub fn normal<const D: usize>(name: &str, shape: [usize; D], device: &Device) ->
 }
 
 /// The type of the parameters, and their form.
-fn types(dtype: Dtype) -> (DType, Form) {
+pub fn types(dtype: Dtype) -> (DType, Form) {
     match dtype {
         Dtype::Bf16 => (DType::BF16, Form::Plain),
         Dtype::Int8 => (DType::BF16, Form::Int8),
