@@ -109,6 +109,7 @@ lanewise! {
     Silu [x] simd::silu::<I>(x);
     Gelu [x] simd::gelu::<I>(x);
     QuickGelu [x] simd::quick_gelu::<I>(x);
+    TanhGelu [x] simd::tanh_gelu::<I>(x);
     Relu [x] simd::relu::<I>(x);
     Relu6 [x] simd::relu6::<I>(x);
     LeakyRelu [x] simd::leaky_relu::<I>(x);
@@ -116,6 +117,7 @@ lanewise! {
     SiluBack [x, g] I::mul(g, simd::silu_slope::<I>(x));
     GeluBack [x, g] I::mul(g, simd::gelu_slope::<I>(x));
     QuickGeluBack [x, g] I::mul(g, quick_gelu_slope::<I>(x));
+    TanhGeluBack [x, g] I::mul(g, simd::tanh_gelu_slope::<I>(x));
     ReluBack [x, g] I::mul(g, simd::is_positive::<I>(x));
     Relu6Back [x, g] I::mul(I::mul(g, simd::is_positive::<I>(x)), simd::is_positive::<I>(I::sub(I::splat(6.0), x)));
     LeakyReluBack [x, g] I::mul(g, I::fma(simd::is_positive::<I>(x), I::splat(0.8), I::splat(0.2)));
@@ -162,6 +164,7 @@ pub fn unary<T: Number>(cpu: Cpu, op: Activation, x: &[T], out: &mut [T]) {
         Activation::Silu => map(cpu, Silu, [x], out),
         Activation::Gelu => map(cpu, Gelu, [x], out),
         Activation::QuickGelu => map(cpu, QuickGelu, [x], out),
+        Activation::TanhGelu => map(cpu, TanhGelu, [x], out),
         Activation::Relu => map(cpu, Relu, [x], out),
         Activation::Relu6 => map(cpu, Relu6, [x], out),
         Activation::LeakyRelu => map(cpu, LeakyRelu, [x], out),
@@ -182,6 +185,7 @@ pub fn unary_backward<T: Number>(
         Activation::Silu => map(cpu, SiluBack, inputs, grad_x),
         Activation::Gelu => map(cpu, GeluBack, inputs, grad_x),
         Activation::QuickGelu => map(cpu, QuickGeluBack, inputs, grad_x),
+        Activation::TanhGelu => map(cpu, TanhGeluBack, inputs, grad_x),
         Activation::Relu => map(cpu, ReluBack, inputs, grad_x),
         Activation::Relu6 => map(cpu, Relu6Back, inputs, grad_x),
         Activation::LeakyRelu => map(cpu, LeakyReluBack, inputs, grad_x),

@@ -15,6 +15,8 @@ pub enum Activation {
     Gelu,
     /// x·sigmoid(1.702 x).
     QuickGelu,
+    /// x/2·(1 + tanh(√(2/π)·(x + 0.044715 x³))), the approximation of `Gelu` that diffusion transformers were trained with.
+    TanhGelu,
     /// The positive part of x.
     Relu,
     /// x within 0..6.
@@ -31,6 +33,7 @@ impl Activation {
             Self::Silu => simd::silu::<I>(x),
             Self::Gelu => simd::gelu::<I>(x),
             Self::QuickGelu => simd::quick_gelu::<I>(x),
+            Self::TanhGelu => simd::tanh_gelu::<I>(x),
             Self::Relu => simd::relu::<I>(x),
             Self::Relu6 => simd::relu6::<I>(x),
             Self::LeakyRelu => simd::leaky_relu::<I>(x),

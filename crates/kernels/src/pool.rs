@@ -55,6 +55,21 @@ pub(crate) fn each_range(
     });
 }
 
+/// Runs `job` on every range of at most `size` rows of each of `items` items, as [`each_range`] does: `job(item, part, range)`,
+/// where parts are counted through all items.
+pub(crate) fn each_range_of(
+    items: usize,
+    rows: usize,
+    size: usize,
+    job: impl Fn(usize, usize, std::ops::Range<usize>) + Send + Sync,
+) {
+    let parts = rows.div_ceil(size);
+    each(items * parts, |part| {
+        let (item, i) = (part / parts, part % parts);
+        job(item, part, i * size..rows.min((i + 1) * size));
+    });
+}
+
 /// How many rows of `width` numbers make up some `numbers` numbers.
 pub(crate) fn rows_in(numbers: usize, width: usize) -> usize {
     (numbers / width.max(1)).max(1)

@@ -30,6 +30,15 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::sigmoid(x.clone() * 1.702) * x
 }
 
+/// x/2·(1 + tanh(√(2/π)·(x + 0.044715 x³))): the approximation of [`gelu`] that diffusion transformers were trained with.
+pub fn tanh_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if is_cpu(&x.device()) {
+        return activate(x, Activation::TanhGelu);
+    }
+    let inner = (x.clone().square() * 0.044715 + 1.0) * x.clone();
+    x * activation::sigmoid(inner * (8.0 / std::f64::consts::PI).sqrt())
+}
+
 /// The positive part of x.
 pub fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if is_cpu(&x.device()) {
@@ -111,6 +120,11 @@ mod tests {
             &map(|v| v * sigmoid(1.702 * v)),
         );
         assert_close(gelu(x.clone()), [6, 100], &map(|v| v * phi(v)));
+        let tanh = |v: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v.powi(3));
+            0.5 * v * (1.0 + inner.tanh())
+        };
+        assert_close(tanh_gelu(x.clone()), [6, 100], &map(tanh));
         assert_close(relu(x.clone()), [6, 100], &map(|v| v.max(0.0)));
         assert_close(
             relu6(x.clone() * 1.5),

@@ -42,6 +42,38 @@ pub fn multi_head_attention(
     mixed.swap_dims(1, 2).reshape([batch, queries, channels])
 }
 
+/// [`multi_head_attention`] of tokens on themselves, whose queries, keys and values lie side by side.
+///
+/// # Shapes
+///
+/// `[batch, tokens, 3·channels]` → `[batch, tokens, channels]`
+pub fn self_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let channels = qkv.dims()[2] / 3;
+    if is_cpu(&qkv.device()) {
+        let dtype = qkv.dtype();
+        let inputs = [input(qkv, dtype), None];
+        return cpu::run(cpu::JoinedAttention { heads }, inputs).cast(dtype);
+    }
+    let [q, k, v] = [0, 1, 2].map(|i| qkv.clone().narrow(2, i * channels, channels));
+    multi_head_attention(q, k, v, heads, false)
+}
+
+/// [`multi_head_attention`] of q on tokens whose keys and values lie side by side.
+///
+/// # Shapes
+///
+/// q `[batch, queries, channels]`, kv `[batch, keys, 2·channels]` → as q
+pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let channels = q.dims()[2];
+    if is_cpu(&q.device()) {
+        let dtype = q.dtype();
+        let inputs = [input(q, dtype), input(kv, dtype)];
+        return cpu::run(cpu::JoinedAttention { heads }, inputs).cast(dtype);
+    }
+    let [k, v] = [0, 1].map(|i| kv.clone().narrow(2, i * channels, channels));
+    multi_head_attention(q, k, v, heads, false)
+}
+
 /// `[batch, tokens, channels]` → `[batch, heads, tokens, width]`
 fn heads_of(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, tokens, channels] = x.dims();
@@ -121,6 +153,22 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn tokens_that_lie_side_by_side_attend_as_others_do() {
+        let (heads, channels) = (3, 36);
+        let [q, k, v] = ["q", "k", "v"].map(|name| normal(name, [2, 9, channels]));
+        let want = multi_head_attention(q.clone(), k.clone(), v.clone(), heads, false);
+        let joined = |parts: Vec<Tensor<3>>| Tensor::cat(parts, 2);
+        let found = self_attention(joined(vec![q.clone(), k.clone(), v.clone()]), heads);
+        assert_eq!(found.into_data(), want.clone().into_data());
+        let found = cross_attention(q.clone(), joined(vec![k.clone(), v.clone()]), heads);
+        assert_eq!(found.into_data(), want.into_data());
+        let few = |x: Tensor<3>| x.narrow(1, 0, 4);
+        let want = multi_head_attention(q.clone(), few(k.clone()), few(v.clone()), heads, false);
+        let found = cross_attention(q, few(joined(vec![k, v])), heads);
+        assert_eq!(found.into_data(), want.into_data());
     }
 
     fn check(batch: usize, tokens: [usize; 2], heads: usize, width: usize, causal: bool) {

@@ -31,14 +31,17 @@ mod packed;
 mod picture;
 mod resize;
 
-pub use activation::{geglu, gelu, leaky_relu, quick_gelu, relu, relu6, silu};
-pub use attention::multi_head_attention;
+pub use activation::{geglu, gelu, leaky_relu, quick_gelu, relu, relu6, silu, tanh_gelu};
+pub use attention::{cross_attention, multi_head_attention, self_attention};
 pub use cast::cast;
 pub use conv::{ConvShape, Padding, conv2d, conv2d_add, conv2d_doubled, depthwise_conv2d};
 pub use latent_kernels::Cpu;
-pub use linear::{embedding, linear, linear_add, nearest_row_picture, nearest_rows};
+pub use linear::{
+    embedding, linear, linear_add, linear_tanh_gelu, nearest_row_picture, nearest_rows,
+};
 pub use norm::{
-    group_norm, group_norm_silu, group_norm_silu_modulated, group_norm_silu_shifted, layer_norm,
+    gated_add, group_norm, group_norm_silu, group_norm_silu_modulated, group_norm_silu_shifted,
+    layer_norm, layer_norm_modulated, rms_norm,
 };
 pub use optimise::{AdamWStep, adamw, blend, square_sums};
 pub use packed::{Form, PackedConv, PackedLinear};

@@ -2,6 +2,9 @@
 
 use burn::tensor::{Int, Tensor};
 
+use latent_kernels::Activation;
+
+use crate::activation::tanh_gelu;
 use crate::cpu::{self, input};
 use crate::is_cpu;
 use crate::picture::{to_picture, to_tokens};
@@ -22,7 +25,7 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     if is_cpu(&x.device()) {
-        return by_kernel(x, weight, bias, None);
+        return by_kernel(x, weight, bias, Activation::None, None);
     }
     let mut dims = x.dims();
     let [out, width] = weight.dims();
@@ -52,15 +55,31 @@ pub fn linear_add<const D: usize>(
     residual: Tensor<D>,
 ) -> Tensor<D> {
     if is_cpu(&x.device()) {
-        return by_kernel(x, weight, bias, Some(residual));
+        return by_kernel(x, weight, bias, Activation::None, Some(residual));
     }
     linear(x, weight, bias) + residual
+}
+
+/// [`tanh_gelu`] of [`linear`]: at once where no gradients are recorded.
+pub fn linear_tanh_gelu<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let learns = x.is_tracked()
+        || weight.is_tracked()
+        || bias.as_ref().is_some_and(|bias| bias.is_tracked());
+    if learns || !is_cpu(&x.device()) {
+        return tanh_gelu(linear(x, weight, bias));
+    }
+    by_kernel(x, weight, bias, Activation::TanhGelu, None)
 }
 
 fn by_kernel<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
+    activation: Activation,
     residual: Option<Tensor<D>>,
 ) -> Tensor<D> {
     let dtype = x.dtype();
@@ -70,7 +89,7 @@ fn by_kernel<const D: usize>(
         bias.and_then(|bias| input(bias, dtype)),
         residual.and_then(|residual| input(residual, dtype)),
     ];
-    cpu::run(cpu::Linear, inputs).cast(dtype)
+    cpu::run(cpu::Linear(activation), inputs).cast(dtype)
 }
 
 /// Rows of a table.
@@ -185,6 +204,16 @@ mod tests {
         assert_close(y, [4, 5], &scalar_linear(4, 33, 5));
         let y = linear::<1>(normal("x", [33]), weight, Some(bias));
         assert_close(y, [5], &scalar_linear(1, 33, 5));
+    }
+
+    #[test]
+    fn the_function_of_a_product_is_the_same_at_once() {
+        let (x, weight) = (normal("x", [2, 9, 33]), normal("weight", [5, 33]));
+        let bias = Some(normal("bias", [5]));
+        let found = linear_tanh_gelu(x.clone(), weight.clone(), bias.clone());
+        let want = tanh_gelu(linear(x, weight, bias)).into_data();
+        let want: Vec<f64> = want.iter::<f64>().collect();
+        assert_close(found, [2, 9, 5], &want);
     }
 
     #[test]

@@ -181,15 +181,69 @@ pub fn layer_norm<const D: usize>(
 ) -> Tensor<D> {
     let dtype = x.dtype();
     if is_cpu(&x.device()) {
+        let norm = cpu::LayerNorm {
+            eps,
+            modulates: false,
+        };
         let inputs = [input(x, dtype), input(weight, dtype), input(bias, dtype)];
-        return cpu::run(cpu::LayerNorm { eps }, inputs).cast(dtype);
+        return cpu::run(norm, inputs).cast(dtype);
     }
+    let (weight, bias) = (weight.cast(DType::F32), bias.cast(DType::F32));
+    (standardised(x, eps) * weight.unsqueeze() + bias.unsqueeze()).cast(dtype)
+}
+
+/// The last dimension of mean zero and variance one, in f32.
+fn standardised<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
     let x = x.cast(DType::F32);
     let x = x.clone() - x.mean_dim(D - 1);
     let variance = x.clone().square().mean_dim(D - 1);
-    let x = x * (variance + eps).sqrt().recip();
-    let (weight, bias) = (weight.cast(DType::F32), bias.cast(DType::F32));
-    (x * weight.unsqueeze() + bias.unsqueeze()).cast(dtype)
+    x * (variance + eps).sqrt().recip()
+}
+
+/// Layer norm without weights, times 1 + scale, plus shift, for each item of the batch (Peebles and Xie, arXiv 2212.09748,
+/// section 3.2: "adaptive layer norm").
+///
+/// # Shapes
+///
+/// x `[batch, tokens, width]`, scale and shift `[batch, width]` → as x
+pub fn layer_norm_modulated(x: Tensor<3>, [scale, shift]: [Tensor<2>; 2], eps: f64) -> Tensor<3> {
+    let dtype = x.dtype();
+    if is_cpu(&x.device()) {
+        let norm = cpu::LayerNorm {
+            eps,
+            modulates: true,
+        };
+        let inputs = [input(x, dtype), input(scale, dtype), input(shift, dtype)];
+        return cpu::run(norm, inputs).cast(dtype);
+    }
+    let [scale, shift] = [scale, shift].map(|each| each.cast(DType::F32).unsqueeze_dim::<3>(1));
+    (standardised(x, eps) * (scale + 1.0) + shift).cast(dtype)
+}
+
+/// The last dimension over the root of its mean square, times a weight (Zhang and Sennrich, arXiv 1910.07467).
+///
+/// # Shapes
+///
+/// x `[…, width]`, weight `[width]` → as x
+pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let factor = (x.clone().square().mean_dim(D - 1) + eps).sqrt().recip();
+    (x * factor * weight.cast(DType::F32).unsqueeze()).cast(dtype)
+}
+
+/// x + gate·y, a gate for each item of the batch.
+///
+/// # Shapes
+///
+/// x and y `[batch, tokens, width]`, gate `[batch, width]` → as x
+pub fn gated_add(x: Tensor<3>, gate: Tensor<2>, y: Tensor<3>) -> Tensor<3> {
+    let dtype = x.dtype();
+    if is_cpu(&x.device()) {
+        let inputs = [input(x, dtype), input(gate, dtype), input(y, dtype)];
+        return cpu::run(cpu::GatedAdd, inputs).cast(dtype);
+    }
+    x + gate.unsqueeze_dim::<3>(1) * y
 }
 
 #[cfg(test)]
@@ -240,6 +294,31 @@ mod tests {
             let by = ["scale", "offset"].map(|name| normal(name, [batch, channels]));
             let got = group_norm_silu_modulated(normal("x", shape), by, groups, weight, bias, 1e-5);
             assert_close(got, shape, &want);
+        }
+
+        #[test]
+        fn what_modulates_equals_its_twin(batch in 1usize..4, rows in 1usize..9, width in 2usize..90) {
+            let shape = [batch, rows, width];
+            let of = |name| normal(name, [batch, width]);
+            let (scale, shift) = (numbers("scale", batch * width), numbers("shift", batch * width));
+            let x = numbers("x", batch * rows * width);
+            let at = |i: usize| i / (rows * width) * width + i % width;
+            let want: Vec<f64> = x.chunks(width).flat_map(|row| normalise(row, 1e-5)).collect();
+            let want = want.iter().enumerate();
+            let want: Vec<f64> = want.map(|(i, v)| v * (1.0 + scale[at(i)]) + shift[at(i)]).collect();
+            let found = layer_norm_modulated(normal("x", shape), [of("scale"), of("shift")], 1e-5);
+            assert_close(found, shape, &want);
+            let y = numbers("y", batch * rows * width);
+            let want: Vec<f64> = (0..y.len()).map(|i| x[i] + scale[at(i)] * y[i]).collect();
+            assert_close(gated_add(normal("x", shape), of("scale"), normal("y", shape)), shape, &want);
+            let weight = numbers("weight", width);
+            let want = x.chunks(width).flat_map(|row| {
+                let square = row.iter().map(|v| v * v).sum::<f64>() / width as f64;
+                let factor = 1.0 / (square + 1e-6).sqrt();
+                row.iter().zip(&weight).map(|(v, w)| v * factor * w).collect::<Vec<_>>()
+            });
+            let want: Vec<f64> = want.collect();
+            assert_close(rms_norm(normal("x", shape), normal("weight", [width]), 1e-6), shape, &want);
         }
 
         #[test]

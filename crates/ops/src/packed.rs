@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
 use half::bf16;
-use latent_kernels::Tile;
+use latent_kernels::{Activation, Tile};
 
 use crate::conv::{ConvShape, Padding};
 use crate::cpu::{self, Convolution, Packing, compute_type, flex, wrap_flex};
@@ -124,10 +124,28 @@ impl PackedLinear {
     ///
     /// x `[…, in]`, residual and output `[…, out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>, residual: Option<Tensor<D>>) -> Tensor<D> {
+        self.finished(x, Activation::None, residual)
+    }
+
+    /// [`tanh_gelu`](crate::tanh_gelu) of the layer's output.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_tanh_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.finished(x, Activation::TanhGelu, None)
+    }
+
+    fn finished<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        activation: Activation,
+        residual: Option<Tensor<D>>,
+    ) -> Tensor<D> {
         let dtype = x.dtype();
         let [x, residual] = [Some(x), residual].map(|t| t.map(|t| flex(input_type(t))));
         let y = with_layer!(&self.0, layer => {
-            layer.weight.product(cpu::given(x), layer.bias.as_deref(), residual)
+            layer.weight.product(cpu::given(x), layer.bias.as_deref(), activation, residual)
         });
         wrap_flex::<D>(y).cast(dtype)
     }

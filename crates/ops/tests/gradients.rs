@@ -8,9 +8,10 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Padding, add, average_2x2, cat_channels, conv2d, conv2d_add, conv2d_doubled, crop,
-    fork, geglu, gelu, group_norm, group_norm_silu, group_norm_silu_modulated,
-    group_norm_silu_shifted, layer_norm, leaky_relu, linear, linear_add, max_2x2,
-    multi_head_attention, nearest_2x, quick_gelu, silu, to_picture, to_tokens,
+    cross_attention, fork, gated_add, geglu, gelu, group_norm, group_norm_silu,
+    group_norm_silu_modulated, group_norm_silu_shifted, layer_norm, layer_norm_modulated,
+    leaky_relu, linear, linear_add, linear_tanh_gelu, max_2x2, multi_head_attention, nearest_2x,
+    quick_gelu, self_attention, silu, tanh_gelu, to_picture, to_tokens,
 };
 use latent_testkit::recipe;
 
@@ -282,6 +283,14 @@ fn activations() {
     check("quick gelu", &[&[2, 30]], |i, l| {
         quick_gelu(take!(i, l, 0, Two))
     });
+    check("tanh gelu", &[&[2, 30]], |i, l| {
+        tanh_gelu(take!(i, l, 0, Two))
+    });
+    let shapes: [&[usize]; 3] = [&[2, 5, 7], &[6, 7], &[6]];
+    check("linear, tanh gelu", &shapes, |i, l| {
+        let bias = take!(i, l, 2, One);
+        linear_tanh_gelu(take!(i, l, 0, Three), take!(i, l, 1, Two), Some(bias))
+    });
     check("geglu", &[&[2, 3, 34]], |i, l| geglu(take!(i, l, 0, Three)));
 }
 
@@ -308,6 +317,16 @@ fn norms() {
         let by = [take!(i, l, 3, Two), take!(i, l, 4, Two)];
         group_norm_silu_modulated(take!(i, l, 0, Four), by, 3, weight, bias, 1e-5)
     });
+    let modulated: [&[usize]; 3] = [&[2, 3, 17], &[2, 17], &[2, 17]];
+    check("layer norm, modulated", &modulated, |i, l| {
+        let by = [take!(i, l, 1, Two), take!(i, l, 2, Two)];
+        layer_norm_modulated(take!(i, l, 0, Three), by, 1e-5)
+    });
+    let gated: [&[usize]; 3] = [&[2, 3, 17], &[2, 17], &[2, 3, 17]];
+    check("gated add", &gated, |i, l| {
+        let (gate, y) = (take!(i, l, 1, Two), take!(i, l, 2, Three));
+        gated_add(take!(i, l, 0, Three), gate, y)
+    });
     check("layer norm", &[&[2, 3, 17], &[17], &[17]], |i, l| {
         let (weight, bias) = (take!(i, l, 1, One), take!(i, l, 2, One));
         layer_norm(take!(i, l, 0, Three), weight, bias, 1e-5)
@@ -326,6 +345,16 @@ fn attention() {
             },
         );
     }
+}
+
+#[test]
+fn attention_of_tokens_side_by_side() {
+    check("self-attention", &[&[2, 5, 36]], |i, l| {
+        self_attention(take!(i, l, 0, Three), 3)
+    });
+    check("cross-attention", &[&[2, 5, 12], &[2, 7, 24]], |i, l| {
+        cross_attention(take!(i, l, 0, Three), take!(i, l, 1, Three), 3)
+    });
 }
 
 #[test]

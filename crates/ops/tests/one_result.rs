@@ -5,8 +5,8 @@ use std::process::Command;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Filter, Padding, average_2x2, conv2d, embedding, geglu, gelu, group_norm,
-    group_norm_silu, layer_norm, linear, multi_head_attention, nearest_2x, nearest_row_picture,
-    quick_gelu, resize, silu, to_tokens,
+    group_norm_silu, layer_norm, layer_norm_modulated, linear, multi_head_attention, nearest_2x,
+    nearest_row_picture, quick_gelu, resize, self_attention, silu, to_tokens,
 };
 use latent_testkit::recipe;
 
@@ -104,6 +104,16 @@ fn cases() -> Vec<Case> {
             let [batch, ..] = x.dims();
             let norm = |x| layer_norm(x, normal("weight", [64]), normal("bias", [64]), 1e-5);
             norm(to_tokens(x)).reshape([batch, 64, 48, 40])
+        }),
+        picture("layer_norm_modulated", |x| {
+            let [batch, ..] = x.dims();
+            let by = [0.5, 2.0].map(|k| normal("by", [1, 64]).repeat_dim(0, batch) * k);
+            layer_norm_modulated(to_tokens(x), by, 1e-6).reshape([batch, 64, 48, 40])
+        }),
+        picture("self_attention", |x| {
+            let [batch, ..] = x.dims();
+            let qkv = x.reshape([batch, 640, 192]);
+            self_attention(qkv, 4).reshape([batch, 64, 32, 20])
         }),
         picture("silu", silu),
         picture("gelu", gelu),

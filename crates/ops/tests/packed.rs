@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_ops::{
     ConvShape, Form, PackedConv, PackedLinear, Padding, add, conv2d, conv2d_doubled, geglu, linear,
+    tanh_gelu,
 };
 use latent_testkit::{closeness, recipe};
 
@@ -40,6 +41,10 @@ fn linear_layers() {
             let found = error(sum, add(want.clone(), residual.clone()));
             assert!(found < tolerance, "{dtype:?} {form:?} added: {found:.2e}");
         }
+        let layer = PackedLinear::new(weight.clone(), Some(bias.clone()), Form::Plain, false);
+        let found = layer.unwrap().forward_tanh_gelu(x.clone());
+        let found = error(found, tanh_gelu(want.clone()));
+        assert!(found < plain, "{dtype:?} tanh-GELU: {found:.2e}");
         let gated = PackedLinear::new(weight, Some(bias), Form::Int8, true).unwrap();
         let found = error(gated.forward(x, None), geglu(want));
         assert!(found < plain, "{dtype:?} gated: {found:.2e}");

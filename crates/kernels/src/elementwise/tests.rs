@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::twin::{numbers, on_any_threads, wide};
 
-const OPS: [Activation; 7] = [
+const OPS: [Activation; 8] = [
     Activation::None,
     Activation::Silu,
     Activation::Gelu,
     Activation::QuickGelu,
+    Activation::TanhGelu,
     Activation::Relu,
     Activation::Relu6,
     Activation::LeakyRelu,
@@ -39,6 +40,15 @@ fn twin(op: Activation, x: f64) -> (f64, f64) {
         Activation::Gelu => {
             let (p, density) = normal(x);
             (x * p, p + x * density)
+        }
+        Activation::TanhGelu => {
+            let k = (2.0 / std::f64::consts::PI).sqrt();
+            let t = (k * (x + 0.044715 * x.powi(3))).tanh();
+            let slope = k * (1.0 + 3.0 * 0.044715 * x * x);
+            (
+                0.5 * x * (1.0 + t),
+                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope,
+            )
         }
         Activation::Relu if x > 0.0 => (x, 1.0),
         Activation::Relu6 if x > 6.0 => (6.0, 0.0),

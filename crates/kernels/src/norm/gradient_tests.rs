@@ -165,19 +165,19 @@ fn group_case<T: Number>(shape: GroupNormShape, silu: bool, check: fn(&Case<'_>)
     }
 }
 
-fn layer<T: Number>(cpu: Cpu, shape: LayerNormShape) -> Vec<Vec<f64>> {
+fn layer<T: Number>(cpu: Cpu, items: usize, shape: LayerNormShape) -> Vec<Vec<f64>> {
     let LayerNormShape { rows, width, .. } = shape;
     let (x, g) = (
         numbers::<T>("x", rows * width),
         numbers::<T>("g", rows * width),
     );
     let (weight, bias) = (
-        numbers::<f32>("weight", width),
-        numbers::<f32>("bias", width),
+        numbers::<f32>("weight", items * width),
+        numbers::<f32>("bias", items * width),
     );
     let (mut out, mut stats) = (vec![T::ZERO; rows * width], vec![0.0; rows * 2]);
     layer_norm(cpu, shape, &x, &weight, &bias, &mut out, Some(&mut stats));
-    let mut by = [vec![f32::NAN; width], vec![f32::NAN; width]];
+    let mut by = [0; 2].map(|_| vec![f32::NAN; items * width]);
     let [by_weight, by_bias] = &mut by;
     let gradients = LayerNormGradients {
         x: &mut out,
@@ -190,21 +190,25 @@ fn layer<T: Number>(cpu: Cpu, shape: LayerNormShape) -> Vec<Vec<f64>> {
         .collect()
 }
 
-fn layer_case<T: Number>(shape: LayerNormShape, check: fn(&Case<'_>)) {
+/// Rows of `items` items.
+fn layer_case<T: Number>(items: usize, shape: LayerNormShape, check: fn(&Case<'_>)) {
     let LayerNormShape { rows, width, eps } = shape;
     let forward = |inputs: &[Vec<f64>]| {
         let [x, weight, bias] = inputs else {
             panic!("three inputs");
         };
-        let rows = x.chunks(width).flat_map(|x| {
+        let rows = x.chunks(width).enumerate().flat_map(|(row, x)| {
             let [mean, inverse] = stats(x, eps.into());
-            let y = |(i, v): (usize, &f64)| (v - mean) * inverse * weight[i] + bias[i];
+            let item = row / (rows / items) * width;
+            let y =
+                |(i, v): (usize, &f64)| (v - mean) * inverse * weight[item + i] + bias[item + i];
             x.iter().enumerate().map(y).collect::<Vec<_>>()
         });
         rows.collect()
     };
     for cpu in Cpu::every() {
-        let named = [("x", rows * width), ("weight", width), ("bias", width)];
+        let small = items * width;
+        let named = [("x", rows * width), ("weight", small), ("bias", small)];
         check(&Case {
             forward: &forward,
             inputs: named
@@ -212,7 +216,7 @@ fn layer_case<T: Number>(shape: LayerNormShape, check: fn(&Case<'_>)) {
                 .map(|(name, len)| wide(&numbers::<f32>(name, *len)))
                 .collect(),
             grad_out: wide(&numbers::<T>("g", rows * width)),
-            gradients: layer::<T>(cpu, shape),
+            gradients: layer::<T>(cpu, items, shape),
             tolerance: if size_of::<T>() == 2 { 4e-3 } else { 1e-5 },
         });
     }
@@ -235,9 +239,10 @@ proptest! {
     }
 
     #[test]
-    fn layer_norm_against_differences(rows in 1usize..7, width in 1usize..40) {
-        layer_case::<f32>(LayerNormShape { rows, width, eps: EPS }, |case| case.check_each());
-        layer_case::<bf16>(LayerNormShape { rows, width, eps: EPS }, |case| case.check_each());
+    fn layer_norm_against_differences(items in 1usize..4, rows in 1usize..7, width in 1usize..40) {
+        let shape = LayerNormShape { rows: items * rows, width, eps: EPS };
+        layer_case::<f32>(items, shape, |case| case.check_each());
+        layer_case::<bf16>(items, shape, |case| case.check_each());
     }
 }
 
@@ -263,8 +268,9 @@ fn group_norm_over_several_chunks() {
 
 #[test]
 fn layer_norm_over_several_chunks() {
-    for (rows, width) in [(700, 320), (900, 77), (3, 40_000)] {
+    for (items, rows, width) in [(1, 700, 320), (3, 900, 77), (1, 3, 40_000)] {
         layer_case::<f32>(
+            items,
             LayerNormShape {
                 rows,
                 width,
@@ -291,6 +297,7 @@ fn nothing_at_all() {
     for (rows, width) in [(0, 3), (3, 0)] {
         let found = layer::<f32>(
             Cpu::detect(),
+            1,
             LayerNormShape {
                 rows,
                 width,
@@ -317,6 +324,7 @@ fn threads_do_not_show() {
     on_any_threads(|| {
         layer::<bf16>(
             cpu,
+            3,
             LayerNormShape {
                 rows: 900,
                 width: 333,

@@ -18,15 +18,24 @@ pub struct LayerNormShape {
 }
 
 impl LayerNormShape {
-    pub(super) fn check(&self, x: usize, weight: &[f32]) {
+    /// How many items the rows are of, by the rows of `weight`.
+    pub(super) fn check(&self, x: usize, weight: &[f32]) -> usize {
         assert_eq!(x, self.rows * self.width, "x is [rows, width]");
-        assert_eq!(weight.len(), self.width, "weight is [width]");
+        let items = weight.len() / self.width.max(1);
+        assert_eq!(weight.len(), items * self.width, "weight is [items, width]");
+        assert!(
+            self.rows * self.width == 0 || items > 0 && self.rows.is_multiple_of(items),
+            "{} rows of {items} items",
+            self.rows
+        );
+        items
     }
 }
 
 /// (x − mean) / √(variance + eps) · weight + bias over every row of x: `[rows, width]` → out, of the
-/// same shape. Means and deviations go to `stats`: `[rows, 2]`, the mean and 1 / √(variance + eps),
-/// which [`layer_norm_backward`](super::layer_norm_backward) needs.
+/// same shape. Weight and bias are `[width]`, or `[items, width]` for the rows of as many items one
+/// after another. Means and deviations go to `stats`: `[rows, 2]`, the mean and 1 / √(variance +
+/// eps), which [`layer_norm_backward`](super::layer_norm_backward) needs.
 ///
 /// # Panics
 ///
@@ -41,8 +50,8 @@ pub fn layer_norm<T: Number>(
     stats: Option<&mut [f32]>,
 ) {
     let LayerNormShape { rows, width, eps } = shape;
-    shape.check(x.len(), weight);
-    assert_eq!(bias.len(), width, "bias is [width]");
+    let items = shape.check(x.len(), weight);
+    assert_eq!(bias.len(), weight.len(), "bias is as weight");
     assert_eq!(out.len(), x.len(), "out is [rows, width]");
     if let Some(stats) = &stats {
         assert_eq!(stats.len(), rows * 2, "stats are [rows, 2]");
@@ -58,6 +67,8 @@ pub fn layer_norm<T: Number>(
                 stats: stats.map(|s| s.get().add(2 * part.start)),
                 weight: weight.as_ptr(),
                 bias: bias.as_ptr(),
+                first: part.start,
+                each: rows / items.max(1),
                 shape: LayerNormShape {
                     rows: part.len(),
                     width,
@@ -75,6 +86,9 @@ struct Rows<T> {
     stats: Option<*mut f32>,
     weight: *const f32,
     bias: *const f32,
+    /// The first row's number, and the rows of an item.
+    first: usize,
+    each: usize,
     shape: LayerNormShape,
 }
 
@@ -119,6 +133,8 @@ impl<T: Number> Kernel for Rows<T> {
         let share = 1.0 / width as f32;
         for row in 0..rows {
             let (x, out) = (self.x.add(row * width), self.out.add(row * width));
+            let item = (self.first + row) / self.each * width;
+            let (weight, bias) = (self.weight.add(item), self.bias.add(item));
             // The row is in the cache after the first pass. What the first mean lacks, the sum of
             // what is left gives; it is so little that the variance loses nothing to it.
             let rough = sums::<I, T>(x, 0.0, width).0 * share;
@@ -135,14 +151,14 @@ impl<T: Number> Kernel for Rows<T> {
             let mut at = 0;
             while at + I::LANES <= width {
                 let y = I::mul(I::sub(T::get::<I>(x.add(at)), mean), inverse);
-                let y = I::fma(y, I::load(self.weight.add(at)), I::load(self.bias.add(at)));
+                let y = I::fma(y, I::load(weight.add(at)), I::load(bias.add(at)));
                 T::put::<I>(out.add(at), y);
                 at += I::LANES;
             }
             let n = width - at;
             if n > 0 {
                 let y = I::mul(I::sub(T::get_part::<I>(x.add(at), n), mean), inverse);
-                let (w, b) = (self.weight.add(at), self.bias.add(at));
+                let (w, b) = (weight.add(at), bias.add(at));
                 let y = I::fma(y, I::load_part(w, n), I::load_part(b, n));
                 T::put_part::<I>(out.add(at), y, n);
             }

@@ -6,7 +6,7 @@ use crate::buffer::with_scratch;
 use crate::cpu::Cpu;
 use crate::elementwise::CHUNK;
 use crate::number::Number;
-use crate::pool::{Shared, each_range, rows_in};
+use crate::pool::{Shared, each_range_of, rows_in};
 use crate::simd::{Isa, Kernel, Simd, load, run, store};
 
 /// What [`layer_norm_backward`] writes: nothing is added to what was there.
@@ -14,9 +14,9 @@ use crate::simd::{Isa, Kernel, Simd, load, run, store};
 pub struct LayerNormGradients<'a, T> {
     /// `[rows, width]`.
     pub x: &'a mut [T],
-    /// `[width]`.
+    /// As the weight.
     pub weight: &'a mut [f32],
-    /// `[width]`.
+    /// As the weight.
     pub bias: &'a mut [f32],
 }
 
@@ -36,22 +36,24 @@ pub fn layer_norm_backward<T: Number>(
     gradients: LayerNormGradients<'_, T>,
 ) {
     let LayerNormShape { rows, width, .. } = shape;
-    shape.check(x.len(), weight);
+    let items = shape.check(x.len(), weight);
     assert_eq!(stats.len(), rows * 2, "stats are [rows, 2]");
     assert_eq!(grad_out.len(), x.len(), "grad_out is [rows, width]");
     assert_eq!(gradients.x.len(), x.len(), "x's gradient is [rows, width]");
     assert_eq!(
         gradients.weight.len(),
-        width,
-        "the weight's gradient is [width]"
+        weight.len(),
+        "the weight's gradient is as the weight"
     );
     assert_eq!(
         gradients.bias.len(),
-        width,
-        "the bias's gradient is [width]"
+        weight.len(),
+        "the bias's gradient is as the weight"
     );
+    let each = rows / items.max(1);
     let span = rows_in(CHUNK, width);
-    let count = rows.div_ceil(span) * 2 * width;
+    let parts_of_item = each.div_ceil(span);
+    let count = items * parts_of_item * 2 * width;
     with_scratch(
         [count * size_of::<f32>(), 2 * width * size_of::<f64>()],
         |[parts, totals]| {
@@ -65,35 +67,42 @@ pub fn layer_norm_backward<T: Number>(
                 )
             };
             let (shared, out) = (Shared::new(parts), Shared::new(gradients.x));
-            each_range(rows, span, |part| {
-                let at = part.start * width;
+            each_range_of(items, each, span, |item, number, part| {
+                let first = item * each + part.start;
+                let at = first * width;
                 // SAFETY: the lengths were checked; every job has its own rows and its own sums.
                 let kernel = unsafe {
                     Rows {
                         x: x.as_ptr().add(at),
                         g: grad_out.as_ptr().add(at),
                         out: out.get().add(at),
-                        stats: stats.as_ptr().add(2 * part.start),
-                        weight: weight.as_ptr(),
-                        sums: shared.get().add(part.start / span * 2 * width),
+                        stats: stats.as_ptr().add(2 * first),
+                        weight: weight.as_ptr().add(item * width),
+                        sums: shared.get().add(number * 2 * width),
                         rows: part.len(),
                         width,
                     }
                 };
                 run(cpu, kernel);
             });
-            // Nothing to sum for rows of no numbers.
-            for part in parts.chunks_exact(2 * width.max(1)) {
-                for (total, part) in totals.iter_mut().zip(part) {
-                    *total += f64::from(*part);
+            let one = width.max(1);
+            let of_weight = gradients.weight.chunks_exact_mut(one);
+            let each_item = of_weight.zip(gradients.bias.chunks_exact_mut(one));
+            for (item, (of_weight, of_bias)) in each_item.enumerate() {
+                totals.fill(0.0);
+                let parts = &parts[item * parts_of_item * 2 * width..];
+                for part in parts.chunks_exact(2 * one).take(parts_of_item) {
+                    for (total, part) in totals.iter_mut().zip(part) {
+                        *total += f64::from(*part);
+                    }
                 }
-            }
-            let (weights, biases) = totals.split_at(width);
-            for (to, total) in gradients.weight.iter_mut().zip(weights) {
-                *to = *total as f32;
-            }
-            for (to, total) in gradients.bias.iter_mut().zip(biases) {
-                *to = *total as f32;
+                let (weights, biases) = totals.split_at(width);
+                for (to, total) in of_weight.iter_mut().zip(weights) {
+                    *to = *total as f32;
+                }
+                for (to, total) in of_bias.iter_mut().zip(biases) {
+                    *to = *total as f32;
+                }
             }
         },
     );

@@ -140,8 +140,12 @@ impl Group {
     }
 }
 
-fn layer<T: Number>(cpu: Cpu, rows: usize, width: usize, x: &[T]) -> (Vec<T>, Vec<f32>) {
-    let (weight, bias) = (numbers("weight", width), numbers("bias", width));
+/// Rows of `items` items.
+fn layer<T: Number>(cpu: Cpu, [items, rows, width]: [usize; 3], x: &[T]) -> (Vec<T>, Vec<f32>) {
+    let (weight, bias) = (
+        numbers("weight", items * width),
+        numbers("bias", items * width),
+    );
     let mut out = vec![T::from_f32(f32::NAN); x.len()];
     let mut stats = vec![f32::NAN; rows * 2];
     let shape = LayerNormShape {
@@ -153,10 +157,10 @@ fn layer<T: Number>(cpu: Cpu, rows: usize, width: usize, x: &[T]) -> (Vec<T>, Ve
     (out, stats)
 }
 
-fn layer_twin(rows: usize, width: usize, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
+fn layer_twin([items, rows, width]: [usize; 3], x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (weight, bias) = (
-        numbers::<f32>("weight", width),
-        numbers::<f32>("bias", width),
+        numbers::<f32>("weight", items * width),
+        numbers::<f32>("bias", items * width),
     );
     let (mut out, mut all) = (Vec::new(), Vec::new());
     for row in 0..rows {
@@ -164,17 +168,18 @@ fn layer_twin(rows: usize, width: usize, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mean, inverse) = stats(x, f64::from(1e-5f32));
         all.extend([mean, inverse]);
         for (c, v) in x.iter().enumerate() {
+            let c = row / (rows / items) * width + c;
             out.push((v - mean) * inverse * f64::from(weight[c]) + f64::from(bias[c]));
         }
     }
     (out, all)
 }
 
-fn check_layer<T: Number>(rows: usize, width: usize) {
+fn check_layer<T: Number>(size @ [_, rows, width]: [usize; 3]) {
     let x = numbers::<T>("x", rows * width);
-    let (want, want_stats) = layer_twin(rows, width, &wide(&x));
+    let (want, want_stats) = layer_twin(size, &wide(&x));
     for cpu in Cpu::every() {
-        let (out, stats) = layer(cpu, rows, width, &x);
+        let (out, stats) = layer(cpu, size, &x);
         // The deviation of very few numbers loses digits that their mean keeps.
         assert!(
             distance(&out, &want) < 2.0 * close::<T>(),
@@ -205,9 +210,9 @@ proptest! {
     }
 
     #[test]
-    fn layer_norm_equals_its_twin(rows in 0usize..6, width in 0usize..200) {
-        check_layer::<f32>(rows, width);
-        check_layer::<bf16>(rows, width);
+    fn layer_norm_equals_its_twin(items in 1usize..4, rows in 0usize..6, width in 0usize..200) {
+        check_layer::<f32>([items, items * rows, width]);
+        check_layer::<bf16>([items, items * rows, width]);
     }
 }
 
@@ -246,9 +251,9 @@ fn a_large_mean_costs_no_digits() {
         }
     }
     let x = far_off(1280);
-    let want = layer_twin(1, 1280, &wide(&x)).0;
+    let want = layer_twin([1, 1, 1280], &wide(&x)).0;
     for cpu in Cpu::every() {
-        let (out, _) = layer(cpu, 1, 1280, &x);
+        let (out, _) = layer(cpu, [1, 1, 1280], &x);
         for (got, want) in out.iter().zip(&want) {
             assert!(
                 (f64::from(*got) - want).abs() < 2e-6,
@@ -267,7 +272,7 @@ fn threads_do_not_show() {
         on_any_threads(|| group.forward(cpu, &x));
     }
     let x = numbers::<f32>("x", 1000 * 77);
-    on_any_threads(|| layer(cpu, 1000, 77, &x));
+    on_any_threads(|| layer(cpu, [1, 1000, 77], &x));
 }
 
 #[test]

@@ -88,6 +88,27 @@ pub(crate) unsafe fn quick_gelu<I: Isa>(x: I::F) -> I::F {
     I::mul(x, sigmoid::<I>(I::mul(x, I::splat(1.702))))
 }
 
+/// 2·√(2/π), and that times 0.044715.
+const TANH_GELU: [f32; 2] = [1.595_769_1, 0.071_354_814];
+
+/// x/2·(1 + tanh(√(2/π)·(x + 0.044715 x³))), which is x·sigmoid of twice what tanh is taken of.
+#[inline(always)]
+pub(crate) unsafe fn tanh_gelu<I: Isa>(x: I::F) -> I::F {
+    let [one, three] = TANH_GELU.map(|v| I::splat(v));
+    I::mul(x, sigmoid::<I>(I::mul(x, I::fma(I::mul(x, x), three, one))))
+}
+
+/// The derivative of [`tanh_gelu`]: s + x·s·(1 − s)·u′, s = sigmoid(u).
+#[inline(always)]
+pub(crate) unsafe fn tanh_gelu_slope<I: Isa>(x: I::F) -> I::F {
+    let [one, three] = TANH_GELU.map(|v| I::splat(v));
+    let squares = I::mul(x, x);
+    let s = sigmoid::<I>(I::mul(x, I::fma(squares, three, one)));
+    let inner = I::fma(squares, I::mul(three, I::splat(3.0)), one);
+    let rest = I::mul(I::sub(I::splat(1.0), s), I::mul(x, inner));
+    I::fma(s, rest, s)
+}
+
 /// erf by a ratio of polynomials in x² (the minimax coefficients that Eigen and XLA publish),
 /// to some 3e-7.
 #[inline(always)]

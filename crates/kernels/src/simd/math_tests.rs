@@ -84,6 +84,19 @@ fn functions_against_f64() {
         );
         let y = each_lane!(gelu, &near, cpu);
         check("gelu", worst(&near, &y, false, |x| x * phi(x)), 2e-6);
+        let inner = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        let y = each_lane!(tanh_gelu, &near, cpu);
+        let value = |x: f64| 0.5 * x * (1.0 + inner(x).tanh());
+        check("tanh_gelu", worst(&near, &y, false, value), 2.5e-6);
+        let y = each_lane!(tanh_gelu_slope, &near, cpu);
+        let slope = |x: f64| {
+            let (t, u) = (
+                inner(x).tanh(),
+                inner(1.0) / 1.044715 * (1.0 + 3.0 * 0.044715 * x * x),
+            );
+            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * u
+        };
+        check("tanh_gelu_slope", worst(&near, &y, false, slope), 5e-6);
         let y = each_lane!(gelu_short, &near, cpu);
         check("gelu_short", worst(&near, &y, false, |x| x * phi(x)), 2e-4);
         let y = each_lane!(gelu_slope, &near, cpu);

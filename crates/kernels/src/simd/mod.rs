@@ -24,7 +24,7 @@ use half::bf16;
 
 pub(crate) use math::{
     exp2, exp2_short, gelu, gelu_short, gelu_slope, is_positive, leaky_relu, quick_gelu, relu,
-    relu6, sigmoid, silu, silu_slope,
+    relu6, sigmoid, silu, silu_slope, tanh_gelu, tanh_gelu_slope,
 };
 
 use crate::cpu::Cpu;

@@ -2,7 +2,8 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    Edge, Picture, Window, column_sums, conv2d_weight_gradient, linear_weight_gradient, output,
+    Activation, Edge, Picture, Window, column_sums, conv2d_weight_gradient, linear_weight_gradient,
+    output,
 };
 
 use super::layout::{dims, from_f32, numbers, pixels, rows, tensor};
@@ -12,10 +13,10 @@ use super::weights::{Packing, bias, kernel_size};
 use super::{Float, by_type, instructions};
 use crate::conv::{ConvShape, Padding};
 
-/// x·Wᵀ + bias + residual. Inputs: x `[…, in]`, weight `[out, in]`, and perhaps bias `[out]` and
-/// residual `[…, out]`.
+/// The function of x·Wᵀ + bias, plus residual. Inputs: x `[…, in]`, weight `[out, in]`, and perhaps bias `[out]` and
+/// residual `[…, out]`. There is a way back from it where the function is none.
 #[derive(Debug, Clone)]
-pub(crate) struct Linear;
+pub(crate) struct Linear(pub Activation);
 
 impl Operation<4> for Linear {
     /// Features of x.
@@ -27,7 +28,7 @@ impl Operation<4> for Linear {
             [_, *kept] = dims(&weight);
         }
         by_type!(x.dtype(), T => {
-            Packing::<T>::direct(weight).product(x, bias::<T>(b).as_deref(), residual)
+            Packing::<T>::direct(weight).product(x, bias::<T>(b).as_deref(), self.0, residual)
         })
     }
 
@@ -36,6 +37,7 @@ impl Operation<4> for Linear {
     }
 
     fn backward(&self, saved: Saved<4, usize>, gradient: FlexTensor) -> Args<4> {
+        debug_assert_eq!(self.0, Activation::None, "what is learnt is composed");
         let ([x, weight, ..], wanted, input) = (saved.inputs, saved.wanted, saved.kept);
         by_type!(gradient.dtype(), T => {
             let gradient = rows(gradient);
@@ -43,7 +45,7 @@ impl Operation<4> for Linear {
             let out = shape[shape.num_dims() - 1];
             let count = shape.num_elements() / out.max(1);
             let of_x =
-                wanted[0].then(|| Packing::<T>::back(given(weight)).product(gradient.clone(), None, None));
+                wanted[0].then(|| Packing::<T>::back(given(weight)).product(gradient.clone(), None, Activation::None, None));
             let of_weight = wanted[1].then(|| {
                 let x = rows(given(x));
                 let (x, gradient) = (numbers::<T>(&x), numbers::<T>(&gradient));

@@ -24,12 +24,12 @@ mod picture;
 mod weights;
 
 pub(crate) use activation::{Activate, Gate};
-pub(crate) use attention::Attention;
+pub(crate) use attention::{Attention, JoinedAttention};
 pub(crate) use cast::Cast;
 pub(crate) use dense::{Convolution, Linear};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use layout::{numbers, rows};
-pub(crate) use norm::{GroupNorm, LayerNorm};
+pub(crate) use norm::{GatedAdd, GroupNorm, LayerNorm};
 pub(crate) use operation::{given, run};
 pub(crate) use picture::{Add, Average, CatChannels, Double, Largest};
 pub(crate) use weights::{Packing, bias};

@@ -2,8 +2,9 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients, LayerNormShape,
-    group_norm, group_norm_backward, layer_norm, layer_norm_backward, output,
+    GateShape, GroupNormGradients, GroupNormParameters, GroupNormShape, LayerNormGradients,
+    LayerNormShape, gated_add, gated_add_backward, group_norm, group_norm_backward, layer_norm,
+    layer_norm_backward, output,
 };
 
 use super::layout::{as_f32, dims, from_f32, numbers, picture, pixels, rows, tensor};
@@ -119,20 +120,32 @@ impl Operation<6> for GroupNorm {
     }
 }
 
-/// Layer norm of the last dimension. Inputs: x `[…, width]`, weight and bias `[width]`.
+/// Layer norm of the last dimension. Inputs: x `[…, width]`, weight and bias `[width]`; or, where it modulates, x
+/// `[batch, …, width]`, and scale beside 1 and shift `[batch, width]`.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerNorm {
     pub eps: f64,
+    pub modulates: bool,
 }
 
 impl LayerNorm {
     fn shape(&self, x: &FlexTensor, weight: &FlexTensor) -> LayerNormShape {
-        let [width] = dims(weight);
+        let shape = weight.layout().shape();
+        let width = shape[shape.num_dims() - 1];
         LayerNormShape {
             rows: x.layout().num_elements() / width.max(1),
             width,
             eps: self.eps as f32,
         }
+    }
+
+    /// What rows are multiplied by.
+    fn weight<T: Float>(&self, weight: &FlexTensor) -> Vec<f32> {
+        let mut weight = as_f32::<T>(weight);
+        if self.modulates {
+            weight.iter_mut().for_each(|scale| *scale += 1.0);
+        }
+        weight
     }
 }
 
@@ -144,7 +157,7 @@ impl Operation<3> for LayerNorm {
         let (x, weight, bias) = (rows(given(x)), given(weight), given(bias));
         by_type!(x.dtype(), T => {
             let shape = self.shape(&x, &weight);
-            let (weight, bias) = (as_f32::<T>(&weight), as_f32::<T>(&bias));
+            let (weight, bias) = (self.weight::<T>(&weight), as_f32::<T>(&bias));
             let stats = kept.map(|kept| {
                 *kept = output(2 * shape.rows);
                 kept.as_mut_slice()
@@ -165,8 +178,9 @@ impl Operation<3> for LayerNorm {
         by_type!(x.dtype(), T => {
             let shape = self.shape(&x, &weight);
             let width = shape.width;
+            let small = weight.layout().shape().clone();
             let mut of_x = output::<T>(shape.rows * width);
-            let (mut of_weight, mut of_bias) = (output(width), output(width));
+            let [mut of_weight, mut of_bias] = [(); 2].map(|()| output(small.num_elements()));
             let gradients = LayerNormGradients {
                 x: &mut of_x,
                 weight: &mut of_weight,
@@ -176,16 +190,66 @@ impl Operation<3> for LayerNorm {
                 instructions(),
                 shape,
                 numbers(&x),
-                &as_f32::<T>(&weight),
+                &self.weight::<T>(&weight),
                 &saved.kept,
                 numbers(&gradient),
                 gradients,
             );
             [
                 Some(tensor(of_x, x.layout().shape().clone())),
-                Some(tensor(from_f32::<T>(of_weight), [width])),
-                Some(tensor(from_f32::<T>(of_bias), [width])),
+                Some(tensor(from_f32::<T>(of_weight), small.clone())),
+                Some(tensor(from_f32::<T>(of_bias), small)),
             ]
+        })
+    }
+}
+
+/// x + gate·y. Inputs: x `[batch, tokens, width]`, gate `[batch, width]`, y as x.
+#[derive(Debug, Clone)]
+pub(crate) struct GatedAdd;
+
+fn gate_shape(x: &FlexTensor) -> GateShape {
+    let [items, rows, width] = dims(x);
+    GateShape { items, rows, width }
+}
+
+impl Operation<3> for GatedAdd {
+    type Kept = ();
+
+    fn forward(&self, [x, gate, y]: Args<3>, _: Option<&mut ()>) -> FlexTensor {
+        let (x, gate, y) = (rows(given(x)), given(gate), rows(given(y)));
+        let shape = gate_shape(&x);
+        by_type!(x.dtype(), T => {
+            let mut out = output::<T>(x.layout().num_elements());
+            let gate = as_f32::<T>(&gate);
+            gated_add(instructions(), shape, numbers(&x), &gate, numbers(&y), &mut out);
+            tensor(out, x.layout().shape().clone())
+        })
+    }
+
+    fn reads(&self, _: [bool; 3]) -> [bool; 3] {
+        [false, true, true]
+    }
+
+    fn backward(&self, saved: Saved<3, ()>, gradient: FlexTensor) -> Args<3> {
+        let [_, gate, y] = saved.inputs;
+        let (gate, y, gradient) = (given(gate), rows(given(y)), rows(gradient));
+        let shape = gate_shape(&y);
+        by_type!(y.dtype(), T => {
+            let small = gate.layout().shape().clone();
+            let mut of_gate = output::<f32>(small.num_elements());
+            let mut of_y = output::<T>(y.layout().num_elements());
+            gated_add_backward(
+                instructions(),
+                shape,
+                &as_f32::<T>(&gate),
+                numbers(&y),
+                numbers(&gradient),
+                &mut of_gate,
+                &mut of_y,
+            );
+            let of_y = tensor(of_y, y.layout().shape().clone());
+            [Some(gradient), Some(tensor(from_f32::<T>(of_gate), small)), Some(of_y)]
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use burn::backend::flex::FlexTensor;
 use latent_kernels::{
-    Epilogue, Int8Weight, Picture, Tile, Weight, Window, WinogradWeight, conv2d, conv2d_int8,
-    output, winograd,
+    Activation, Epilogue, Int8Weight, Picture, Tile, Weight, Window, WinogradWeight, conv2d,
+    conv2d_int8, output, winograd,
 };
 
 use super::layout::{as_f32, dims, numbers, picture, pixels, pixels_with_gaps, rows, tensor, view};
@@ -124,15 +124,17 @@ impl<T: Float> Packing<T> {
         let [height, width] = window.output;
         let residual = residual.map(pixels::<T>);
         let mut out = output(batch * height * width * self.output());
-        self.apply(&view(&x), window, &epilogue(bias, &residual), &mut out);
+        let epilogue = epilogue(bias, Activation::None, &residual);
+        self.apply(&view(&x), window, &epilogue, &mut out);
         picture(out, [batch, self.output(), height, width])
     }
 
-    /// The rows of x `[…, in]` times the weight, plus what is given.
+    /// The function of the rows of x `[…, in]` times the weight plus the bias, plus the residual.
     pub fn product(
         &self,
         x: FlexTensor,
         bias: Option<&[f32]>,
+        activation: Activation,
         residual: Option<FlexTensor>,
     ) -> FlexTensor {
         let x = rows(x);
@@ -144,7 +146,8 @@ impl<T: Float> Packing<T> {
         let mut out = output(count * self.output());
         let picture = Picture::new(numbers(&x), [1, count, 1, width]);
         let window = Window::same(1, count, 1);
-        self.apply(&picture, &window, &epilogue(bias, &residual), &mut out);
+        let epilogue = epilogue(bias, activation, &residual);
+        self.apply(&picture, &window, &epilogue, &mut out);
         tensor(out, shape)
     }
 }
@@ -165,12 +168,13 @@ fn tile<T: Float>(window: &Window) -> Option<Tile> {
 
 fn epilogue<'a, T: Float>(
     bias: Option<&'a [f32]>,
+    activation: Activation,
     residual: &'a Option<FlexTensor>,
 ) -> Epilogue<'a, T> {
     Epilogue {
         bias,
+        activation,
         residual: residual.as_ref().map(numbers),
-        ..Epilogue::default()
     }
 }
 
