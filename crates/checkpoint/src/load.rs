@@ -6,6 +6,7 @@
 //! them ([`Patch`]) is changed on the way.
 
 mod changes;
+mod denoiser;
 mod float8;
 mod int8;
 mod parameters;

@@ -220,6 +220,7 @@ fn describe(info: &Info) -> String {
         // Of a role that networks of several kinds take, the kind.
         let kind = match part.config {
             Network::Unet(_) => "U-Net, ",
+            Network::Transformer(_) => "transformer, ",
             Network::AutoencoderTiny(_) => "tiny, ",
             _ => "",
         };

@@ -155,7 +155,8 @@ fn trained(
     let config = Stage2Config {
         first_stage: None,
         scale: None,
-        unet,
+        unet: Some(unet),
+        transformer: None,
         conditioner,
         objective,
         align: None,

@@ -94,6 +94,21 @@ impl Linear {
         }
     }
 
+    /// Tanh-GELU of [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_tanh_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => packed.forward_tanh_gelu(x),
+            None => {
+                let bias = self.bias.as_ref().map(Param::val);
+                ops::linear_tanh_gelu(x, self.weight.val(), bias)
+            }
+        }
+    }
+
     /// a·gelu(b) of the halves [a, b] of [`forward`](Self::forward), of a layer made
     /// [`gated`](Self::gated).
     ///
@@ -389,6 +404,32 @@ impl LayerNorm {
     /// `[…, width]` → the same
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         ops::layer_norm(x, self.weight.val(), self.bias.val(), 1e-5)
+    }
+}
+
+/// The last dimension over the root of its mean square.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[width]`.
+    pub weight: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Over `width` features.
+    pub fn new(device: &Device, width: usize, eps: f64) -> Self {
+        Self {
+            weight: parameter(device, [width]),
+            eps,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// `[…, width]` → the same
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::rms_norm(x, self.weight.val(), self.eps)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The networks of latent diffusion: U-Nets and what is hung onto them, autoencoders, text encoders, conditioners.
+//! The networks of latent diffusion: U-Nets and what is hung onto them, transformers, autoencoders, text encoders, conditioners.
 //!
 //! Each network is a configuration (plain data, with serde), which builds a module, which has a
 //! `forward`. A configuration says what a network is made of and never which product it belongs to:
@@ -9,8 +9,8 @@
 //! billions of parameters can be listed, counted and matched with a file for free; [`params::load`]
 //! then fills it one tensor at a time.
 //!
-//! A parameter's path in the module is its name in the published diffusers or transformers file,
-//! and its layout is torch's. That makes one naming scheme the project's own and every other one a
+//! A parameter's path in the module is its name in the published diffusers or transformers file
+//! (of a diffusion [`transformer`], in its authors'), and its layout is torch's. That makes one naming scheme the project's own and every other one a
 //! table in `checkpoint`. Rejected: burn's own layers (`burn::nn`), whose linear weights are
 //! transposed and whose initialisers draw random numbers that a loaded network throws away.
 //!
@@ -20,6 +20,7 @@ pub mod autoencoder;
 pub mod clip;
 pub mod condition;
 pub mod controlnet;
+pub mod denoiser;
 pub mod discriminator;
 pub mod error;
 mod exchange;
@@ -30,6 +31,7 @@ mod pack;
 pub mod params;
 pub mod perceptual;
 pub mod t2i;
+pub mod transformer;
 pub mod unet;
 pub mod walk;
 
@@ -42,6 +44,9 @@ pub use clip::{
 };
 pub use condition::{Condition, Conditioned, Conditioner, ConditionerConfig};
 pub use controlnet::{ControlNet, ControlNetConfig};
+pub use denoiser::{
+    Denoiser, DenoiserConfig, Given, GivenError, GivenStates, Input, Interface, Output,
+};
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
 pub use exchange::exchanged;
@@ -50,4 +55,5 @@ pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, load_some, parameter_count, parameters};
 pub use perceptual::{Perceptual, feature_distance};
 pub use t2i::{T2iAdapter, T2iAdapterConfig};
-pub use unet::{Given, GivenError, GivenStates, Outline, UNet, UNetConfig};
+pub use transformer::{Transformer, TransformerConfig};
+pub use unet::{Outline, UNet, UNetConfig};

@@ -9,6 +9,7 @@ use latent_ops::Form;
 use crate::autoencoder::{Autoencoder, AutoencoderTiny};
 use crate::clip::{ClipText, ClipVision};
 use crate::controlnet::ControlNet;
+use crate::transformer::Transformer;
 use crate::unet::UNet;
 use crate::walk::{Layer, Layers};
 
@@ -104,6 +105,27 @@ impl UNet {
                 form: Form::Plain,
                 ..at(0)
             },
+        })
+    }
+}
+
+impl Transformer {
+    /// The network with packed weights.
+    ///
+    /// What embeds and what modulates stays at the network's own type whatever the form, and so does the last layer: they are
+    /// a small part of the work, and most of the error.
+    pub fn packed(self, form: Form) -> Self {
+        self.packed_some(form, ALL)
+    }
+
+    /// [`packed`](Self::packed) of the layers for which `chosen` holds, by their dotted path: the others may be without storage.
+    pub fn packed_some(self, form: Form, chosen: Chosen<'_>) -> Self {
+        pack(self, chosen, |path| Plan {
+            form: match place(path) {
+                ("blocks", _, "attn" | "cross_attn" | "mlp") => form,
+                _ => Form::Plain,
+            },
+            pixels: 1,
         })
     }
 }

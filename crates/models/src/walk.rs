@@ -4,7 +4,7 @@
 //! is no parameter. Here each part of a network says what its fields are, and the compiler sees to it
 //! that none is forgotten: `layers!` takes a struct or an enum apart without "and the rest".
 
-use crate::layers::{BatchNorm, Conv2d, Embedding, Gap, GroupNorm, LayerNorm, Linear};
+use crate::layers::{BatchNorm, Conv2d, Embedding, Gap, GroupNorm, LayerNorm, Linear, RmsNorm};
 use crate::params::Path;
 
 /// A layer whose weight kernels can have in a form of their own.
@@ -82,7 +82,7 @@ macro_rules! without_weights {
     };
 }
 
-without_weights!(GroupNorm, LayerNorm, BatchNorm, Embedding, Gap);
+without_weights!(GroupNorm, LayerNorm, RmsNorm, BatchNorm, Embedding, Gap);
 
 /// Takes a struct apart: its parts, then after a semicolon what is no part but a number or a setting.
 /// Of an enum, the variants with one part each.

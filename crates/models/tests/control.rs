@@ -6,9 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::*;
 use latent_models::controlnet::{ControlInput, ControlNet, ControlNetConfig, UnionConfig};
 use latent_models::unet::{
-    Alter, Attention, Extras, Heads, Input, Labels, Level, Residuals, timestep_sinusoid,
+    Alter, Attention, Extras, Heads, Labels, Level, Residuals, timestep_sinusoid,
 };
-use latent_models::{Form, Given, Padding, UNet, UNetConfig, named};
+use latent_models::{Form, Given, Input, Padding, UNet, UNetConfig, named};
 use latent_testkit::{Golden, closeness, recipe};
 
 const TOLERANCE: f64 = 1e-4;

@@ -355,12 +355,12 @@ fn what_is_given_is_what_the_network_takes() {
         let refused = |change: &dyn Fn(&mut Given)| {
             let mut given = fits(&config);
             change(&mut given);
-            let refused = given.check(&config).unwrap_err();
+            let refused = given.check(&config.interface()).unwrap_err();
             let again = unet.prepare(given).err();
             assert_eq!(again.unwrap().to_string(), refused.to_string());
             refused
         };
-        fits(&config).check(&config).unwrap();
+        fits(&config).check(&config.interface()).unwrap();
         let missing = |error| matches!(error, GivenError::Missing { .. });
         let unexpected = |error| matches!(error, GivenError::Unexpected { .. });
         let wrong = |error| matches!(error, GivenError::Shape { .. });

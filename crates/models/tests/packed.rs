@@ -5,11 +5,12 @@ mod common;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use common::*;
+use latent_models::transformer::{Modulation, Positions};
 use latent_models::unet::{Labels, Projection, Resample};
 use latent_models::walk::{Layer, Layers};
 use latent_models::{
-    AutoencoderConfig, AutoencoderTinyConfig, ClipTextConfig, ClipVisionConfig, Form, UNetConfig,
-    named, parameters,
+    AutoencoderConfig, AutoencoderTinyConfig, ClipTextConfig, ClipVisionConfig, Form,
+    TransformerConfig, UNetConfig, named, parameters,
 };
 
 /// The weights of linear layers and convolutions as burn shows them: it knows nothing of the walk.
@@ -52,7 +53,10 @@ fn check<N: Module + Layers>(what: &str, network: N, packed: impl FnOnce(N) -> N
     let mut network = fill("network", network);
     let before = weights(&network);
     // So that the test cannot pass by finding nothing: all parameters of rank 2 and 4 but tables.
-    let table = |name: &str| name.ends_with("embedding.weight") && !name.contains("patch");
+    let table = |name: &str| {
+        let rows = name.ends_with("embedding.weight") && !name.contains("patch");
+        rows || name.ends_with("_table.weight") || name.ends_with("_table")
+    };
     let parameters = parameters(&network);
     let large = parameters.iter().filter(|(name, shape)| {
         shape.len() > 1 && !table(name) && !name.starts_with("class_embedding.weight")
@@ -116,6 +120,29 @@ fn no_layer_of_any_network_is_left_out() {
         resample: Resample::Resnet,
         ..c
     });
+    for modulation in [Modulation::Shared, Modulation::PerBlock] {
+        for labels in [Labels::Table(10), Labels::Vector(10)] {
+            let config = TransformerConfig {
+                in_channels: 3,
+                out_channels: 3,
+                patch: 2,
+                width: 16,
+                depth: 3,
+                heads: 2,
+                context: Some(12),
+                context_every: 2,
+                context_projection: true,
+                labels,
+                modulation,
+                positions: Positions::Counted,
+                qk_norm: true,
+            };
+            config.validate().unwrap();
+            for form in [Form::Plain, Form::Int8] {
+                check("transformer", config.init(&device), |net| net.packed(form));
+            }
+        }
+    }
     for (what, config) in [
         ("KL autoencoder", tiny_autoencoder()),
         (

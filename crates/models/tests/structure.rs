@@ -6,11 +6,11 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::*;
 use latent_models::unet::{
-    Attention, Depths, Given, Heads, Labels, Level, Projection, Resample, TimeShift,
+    Attention, Depths, Heads, Labels, Level, Projection, Resample, TimeShift,
 };
 use latent_models::{
-    AutoencoderConfig, ClipTextConfig, Padding, ParameterError, UNetConfig, cast, load, named,
-    parameter_count, parameters,
+    AutoencoderConfig, ClipTextConfig, Given, Padding, ParameterError, UNetConfig, cast, load,
+    named, parameter_count, parameters,
 };
 use latent_testkit::closeness;
 use proptest::prelude::*;

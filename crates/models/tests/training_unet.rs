@@ -3,60 +3,13 @@
 
 mod common;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor};
+use common::training::{AdamW, check_gradients, gradients, number};
 use common::*;
 use latent_models::parameters;
 use latent_models::unet::UNet;
-use latent_testkit::{Golden, closeness, golden};
-
-/// Reads the gradient of every parameter, in the order of [`parameters`].
-struct Reader {
-    gradients: Gradients,
-    found: Vec<Vec<f32>>,
-}
-
-impl ModuleVisitor for Reader {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad_remove(&mut self.gradients);
-        let gradient = gradient.expect("a gradient for every parameter");
-        assert_eq!(gradient.dims(), param.val().dims());
-        self.found.push(values(gradient));
-    }
-}
-
-/// torch's AdamW with β = (0.9, 0.999), ε = 1e-8.
-struct AdamW {
-    step: i32,
-    rate: f64,
-    decay: f64,
-    /// First and second moments of every parameter.
-    moments: Vec<[Vec<f64>; 2]>,
-    gradients: Vec<Vec<f32>>,
-    at: usize,
-}
-
-impl ModuleMapper for AdamW {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let gradient = &self.gradients[self.at];
-        let [first, second] = &mut self.moments[self.at];
-        self.at += 1;
-        let [corrected, spread] = [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(self.step));
-        let (rate, decay) = (self.rate, self.decay);
-        param.map(|tensor| {
-            let (shape, device) = (tensor.dims(), tensor.device());
-            let mut numbers = values(tensor.detach());
-            for (i, p) in numbers.iter_mut().enumerate() {
-                let g = f64::from(gradient[i]);
-                first[i] = 0.9 * first[i] + 0.1 * g;
-                second[i] = 0.999 * second[i] + 0.001 * g * g;
-                let direction = first[i] / corrected / ((second[i] / spread).sqrt() + 1e-8);
-                *p = (f64::from(*p) * (1.0 - rate * decay) - rate * direction) as f32;
-            }
-            Tensor::from_data(TensorData::new(numbers, shape), &device).require_grad()
-        })
-    }
-}
+use latent_testkit::{Golden, golden};
 
 /// The loss of step `step` on the recipe's latents, noise and context.
 fn loss(unet: &UNet, step: usize, alphas_cumprod: &[f64]) -> Tensor<1> {
@@ -86,10 +39,6 @@ fn tolerance(step: usize) -> f64 {
     }
 }
 
-fn number(loss: &Tensor<1>) -> f64 {
-    f64::from(values(loss.clone())[0])
-}
-
 #[test]
 fn losses_and_gradients_are_torchs() {
     let golden = Golden::training_unet();
@@ -101,17 +50,7 @@ fn losses_and_gradients_are_torchs() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    let mut optimiser = AdamW {
-        step: 0,
-        rate: 1e-3,
-        decay: 1e-2,
-        moments: parameters(&unet)
-            .iter()
-            .map(|(_, shape)| [0, 1].map(|_| vec![0.0; shape.iter().product()]))
-            .collect(),
-        gradients: Vec::new(),
-        at: 0,
-    };
+    let mut optimiser = AdamW::new(&unet, 1e-3, 1e-2);
 
     for (step, &want) in golden.values("losses").iter().enumerate() {
         let loss = loss(&unet, step, &alphas);
@@ -119,60 +58,12 @@ fn losses_and_gradients_are_torchs() {
         println!("loss {step}: {} {error:.2e}", number(&loss));
         assert!(error < tolerance(step), "loss {step}: {error:.2e}");
 
-        let mut reader = Reader {
-            gradients: loss.backward(),
-            found: Vec::new(),
-        };
-        unet.visit(&mut reader);
+        let found = gradients(&unet, loss);
         if step == 0 {
-            check_gradients(&golden, &names, &reader.found);
+            check_gradients(&golden, names.iter().map(String::as_str).zip(&found));
         }
-        optimiser.step += 1;
-        optimiser.gradients = reader.found;
-        optimiser.at = 0;
-        unet = unet.map(&mut optimiser);
+        unet = optimiser.step(unet, found);
     }
-}
-
-/// Each gradient to 1e-3 of its norm. Where torch's is rounding alone (a bias before a normalisation
-/// of single channels changes nothing), to as much of the largest norm as rounding may leave.
-fn check_gradients(golden: &Golden, names: &[String], gradients: &[Vec<f32>]) {
-    let norm = |values: &[f32]| {
-        values
-            .iter()
-            .map(|&g| f64::from(g).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
-    let wanted = |name: &String| f64::from(golden.values(&format!("norm/{name}"))[0]);
-    let floor = 1e-6 * names.iter().map(wanted).fold(0.0, f64::max);
-    let mut worst = 0f64;
-    let mut rounding = 0;
-    for (name, gradient) in names.iter().zip(gradients) {
-        let (got, want) = (norm(gradient), wanted(name));
-        if want < floor {
-            assert!(got < floor, "{name}: {got:.2e} where torch has {want:.2e}");
-            rounding += 1;
-            continue;
-        }
-        let sample: Vec<f32> = gradient
-            .iter()
-            .step_by((gradient.len() / 64).max(1))
-            .copied()
-            .collect();
-        let sampled = closeness(&sample, golden.values(&format!("grad/{name}")));
-        for error in [(got / want - 1.0).abs(), sampled] {
-            assert!(error < 1e-3, "{name}: {error:.2e}");
-            worst = worst.max(error);
-        }
-    }
-    println!("worst gradient: {worst:.2e}; {rounding} are rounding");
-    let stored = golden
-        .names()
-        .iter()
-        .filter(|name| name.starts_with("norm/"))
-        .count();
-    assert_eq!(names.len(), stored);
 }
 
 /// The gradient of every parameter, summed over backward passes.

@@ -13,7 +13,7 @@ use latent_diffusion::{
     Sigmas, Step,
 };
 use latent_models::unet::FreeU;
-use latent_models::{ControlNet, Padding, UNet};
+use latent_models::{ControlNet, Denoiser, Padding};
 
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
@@ -240,15 +240,15 @@ impl Drawing<'_> {
             let calls = (done * each, total * each);
             let by_second = second.as_ref().map(|(path, drawing, refining)| {
                 move || -> Result<Guided<'_>> {
-                    let unet = refining.denoiser(self.model)?;
+                    let network = refining.denoiser(self.model)?;
                     let concat = concat.filter(|_| drawing.model.family.beside != Nothing);
                     // What the drawing is held to is the model's own business.
                     let beside = Beside::all(concat);
-                    Ok(drawing.guided(unet, refining.prompts, path, sigmas, beside, calls))
+                    Ok(drawing.guided(network, refining.prompts, path, sigmas, beside, calls))
                 }
             });
             let by_base = || -> Result<Guided<'_>> {
-                let unet = UNet::clone(&*self.model.denoiser()?);
+                let network = Denoiser::clone(&*self.model.denoiser()?);
                 let mut extensions = Beside::all(concat);
                 extensions.extend(self.controls(&prepared.hints, path)?);
                 extensions.extend(prepared.shown.iter().map(|shown| {
@@ -256,7 +256,7 @@ impl Drawing<'_> {
                     Box::new(Show::new(shown.clone(), span)) as Box<dyn Extension>
                 }));
                 extensions.extend(self.freeu());
-                Ok(self.guided(unet, prompts, path, sigmas, extensions, calls))
+                Ok(self.guided(network, prompts, path, sigmas, extensions, calls))
             };
             let (guided, next) = match by_second {
                 Some(by_second) if leg.refined => (by_second()?, None),
@@ -333,17 +333,18 @@ impl Drawing<'_> {
     /// The network behind guidance, for one walk.
     fn guided<'p>(
         &'p self,
-        unet: UNet,
+        network: Denoiser,
         prompts: &'p Prompts,
         path: &'p NoisePath,
         sigmas: &'p Sigmas,
         extensions: Vec<Box<dyn Extension>>,
         calls: (usize, usize),
     ) -> Guided<'p> {
-        let unet = unet.with_padding(padding(self.request.tiling));
+        let network = network.with_padding(padding(self.request.tiling));
+        let scale = self.request.guidance.scale;
         Guided {
-            guidance: Guidance::of(self.request, unet.config(), prompts.positive.len()),
-            passes: Passes::new(unet, prompts, self.request.guidance.scale, extensions),
+            guidance: Guidance::of(self.request, &network.interface(), prompts.positive.len()),
+            passes: Passes::new(network, prompts, scale, extensions),
             prediction: self.model.prediction,
             path,
             sigmas,

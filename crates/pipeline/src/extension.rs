@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
-use latent_models::unet::{FreeU, Input};
-use latent_models::{Given, GivenError};
+use latent_models::unet::FreeU;
+use latent_models::{Given, GivenError, Input};
 
 use crate::guiders::{At, Prompt};
 use crate::passes::{Seen, given};

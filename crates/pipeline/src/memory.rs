@@ -7,7 +7,7 @@
 use std::fmt;
 
 use burn::tensor::DType;
-use latent_models::UNetConfig;
+use latent_models::{DenoiserConfig, TransformerConfig, UNetConfig};
 
 use crate::decode::Decoding;
 use crate::error::{Error, Result};
@@ -20,6 +20,8 @@ use crate::request::{Request, Switch};
 const ATTENDING_COPIES: u64 = 15;
 /// The same in a resblock.
 const RESBLOCK_COPIES: u64 = 10;
+/// Live copies of a transformer's tokens at its worst moment: between the two layers of a block they are four times as wide.
+const TOKEN_COPIES: u64 = 8;
 /// Live copies of the decoder's finest map at its worst moment, decoded whole. The encoder's are as many.
 const DECODER_COPIES: u64 = 4;
 /// And in strips.
@@ -71,8 +73,18 @@ pub(crate) struct Settled {
     pub in_turn: bool,
 }
 
-/// Bytes of a U-Net's tensors at its worst moment, for one latent of `pixels` pixels and numbers of `size` bytes.
-fn working_bytes(unet: &UNetConfig, pixels: u64, size: u64) -> u64 {
+/// Bytes of a denoiser's tensors at its worst moment, for one latent of `pixels` pixels and numbers of `size` bytes.
+fn working_bytes(denoiser: &DenoiserConfig, pixels: u64, size: u64) -> u64 {
+    match denoiser {
+        DenoiserConfig::Unet(unet) => working_bytes_of_unet(unet, pixels, size),
+        DenoiserConfig::Transformer(TransformerConfig { width, patch, .. }) => {
+            let tokens = pixels / (patch * patch).max(1) as u64;
+            tokens * *width as u64 * size * TOKEN_COPIES
+        }
+    }
+}
+
+fn working_bytes_of_unet(unet: &UNetConfig, pixels: u64, size: u64) -> u64 {
     let levels = unet.levels.iter().enumerate();
     let maps = levels.map(|(i, level)| {
         let map = (pixels >> (2 * i)) * level.channels as u64 * size;
@@ -116,9 +128,10 @@ impl MemoryPlan {
             None => 2,
         };
         let working = |model: &Model| {
-            working_bytes(model.unet.config(), latent, bytes_of(model.unet.dtype()))
+            let denoiser = &model.denoiser;
+            working_bytes(denoiser.config(), latent, bytes_of(denoiser.dtype()))
         };
-        let unet = working(model).max(model.refiner.as_deref().map_or(0, working));
+        let denoiser = working(model).max(model.refiner.as_deref().map_or(0, working));
         let names = Resolved::of_passes(request, &model.scheduler, &Profile::of(request.compat));
         let map = pixels * finest;
         let given = request.start.image.is_some() || request.hires.is_some() || model.inpaints();
@@ -130,7 +143,7 @@ impl MemoryPlan {
                 .is_ok_and(|names| Resolved::together(request, names) >= request.pictures()),
             autoencoder: model.bytes(Stage::Compressing),
             held: Stage::ALL.into_iter().map(|stage| model.held(stage)).sum(),
-            sampling: unet * guided * request.batch_size as u64,
+            sampling: denoiser * guided * request.batch_size as u64,
             encoding: if given { map * DECODER_COPIES } else { 0 },
             decoding: map * DECODER_COPIES,
             decoding_in_strips: map * STRIP_COPIES,

@@ -5,8 +5,8 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
-use latent_models::unet::{Alter, Extras, Input, Output, guidance_sinusoid};
-use latent_models::{Conditioned, Given, GivenStates, UNet};
+use latent_models::unet::{Alter, Extras, guidance_sinusoid};
+use latent_models::{Conditioned, Denoiser, Given, GivenStates, Input, Output};
 
 use crate::conditioning::Prompts;
 use crate::extension::{Call, Extension};
@@ -15,7 +15,7 @@ use crate::track::Context;
 
 /// A network with its prompts and with what acts before its calls.
 pub struct Passes<'a> {
-    unet: UNet,
+    network: Denoiser,
     prompts: &'a Prompts,
     extensions: Vec<Box<dyn Extension + 'a>>,
     /// What a network that is told its guidance is told: w of s = 1 + w.
@@ -79,17 +79,17 @@ pub struct Answer {
 const MOST_PREPARED: usize = 8;
 
 impl<'a> Passes<'a> {
-    /// The passes of a run. `scale` is for networks that [are told it](latent_models::UNetConfig::guidance), as the s of
+    /// The passes of a run. `scale` is for networks that [are told it](latent_models::Interface::guidance), as the s of
     /// [`Cfg`](crate::guiders::Cfg); others do not read it.
     pub fn new(
-        unet: UNet,
+        network: Denoiser,
         prompts: &'a Prompts,
         scale: f64,
         extensions: Vec<Box<dyn Extension + 'a>>,
     ) -> Self {
         Self {
-            told: unet.config().guidance.map(|_| scale - 1.0),
-            unet,
+            told: network.interface().guidance.map(|_| scale - 1.0),
+            network,
             prompts,
             extensions,
             prepared: Made::default(),
@@ -160,13 +160,13 @@ impl<'a> Passes<'a> {
             batch,
             seen: contexts,
         };
-        let unet = &self.unet;
-        let told = self.told.zip(unet.config().guidance);
+        let network = &self.network;
+        let told = self.told.zip(network.interface().guidance);
         let prepared = self.prepared.of(call.names(), || {
-            let device = unet.conv_norm_out.weight.device();
+            let device = network.device();
             let guidance =
                 told.map(|(w, width)| guidance_sinusoid(&vec![w; batch * n], width, &device));
-            unet.prepare(Given {
+            network.prepare(Given {
                 guidance,
                 ..call.given()
             })
@@ -185,7 +185,7 @@ impl<'a> Passes<'a> {
         for extension in &mut self.extensions {
             extension.before(&call, &mut input)?;
         }
-        let Output { x, attended, .. } = self.unet.run(input);
+        let Output { x, attended, .. } = self.network.run(input);
         let mut attended = attended.map(|all| all.chunk(n, 0).into_iter());
         let outputs = x.chunk(n, 0).into_iter();
         Ok(outputs

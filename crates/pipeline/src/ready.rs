@@ -3,7 +3,6 @@
 use latent_checkpoint::SchedulerConfig;
 use latent_diffusion::{Sampler, Scheduler, names};
 use latent_models::ConditionerConfig;
-use latent_models::unet::Resample;
 use latent_text::Pass;
 
 use crate::beside::Hints;
@@ -121,15 +120,11 @@ fn check_seeds(request: &Request) -> Result<()> {
 
 /// The sides must be multiples of the latent's, and of what the network halves by where it cannot round.
 fn check_size(request: &Request, model: &Model) -> Result<()> {
-    let unet = model.unet.config();
-    let halved = match unet.resample {
-        Resample::Resnet => unet.downsampling(),
-        Resample::Conv => 1,
-    };
     let entries = 0..request.control.len();
     let controls = entries.filter_map(|entry| model.control(entry));
     let controls = controls.map(|control| control.network.multiple());
-    let by = controls.fold(model.latent.downsample * halved, lcm);
+    let own = model.latent.downsample * model.denoiser.config().multiple();
+    let by = controls.fold(own, lcm);
     let check = |field, Size { width, height }: Size| match width.is_multiple_of(by)
         && height.is_multiple_of(by)
     {
@@ -332,9 +327,9 @@ impl Ready {
         let only = Pass::Only(first);
         let prompts = encoding.pass(texts, request.canvas(), only, false)?;
         // Its layout alone is looked at, which takes no memory.
-        let network = &model.unet.config().init(&model.device);
+        let network = &model.denoiser.config().init(&model.device);
         guiders::check(request, network, names.0.sampler, prompts.positive.len())?;
-        if network.config().guidance.is_some() && !texts[1].trim().is_empty() {
+        if network.interface().guidance.is_some() && !texts[1].trim().is_empty() {
             encoding.hooks.note(
                 "this model is told its guidance and reads no negative prompt: it has no effect"
                     .to_owned(),
@@ -370,7 +365,7 @@ impl Ready {
             encoding.model = refiner;
             let (texts, size, pass, sampler) = last;
             let prompts = encoding.pass(texts, size, pass, true)?;
-            let network = &refiner.unet.config().init(&refiner.device);
+            let network = &refiner.denoiser.config().init(&refiner.device);
             guiders::check(request, network, sampler, prompts.positive.len())?;
             Ok::<_, Error>(prompts)
         });

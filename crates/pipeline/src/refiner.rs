@@ -6,7 +6,7 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion::{self as diffusion, Denoise, Mixing, NoisePath, Sigmas};
-use latent_models::UNet;
+use latent_models::Denoiser;
 
 use crate::conditioning::Prompts;
 use crate::draw::Drawing;
@@ -32,12 +32,12 @@ impl Refining<'_> {
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub(crate) fn denoiser(&self, base: &Model) -> Result<UNet> {
+    pub(crate) fn denoiser(&self, base: &Model) -> Result<Denoiser> {
         base.make_room(Stage::Refining);
         if self.takes_over {
             base.release(Stage::Denoising);
         }
-        Ok(UNet::clone(&*self.model.unet.get()?))
+        Ok(Denoiser::clone(&*self.model.denoiser.get()?))
     }
 }
 

@@ -3,8 +3,9 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
+use latent_models::Input;
 use latent_models::ip_adapter::Sees;
-use latent_models::unet::{Input, KeysValues};
+use latent_models::unet::KeysValues;
 
 use crate::control::Span;
 use crate::error::{Error, Result};
@@ -51,6 +52,8 @@ impl Shown {
         model: &Model,
         resources: &dyn Resources,
     ) -> Result<Self> {
+        let unet = model.unet();
+        let unet = unet.map_err(|reason| Error::field("ip_adapter", &ip.name, reason))?;
         let adapter = ip.adapter.get()?;
         let sees = adapter.config().projection.sees();
         let seen = asked.images.iter().map(|name| {
@@ -67,7 +70,7 @@ impl Shown {
         let nothing = vec![nothing; seen.len()];
         let made = |tokens: Vec<Tensor<3>>| {
             let tokens = Tensor::cat(tokens, 1);
-            adapter.keys_values(&tokens, model.unet.config(), asked.weight)
+            adapter.keys_values(&tokens, unet, asked.weight)
         };
         Ok(Self {
             prompt: made(seen),

@@ -8,8 +8,8 @@ mod drawing;
 mod golden;
 
 use burn::tensor::{Tensor, TensorData};
-use latent_models::Given;
-use latent_models::unet::{Alter, Extras, Input, MIDDLE};
+use latent_models::unet::{Alter, Extras, MIDDLE};
+use latent_models::{Given, Input};
 use latent_pipeline::draw::Canvas;
 use latent_pipeline::request::{
     GivenPicture, GuidanceOptions, PerturbedAttention, SelfAttention, SkipLayers,

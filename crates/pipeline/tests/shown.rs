@@ -61,7 +61,7 @@ fn file_name(path: &str) -> String {
 }
 
 fn config(model: &Model, plus: bool) -> IpAdapterConfig {
-    let unet = model.unet.config();
+    let unet = model.denoiser.config().unet().expect("a U-Net");
     let [down, middle, up] = unet.attentions_on_context();
     IpAdapterConfig {
         projection: match plus {

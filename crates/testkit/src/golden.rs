@@ -87,6 +87,10 @@ files! {
     training_kl = "training_kl.safetensors";
     /// The same of a tiny VQ autoencoder.
     training_vq = "training_vq.safetensors";
+    /// Tiny diffusion transformers: DiT as its authors run it, PixArt-Σ with a masked text.
+    networks_transformer = "networks_transformer.safetensors";
+    /// Ten AdamW steps of a tiny DiT on a flow: `losses`, gradients as above by diffusers' names.
+    training_transformer = "training_transformer.safetensors";
     /// Tiny networks of the U-Net family: text encoders, U-Nets, autoencoders, image encoder. In these files a key that
     /// ends in `/strided` is a sample, with `shapes` and `norms` in the metadata.
     family_networks = "family_networks.safetensors";

@@ -75,7 +75,7 @@ fn the_published_models_have_the_published_counts() {
     ];
     for (name, unet, conditioner) in published {
         let config = read(&folder().join(format!("{name}.toml"))).unwrap();
-        let model = LatentModel::new(&config, &Device::flex());
+        let model = LatentModel::new(&config, &Device::flex()).unwrap();
         assert_eq!(parameter_count(&model.unet), unet, "{name}");
         let found = model.conditioner.as_ref().map_or(0, parameter_count);
         assert_eq!(found, conditioner, "{name}");
@@ -123,15 +123,16 @@ fn shrink(config: &mut Stage2Config, files: &Path) {
         }
         Some(_) => None,
     };
-    let before = config.unet.model_channels;
-    config.unet.model_channels = 32;
+    let unet = config.unet.as_mut().expect("a U-Net");
+    let before = unet.model_channels;
+    unet.model_channels = 32;
     let narrow = |attention: &mut Attention| {
         if let Heads::Width(width) = &mut attention.heads {
             *width = 32;
         }
     };
-    config.unet.middle.as_mut().map(narrow);
-    for level in &mut config.unet.levels {
+    unet.middle.as_mut().map(narrow);
+    for level in &mut unet.levels {
         level.attention.as_mut().map(narrow);
         level.channels = level.channels / before * 32;
         level.resblocks = 1;
@@ -141,11 +142,11 @@ fn shrink(config: &mut Stage2Config, files: &Path) {
         .as_ref()
         .and_then(ConditionerConfig::entry)
     {
-        Some((Entry::CrossAttention, _)) => config.unet.context = context,
-        Some((Entry::AdaptiveNorm, _)) => config.unet.labels = Labels::Vector(context.unwrap()),
+        Some((Entry::CrossAttention, _)) => unet.context = context,
+        Some((Entry::AdaptiveNorm, _)) => unet.labels = Labels::Vector(context.unwrap()),
         Some((Entry::CrossAttentionAndPooled, _)) => {
-            config.unet.context = context;
-            config.unet.labels = Labels::Vector(context.unwrap());
+            unet.context = context;
+            unet.labels = Labels::Vector(context.unwrap());
         }
         _ => {}
     }
@@ -219,7 +220,7 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         };
         shrink(&mut config, files_at);
         let first = first_stage(&config);
-        let side = first.downsampling() << (config.unet.levels.len() - 1).max(3);
+        let side = first.downsampling() << (config.unet.as_ref().unwrap().levels.len() - 1).max(3);
         let inpaints = matches!(
             config.conditioner,
             Some(ConditionerConfig::Inpainting { .. })
@@ -261,9 +262,10 @@ fn every_file_takes_two_steps_draws_and_is_opened_again() {
         let (unet, _) = checkpoint
             .load::<latent_models::UNetConfig>(Role::DENOISER, &options, progress)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let wanted = config.unet.init(&Device::flex());
+        let wanted_config = config.unet.as_ref().unwrap();
+        let wanted = wanted_config.init(&Device::flex());
         assert_eq!(parameters(&unet), parameters(&wanted), "{name}");
-        for (found, wanted) in unet.config().levels.iter().zip(&config.unet.levels) {
+        for (found, wanted) in unet.config().levels.iter().zip(&wanted_config.levels) {
             let heads = |l: &Level| l.attention.map(|a| a.heads.count(l.channels));
             assert_eq!(heads(found), heads(wanted), "{name}");
         }

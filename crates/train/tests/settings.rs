@@ -54,7 +54,25 @@ fn all() -> Vec<(String, Table)> {
         model_channels = 8
         levels = [{ channels = 8, resblocks = 1 }]
     "#;
-    let texts = [("more", more), ("terms", terms)];
+    let transformer = r#"
+        steps = 1
+        batch = 1
+        data = { path = "x", size = 8 }
+        rate = { peak = 1.0 }
+        [model]
+        kind = "stage2"
+        [model.transformer]
+        in_channels = 3
+        out_channels = 3
+        width = 16
+        depth = 1
+        heads = 2
+    "#;
+    let texts = [
+        ("more", more),
+        ("terms", terms),
+        ("transformer", transformer),
+    ];
     let texts = texts.map(|(name, text)| (name.to_owned(), text.parse().unwrap()));
     let mut all = Vec::from(texts);
     for folder in ["configs", "configs/small", "configs/default"] {
@@ -141,6 +159,7 @@ fn every_key_is_written_down_and_no_other_is_taken() {
         "beta_on",
         "zero_terminal_snr",
         "head_width",
+        "context_every",
     ] {
         assert!(known.contains(name), "{name}: {known:?}");
     }

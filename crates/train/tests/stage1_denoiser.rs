@@ -49,7 +49,7 @@ fn second_stage(
     let config = Stage2Config {
         first_stage: None,
         scale: None,
-        unet: UNetConfig {
+        unet: Some(UNetConfig {
             in_channels: first.channels(),
             out_channels: first.channels(),
             model_channels: 16,
@@ -59,7 +59,8 @@ fn second_stage(
             labels: Labels::None,
             norm_groups: 4,
             ..named::unet_sd1()
-        },
+        }),
+        transformer: None,
         conditioner,
         objective: ObjectiveConfig {
             prediction,

@@ -33,7 +33,7 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
     Stage2Config {
         first_stage: None,
         scale: None,
-        unet: UNetConfig {
+        unet: Some(UNetConfig {
             in_channels: channels + extra,
             out_channels: channels,
             model_channels: 32,
@@ -57,7 +57,8 @@ fn config(conditioner: Option<ConditionerConfig>, channels: usize) -> Stage2Conf
             },
             norm_groups: 8,
             ..named::unet_sd1()
-        },
+        }),
+        transformer: None,
         conditioner,
         objective: ObjectiveConfig::default(),
         align: None,
@@ -476,7 +477,7 @@ fn what_an_example_lacks_is_named() {
 fn settings_that_do_not_fit_are_refused() {
     let refused = |config: &Stage2Config| config.validate().unwrap_err().to_string();
     let mut wrong = config(class(3), 3);
-    wrong.unet.context = Some(20);
+    wrong.unet.as_mut().unwrap().context = Some(20);
     assert!(refused(&wrong).contains("unet.context"));
     let mut wrong = config(None, 3);
     wrong.objective.dropout = 0.1;
@@ -488,6 +489,6 @@ fn settings_that_do_not_fit_are_refused() {
         Some(ConditionerConfig::Inpainting { latent_channels: 3 }),
         3,
     );
-    assert_eq!(wrong.unet.in_channels, 7);
+    assert_eq!(wrong.unet.as_ref().unwrap().in_channels, 7);
     wrong.validate().unwrap();
 }

@@ -42,7 +42,7 @@ fn model(conditioner: &ConditionerConfig) -> Model {
         norm_groups: 8,
         ..named::unet_sd1()
     };
-    conditioner.validate(&unet).unwrap();
+    conditioner.validate(&unet.clone().into()).unwrap();
     let device = Device::flex().autodiff();
     let model = Model {
         unet: unet.init(&device),

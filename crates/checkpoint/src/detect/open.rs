@@ -151,7 +151,7 @@ impl Checkpoint {
         let side = side(&metadata).map_err(at(&path))?;
         let zeros_for_empty = zeros(&metadata).map_err(at(&path))?;
         let mut found = find(has);
-        found.extend(find_stated(|key| metadata.contains_key(key)));
+        found.extend(find_stated(|key| metadata.get(key).map(String::as_str)));
         if found.is_empty() {
             return Err(nothing_known(&path, &weights));
         }

@@ -18,10 +18,12 @@ pub(crate) mod keys;
 mod role;
 mod shapes;
 pub mod t2i;
+pub mod transformer;
 pub mod unet;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use latent_models::DenoiserConfig;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -35,7 +37,7 @@ pub use shapes::Shapes;
 /// The version of diffusers whose settings files are written.
 pub(crate) const DIFFUSERS: &str = "0.42.1";
 /// What the classes in `config.json` begin with where a network's settings are this project's own and stand under
-/// `network`: `LatentUNet`, `LatentAutoencoder`, `LatentConditioner`.
+/// `network`: `LatentUNet`, `LatentTransformer`, `LatentAutoencoder`, `LatentConditioner`.
 pub(crate) const OWN_CLASS: &str = "Latent";
 /// Channels, widths, rows of tables, tokens: every published network is far inside. Listing a network takes memory in
 /// its number of modules, and a settings file of a hundred bytes can ask for billions.
@@ -149,6 +151,8 @@ macro_rules! kinds {
 kinds! {
     /// A denoising U-Net.
     Unet(latent_models::UNetConfig),
+    /// A denoising transformer.
+    Transformer(latent_models::TransformerConfig),
     /// A picture compressor, KL or VQ.
     Autoencoder(StoredAutoencoder),
     /// A tiny picture compressor that was distilled from another.
@@ -233,7 +237,25 @@ impl Entry {
     }
 }
 
+impl From<DenoiserConfig> for Network {
+    fn from(config: DenoiserConfig) -> Self {
+        match config {
+            DenoiserConfig::Unet(config) => config.into(),
+            DenoiserConfig::Transformer(config) => config.into(),
+        }
+    }
+}
+
 impl Network {
+    /// The configuration of a denoiser, if it is one.
+    pub fn denoiser(&self) -> Option<DenoiserConfig> {
+        match self {
+            Self::Unet(config) => Some(config.clone().into()),
+            Self::Transformer(config) => Some(config.clone().into()),
+            _ => None,
+        }
+    }
+
     /// The name table of this network in `scheme`.
     pub fn table(&self, scheme: Scheme) -> Table {
         each!(self, config => config.table(scheme))

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::KINDS;
+use super::{KINDS, Network};
 
 /// What a network is for in a model: the name of its folder in the diffusers layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,13 +158,17 @@ pub fn find(has: impl Fn(&str) -> bool) -> Vec<Found> {
     found
 }
 
-/// The networks whose settings stand in a file's metadata, since their tensors say nothing: `stated` says whether there
-/// is such a text under a key.
-pub(crate) fn find_stated(stated: impl Fn(&str) -> bool) -> Vec<Found> {
+/// The networks whose settings stand in a file's metadata, since their tensors say nothing: `stated` gives the text under a
+/// key. What it describes may be a network of another kind in the same role, which its tensors tell.
+pub(crate) fn find_stated<'a>(stated: impl Fn(&str) -> Option<&'a str>) -> Vec<Found> {
     let mut found = Vec::new();
     for (kind, entry) in KINDS.iter().enumerate() {
         let spots = entry.spots.iter().filter(|spot| spot.anchor.is_empty());
-        let there = spots.filter(|spot| stated(&spot.role.metadata_key()));
+        let there = spots.filter(|spot| {
+            let text = stated(&spot.role.metadata_key());
+            let other = |text| serde_json::from_str::<Network>(text).is_ok_and(|n| *entry != n);
+            text.is_some_and(|text| !other(text))
+        });
         found.extend(there.map(|spot| spot.found(kind)));
     }
     found

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
-use latent_models::unet::{Alter, Attention, Extras, Heads, Input, Level};
-use latent_models::{Form, Given, ParameterError, UNetConfig, load, named};
+use latent_models::unet::{Alter, Attention, Extras, Heads, Level};
+use latent_models::{Form, Given, Input, ParameterError, UNetConfig, load, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
 use rayon::prelude::*;

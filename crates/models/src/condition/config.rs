@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::layout::LayoutTokens;
 use super::network::Conditioner;
 use super::transformer::TokenTransformerConfig;
+use crate::denoiser::DenoiserConfig;
 use crate::error::{ConfigError, at_least_one};
-use crate::unet::{Labels, UNetConfig};
+use crate::unet::Labels;
 
 /// A condition and the network that reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +94,8 @@ pub enum Entry {
     CrossAttention,
     /// Their mean, projected to this many channels, the same at every pixel of the latent.
     Concatenation(usize),
-    /// Their mean, added to the time embedding, which scales and shifts the normalisations of a network with
-    /// [`TimeShift::ScaleShift`](crate::unet::TimeShift::ScaleShift).
+    /// Their mean, added to the time embedding, which scales and shifts the normalisations of a transformer and of a U-Net
+    /// with [`TimeShift::ScaleShift`](crate::unet::TimeShift::ScaleShift).
     AdaptiveNorm,
     /// As tokens, and their sum over the root of their number, without those of the padding, added to the time embedding, as the pooled
     /// text of SDXL: what holds for the whole picture reaches every block at once.
@@ -146,12 +147,12 @@ impl ConditionerConfig {
         }
     }
 
-    /// Checks that the network can be built and that `unet` takes what it gives.
+    /// Checks that the network can be built and that `denoiser` takes what it gives.
     ///
     /// # Errors
     ///
     /// The first field that cannot be, with what it may be.
-    pub fn validate(&self, unet: &UNetConfig) -> Result<(), ConfigError> {
+    pub fn validate(&self, denoiser: &DenoiserConfig) -> Result<(), ConfigError> {
         let positive = |pairs: &[(&str, usize)]| {
             pairs.iter().try_for_each(|(field, value)| {
                 at_least_one(&format!("conditioner.{field}"), *value)
@@ -210,15 +211,17 @@ impl ConditionerConfig {
                 }
             }
         }
-        self.fits(unet)
+        self.fits(denoiser)
     }
 
-    fn fits(&self, unet: &UNetConfig) -> Result<(), ConfigError> {
-        let channels = unet.out_channels + self.concatenated();
-        if unet.in_channels != channels {
+    fn fits(&self, denoiser: &DenoiserConfig) -> Result<(), ConfigError> {
+        let takes = denoiser.interface();
+        let field = |name: &str| format!("{}.{name}", denoiser.name());
+        let channels = takes.out_channels + self.concatenated();
+        if takes.in_channels != channels {
             return Err(ConfigError::new(
-                "unet.in_channels",
-                unet.in_channels,
+                field("in_channels"),
+                takes.in_channels,
                 format!("{channels}: the latent's and what the condition adds to it"),
             ));
         }
@@ -229,28 +232,28 @@ impl ConditionerConfig {
             _ => (None, None),
         };
         let said = |width: Option<usize>| width.map_or("absent".to_owned(), |w| w.to_string());
-        if unet.context != context {
+        if takes.context != context {
             return Err(ConfigError {
-                field: "unet.context".to_owned(),
-                value: said(unet.context),
+                field: field("context"),
+                value: said(takes.context),
                 expected: match context {
                     Some(width) => format!("{width}, the width of the condition's tokens"),
                     None => "absent: the condition has no tokens to look at".to_owned(),
                 },
             });
         }
-        if unet.guidance.is_some() {
+        if takes.guidance.is_some() {
             return Err(ConfigError {
-                field: "unet.guidance".to_owned(),
-                value: said(unet.guidance),
+                field: field("guidance"),
+                value: said(takes.guidance),
                 expected: "absent: a condition has no guidance scale".to_owned(),
             });
         }
         let labels = vector.map_or(Labels::None, Labels::Vector);
-        if unet.labels != labels {
+        if takes.labels != labels {
             return Err(ConfigError::new(
-                "unet.labels",
-                unet.labels,
+                field("labels"),
+                takes.labels,
                 format!("{labels:?}, the condition's vector"),
             ));
         }

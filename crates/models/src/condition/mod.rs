@@ -2,7 +2,7 @@
 //!
 //! A condition enters the denoiser in one of three ways: as tokens that every level looks at, as channels beside the
 //! latent, or through the time embedding. [`ConditionerConfig`] says what is read and how it enters;
-//! [`Conditioner::forward`] gives what [`UNet::forward`](crate::UNet::forward) takes.
+//! [`Conditioner::forward`] gives what [`Denoiser::forward`](crate::Denoiser::forward) takes.
 //!
 //! Sources: Rombach et al., arXiv 2112.10752, and the configurations of `CompVis/latent-diffusion`; Blattmann et al.,
 //! arXiv 2204.11824, for pictures as neighbours. Rejected: one class for each pair of condition and way to enter.

@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use super::config::{ConditionerConfig, Entry};
 use super::spatial::SpatialRescaler;
 use super::transformer::TokenTransformer;
+use crate::denoiser::Given;
 use crate::layers::{Embedding, Gap, Linear};
-use crate::unet::Given;
 
 /// A batch of conditions, as numbers.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub struct Conditioned {
 }
 
 impl Conditioned {
-    /// What the U-Net reads beside its picture.
+    /// What the denoiser reads beside its picture.
     pub fn given(&self) -> Given {
         Given {
             context: self.context.clone(),

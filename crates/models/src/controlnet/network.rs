@@ -7,10 +7,11 @@ use latent_ops::{self as ops, Padding};
 use super::config::ControlNetConfig;
 use super::hint::HintEmbedding;
 use super::union::UnionLayer;
+use crate::denoiser::{Given, GivenError, GivenStates};
 use crate::layers::{Conv2d, Linear, parameter};
 use crate::unet::{
-    Beside, Built, Change, ClassEmbedding, DownBlock, Given, GivenError, GivenStates, MidBlock,
-    Part, Residuals, TimestepEmbedding, Trunk, timestep_sinusoid,
+    Beside, Built, Change, ClassEmbedding, DownBlock, MidBlock, Part, Residuals, TimestepEmbedding,
+    Trunk, timestep_sinusoid,
 };
 use crate::walk::layers;
 
@@ -135,7 +136,7 @@ impl ControlNet {
             vector: given.vector.filter(|_| unet.labels.width().is_some()),
             guidance: given.guidance.filter(|_| unet.guidance.is_some()),
         };
-        given.check(unet)?;
+        given.check(&unet.interface())?;
         let mut states = self.trunk().prepare(given);
         if let Some(told) = self.told_kind() {
             let labels = states.shifts.labels.take();

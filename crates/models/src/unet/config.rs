@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::UNet;
+use crate::denoiser::Interface;
 use crate::error::{ConfigError, at_least_one, levels_of, multiple_of};
 
 /// A latent-diffusion U-Net.
@@ -225,6 +226,17 @@ impl UNetConfig {
     /// is run.
     pub fn init(&self, device: &Device) -> UNet {
         UNet::new(self, device)
+    }
+
+    /// What goes in and out.
+    pub fn interface(&self) -> Interface {
+        Interface {
+            in_channels: self.in_channels,
+            out_channels: self.out_channels,
+            context: self.context,
+            labels: self.labels,
+            guidance: self.guidance,
+        }
     }
 
     /// Width of the time embedding.

@@ -31,6 +31,17 @@ pub struct Residuals {
 }
 
 impl Extras {
+    /// Whether nothing is added.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            residuals,
+            features,
+            pictures,
+            freeu,
+        } = self;
+        residuals.is_none() && features.is_empty() && pictures.is_empty() && freeu.is_none()
+    }
+
     /// What a part made, with what is added to it: `ends` says whether it is the end of a level or of the middle.
     pub(super) fn ended(&mut self, ends: bool, h: Tensor<4>) -> Tensor<4> {
         if !ends || self.features.is_empty() {

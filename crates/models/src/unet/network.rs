@@ -10,11 +10,10 @@ use super::config::{UNetConfig, Way};
 use super::cross::{Beside, KeysValues};
 use super::embedding::TimestepEmbedding;
 use super::extras::Extras;
-use super::given::{Given, GivenError, GivenStates, TimeShifts};
-use super::input::{Input, Output};
 use super::part::Part;
 use super::resnet::{Resampler, Resnet};
 use super::trunk::{self, Built, Trunk};
+use crate::denoiser::{Given, GivenError, GivenStates, Input, Output, Shifts};
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
 
@@ -149,6 +148,11 @@ impl UNet {
         self.conv_norm_out.weight.val().dtype()
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.conv_norm_out.weight.device()
+    }
+
     /// The same network with another treatment of the picture's edges (tileable pictures). Copies
     /// no parameter.
     pub fn with_padding(self, padding: Padding) -> Self {
@@ -225,7 +229,7 @@ impl UNet {
     /// Where something is not given that the network has a layer for, or given that it has none
     /// for, or of another shape.
     pub fn prepare(&self, given: Given) -> Result<GivenStates, GivenError> {
-        given.check(&self.config)?;
+        given.check(&self.config.interface())?;
         let context = given.context.clone();
         let mut states = self.trunk().prepare(given);
         if let Some(context) = context.map(|context| context.cast(self.dtype())) {
@@ -377,13 +381,13 @@ impl UNet {
     }
 
     /// What is given beside the context, through its layers. It was checked before.
-    pub(super) fn shifts(&self, given: &Given) -> TimeShifts {
+    pub(super) fn shifts(&self, given: &Given) -> Shifts {
         self.trunk().shifts(given)
     }
 
     /// The time embedding with all that is added to it, through the SiLU that every resblock begins
     /// with: `[batch, time channels]`.
-    pub(super) fn embed(&self, t: Tensor<1>, shifts: &TimeShifts) -> Tensor<2> {
+    pub(super) fn embed(&self, t: Tensor<1>, shifts: &Shifts) -> Tensor<2> {
         self.trunk().embed(t, shifts)
     }
 

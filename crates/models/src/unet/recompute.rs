@@ -4,9 +4,9 @@
 use burn::module::Module;
 use burn::tensor::{DType, Gradients, Tensor};
 
-use super::given::{Given, GivenError};
 use super::network::UNet;
 use super::part::Part;
+use crate::denoiser::{Given, GivenError};
 
 /// A forward pass of a U-Net of which only what lies between its parts is left.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl UNet {
         given: Given,
         states: Option<usize>,
     ) -> Result<Outline<'_>, GivenError> {
-        given.check(self.config())?;
+        given.check(&self.config().interface())?;
         let time = self.embed(t, &self.shifts(&given));
         let context = given.context.map(|context| context.cast(self.dtype()));
         let plain = self.clone().valid();

@@ -6,10 +6,10 @@ use latent_ops::{self as ops, Padding};
 use super::attention::{AttentionBlock, Place};
 use super::config::{Attention, Labels, UNetConfig, Way};
 use super::embedding::{TimestepEmbedding, timestep_sinusoid};
-use super::given::{Given, GivenStates, TimeShifts};
 use super::network::{ClassEmbedding, DownBlock, MidBlock};
 use super::part::Part;
 use super::resnet::{Resampler, Resnet, Resolution};
+use crate::denoiser::{Given, GivenStates, Shifts};
 use crate::layers::{Conv2d, Embedding};
 
 /// The parts of it, whosever they are.
@@ -198,12 +198,13 @@ impl<'a> Trunk<'a> {
         };
         GivenStates {
             context: context.as_ref().map(of).unwrap_or_default(),
+            joined: Vec::new(),
             shifts: self.shifts(&given),
         }
     }
 
     /// What is given beside the context, through its layers. It was checked before.
-    pub fn shifts(&self, given: &Given) -> TimeShifts {
+    pub fn shifts(&self, given: &Given) -> Shifts {
         let dtype = self.dtype();
         let projected =
             |layer: &TimestepEmbedding, vector: Tensor<2>| layer.forward(vector.cast(dtype));
@@ -224,12 +225,12 @@ impl<'a> Trunk<'a> {
             let layer = self.time_embedding.cond_proj.as_ref()?;
             Some(layer.forward(guidance.cast(dtype)))
         });
-        TimeShifts { guidance, labels }
+        Shifts { guidance, labels }
     }
 
     /// The time embedding with all that is added to it, through the SiLU that every resblock begins
     /// with: `[batch, time channels]`.
-    pub fn embed(&self, t: Tensor<1>, shifts: &TimeShifts) -> Tensor<2> {
+    pub fn embed(&self, t: Tensor<1>, shifts: &Shifts) -> Tensor<2> {
         let plus = |x: Tensor<2>, shift: &Option<Tensor<2>>| match shift {
             Some(shift) => x + shift.clone(),
             None => x,

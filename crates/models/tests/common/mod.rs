@@ -1,15 +1,18 @@
 //! Recipe networks and comparisons shared by the golden tests. Every test file uses some of it.
 #![allow(dead_code)]
 
+pub mod training;
+
 use std::process::Command;
 use std::sync::Once;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use latent_models::autoencoder::AutoencoderLevel;
-use latent_models::unet::{Attention, Given, Heads, Level, UNet, timestep_sinusoid};
+use latent_models::unet::{Attention, Heads, Level, UNet, timestep_sinusoid};
 use latent_models::{
-    AutoencoderConfig, ClipText, ClipTextConfig, ParameterError, Take, UNetConfig, load, named,
+    AutoencoderConfig, ClipText, ClipTextConfig, Given, ParameterError, Take, UNetConfig, load,
+    named,
 };
 use latent_ops::Cpu;
 use latent_testkit::{Golden, closeness, golden, recipe};
@@ -36,7 +39,7 @@ pub fn on_every_instruction_set() {
 }
 
 /// Takes the instruction set that this process was started for.
-fn choose_instruction_set() {
+pub fn choose_instruction_set() {
     static CHOSEN: Once = Once::new();
     CHOSEN.call_once(|| {
         if let Ok(name) = std::env::var(INSTRUCTION_SET) {

@@ -282,7 +282,7 @@ impl Encoder<'_> {
                 }
                 // Of no picture.
                 VectorInput::Picture => {
-                    let width = self.model.unet.config().labels.width();
+                    let width = self.model.denoiser.config().interface().labels.width();
                     width.map(|width| Tensor::zeros([1, width], &self.model.device))
                 }
                 _ => text.pooled.map(|pooled| self.vector(pooled)),

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
-use latent_models::GivenStates;
 use latent_models::controlnet::{ControlInput, ControlNet};
-use latent_models::unet::{Input, Residuals};
+use latent_models::unet::Residuals;
+use latent_models::{GivenStates, Input};
 
 use super::When;
 use crate::extension::{Call, Extension};

@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
-use latent_models::T2iAdapter;
-use latent_models::unet::{Input, between};
+use latent_models::unet::between;
+use latent_models::{Input, T2iAdapter};
 
 use super::When;
 use crate::extension::{Call, Extension};

@@ -14,7 +14,7 @@ use latent_checkpoint::{
     Checkpoint, Files, Info, InfoOptions, ModelError, Network, Role, SchedulerConfig,
 };
 use latent_diffusion::AlignTable;
-use latent_models::{AutoencoderConfig, UNetConfig};
+use latent_models::{AutoencoderConfig, Interface};
 use latent_text::Pad;
 
 use crate::picture::preview::Colours;
@@ -155,15 +155,15 @@ impl Family {
     ///
     /// Why the networks do not fit each other, as a sentence.
     pub fn trained(
-        unet: &UNetConfig,
+        denoiser: &Interface,
         vae: Option<&AutoencoderConfig>,
         size: usize,
     ) -> Result<Self, String> {
         let channels = vae.map_or(3, |vae| vae.latent_channels);
-        if unet.out_channels != channels {
+        if denoiser.out_channels != channels {
             return Err(format!(
-                "its U-Net makes {} channels, and a latent has {channels}",
-                unet.out_channels
+                "its denoiser makes {} channels, and a latent has {channels}",
+                denoiser.out_channels
             ));
         }
         Ok(Self {

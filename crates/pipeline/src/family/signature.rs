@@ -6,7 +6,7 @@ use std::mem::discriminant;
 use latent_checkpoint::{Checkpoint, Kind, Role, StoredAutoencoder};
 use latent_models::clip::Activation;
 use latent_models::unet::Labels;
-use latent_models::{AutoencoderConfig, ClipTextConfig, UNetConfig};
+use latent_models::{AutoencoderConfig, ClipTextConfig, TransformerConfig, UNetConfig};
 
 use super::{FAMILIES, Family, TextInput, VectorInput};
 
@@ -18,6 +18,8 @@ const SINUSOID: usize = 256;
 pub struct Networks<'a> {
     /// The denoiser.
     pub unet: Option<&'a UNetConfig>,
+    /// A denoiser that no family here has.
+    pub transformer: Option<&'a TransformerConfig>,
     /// The picture compressor.
     pub autoencoder: Option<&'a AutoencoderConfig>,
     /// The text encoders, in the order of their roles.
@@ -57,6 +59,7 @@ impl<'a> Networks<'a> {
             .filter_map(|role| config(checkpoint, role));
         Self {
             unet: config(checkpoint, Role::DENOISER),
+            transformer: config(checkpoint, Role::DENOISER),
             autoencoder: config::<StoredAutoencoder>(checkpoint, Role::AUTOENCODER)
                 .map(|stored| &stored.network),
             texts: texts.collect(),
@@ -261,6 +264,7 @@ impl fmt::Display for Networks<'_> {
                 states(unet.context),
                 labels(unet.labels),
             )?,
+            None if self.transformer.is_some() => f.write_str("a transformer as denoiser")?,
             None => f.write_str("no denoiser")?,
         }
         match self.autoencoder {

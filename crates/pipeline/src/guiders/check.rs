@@ -1,11 +1,11 @@
 //! Whether a network can be guided as a request asks.
 
 use latent_diffusion::Sampler;
-use latent_models::UNet;
 use latent_models::unet::MIDDLE;
+use latent_models::{Denoiser, DenoiserConfig};
 
 use crate::error::{Error, Result};
-use crate::request::Request;
+use crate::request::{Request, Tiling};
 
 /// Whether a network can be guided as a request asks, by this sampler and with a prompt of so many parts.
 ///
@@ -13,12 +13,12 @@ use crate::request::Request;
 /// A field that would have no effect.
 pub(crate) fn check(
     request: &Request,
-    network: &UNet,
+    network: &Denoiser,
     sampler: Sampler,
     parts: usize,
 ) -> Result<()> {
     check_layers(request, network)?;
-    if network.config().guidance.is_none() {
+    if network.interface().guidance.is_none() {
         return Ok(());
     }
     let unused = |field, set: bool, value: &str, expected: &str| match set {
@@ -46,9 +46,13 @@ pub(crate) fn check(
     unused("sampler", reads, &request.sampler, "one without CFG++")
 }
 
-/// Whether the network attends where the request changes that.
-fn check_layers(request: &Request, network: &UNet) -> Result<()> {
+/// Whether the network attends where the request changes that, and whether its pictures can be tiles.
+fn check_layers(request: &Request, network: &Denoiser) -> Result<()> {
     let asked = &request.guidance;
+    let config = match network.config() {
+        DenoiserConfig::Unet(config) => config,
+        DenoiserConfig::Transformer(_) => return check_transformer(request),
+    };
     let pag = asked.pag.as_ref().map(|pag| &pag.layers);
     let skip = asked.skip_layers.as_ref().map(|skip| &skip.layers);
     for (field, layers) in [
@@ -57,7 +61,6 @@ fn check_layers(request: &Request, network: &UNet) -> Result<()> {
     ] {
         let spots = layers.into_iter().flat_map(|layers| &layers.0);
         if let Some(spot) = spots.into_iter().find(|spot| !network.attends_at(**spot)) {
-            let config = network.config();
             let attends = |level: &latent_models::unet::Level| level.attention.is_some();
             let levels: Vec<String> = (0..config.levels.len())
                 .filter(|level| attends(&config.levels[*level]))
@@ -80,4 +83,35 @@ fn check_layers(request: &Request, network: &UNet) -> Result<()> {
         )),
         false => Ok(()),
     }
+}
+
+/// Whether a request asks of a transformer what only a U-Net does.
+fn check_transformer(request: &Request) -> Result<()> {
+    let asked = &request.guidance;
+    let levels = "it changes attention by a U-Net's levels";
+    for (field, set, why) in [
+        ("guidance.pag", asked.pag.is_some(), levels),
+        ("guidance.skip_layers", asked.skip_layers.is_some(), levels),
+        (
+            "guidance.sag",
+            asked.sag.is_some(),
+            "it reads the attention in a U-Net's middle",
+        ),
+        (
+            "guidance.freeu",
+            asked.freeu.is_some(),
+            "it changes what a U-Net makes on its way up",
+        ),
+        (
+            "tiling",
+            request.tiling != Tiling::None,
+            "edges wrap around in a U-Net's convolutions",
+        ),
+    ] {
+        if set {
+            let expected = format!("nothing: this model's denoiser is a transformer, and {why}");
+            return Err(Error::field(field, "set", expected));
+        }
+    }
+    Ok(())
 }

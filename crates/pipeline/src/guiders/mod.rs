@@ -15,7 +15,7 @@ mod threshold;
 
 use burn::tensor::Tensor;
 use latent_diffusion::{self as diffusion, NoisePath, Prediction};
-use latent_models::UNetConfig;
+use latent_models::Interface;
 use latent_models::unet::Alter;
 
 pub use cfg::Cfg;
@@ -266,7 +266,7 @@ pub struct Guidance {
 impl Guidance {
     /// What a request asks for, with a prompt of so many parts. Scale 1 follows the prompt alone, and so does a network
     /// that is told the scale.
-    pub fn of(request: &Request, network: &UNetConfig, parts: usize) -> Self {
+    pub fn of(request: &Request, network: &Interface, parts: usize) -> Self {
         let asked = &request.guidance;
         let scaled = |scale| -> Box<dyn Guider> {
             match asked.perp_neg {

@@ -172,7 +172,7 @@ impl Model {
             new.hash = known.and_then(|old| old.hash.clone());
         }
         let patches: Vec<_> = adapters.iter().map(Adapted::patch).collect();
-        let mut targets = vec![self.unet.targets()?];
+        let mut targets = vec![self.denoiser.targets()?];
         for text in &self.texts {
             targets.push(text.network.targets()?);
         }
@@ -192,7 +192,7 @@ impl Model {
     /// `targets` are those of the denoiser and of each text encoder.
     fn exchange(&mut self, targets: &[Targets], patches: &[Arc<dyn Patch>]) -> Result<()> {
         let (first, others) = targets.split_at(1);
-        self.unet.adapt(&first[0], patches)?;
+        self.denoiser.adapt(&first[0], patches)?;
         for (text, targets) in self.texts.iter_mut().zip(others) {
             text.network.adapt(targets, patches)?;
         }

@@ -65,19 +65,22 @@ impl ControlNetwork {
         }
     }
 
-    /// Why it does not go with a model's denoiser, as a sentence.
-    fn misfit(&self, model: &Model) -> Option<String> {
-        match self {
-            Self::ControlNet(part) => misfit(part.config(), model),
-            Self::T2iAdapter(part) => {
-                let [own, theirs] = part.config().misfit(model.unet.config())?;
-                let name = model.family.name;
-                Some(format!(
-                    "it is a T2I-Adapter for a U-Net with {own}, and the model is {name} ({theirs}): give one that was made \
-                     for it"
-                ))
-            }
-        }
+    /// Whether it goes with a model's denoiser.
+    ///
+    /// # Errors
+    /// Why it does not, as a sentence.
+    fn check(&self, model: &Model) -> Result<(), String> {
+        let part = match self {
+            Self::ControlNet(part) => return check(part.config(), model),
+            Self::T2iAdapter(part) => part,
+        };
+        let Some([own, theirs]) = part.config().misfit(model.unet()?) else {
+            return Ok(());
+        };
+        let name = model.family.name;
+        Err(format!(
+            "it is a T2I-Adapter for a U-Net with {own}, and the model is {name} ({theirs}): give one that was made for it"
+        ))
     }
 
     /// What the sides of a drawing must be multiples of.
@@ -125,9 +128,7 @@ impl Model {
             path: name.into(),
             uses: vec![self.controlled()],
         };
-        if let Some(reason) = control.network.misfit(&self) {
-            return Err(reason);
-        }
+        control.network.check(&self)?;
         self.controls.push(control);
         Ok(self)
     }
@@ -148,14 +149,14 @@ impl Model {
                 known.uses.push(entry);
                 continue;
             }
+            self.unet().map_err(|reason| wrong(path, reason))?;
             let options = LoadOptions::new(self.device.clone(), dtype);
             let (network, report) = match ControlChanges::open(path, main)? {
                 Some(changes) => changed(changes, main, options),
                 None => self.whole(path, options)?,
             };
-            if let Some(reason) = network.misfit(self) {
-                return Err(wrong(path, reason));
-            }
+            let fits = network.check(self);
+            fits.map_err(|reason| wrong(path, reason))?;
             self.controls.push(ControlModel {
                 name: stem(path),
                 hash: None,
@@ -175,7 +176,7 @@ impl Model {
         let checkpoint = Arc::new(opened(path)?);
         // What it is made for is told before names that it has or has not.
         if let Ok(config) = checkpoint.config::<ControlNetConfig>(Role::CONTROLNET) {
-            misfit(config, self).map_or(Ok(()), |reason| Err(wrong(path, reason)))?;
+            check(config, self).map_err(|reason| wrong(path, reason))?;
         }
         let adapter = checkpoint.find(Role::T2I_ADAPTER).is_some();
         let source = |role| Source {
@@ -239,23 +240,26 @@ fn opened(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Why a ControlNet does not go with a model's denoiser, as a sentence.
-fn misfit(config: &ControlNetConfig, model: &Model) -> Option<String> {
+/// Whether a ControlNet goes with a model's denoiser; why not, as a sentence.
+fn check(config: &ControlNetConfig, model: &Model) -> Result<(), String> {
+    let unet = model.unet()?;
     let down = model.latent.downsample;
     if config.downsampling() != down {
-        return Some(format!(
+        return Err(format!(
             "it reads pictures at {} times the size of its latents, and the model's are at 1/{down} size",
             config.downsampling()
         ));
     }
     if config.hint_channels != 3 {
-        return Some(format!(
+        return Err(format!(
             "it reads pictures of {} channels; expected 3: red, green, blue",
             config.hint_channels
         ));
     }
-    let [own, theirs] = config.misfit(model.unet.config())?;
-    Some(format!(
+    let Some([own, theirs]) = config.misfit(unet) else {
+        return Ok(());
+    };
+    Err(format!(
         "it is a ControlNet{} ({own}), and the model is {} ({theirs}): give one that was made for it",
         made_for(&config.unet),
         model.family.name

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use latent_checkpoint::{Checkpoint, Kind, Network, Role, StoredAutoencoder};
-use latent_models::{ClipTextConfig, UNetConfig};
+use latent_models::ClipTextConfig;
 
 use super::part::Net;
 use super::{Compressor, CompressorConfig};
@@ -87,7 +87,7 @@ pub(super) fn autoencoder(
         return Err(wrong(reason.to_owned()));
     }
     let name = family.map_or("the model", |family| family.name);
-    let channels = main.config::<UNetConfig>(Role::DENOISER)?.out_channels;
+    let channels = main.denoiser(Role::DENOISER)?.interface().out_channels;
     let downsample = match family {
         Some(family) => family.latent.downsample,
         None => Compressor::stored(main, Role::AUTOENCODER)?.downsampling(),

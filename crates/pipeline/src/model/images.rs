@@ -231,7 +231,13 @@ impl Model {
         let network = network.into();
         let (encoder, [_, statistics]) =
             (network.config().projection, normalizer.mean.val().dims());
-        let told = self.unet.config().labels.width().unwrap_or(0);
+        let told = self
+            .denoiser
+            .config()
+            .interface()
+            .labels
+            .width()
+            .unwrap_or(0);
         if encoder != statistics || 2 * encoder != told {
             return Err(format!(
                 "its image encoder gives {encoder} numbers, their statistics are of {statistics}, and its denoiser takes an \

@@ -77,7 +77,7 @@ impl Model {
         adapter: IpAdapter,
         encoder: ClipVision,
     ) -> Result<Self, String> {
-        misfit(adapter.config(), &self).map_or(Ok(()), Err)?;
+        check(adapter.config(), &self)?;
         blind(adapter.config(), encoder.config()).map_or(Ok(()), Err)?;
         self.ip_adapters.push(IpModel {
             name: name.to_owned(),
@@ -121,12 +121,12 @@ impl Model {
                 reason,
             };
             let path = &files.adapter;
+            let adapter = |reason| wrong("ip_adapter", path, reason);
+            self.unet().map_err(adapter)?;
             let checkpoint = open(path)?;
             // What it is made for is told before names that it has or has not.
             let config = checkpoint.config::<IpAdapterConfig>(Role::IP_ADAPTER)?;
-            if let Some(reason) = misfit(config, self) {
-                return Err(wrong("ip_adapter", path, reason));
-            }
+            check(config, self).map_err(adapter)?;
             let (adapter, report) = Part::<IpAdapter>::open(source(checkpoint, Role::IP_ADAPTER))?;
             reports.push(report);
             let encoder = match &files.encoder {
@@ -169,12 +169,14 @@ fn beside(adapter: &Path, config: &IpAdapterConfig) -> Result<PathBuf> {
     }
 }
 
-/// Why an adapter does not go with a model's denoiser, as a sentence.
-fn misfit(config: &IpAdapterConfig, model: &Model) -> Option<String> {
-    let [own, theirs] = config.misfit(model.unet.config())?;
+/// Whether an adapter goes with a model's denoiser; why not, as a sentence.
+fn check(config: &IpAdapterConfig, model: &Model) -> Result<(), String> {
+    let Some([own, theirs]) = config.misfit(model.unet()?) else {
+        return Ok(());
+    };
     let made_for = family::of_context(config.context);
     let made_for = made_for.map_or_else(String::new, |family| format!(" for {}", family.name));
-    Some(format!(
+    Err(format!(
         "it is an IP-Adapter{made_for} ({own}), and the model is {} ({theirs}): give one that was made for it",
         model.family.name
     ))

@@ -16,7 +16,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Role, SchedulerConfig};
 use latent_diffusion::{BetaSchedule, NoiseSchedule, Prediction};
 use latent_models::{
-    ClipText, ClipTextConfig, ConditionerConfig, Form, Moments, Padding, UNet, UNetConfig,
+    ClipText, ClipTextConfig, ConditionerConfig, Denoiser, DenoiserConfig, Form, Interface,
+    Moments, Padding, UNetConfig,
 };
 use latent_text::ClipTokenizer;
 
@@ -72,7 +73,7 @@ pub struct Model {
     /// Mean and deviation of each latent channel, which are taken out before the scale; empty in most models.
     pub moments: Vec<(f64, f64)>,
     /// The denoiser.
-    pub unet: Part<UNet>,
+    pub denoiser: Part<Denoiser>,
     /// What holds a drawing to pictures.
     pub controls: Vec<ControlModel>,
     /// What shows the denoiser pictures as prompts.
@@ -123,16 +124,17 @@ impl Model {
     /// # Errors
     /// A sentence that says why these networks and settings cannot be run together.
     pub fn new(
-        unet: UNet,
+        denoiser: impl Into<Denoiser>,
         autoencoder: impl Into<Compressor>,
         texts: Vec<(Role, ClipText)>,
         scheduler: SchedulerConfig,
     ) -> Result<Self, String> {
-        let device = unet.conv_norm_out.weight.val().device();
+        let denoiser: Denoiser = denoiser.into();
+        let device = denoiser.device();
         let texts = texts.into_iter();
         let networks = Parts {
             device,
-            unet: unet.into(),
+            denoiser: denoiser.into(),
             autoencoder: Some(autoencoder.into().into()),
             texts: texts.map(|(role, text)| (role, text.into())).collect(),
             condition: None,
@@ -143,7 +145,7 @@ impl Model {
     fn of(parts: Parts, scheduler: SchedulerConfig) -> Result<Self, String> {
         let Parts {
             device,
-            unet,
+            denoiser,
             autoencoder,
             texts,
             condition,
@@ -154,7 +156,8 @@ impl Model {
         let family = match settings {
             None => {
                 let networks = Networks {
-                    unet: Some(unet.config()),
+                    unet: denoiser.config().unet(),
+                    transformer: denoiser.config().transformer(),
                     autoencoder: vae,
                     texts: texts.iter().map(|(_, text)| text.config()).collect(),
                 };
@@ -170,8 +173,8 @@ impl Model {
                     (size as usize).clamp(8, crate::request::MAX_SIDE)
                 });
                 let text = texts.first().map(|(_, text)| text.config());
-                check_trained(unet.config(), text, condition.as_ref())?;
-                Family::trained(unet.config(), vae, size)?
+                check_trained(denoiser.config(), text, condition.as_ref())?;
+                Family::trained(&denoiser.config().interface(), vae, size)?
             }
         };
         let mut latent = family.latent;
@@ -211,7 +214,7 @@ impl Model {
             moments: Vec::new(),
             schedule: noise_schedule(&scheduler)?,
             prediction: prediction(&scheduler)?,
-            unet,
+            denoiser,
             autoencoder,
             texts: texts.collect(),
             family,
@@ -252,7 +255,7 @@ impl Model {
                 height: self.family.size,
             },
         };
-        let told = self.unet.config().guidance.is_some();
+        let told = self.denoiser.config().interface().guidance.is_some();
         let own = self.scheduler.trained_here().is_some();
         Ok(Defaults {
             size,
@@ -262,6 +265,21 @@ impl Model {
                 (false, false) => None,
             },
             steps: self.steps.or(told.then_some(4)),
+        })
+    }
+
+    /// What the denoiser is made of, for what acts inside of U-Nets alone.
+    ///
+    /// # Errors
+    /// A denoiser that is none, as a sentence.
+    pub(crate) fn unet(&self) -> Result<&UNetConfig, String> {
+        let config = self.denoiser.config();
+        config.unet().ok_or_else(|| {
+            format!(
+                "it acts inside of a U-Net, and the denoiser of the model ({}) is a {}: draw without it",
+                self.family.name,
+                config.name()
+            )
         })
     }
 
@@ -298,7 +316,7 @@ impl Model {
         });
         Self {
             texts: texts.collect(),
-            unet: self.unet.packed(form, latent),
+            denoiser: self.denoiser.packed(form, latent),
             controls: self
                 .controls
                 .into_iter()
@@ -369,7 +387,7 @@ impl Model {
 /// Networks of one model.
 struct Parts {
     device: Device,
-    unet: Part<UNet>,
+    denoiser: Part<Denoiser>,
     autoencoder: Option<Part<Compressor>>,
     texts: Vec<(Role, Part<ClipText>)>,
     condition: Option<Reader>,
@@ -377,7 +395,7 @@ struct Parts {
 
 /// Whether the denoiser of a model that was trained here takes what the others give.
 fn check_trained(
-    unet: &UNetConfig,
+    denoiser: &DenoiserConfig,
     text: Option<&ClipTextConfig>,
     condition: Option<&Reader>,
 ) -> Result<(), String> {
@@ -387,13 +405,13 @@ fn check_trained(
             ConditionerConfig::FrozenText { width, .. } if text != Some(*width) => Err(format!(
                 "its condition is text states of width {width}, and its text encoder gives {text:?}"
             )),
-            config => config.validate(unet).map_err(|e| e.to_string()),
+            config => config.validate(denoiser).map_err(|e| e.to_string()),
         };
     }
+    let Interface { context, .. } = denoiser.interface();
     match text.map(|text| text.width) {
-        width if width != unet.context => Err(format!(
-            "its U-Net looks at tokens of width {:?}, and its text encoder gives {width:?}",
-            unet.context
+        width if width != context => Err(format!(
+            "its denoiser looks at tokens of width {context:?}, and its text encoder gives {width:?}"
         )),
         _ => Ok(()),
     }

@@ -196,7 +196,7 @@ impl Model {
                 texts.push((role, opening.part(from, role, dtype)?));
             }
         }
-        let unet = opening.part(&main, Role::DENOISER, dtype)?;
+        let denoiser = opening.part(&main, Role::DENOISER, dtype)?;
         let vae_from = vae.as_ref().unwrap_or(&main);
         let role = Role::AUTOENCODER;
         let vae_part = vae_from.find(role);
@@ -216,7 +216,7 @@ impl Model {
             .transpose()?;
         let parts = Parts {
             device: device.clone(),
-            unet,
+            denoiser,
             autoencoder: autoencoder.transpose()?,
             texts,
             condition,

@@ -10,8 +10,8 @@ use latent_checkpoint::patch::{Patch, Targets};
 use latent_checkpoint::{Checkpoint, ControlChanges, Kind, LoadOptions, ModelError, Report, Role};
 use latent_models::{
     ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig,
-    ControlNet, ControlNetConfig, Form, IpAdapter, IpAdapterConfig, T2iAdapter, T2iAdapterConfig,
-    UNet, UNetConfig, exchanged, parameter_count,
+    ControlNet, ControlNetConfig, Denoiser, DenoiserConfig, Form, IpAdapter, IpAdapterConfig,
+    T2iAdapter, T2iAdapterConfig, exchanged, parameter_count,
 };
 
 /// What a model asks of its networks, whatever their kind.
@@ -55,34 +55,37 @@ pub trait Adaptable: Net {
     ) -> Result<Self, ModelError>;
 }
 
-/// Those whose weights adapters change.
-macro_rules! adaptable {
-    ($($net:ty: $config:ty { $packed:expr })*) => {
-        $(impl Adaptable for $net {
-            fn again(
-                self,
-                source: &Source,
-                chosen: &dyn Fn(&str) -> bool,
-                pack: Option<(Form, [usize; 2])>,
-            ) -> Result<Self, ModelError> {
-                let (role, options) = (source.role, &source.options);
-                let read = source.checkpoint.load_some::<$config>(role, options, chosen)?;
-                let read = match pack {
-                    Some((form, latent)) => ($packed)(read, form, latent, chosen),
-                    None => read,
-                };
-                Ok(exchanged(self, read, chosen))
-            }
-        })*
-    };
+impl Adaptable for Denoiser {
+    fn again(
+        self,
+        source: &Source,
+        chosen: &dyn Fn(&str) -> bool,
+        pack: Option<(Form, [usize; 2])>,
+    ) -> Result<Self, ModelError> {
+        let (role, options) = (source.role, &source.options);
+        let read = source.checkpoint.load_some_of_denoiser(role, options, chosen)?;
+        let read = match pack {
+            Some((form, latent)) => read.packed_some(form, latent, chosen),
+            None => read,
+        };
+        Ok(exchanged(self, read, chosen))
+    }
 }
 
-adaptable! {
-    UNet: UNetConfig {
-        |network: UNet, form, latent, chosen| network.packed_some(form, latent, chosen)
-    }
-    ClipText: ClipTextConfig {
-        |network: ClipText, _: Form, _: [usize; 2], chosen| network.packed_some(chosen)
+impl Adaptable for ClipText {
+    fn again(
+        self,
+        source: &Source,
+        chosen: &dyn Fn(&str) -> bool,
+        pack: Option<(Form, [usize; 2])>,
+    ) -> Result<Self, ModelError> {
+        let (role, options) = (source.role, &source.options);
+        let read = source.checkpoint.load_some::<ClipTextConfig>(role, options, chosen)?;
+        let read = match pack {
+            Some(_) => read.packed_some(chosen),
+            None => read,
+        };
+        Ok(exchanged(self, read, chosen))
     }
 }
 
@@ -150,10 +153,6 @@ macro_rules! nets {
 }
 
 nets! {
-    "U-Net" UNet: UNetConfig {
-        dtype: |network| network.dtype(),
-        packed: |network, form, latent| network.packed(form, latent)
-    }
     "text encoder" ClipText: ClipTextConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
@@ -175,6 +174,31 @@ nets! {
     "conditioner" Conditioner: ConditionerConfig {
         dtype: |_| DType::F32,
         packed: |network, _, _| network
+    }
+}
+
+impl Net for Denoiser {
+    const NAME: &str = "denoiser";
+    type Config = DenoiserConfig;
+
+    fn config(&self) -> DenoiserConfig {
+        self.config()
+    }
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+    fn parameters(&self) -> usize {
+        parameter_count(self)
+    }
+    fn packed(self, form: Form, latent: [usize; 2]) -> Self {
+        self.packed(form, latent)
+    }
+    fn stored(checkpoint: &Checkpoint, role: Role) -> Result<DenoiserConfig, ModelError> {
+        checkpoint.denoiser(role)
+    }
+    fn read(source: &Source, progress: &mut dyn FnMut(usize, usize)) -> Result<Self, ModelError> {
+        let (checkpoint, options) = (&source.checkpoint, &source.options);
+        Ok(checkpoint.load_denoiser(source.role, options, progress)?.0)
     }
 }
 

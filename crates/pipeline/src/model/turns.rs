@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use latent_models::UNet;
+use latent_models::Denoiser;
 
 use super::{Compressor, Held, IpModel, Model, Part, TextEncoder};
 use crate::error::Result;
@@ -48,9 +48,9 @@ impl Model {
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub fn denoiser(&self) -> Result<Arc<UNet>> {
+    pub fn denoiser(&self) -> Result<Arc<Denoiser>> {
         self.make_room(Stage::Denoising);
-        Ok(self.unet.get()?)
+        Ok(self.denoiser.get()?)
     }
 
     /// Pictures ↔ latents, read if it is not in memory; `None` where the denoiser draws pixels.
@@ -114,14 +114,14 @@ impl Model {
                 networks
             }
             Stage::Denoising => {
-                let mut networks: Vec<&dyn Held> = vec![&self.unet];
+                let mut networks: Vec<&dyn Held> = vec![&self.denoiser];
                 let controls = self.controls.iter();
                 networks.extend(controls.map(|control| control.network.part()));
                 networks
             }
             Stage::Refining => {
                 let refiner = self.refiner.iter();
-                refiner.map(|r| &r.unet as &dyn Held).collect()
+                refiner.map(|r| &r.denoiser as &dyn Held).collect()
             }
             Stage::Compressing => {
                 let parts = self.all_autoencoders();

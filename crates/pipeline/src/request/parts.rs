@@ -129,7 +129,7 @@ pub enum Dtype {
     F16,
     /// 16 bits, the upper half of f32.
     Bf16,
-    /// The U-Net's weights in 8 bits with a scale for each output, its numbers in 8 bits with a scale for each pixel;
+    /// The denoiser's weights in 8 bits with a scale for each output, its numbers in 8 bits with a scale for each pixel;
     /// everything else in bf16. On the CPU only.
     Int8,
 }

@@ -12,7 +12,7 @@ use latent_pipeline::resources::Disk;
 use latent_pipeline::{Quiet, run};
 use latent_testkit::{Golden, closeness, recipe};
 
-use super::{asks, base, changed, common, control, drawn, latent, named, open, written};
+use super::{asks, base, changed, common, control, drawn, latent, named, open, unet, written};
 use common::{scheduler, tiny};
 
 /// A file of tensors in f16.
@@ -40,8 +40,7 @@ fn write(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
 /// The oracle's Control-LoRA under its original names: products for the weights of the denoiser's way down, with `prefix` before
 /// every name. `inherited`: biases and norms are in it too, as they are in the denoiser.
 fn control_lora(prefix: &str, inherited: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let unet = tiny(4, scheduler()).unet.config().clone();
-    let network = Network::ControlNet(ControlNetConfig::of(unet));
+    let network = Network::ControlNet(ControlNetConfig::of(unet()));
     let table = network.table(Scheme::Ldm);
     let mut all = vec![("lora_controlnet".to_owned(), vec![], vec![0.0])];
     for (name, shape) in network.parameters() {
@@ -119,8 +118,7 @@ fn changes_of_the_denoiser() {
         }
     }
     write(&at("silent.safetensors"), &silent);
-    let unet = tiny(4, scheduler()).unet.config().clone();
-    let network = Network::ControlNet(ControlNetConfig::of(unet));
+    let network = Network::ControlNet(ControlNetConfig::of(unet()));
     let table = network.table(Scheme::Ldm);
     let mut differences = vec![("difference".to_owned(), vec![], vec![0.0])];
     for (name, shape) in network.parameters() {
@@ -174,7 +172,7 @@ fn what_does_not_fit_is_refused() {
     let at = |name: &str| dir.path().join(name);
 
     let other = at("other.safetensors");
-    let mut unet = tiny(4, scheduler()).unet.config().clone();
+    let mut unet = unet();
     unet.context = Some(768);
     let config = Network::ControlNet(ControlNetConfig::of(unet));
     let shapes: HashMap<String, Vec<usize>> = config.parameters().into_iter().collect();

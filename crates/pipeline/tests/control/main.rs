@@ -44,10 +44,17 @@ fn controlnet(component: &str, unet: UNetConfig) -> ControlNet {
     recipe_network(component, ControlNetConfig::of(unet).init(&Device::flex()))
 }
 
+/// What the tiny model's denoiser is made of.
+fn unet() -> UNetConfig {
+    let model = tiny(4, scheduler());
+    let unet = model.denoiser.config().unet();
+    unet.expect("it is a U-Net").clone()
+}
+
 fn model(components: &[&str]) -> Model {
     let mut model = tiny(4, scheduler());
     for component in components {
-        let network = controlnet(component, model.unet.config().clone());
+        let network = controlnet(component, unet());
         model = model.with_control(component, network).expect("it fits");
     }
     model
@@ -126,8 +133,7 @@ fn named(config: Network) -> latent_checkpoint::convert::Model {
 /// The first ControlNet as one file of the original form, as the same without a prefix, as diffusers' folder, and as the
 /// file in that folder alone.
 fn written(dir: &Path) -> [PathBuf; 4] {
-    let unet = tiny(4, scheduler()).unet.config().clone();
-    let config = Network::ControlNet(ControlNetConfig::of(unet));
+    let config = Network::ControlNet(ControlNetConfig::of(unet()));
     let shapes: HashMap<String, Vec<usize>> = config.parameters().into_iter().collect();
     let values = &mut |_: Role, name: &str| {
         let values = recipe::tensor_f16(&format!("controlnet/{name}"), &shapes[name], 0);

@@ -15,7 +15,7 @@ use drawing::{draw_told, encode_with};
 use golden::{check, request};
 use latent_checkpoint::tiny::TinyFamily;
 use latent_models::unet::{Attention, Heads, Labels, timestep_sinusoid};
-use latent_models::{ClipTextConfig, UNetConfig, named};
+use latent_models::{ClipTextConfig, Denoiser, UNetConfig, named};
 use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::Compat;
@@ -188,7 +188,7 @@ fn pair() -> Model {
     }
     model.texts[0].network = fill("xl/text_encoder", clip_l.init(&device)).into();
     model.texts[1].network = fill("xl/text_encoder_2", clip_g.init(&device)).into();
-    model.unet = fill("xl/unet", unet.init(&device)).into();
+    model.denoiser = Denoiser::from(fill("xl/unet", unet.init(&device))).into();
     model.scheduler = scheduler();
     model
 }

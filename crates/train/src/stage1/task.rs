@@ -21,7 +21,7 @@ use super::loss::Loss;
 use super::same::{same_kind, same_latents};
 use crate::pictures::batch_of;
 use crate::sheet::grid;
-use crate::stage2::Denoiser;
+use crate::stage2::SecondStage;
 use crate::{
     Error, Example, Fill, Learner, LearnerSettings, Needs, Report, StateReader, StateWriter, Step,
     Task, TaskContext, Update, export, initialise, torch_default,
@@ -43,7 +43,7 @@ pub struct Stage1 {
     /// The factor on latents that a frozen encoder's model states.
     scale: Option<f64>,
     /// Whose guesses are decoded.
-    denoiser: Option<Denoiser>,
+    denoiser: Option<SecondStage>,
     /// What sheets show, `[1, 3, height, width]` each.
     shown: Vec<Tensor<4>>,
 }
@@ -85,7 +85,7 @@ impl Stage1 {
         let plain = device.clone().inner();
         let denoiser = match &config.denoiser {
             Some(path) => {
-                let denoiser = Denoiser::open(path, learner.precision, &plain)?;
+                let denoiser = SecondStage::open(path, learner.precision, &plain)?;
                 same_kind(&autoencoder, denoiser.first(), path)?;
                 Some(denoiser)
             }
@@ -379,7 +379,7 @@ impl Task for Stage1 {
 
     fn needs(&self) -> Needs {
         let denoiser = self.denoiser.as_ref();
-        denoiser.map_or(Needs::Nothing, Denoiser::needs)
+        denoiser.map_or(Needs::Nothing, SecondStage::needs)
     }
 
     fn sheet_shows(&self) -> &'static str {

@@ -31,7 +31,8 @@ pub struct AlignConfig {
     /// for 8×8 in VGG.
     #[serde(default = "fourth")]
     pub layer: usize,
-    /// The block of the denoiser whose states are drawn to them, counted from 1; the middle where it is left out.
+    /// The block of the denoiser whose states are drawn to them, counted from 1. Where it is left out, the middle of a U-Net
+    /// and a third of the way through a transformer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
     /// Of the mean negative cosine, beside the denoiser's own loss; 0.5 in the paper.
@@ -125,8 +126,9 @@ impl Align {
         };
         let plain = context.device.clone().inner();
         let features = Features::open(align, config.cache.as_deref(), &plain)?;
-        let block = align.block.unwrap_or_else(|| config.unet.middle_block());
-        let states = config.unet.blocks()[block - 1];
+        let denoiser = config.denoiser()?;
+        let block = align.block.unwrap_or_else(|| denoiser.semantic_block());
+        let states = denoiser.blocks()[block - 1];
         let [channels, ..] = features.map([1; 2]);
         let projection = Projection::new(states, channels, context.seed, &context.device)?;
         let settings = LearnerSettings {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use latent_models::condition::Tokenizer;
-use latent_models::{ConditionerConfig, UNetConfig};
+use latent_models::{ConditionerConfig, DenoiserConfig, Interface, TransformerConfig, UNetConfig};
 use serde::{Deserialize, Serialize};
 
 use super::align::AlignConfig;
@@ -21,8 +21,12 @@ pub struct Stage2Config {
     /// The factor that brings its latents to unit variance, where it does not state one itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// The denoiser.
-    pub unet: UNetConfig,
+    /// The denoiser, where it is a U-Net.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unet: Option<UNetConfig>,
+    /// The denoiser, where it is a transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transformer: Option<TransformerConfig>,
     /// What it is told about the picture, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditioner: Option<ConditionerConfig>,
@@ -81,22 +85,42 @@ impl Default for SamplesConfig {
 }
 
 impl Stage2Config {
+    /// What the denoiser is made of.
+    ///
+    /// # Errors
+    /// None, or two.
+    pub fn denoiser(&self) -> Result<DenoiserConfig, Error> {
+        match (&self.unet, &self.transformer) {
+            (Some(unet), None) => Ok(unet.clone().into()),
+            (None, Some(transformer)) => Ok(transformer.clone().into()),
+            (unet, _) => {
+                let found = unet.as_ref().map_or("neither", |_| "both");
+                let expected = "one of them, the denoiser";
+                Err(Error::setting(
+                    "model.unet, model.transformer",
+                    found,
+                    expected,
+                ))
+            }
+        }
+    }
+
     /// # Errors
     /// A network that cannot be built, networks that do not fit each other, settings out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        self.unet.validate()?;
+        let denoiser = self.denoiser()?;
+        denoiser.validate()?;
         let dropout = self.objective.dropout;
         match &self.conditioner {
-            Some(conditioner) => conditioner.validate(&self.unet)?,
+            Some(conditioner) => conditioner.validate(&denoiser)?,
             None => {
-                let UNetConfig {
+                let Interface {
                     in_channels,
                     out_channels,
                     context,
                     labels,
                     guidance,
-                    ..
-                } = self.unet;
+                } = denoiser.interface();
                 let reads = context.or(labels.width()).or(guidance);
                 if in_channels != out_channels || reads.is_some() {
                     let read = |name: &str, width: Option<usize>| {
@@ -109,7 +133,8 @@ impl Stage2Config {
                         read("guidance", guidance)
                     );
                     let expected = "as many channels in as out and no context, labels or guidance where there is no model.conditioner";
-                    return Err(Error::setting("model.unet", value, expected));
+                    let field = format!("model.{}", denoiser.name());
+                    return Err(Error::setting(&field, value, expected));
                 }
             }
         }
@@ -122,7 +147,7 @@ impl Stage2Config {
             return Err(Error::setting("model.objective.dropout", dropout, expected));
         }
         if let Some(align) = &self.align {
-            align.validate(self.unet.blocks().len())?;
+            align.validate(denoiser.blocks().len())?;
         }
         if let Some(contrast) = &self.contrast {
             contrast.validate(&self.objective, self.conditioner.is_some())?;

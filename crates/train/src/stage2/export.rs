@@ -32,7 +32,7 @@ pub(super) struct Export<'a> {
 impl Export<'_> {
     pub fn write(self, folder: &Path) -> Result<(), Error> {
         let net = &self.model.unet;
-        let mut parts = vec![part(Role::DENOISER, net.config().clone().into(), net)];
+        let mut parts = vec![part(Role::DENOISER, net.config().into(), net)];
         // Text states that go to the denoiser as they are need no network: the model is an ordinary one.
         let conditioner = self.model.conditioner.as_ref().filter(|conditioner| {
             let config = conditioner.config();

@@ -10,14 +10,15 @@ mod conditions;
 mod config;
 mod contrast;
 mod degrade;
-mod denoiser;
 mod export;
 mod features;
 mod first_stage;
 mod frozen;
 mod holes;
+mod initial;
 mod perceptual;
 mod samples;
+mod second_stage;
 mod step;
 
 use std::path::Path;
@@ -28,17 +29,16 @@ use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 use latent_checkpoint::{Checkpoint, LoadOptions, ModelError, Role};
 use latent_conditions::{NEIGHBOURS, VOCABULARY};
-use latent_models::condition::Encoder;
-use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig, UNet, UNetConfig};
+use latent_models::{Condition, Conditioned, Conditioner, ConditionerConfig, Denoiser};
 
 pub use align::AlignConfig;
 pub use config::{SamplesConfig, Stage2Config};
 pub use contrast::ContrastConfig;
 pub use degrade::degrade;
-pub(crate) use denoiser::Denoiser;
 pub use first_stage::FirstStage;
 pub use holes::hole;
 pub use perceptual::PerceptualConfig;
+pub(crate) use second_stage::SecondStage;
 
 use align::{ALIGN, Align};
 use conditions::Conditions;
@@ -47,26 +47,29 @@ use export::Export;
 use crate::objective::BANDS;
 use crate::teams::Teams;
 use crate::{
-    Error, Example, Fill, Learner, Level, Needs, Objective, Precision, Report, StateReader,
-    StateWriter, Step, Task, TaskContext, Update, initialise, torch_default,
+    Error, Example, Learner, Level, Needs, Objective, Precision, Report, StateReader, StateWriter,
+    Step, Task, TaskContext, Update,
 };
 
 /// The networks that learn.
 #[derive(Module, Debug)]
 pub struct LatentModel {
-    /// The denoiser.
-    pub unet: UNet,
+    /// The denoiser. Its weights have this name in the checkpoints of runs, whatever it is.
+    pub unet: Denoiser,
     /// What reads the condition.
     pub conditioner: Option<Conditioner>,
 }
 
 impl LatentModel {
     /// The networks of a configuration, without values.
-    pub fn new(config: &Stage2Config, device: &Device) -> Self {
-        Self {
-            unet: config.unet.init(device),
+    ///
+    /// # Errors
+    /// Settings without a denoiser, or with two.
+    pub fn new(config: &Stage2Config, device: &Device) -> Result<Self, Error> {
+        Ok(Self {
+            unet: config.denoiser()?.init(device),
             conditioner: config.conditioner.as_ref().map(|c| c.init(device)),
-        }
+        })
     }
 
     /// The networks of a model's files, in f32. `conditioner` is one like the model's own, if it has any.
@@ -80,7 +83,7 @@ impl LatentModel {
     ) -> Result<Self, ModelError> {
         let options = LoadOptions::new(device, DType::F32);
         let progress = &mut |_, _| {};
-        let (unet, _) = model.load::<UNetConfig>(Role::DENOISER, &options, progress)?;
+        let (unet, _) = model.load_denoiser(Role::DENOISER, &options, progress)?;
         let conditioner = match conditioner {
             // Text states that go to the denoiser as they are: nothing is learnt, and files have no such part.
             Some(own) if latent_models::parameter_count(own) == 0 => Some(own.clone()),
@@ -94,47 +97,24 @@ impl LatentModel {
         Ok(Self { unet, conditioner })
     }
 
-    /// With the values that training begins with, as the published code has them: a block of the denoiser is the identity.
-    /// But embeddings of tokens have a deviation of 1 in the place of 0.02, which drowns in what the layers of the text
-    /// encoder add: two captions that differ in one word then differ by 4 % of the context's norm, not by 35 %.
+    /// Whether the denoiser takes the latents of pictures of these sizes.
     ///
     /// # Errors
-    /// Never in practice: see [`initialise`].
-    pub fn initialised(self, seed: u64) -> Result<Self, Error> {
-        let class = matches!(
-            &self.conditioner,
-            Some(Conditioner {
-                encoder: Encoder::Class(_),
-                ..
-            })
-        );
-        let rest = torch_default(&self, &[]);
-        let rule = |name: &str, shape: &[usize]| {
-            let unet = name.starts_with("unet.");
-            let ends = |layer: &str| {
-                name.rsplit_once('.')
-                    .is_some_and(|(path, _)| path.ends_with(layer))
-            };
-            let plain = name.contains("attentions.") && !name.contains("transformer_blocks");
-            if unet
-                && (ends("conv2")
-                    || ends("proj_out")
-                    || ends("conv_out")
-                    || plain && ends("to_out.0"))
-            {
-                Fill::Constant(0.0)
-            } else if name.ends_with("token_emb.weight") {
-                Fill::Normal(1.0)
-            } else if name.contains("_emb.") {
-                Fill::Normal(0.02)
-            } else if class && name == "conditioner.encoder.weight" {
-                Fill::Normal(1.0)
-            } else {
-                rest(name, shape)
-            }
+    /// The first picture whose sides do not fit.
+    fn fits(&self, batch: &[Example], first: &FirstStage) -> Result<(), Error> {
+        let by = first.downsampling() * self.unet.config().multiple();
+        let sides = |e: &Example| <[u32; 2]>::from(e.picture.dimensions());
+        let fits = |e: &&Example| sides(e).iter().all(|s| s.is_multiple_of(by as u32));
+        let Some(example) = batch.iter().find(|e| !fits(e)) else {
+            return Ok(());
         };
-        // The rule borrows the names of this module, and the module moves.
-        Ok(initialise(self, seed, &rule)?)
+        let [width, height] = sides(example);
+        Err(Error::Example {
+            id: example.id.clone(),
+            problem: format!(
+                "it is {width}×{height}, and this denoiser needs sides that are multiples of {by}"
+            ),
+        })
     }
 
     /// What the denoiser is given for a condition.
@@ -158,7 +138,7 @@ impl LatentModel {
 }
 
 /// [`Stage2Config::validate`] sees to it.
-const FITS: &str = "the condition gives what the U-Net takes";
+const FITS: &str = "the condition gives what the denoiser takes";
 
 /// The task of [`Stage2Config`].
 #[derive(Debug)]
@@ -206,17 +186,20 @@ impl Stage2 {
         context: &TaskContext,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let channels = config.unet.out_channels;
+        let denoiser = config.denoiser()?;
+        let name = denoiser.name();
+        let channels = denoiser.interface().out_channels;
         if channels != first.channels() {
             let expected = format!(
                 "{}, the channels of the first stage's latents",
                 first.channels()
             );
-            return Err(Error::setting(
-                "model.unet.out_channels",
-                channels,
-                &expected,
-            ));
+            let field = format!("model.{name}.out_channels");
+            return Err(Error::setting(&field, channels, &expected));
+        }
+        if context.learner.activation_checkpointing && denoiser.unet().is_none() {
+            let expected = "false for a transformer: only the blocks of a U-Net are computed again";
+            return Err(Error::setting("activation_checkpointing", true, expected));
         }
         if let Some(perceptual) = &config.perceptual {
             perceptual.fits(first.autoencoder().map(|a| a.config()))?;
@@ -230,7 +213,7 @@ impl Stage2 {
             Precision::F32 => first,
             Precision::Bf16 => first.encoding_in(DType::BF16),
         };
-        let model = LatentModel::new(config, &context.device).initialised(context.seed)?;
+        let model = LatentModel::new(config, &context.device)?.initialised(context.seed)?;
         Ok(Self {
             objective: Objective::new(config.objective)?,
             conditions: Conditions::open(config, &plain)?,
@@ -263,6 +246,7 @@ impl Stage2 {
 
     /// The scaled latents of a batch, each drawn from its distribution: `[batch, channels, height, width]`.
     fn latents(&self, batch: &[Example], step: Step) -> Result<Tensor<4>, Error> {
+        self.learner.module().fits(batch, &self.first)?;
         let pictures: Vec<_> = batch.iter().map(|e| (e.id.as_str(), &e.picture)).collect();
         let keep: Vec<bool> = batch.iter().map(Example::is_centred).collect();
         let moments = self.first.encode(&pictures, &keep)?;
@@ -407,8 +391,9 @@ impl Task for Stage2 {
     /// The latent, its noise and the mixture of both, and what the first layer makes of it.
     fn numbers_of_a_picture(&self, sides: [u64; 2]) -> u64 {
         let [height, width] = sides.map(|side| side / self.first.downsampling() as u64);
-        let channels = 3 * self.first.channels() + self.config.unet.model_channels;
-        height * width * channels as u64
+        let (channels, patch) = self.learner.module().unet.config().first_layer();
+        let places = height * width / (patch * patch) as u64;
+        3 * height * width * self.first.channels() as u64 + places * channels as u64
     }
 
     fn needs(&self) -> Needs {
@@ -450,7 +435,7 @@ impl Task for Stage2 {
     fn parameters(&self) -> Vec<(String, usize)> {
         let network = self.learner.module();
         let mut counts = vec![(
-            "unet".to_owned(),
+            network.unet.config().name().to_owned(),
             latent_models::parameter_count(&network.unet),
         )];
         if let Some(conditioner) = &network.conditioner {

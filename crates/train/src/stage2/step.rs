@@ -1,7 +1,7 @@
 //! What is computed of one part of a step: losses and their gradients.
 
 use burn::tensor::{Device, Tensor};
-use latent_models::{Conditioned, Outline};
+use latent_models::{Conditioned, Denoiser, Outline};
 
 use super::{FITS, LatentModel, Stage2, contrast, mean};
 use crate::learner::GradientList;
@@ -30,7 +30,7 @@ struct Pass<'a> {
 
 impl LatentModel {
     /// The denoiser's answer, and the states after the block of that number, counted from 1: `[batch, channels, h, w]`.
-    /// `recompute`: with little memory, see [`latent_models::UNet::outline`].
+    /// `recompute`: with little memory, see [`latent_models::UNet::outline`]; [`Stage2::on`] refuses it for a transformer.
     fn pass(
         &self,
         x: Tensor<4>,
@@ -40,8 +40,8 @@ impl LatentModel {
         recompute: bool,
     ) -> Pass<'_> {
         let (x, given) = (given.beside(x), given.given());
-        if recompute {
-            let outline = self.unet.outline(x, t, given, block).expect(FITS);
+        if let (true, Denoiser::UNet(unet)) = (recompute, &self.unet) {
+            let outline = unet.outline(x, t, given, block).expect(FITS);
             return Pass {
                 answer: outline.output(),
                 states: outline.states(),

@@ -1,22 +1,22 @@
-//! What a U-Net is given beside the latent and the step.
+//! What a denoiser is given beside the latent and the step.
 
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-use super::config::{Labels, UNetConfig};
-use super::cross::KeysValues;
+use super::Interface;
+use crate::unet::{KeysValues, Labels};
 
-/// What a U-Net is given beside the latent and the step: each exactly where its configuration has
+/// What a denoiser is given beside the latent and the step: each exactly where its configuration has
 /// it.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// Tokens to look at, by [`UNetConfig::context`]: `[batch, tokens, context]`.
+    /// Tokens to look at, by [`Interface::context`]: `[batch, tokens, context]`.
     pub context: Option<Tensor<3>>,
-    /// By [`UNetConfig::labels`]: a vector, `[batch, width]`, or the number of a row as a single
+    /// By [`Interface::labels`]: a vector, `[batch, width]`, or the number of a row as a single
     /// column, `[batch, 1]`.
     pub vector: Option<Tensor<2>>,
-    /// The embedding of a guidance scale, by [`UNetConfig::guidance`]: `[batch, width]`, as
-    /// [`guidance_sinusoid`](super::guidance_sinusoid) makes it.
+    /// The embedding of a guidance scale, by [`Interface::guidance`]: `[batch, width]`, as
+    /// [`guidance_sinusoid`](crate::unet::guidance_sinusoid) makes it.
     pub guidance: Option<Tensor<2>>,
 }
 
@@ -24,7 +24,7 @@ pub struct Given {
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum GivenError {
     /// The network has a layer for it.
-    #[error("the U-Net needs {what} of shape {expected}, and none is given")]
+    #[error("the denoiser needs {what} of shape {expected}, and none is given")]
     Missing {
         /// What it is.
         what: &'static str,
@@ -32,7 +32,7 @@ pub enum GivenError {
         expected: String,
     },
     /// The network has no layer for it.
-    #[error("the U-Net takes no {what}, and one of shape {found:?} is given")]
+    #[error("the denoiser takes no {what}, and one of shape {found:?} is given")]
     Unexpected {
         /// What it is.
         what: &'static str,
@@ -40,7 +40,7 @@ pub enum GivenError {
         found: Vec<usize>,
     },
     /// Another width, or nothing in it.
-    #[error("the U-Net needs {what} of shape {expected}, and one of {found:?} is given")]
+    #[error("the denoiser needs {what} of shape {expected}, and one of {found:?} is given")]
     Shape {
         /// What it is.
         what: &'static str,
@@ -50,7 +50,7 @@ pub enum GivenError {
         found: Vec<usize>,
     },
     /// Not as many of one as of another.
-    #[error("the U-Net is given {what} for {found} pictures, and {expected} are drawn")]
+    #[error("the denoiser is given {what} for {found} pictures, and {expected} are drawn")]
     Batch {
         /// What it is.
         what: &'static str,
@@ -60,7 +60,9 @@ pub enum GivenError {
         found: usize,
     },
     /// No row of the table.
-    #[error("the U-Net is given row {row} of a table; it must be a whole number from 0 to {last}")]
+    #[error(
+        "the denoiser is given row {row} of a table; it must be a whole number from 0 to {last}"
+    )]
     Row {
         /// The number given.
         row: f32,
@@ -69,17 +71,19 @@ pub enum GivenError {
     },
 }
 
-/// What a U-Net made of what it was given, once for all steps.
+/// What a denoiser made of what it was given, once for all steps.
 #[derive(Debug, Clone)]
 pub struct GivenStates {
-    /// Keys and values of every attention on the context, in order.
+    /// Keys and values of every attention on the context, in order: a U-Net's.
     pub(crate) context: Vec<KeysValues>,
-    pub(crate) shifts: TimeShifts,
+    /// The same side by side, `[batch, tokens, 2·width]` each: a transformer's.
+    pub(crate) joined: Vec<Tensor<3>>,
+    pub(crate) shifts: Shifts,
 }
 
 /// What is added on the way to the time embedding.
 #[derive(Debug, Clone)]
-pub(crate) struct TimeShifts {
+pub(crate) struct Shifts {
     /// To the sinusoid of the step, `[batch, model channels]`.
     pub guidance: Option<Tensor<2>>,
     /// To the embedding, `[batch, time channels]`.
@@ -87,13 +91,13 @@ pub(crate) struct TimeShifts {
 }
 
 impl Given {
-    /// Checks that it is what a network of this configuration takes. Reads the numbers of rows of a
+    /// Checks that it is what a network with this interface takes. Reads the numbers of rows of a
     /// table; of all else the shapes alone.
     ///
     /// # Errors
     ///
     /// The first that is missing, too much, or of another shape.
-    pub fn check(&self, config: &UNetConfig) -> Result<(), GivenError> {
+    pub fn check(&self, takes: &Interface) -> Result<(), GivenError> {
         let mut batch = None;
         let mut one = |what, given: Option<Vec<usize>>, middle: &str, width: Option<usize>| {
             let expected = |width| format!("[batch, {middle}{width}]");
@@ -127,12 +131,12 @@ impl Given {
         };
         let shape = |t: &Tensor<2>| t.dims().to_vec();
         let context = self.context.as_ref().map(|t| t.dims().to_vec());
-        one("a context", context, "tokens, ", config.context)?;
+        one("a context", context, "tokens, ", takes.context)?;
         let vector = self.vector.as_ref().map(shape);
-        one("a vector", vector, "", config.labels.width())?;
+        one("a vector", vector, "", takes.labels.width())?;
         let guidance = self.guidance.as_ref().map(shape);
-        one("a guidance embedding", guidance, "", config.guidance)?;
-        match (config.labels, &self.vector) {
+        one("a guidance embedding", guidance, "", takes.guidance)?;
+        match (takes.labels, &self.vector) {
             (Labels::Table(rows), Some(vector)) => check_rows(vector, rows),
             _ => Ok(()),
         }

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 use latent_checkpoint::{Checkpoint, Kind, Role};
 use latent_conditions::{NEIGHBOURS, VOCABULARY};
 use latent_models::condition::{Entry, Tokenizer};
-use latent_models::{ClipTextConfig, ConditionerConfig, UNetConfig, cast};
+use latent_models::{ClipTextConfig, ConditionerConfig, DenoiserConfig, cast};
 
 use super::conditions::Conditions;
 use super::export::objective;
@@ -19,14 +19,14 @@ const NAME: &str = "model.denoiser";
 
 /// A model that was trained here, its networks frozen.
 #[derive(Debug)]
-pub(crate) struct Denoiser {
+pub(crate) struct SecondStage {
     network: LatentModel,
     objective: Objective,
     conditions: Option<Conditions>,
     first: FirstStage,
 }
 
-impl Denoiser {
+impl SecondStage {
     /// The model at `path`, to be computed in a type on a device that records no gradients.
     ///
     /// # Errors
@@ -58,7 +58,8 @@ impl Denoiser {
         })?;
         config.validate()?;
         let first = FirstStage::open(path, None, device)?;
-        let [ours, theirs] = [config.unet.out_channels, first.channels()];
+        let ours = config.denoiser()?.interface().out_channels;
+        let theirs = first.channels();
         if ours != theirs {
             let expected =
                 format!("a denoiser of {theirs} channels, its autoencoder's; it has {ours}");
@@ -105,6 +106,7 @@ impl Denoiser {
         times: [f64; 2],
         step: Step,
     ) -> Result<Tensor<4>, Error> {
+        self.network.fits(batch, &self.first)?;
         let latents = latents * self.first.scale();
         let level = |index| {
             let random = &mut step.random("denoiser time", index);
@@ -128,10 +130,8 @@ impl Denoiser {
 
 /// What the model was trained with, as far as its answers depend on it; `None` where its text is read in another way.
 fn settings(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Stage2Config>, Error> {
-    let denoiser = &checkpoint.part(Role::DENOISER)?.config;
-    let Some(unet) = UNetConfig::of(denoiser).cloned() else {
-        return Ok(None);
-    };
+    let denoiser = checkpoint.denoiser(Role::DENOISER)?;
+    let context = denoiser.interface().context;
     let own = checkpoint.find(Role::CONDITIONER);
     let own = own.and_then(|part| ConditionerConfig::of(&part.config).cloned());
     let text = checkpoint.find(Role::TEXT_ENCODER);
@@ -145,10 +145,14 @@ fn settings(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Stage2Config>
             entry: Entry::CrossAttention,
         })
     };
-    let conditioner = own.or_else(|| unet.context.and_then(|_| frozen()));
-    if unet.context.is_some() && conditioner.is_none() {
+    let conditioner = own.or_else(|| context.and_then(|_| frozen()));
+    if context.is_some() && conditioner.is_none() {
         return Ok(None);
     }
+    let (unet, transformer) = match denoiser {
+        DenoiserConfig::Unet(config) => (Some(config), None),
+        DenoiserConfig::Transformer(config) => (None, Some(config)),
+    };
     let pieces = matches!(
         conditioner,
         Some(ConditionerConfig::Text {
@@ -162,6 +166,7 @@ fn settings(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Stage2Config>
         first_stage: Some(path.to_owned()),
         scale: None,
         unet,
+        transformer,
         conditioner,
         objective: objective(checkpoint.scheduler())?,
         align: None,
