@@ -14,8 +14,9 @@ use image::{GrayImage, Luma, RgbImage};
 
 use training::*;
 
-const PLAIN: &str = "in_channels = 3\nlevels = [{ channels = 8, resblocks = 1 }]";
-const ATTENDS: &str = "in_channels = 3\ncontext = 16\nmiddle = { heads = { width = 8 }, depth = 1 }\n\
+const PLAIN: &str = "[model.unet]\nout_channels = 3\nmodel_channels = 8\nnorm_groups = 4\nin_channels = 3\n\
+                     levels = [{ channels = 8, resblocks = 1 }]";
+const ATTENDS: &str = "[model.unet]\nout_channels = 3\nmodel_channels = 8\nnorm_groups = 4\nin_channels = 3\ncontext = 16\nmiddle = { heads = { width = 8 }, depth = 1 }\n\
                        levels = [{ channels = 8, resblocks = 1, attention = { heads = { width = 8 }, depth = 1 } }]";
 const DATA: &str = "steps = 2\ndata = { path = \"data\", size = 16 }";
 

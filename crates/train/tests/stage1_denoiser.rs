@@ -32,11 +32,11 @@ fn labelled(number: u64) -> Vec<Example> {
 }
 
 /// A second stage that has seen a little.
-fn second_stage(
-    first: FirstStage,
+fn second_settings(
+    channels: usize,
     conditioner: Option<ConditionerConfig>,
     prediction: Prediction,
-) -> Stage2 {
+) -> Stage2Config {
     let attention = Some(Attention {
         heads: Heads::Count(2),
         depth: 1,
@@ -46,12 +46,12 @@ fn second_stage(
         resblocks: 1,
         attention,
     };
-    let config = Stage2Config {
+    Stage2Config {
         first_stage: None,
         scale: None,
         unet: Some(UNetConfig {
-            in_channels: first.channels(),
-            out_channels: first.channels(),
+            in_channels: channels,
+            out_channels: channels,
             model_channels: 16,
             levels: vec![level(16), level(16)],
             middle: attention,
@@ -74,7 +74,25 @@ fn second_stage(
         neighbours: None,
         cache: None,
         samples: Default::default(),
-    };
+    }
+}
+
+/// The same with a transformer.
+fn with_transformer(mut settings: Stage2Config) -> Stage2Config {
+    let unet = settings.unet.take().expect("a U-Net");
+    let of = serde_json::json!({
+        "in_channels": unet.in_channels,
+        "out_channels": unet.out_channels,
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "context": unet.context,
+    });
+    settings.transformer = Some(serde_json::from_value(of).unwrap());
+    settings
+}
+
+fn second_stage(first: FirstStage, settings: &Stage2Config) -> Stage2 {
     let context = TaskContext {
         device: Device::flex().autodiff(),
         more_devices: Vec::new(),
@@ -82,7 +100,7 @@ fn second_stage(
         seed: 3,
         side: Some(32),
     };
-    let mut task = Stage2::on(&config, first, &context).unwrap();
+    let mut task = Stage2::on(settings, first, &context).unwrap();
     for number in 0..4 {
         task.accumulate(&labelled(number), step(number)).unwrap();
         let update = Update {
@@ -120,7 +138,13 @@ fn model(
     conditioner: Option<ConditionerConfig>,
     prediction: Prediction,
 ) -> (PathBuf, Stage2) {
-    let task = second_stage(first_stage(&config(true), SEED), conditioner, prediction);
+    let first = first_stage(&config(true), SEED);
+    let settings = second_settings(first.channels(), conditioner, prediction);
+    model_of(folder, first, &settings)
+}
+
+fn model_of(folder: &Path, first: FirstStage, settings: &Stage2Config) -> (PathBuf, Stage2) {
+    let task = second_stage(first, settings);
     let path = folder.join("model");
     task.export(&path).unwrap();
     (path, task)
@@ -221,9 +245,15 @@ fn by_hand(task: &Stage1, model: &Stage2, step: Step, condition: Option<Conditio
 #[test]
 fn guesses_are_the_formula() {
     for prediction in [Prediction::Flow, Prediction::Epsilon] {
-        for conditioner in [None, class()] {
+        for (conditioner, transformer) in [(None, false), (class(), false), (class(), true)] {
             let folder = tempfile::tempdir().unwrap();
-            let (path, model) = model(folder.path(), conditioner.clone(), prediction);
+            let first = first_stage(&config(true), SEED);
+            let settings = second_settings(first.channels(), conditioner.clone(), prediction);
+            let settings = match transformer {
+                true => with_transformer(settings),
+                false => settings,
+            };
+            let (path, model) = model_of(folder.path(), first, &settings);
             let mut task = build(&learning_from(&path), SEED);
             let ids = Tensor::<2, Int>::from_data([[0], [1]], &Device::flex());
             let condition = conditioner.map(|_| Condition::Ids(ids));
@@ -327,7 +357,8 @@ fn a_denoiser_of_other_latents_is_refused() {
     );
 
     let write = |name: &str, first: FirstStage| {
-        let task = second_stage(first, None, Prediction::Flow);
+        let settings = second_settings(first.channels(), None, Prediction::Flow);
+        let task = second_stage(first, &settings);
         task.export(&at(name)).unwrap();
     };
     write("pixels", FirstStage::pixels(&Device::flex()));

@@ -10,8 +10,8 @@ use latent_models::transformer::Modulation;
 use latent_models::unet::Labels;
 use latent_models::{ConditionerConfig, Denoiser, TransformerConfig};
 use latent_train::{
-    FirstStage, LearnerSettings, ObjectiveConfig, Precision, Stage2, Stage2Config, StateReader,
-    StateWriter, Step, Task, TaskContext,
+    AlignConfig, FirstStage, LearnerSettings, ObjectiveConfig, Precision, Stage2, Stage2Config,
+    StateReader, StateWriter, Step, Task, TaskContext,
 };
 use models::*;
 
@@ -175,6 +175,47 @@ fn it_learns_goes_on_to_the_bit_and_is_exported() {
         (narrow - wide).abs() < 0.05 * wide && narrow != wide,
         "{narrow} {wide}"
     );
+}
+
+/// What each of its blocks makes is aligned, the first third's where no block is said; the loss that is shown stays its own.
+#[test]
+fn its_blocks_are_aligned_with_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let features = folder.path().join("vgg.safetensors");
+    write_vgg(&features);
+    let batch: Vec<_> = (0..4).map(|i| example(i, 16, 3)).collect();
+    let settings = |align: Option<AlignConfig>| Stage2Config {
+        align,
+        ..config(class(Entry::CrossAttention))
+    };
+    let at = |block| AlignConfig {
+        features: features.clone(),
+        layer: 2,
+        block,
+        weight: 1.0,
+        until: None,
+    };
+    let trained = |align| {
+        let mut task = task(&settings(align));
+        let steps = (0..40).map(|number| step(&mut task, &batch, number, 2e-3));
+        let reports: Vec<_> = steps.collect();
+        (state(&task).1, reports, task)
+    };
+    let (_, plain, _) = trained(None);
+    let [first, last, unsaid] = [Some(1), Some(2), None].map(|block| {
+        let (bytes, reports, task) = trained(Some(at(block)));
+        assert_eq!(reports[0].get("loss"), plain[0].get("loss"));
+        assert!(reports[39].get("loss") != plain[39].get("loss"));
+        let found = [0, 39].map(|i: usize| reports[i].get("align").unwrap());
+        assert!(found[1] < found[0] - 0.2, "block {block:?}: {found:?}");
+        let projection = ("align".to_owned(), 128 * (32 * 9 + 1));
+        assert_eq!(task.parameters().last(), Some(&projection));
+        bytes
+    });
+    assert!(first != last && first == unsaid);
+    let error = settings(Some(at(Some(3)))).validate().unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("1 to 2, the blocks"), "{error}");
 }
 
 /// As published: the answer is nothing, and what attends to words and modulates a block adds nothing.

@@ -51,8 +51,8 @@ transformer = { vocabulary = 49408, positions = 8, width = 16, layers = 1, heads
 dropout = 0.1
 "#;
 
-/// Settings of a tiny denoiser of pixels; `root` are keys of the root, `unet` those of the network, `tables` what follows.
-pub fn settings(folder: &Path, root: &str, unet: &str, tables: &str) {
+/// Settings of a tiny denoiser of pixels; `root` are keys of the root, `denoiser` is its table, `tables` what follows.
+pub fn settings(folder: &Path, root: &str, denoiser: &str, tables: &str) {
     let text = format!(
         r#"batch = 2
 {root}
@@ -63,11 +63,7 @@ rate = {{ peak = 1e-3 }}
 kind = "stage2"
 samples = {{ count = 2, steps = 2 }}
 
-[model.unet]
-out_channels = 3
-model_channels = 8
-norm_groups = 4
-{unet}
+{denoiser}
 
 {tables}"#
     );

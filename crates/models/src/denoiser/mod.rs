@@ -17,7 +17,7 @@ pub use input::{Input, Output};
 
 use crate::error::ConfigError;
 use crate::transformer::{Transformer, TransformerConfig};
-use crate::unet::{Alter, Labels, Resample, Spot, UNet, UNetConfig};
+use crate::unet::{Labels, Resample, Spot, UNet, UNetConfig};
 use crate::walk::layers;
 
 /// What goes into a denoiser and comes out, beside the time.
@@ -228,7 +228,7 @@ impl Denoiser {
         }
     }
 
-    /// Whether there is an attention that [`Alter`] changes at such a place; never in a transformer.
+    /// Whether there is an attention that [`Alter`](crate::unet::Alter) changes at such a place; never in a transformer.
     pub fn attends_at(&self, spot: Spot) -> bool {
         match self {
             Self::UNet(network) => network.attends_at(spot),
