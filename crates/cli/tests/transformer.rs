@@ -97,13 +97,18 @@ fn it_is_trained_continued_described_converted_and_drawn() {
     let other = draw(root, model, &["--dtype", "f32", "--size", "24x32"]);
     assert_eq!(other.dimensions(), (24, 32));
 
+    // Drawn in whole patches, then cut: at once, and by a second pass.
+    let cut = draw(root, model, &["--size", "18x16"]);
+    assert_eq!(cut.dimensions(), (18, 16));
+    let cut = draw(root, model, &["--hires", "--hires-scale", "1.1"]);
+    assert_eq!(cut.dimensions(), (17, 17));
+
     // Before the file is looked into.
     let file = "one.safetensors";
     let control = ["--control", file, "--control-image", "data/000.png"];
     let shown = ["--ip-adapter", file, "--ip-adapter-image", "data/000.png"];
     for (flags, field, why) in [
-        (&["--size", "18x16"][..], "18×16", "multiples of 4"),
-        (&["--tiling", "both"], "tiling", "is a transformer"),
+        (&["--tiling", "both"][..], "tiling", "is a transformer"),
         (&["--pag", "3"], "guidance.pag", "is a transformer"),
         (&["--sag", "0.7"], "guidance.sag", "is a transformer"),
         (&["--freeu"], "guidance.freeu", "is a transformer"),

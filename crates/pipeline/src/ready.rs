@@ -123,8 +123,7 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
     let entries = 0..request.control.len();
     let controls = entries.filter_map(|entry| model.control(entry));
     let controls = controls.map(|control| control.network.multiple());
-    let own = model.latent.downsample * model.denoiser.config().multiple();
-    let by = controls.fold(own, lcm);
+    let by = controls.fold(model.multiple(), lcm);
     let check = |field, Size { width, height }: Size| match width.is_multiple_of(by)
         && height.is_multiple_of(by)
     {
@@ -140,7 +139,7 @@ fn check_size(request: &Request, model: &Model) -> Result<()> {
         return Ok(());
     };
     let (_, target) = hires.target(request.size());
-    let round = |side: usize| side.next_multiple_of(model.latent.downsample);
+    let round = |side: usize| side.next_multiple_of(model.multiple());
     let target = Size {
         width: round(target.width),
         height: round(target.height),

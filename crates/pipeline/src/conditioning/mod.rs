@@ -186,7 +186,7 @@ impl Prompts {
             ..request.clone()
         };
         // What is drawn before it is cut.
-        let whole = |side: usize| side.next_multiple_of(model.latent.downsample);
+        let whole = |side: usize| side.next_multiple_of(model.multiple());
         let size = Size {
             width: whole(size.width),
             height: whole(size.height),

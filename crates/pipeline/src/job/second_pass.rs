@@ -31,7 +31,7 @@ impl Job<'_> {
         let hires = &second.hires;
         let request = self.request;
         let (enlarged, cut) = hires.target(request.size());
-        let round = |v: usize| v.next_multiple_of(self.model.latent.downsample);
+        let round = |v: usize| v.next_multiple_of(self.model.multiple());
         let size = Size {
             width: round(enlarged.width),
             height: round(enlarged.height),

@@ -283,6 +283,11 @@ impl Model {
         })
     }
 
+    /// What the sides of pictures are multiples of while they are drawn.
+    pub fn multiple(&self) -> usize {
+        self.latent.downsample * self.denoiser.config().multiple()
+    }
+
     /// The condition of a model that was trained here.
     pub fn conditioner(&self) -> Option<&ConditionerConfig> {
         self.condition.as_ref().map(Reader::config)
