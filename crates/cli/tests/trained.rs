@@ -127,11 +127,10 @@ fn trained(
         resblocks: 1,
         attention,
     };
-    let entry = conditioner.as_ref().and_then(ConditionerConfig::entry);
+    let read = conditioner.as_ref();
+    let entry = read.and_then(ConditionerConfig::entry);
     let mut unet = UNetConfig {
-        in_channels: 3 + conditioner
-            .as_ref()
-            .map_or(0, ConditionerConfig::concatenated),
+        in_channels: 3 + read.map_or(0, ConditionerConfig::concatenated),
         out_channels: 3,
         model_channels: 32,
         levels: vec![level(32), level(64)],
