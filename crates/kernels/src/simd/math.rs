@@ -89,7 +89,7 @@ pub(crate) unsafe fn quick_gelu<I: Isa>(x: I::F) -> I::F {
 }
 
 /// 2·√(2/π), and that times 0.044715.
-const TANH_GELU: [f32; 2] = [1.595_769_1, 0.071_354_814];
+const TANH_GELU: [f32; 2] = [1.595_769_2, 0.071_354_814];
 
 /// x/2·(1 + tanh(√(2/π)·(x + 0.044715 x³))), which is x·sigmoid of twice what tanh is taken of.
 #[inline(always)]
