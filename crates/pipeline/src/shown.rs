@@ -52,8 +52,10 @@ impl Shown {
         model: &Model,
         resources: &dyn Resources,
     ) -> Result<Self> {
-        let unet = model.unet();
-        let unet = unet.map_err(|reason| Error::field("ip_adapter", &ip.name, reason))?;
+        let unet = model.denoiser.config().unet().ok_or_else(|| {
+            let expected = "nothing, since this model's denoiser is no U-Net";
+            Error::field("ip_adapter", &ip.name, expected)
+        })?;
         let adapter = ip.adapter.get()?;
         let sees = adapter.config().projection.sees();
         let seen = asked.images.iter().map(|name| {
