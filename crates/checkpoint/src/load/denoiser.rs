@@ -53,9 +53,7 @@ impl Checkpoint {
         chosen: &dyn Fn(&str) -> bool,
     ) -> Result<Denoiser, ModelError> {
         Ok(match self.denoiser(role)? {
-            DenoiserConfig::Unet(_) => self
-                .load_some::<UNetConfig>(role, options, chosen)?
-                .into(),
+            DenoiserConfig::Unet(_) => self.load_some::<UNetConfig>(role, options, chosen)?.into(),
             DenoiserConfig::Transformer(_) => self
                 .load_some::<TransformerConfig>(role, options, chosen)?
                 .into(),

@@ -207,12 +207,7 @@ impl Denoiser {
     }
 
     /// [`packed`](Self::packed) of the layers for which `chosen` holds, by their dotted path: the others may be without storage.
-    pub fn packed_some(
-        self,
-        form: Form,
-        size: [usize; 2],
-        chosen: &dyn Fn(&str) -> bool,
-    ) -> Self {
+    pub fn packed_some(self, form: Form, size: [usize; 2], chosen: &dyn Fn(&str) -> bool) -> Self {
         match self {
             Self::UNet(network) => Self::UNet(network.packed_some(form, size, chosen)),
             Self::Transformer(network) => Self::Transformer(network.packed_some(form, chosen)),

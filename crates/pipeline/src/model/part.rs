@@ -63,7 +63,9 @@ impl Adaptable for Denoiser {
         pack: Option<(Form, [usize; 2])>,
     ) -> Result<Self, ModelError> {
         let (role, options) = (source.role, &source.options);
-        let read = source.checkpoint.load_some_of_denoiser(role, options, chosen)?;
+        let read = source
+            .checkpoint
+            .load_some_of_denoiser(role, options, chosen)?;
         let read = match pack {
             Some((form, latent)) => read.packed_some(form, latent, chosen),
             None => read,
@@ -80,7 +82,9 @@ impl Adaptable for ClipText {
         pack: Option<(Form, [usize; 2])>,
     ) -> Result<Self, ModelError> {
         let (role, options) = (source.role, &source.options);
-        let read = source.checkpoint.load_some::<ClipTextConfig>(role, options, chosen)?;
+        let read = source
+            .checkpoint
+            .load_some::<ClipTextConfig>(role, options, chosen)?;
         let read = match pack {
             Some(_) => read.packed_some(chosen),
             None => read,

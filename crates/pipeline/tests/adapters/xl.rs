@@ -9,8 +9,8 @@ use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::tiny::TinyFamily;
 use latent_checkpoint::{Adapter, Checkpoint, LoadOptions, Network, Role};
 use latent_models::clip::Take;
-use latent_models::unet::{Alter, Attention, Extras, Heads, Input, Labels};
-use latent_models::{ClipTextConfig, Given, UNetConfig};
+use latent_models::unet::{Alter, Attention, Extras, Heads, Labels};
+use latent_models::{ClipTextConfig, Given, Input, UNetConfig};
 use latent_testkit::{Golden, closeness, recipe};
 use latent_text::{Dialect, Pad};
 

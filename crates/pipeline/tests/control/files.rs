@@ -12,8 +12,7 @@ use latent_pipeline::resources::Disk;
 use latent_pipeline::{Quiet, run};
 use latent_testkit::{Golden, closeness, recipe};
 
-use super::{asks, base, changed, common, control, drawn, latent, named, open, unet, written};
-use common::{scheduler, tiny};
+use super::{asks, base, changed, control, drawn, latent, named, open, unet, written};
 
 /// A file of tensors in f16.
 fn write(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
