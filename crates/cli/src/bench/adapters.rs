@@ -12,7 +12,7 @@ use latent_checkpoint::tiny::{write_lora, write_parts};
 use latent_checkpoint::{Adapter, Checkpoint, LoadOptions, Network, Role};
 use latent_models::controlnet::ControlInput;
 use latent_models::ip_adapter::ProjectionConfig;
-use latent_models::unet::{Alter, Extras, Input};
+use latent_models::unet::{Alter, Extras};
 use latent_models::{ClipTextConfig, ControlNetConfig, Given, IpAdapterConfig, UNetConfig, named};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
