@@ -157,7 +157,11 @@ fn a_picture_with_a_hole() {
             strength: 1.0,
             ..asks(Vec::new()).start
         },
-        ..asks(vec![control()])
+        // The default of diffusers' pipeline.
+        ..asks(vec![Control {
+            weight: 0.5,
+            ..control()
+        }])
     };
     let holed = Held {
         hole: Some(hole()),
