@@ -14,6 +14,7 @@ pub mod convert;
 pub mod detect;
 mod error;
 pub mod file;
+pub mod hypernetwork;
 pub mod info;
 pub mod inversion;
 pub mod load;
@@ -32,6 +33,7 @@ pub use file::{
     Component, Dtype, FileFormat, Files, Folder, Source, TensorFile, TensorInfo, Variant, Weights,
     open,
 };
+pub use hypernetwork::HypernetworkFile;
 pub use info::{Info, InfoOptions, inspect};
 pub use inversion::Inversion;
 pub use load::{ControlChanges, LoadOptions};

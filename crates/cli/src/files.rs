@@ -26,7 +26,7 @@ use crate::{
     adapter,
     args::{ConvertArgs, InfoArgs},
     failure::{Failure, OK},
-    inversion, merge, model, screen,
+    hypernetwork, inversion, merge, model, screen,
 };
 
 /// Runs `latent info`.
@@ -46,6 +46,11 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     let place = place(args)?;
     if place.files == Files::Disk
         && let Some(told) = inversion::info(args, &place.path, json)
+    {
+        return told.map(|()| OK);
+    }
+    if place.files == Files::Disk
+        && let Some(told) = hypernetwork::info(args, &place.path, json)
     {
         return told.map(|()| OK);
     }

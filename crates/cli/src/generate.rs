@@ -35,11 +35,12 @@ use crate::{
 /// # Errors
 /// The first failure. Pictures finished before it stay.
 pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
-    let resources = model::resources(
+    let mut resources = model::resources(
         &args.model.library.models,
         &args.model.loras.loras,
         &args.model.embeddings,
     )?;
+    resources.models.hypernetworks = model::hypernetworks(&args.model.hypernetworks)?;
     let mut jobs = job::jobs(args, &resources)?;
     tell_all(&jobs.notes);
     let total = jobs.requests.iter().map(Request::pictures).sum();

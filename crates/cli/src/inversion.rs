@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use latent_checkpoint::{
-    Inversion, ModelError, TensorFile,
-    file::hash::sha256,
+    Inversion, TensorFile,
     inversion::{About, Learnt},
 };
-use latent_pipeline::{embeddings::made_for, request::Name};
+use latent_pipeline::embeddings::made_for;
 use serde_json::{Value, json};
 
-use crate::{args::InfoArgs, failure::Failure, files::bytes};
+use crate::{args::InfoArgs, failure::Failure, told::Told};
 
 /// Tells what the embedding at `path` is; `None` where it is none.
 ///
@@ -22,57 +21,12 @@ pub fn info(args: &InfoArgs, path: &Path, json: bool) -> Option<Result<(), Failu
 }
 
 fn tell(args: &InfoArgs, path: &Path, file: TensorFile, json: bool) -> Result<(), Failure> {
-    let (container, size) = (file.format().to_string(), file.file_len());
-    let metadata = file.metadata().clone();
-    let tensors: Vec<_> = args
-        .tensors
-        .then(|| file.tensors().to_vec())
-        .into_iter()
-        .flatten()
-        .collect();
-    let hash = args.hash.then(|| sha256(path, &mut |_, _| {}));
-    let hash = hash.transpose().map_err(ModelError::from)?;
+    let told = Told::of(args, path, &file)?;
     let read = Inversion::of(file)?;
-    if json {
-        let mut told = self::json(&read);
-        told["path"] = json!(Name::from(path));
-        told["container"] = json!(container);
-        told["size"] = json!(size);
-        told["metadata"] = json!(metadata);
-        told["sha256"] = json!(hash);
-        if args.tensors {
-            let row = tensors
-                .iter()
-                .map(|t| json!({"name": t.name, "dtype": t.dtype.name(), "shape": t.shape}));
-            told["tensors"] = row.collect();
-        }
-        println!("{told}");
-        return Ok(());
+    match json {
+        true => println!("{}", told.json(self::json(&read))),
+        false => print!("{}", told.text(&describe(&read))),
     }
-    let line = |name: &str, value: &str| format!("  {name:<16} {value}\n");
-    let mut text = format!("{}\n{}", path.display(), describe(&read));
-    text += &line("container", &container);
-    text += &line("size", &bytes(size));
-    if let Some(hash) = hash {
-        text += &line("SHA-256", &hash);
-        text += &line("A1111's hash", hash.get(..12).unwrap_or(&hash));
-    }
-    for (key, value) in metadata {
-        let value: String = value.chars().take(200).collect();
-        text += &line(
-            "metadata",
-            &format!("{} = {}", key.escape_debug(), value.escape_debug()),
-        );
-    }
-    for tensor in &tensors {
-        let (dtype, shape, name) = (
-            tensor.dtype.name(),
-            &tensor.shape,
-            tensor.name.escape_debug(),
-        );
-        text += &format!("  {dtype:<5} {shape:?} {name}\n");
-    }
-    print!("{text}");
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod export;
 mod failure;
 mod files;
 mod generate;
+mod hypernetwork;
 mod inversion;
 mod job;
 mod machine;
@@ -28,6 +29,7 @@ mod names;
 mod preprocess;
 mod screen;
 mod selftest;
+mod told;
 mod train;
 mod watch;
 

@@ -20,6 +20,7 @@ use crate::{failure::Failure, screen};
 /// Hold the folders of models and of LoRAs where no flag names them.
 const FOLDERS: &str = "LATENT_MODELS";
 const LORA_FOLDERS: &str = "LATENT_LORAS";
+const HYPERNETWORK_FOLDERS: &str = "LATENT_HYPERNETWORKS";
 
 /// What can be named on this command line: files, models in `folders` and LoRAs in `loras` (or those of the environment), the
 /// built-in model, and embeddings in the folders of these.
@@ -31,10 +32,6 @@ pub fn resources(
     loras: &[PathBuf],
     embeddings: &[PathBuf],
 ) -> Result<Disk, Failure> {
-    let given = |folders: &[PathBuf], variable| match folders.is_empty() {
-        false => folders.to_vec(),
-        true => folders_of_environment(variable),
-    };
     let folders = given(folders, FOLDERS);
     let hashes = cache_folder().map(|folder| folder.join("latent/hashes.json"));
     Ok(Disk {
@@ -46,8 +43,28 @@ pub fn resources(
                 files: built_in::FILES,
             }),
             embeddings: Embeddings::open(embeddings)?,
+            ..Models::default()
         },
     })
+}
+
+/// The hypernetworks in `folders`, or in those of the environment.
+///
+/// # Errors
+/// A folder that cannot be looked through.
+pub fn hypernetworks(folders: &[PathBuf]) -> Result<Library, Failure> {
+    Ok(Library::open_adapters(&given(
+        folders,
+        HYPERNETWORK_FOLDERS,
+    ))?)
+}
+
+/// Those that are typed, or else those of the environment.
+fn given(folders: &[PathBuf], variable: &str) -> Vec<PathBuf> {
+    match folders.is_empty() {
+        false => folders.to_vec(),
+        true => folders_of_environment(variable),
+    }
 }
 
 /// Those that are there; the others are named, since no command asked for them.

@@ -1,10 +1,10 @@
-//! The commands of docs/adapters.md on small files: embeddings, and preprocessors.
+//! The commands of docs/adapters.md on small files: embeddings, hypernetworks, and preprocessors.
 
 mod common;
 
 use common::{Place, TINY};
 use latent_pipeline::picture::Picture;
-use latent_testkit::golden::EMBEDDINGS;
+use latent_testkit::golden::{EMBEDDINGS, HYPERNETWORKS};
 use serde_json::Value;
 
 /// A place with the folder `embeddings` of published files.
@@ -194,4 +194,87 @@ fn pictures_are_preprocessed() {
         let error = place.fails(&[&["preprocess"][..], line].concat(), 2);
         assert!(error.contains(word), "{line:?}: {error}");
     }
+}
+
+#[test]
+fn hypernetworks() {
+    let place = Place::new();
+    let folder = place.path().join("hypernetworks");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, bytes) in HYPERNETWORKS {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let base = [
+        "generate", "-m", TINY, "--size", "64", "--steps", "2", "--seed", "1",
+    ];
+    let draw = |more: &[&'static str]| place.ok(&[&base[..], more].concat());
+    draw(&[
+        "a cat",
+        "--hypernetwork",
+        "hypernetworks/bend.pt:0.8",
+        "-o",
+        "flag.png",
+    ]);
+    draw(&[
+        "a cat <hypernet:bend:0.8>",
+        "--hypernetworks",
+        "hypernetworks",
+        "-o",
+        "tag.png",
+    ]);
+    draw(&["a cat", "-o", "plain.png"]);
+    let pixels = |name: &str| Picture::read(&place.path().join(name)).unwrap();
+    assert_eq!(pixels("flag.png"), pixels("tag.png"));
+    assert_ne!(pixels("flag.png"), pixels("plain.png"));
+    // The text asks A1111 for it, and it is drawn again.
+    let told = place.ok(&["info", "flag.png"]);
+    assert!(told.contains("a cat <hypernet:bend:0.8>"), "{told}");
+    place.ok(&[
+        "generate",
+        "--from",
+        "flag.png",
+        "-m",
+        TINY,
+        "-o",
+        "again.png",
+    ]);
+    assert_eq!(pixels("again.png"), pixels("flag.png"));
+
+    let info = place.ok(&["info", "hypernetworks/norms.pt"]);
+    for word in [
+        "hypernetwork",
+        "48 → 24 → 48",
+        "hardswish",
+        "layer norms",
+        "tiny (hash cafe0123)",
+    ] {
+        assert!(info.contains(word), "{word}: {info}");
+    }
+    let info = place.ok(&[
+        "info",
+        "hypernetworks/bend.pt",
+        "--json",
+        "--hash",
+        "--tensors",
+    ]);
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["kind"], "hypernetwork");
+    assert_eq!(info["widths"][1]["layers"], serde_json::json!([96, 48]));
+    assert_eq!(info["tensors"].as_array().unwrap().len(), 16);
+
+    let typo = place.fails(
+        &[
+            &base[..],
+            &[
+                "a",
+                "--hypernetwork",
+                "bent",
+                "--hypernetworks",
+                "hypernetworks",
+            ],
+        ]
+        .concat(),
+        2,
+    );
+    assert!(typo.contains("bend"), "{typo}");
 }

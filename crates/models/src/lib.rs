@@ -24,6 +24,7 @@ pub mod denoiser;
 pub mod discriminator;
 pub mod error;
 mod exchange;
+pub mod hypernetwork;
 pub mod ip_adapter;
 pub mod layers;
 pub mod named;
@@ -50,6 +51,7 @@ pub use denoiser::{
 pub use discriminator::{Discriminator, DiscriminatorConfig};
 pub use error::{ConfigError, ParameterError};
 pub use exchange::exchanged;
+pub use hypernetwork::{Hypernetwork, HypernetworkConfig};
 pub use ip_adapter::{IpAdapter, IpAdapterConfig};
 pub use latent_ops::{Form, Padding};
 pub use params::{cast, load, load_some, parameter_count, parameters};

@@ -9,6 +9,7 @@ use latent_ops::Form;
 use crate::autoencoder::{Autoencoder, AutoencoderTiny};
 use crate::clip::{ClipText, ClipVision};
 use crate::controlnet::ControlNet;
+use crate::hypernetwork::Hypernetwork;
 use crate::transformer::Transformer;
 use crate::unet::UNet;
 use crate::walk::{Layer, Layers};
@@ -171,7 +172,7 @@ impl AutoencoderTiny {
     }
 }
 
-/// For a network that runs once for a text or a picture, which is never worth eight bits.
+/// For a network that runs once for a text or a picture, or is small, which is never worth eight bits.
 const ONCE: Plan = Plan {
     form: Form::Plain,
     pixels: 1,
@@ -191,6 +192,13 @@ impl ClipText {
 
 impl ClipVision {
     /// The network with packed weights.
+    pub fn packed(self) -> Self {
+        pack(self, ALL, |_| ONCE)
+    }
+}
+
+impl Hypernetwork {
+    /// The network with packed weights. It changes what large layers read, and stays at its own type.
     pub fn packed(self) -> Self {
         pack(self, ALL, |_| ONCE)
     }

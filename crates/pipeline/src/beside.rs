@@ -3,6 +3,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use latent_diffusion::{NoiseSchedule, NoiseStreams};
+use latent_models::hypernetwork::Bend;
 use latent_ops::{self as ops, Filter};
 
 use crate::control::Held;
@@ -33,6 +34,8 @@ pub struct Hints {
     pub held: Vec<Held>,
     /// Pictures as prompts.
     pub shown: Vec<Shown>,
+    /// Hypernetworks that bend what the denoiser's attention reads.
+    pub bends: Vec<Bend>,
 }
 
 impl Hints {
@@ -103,6 +106,7 @@ impl Hints {
             seen: Vec::new(),
             held: Vec::new(),
             shown: Vec::new(),
+            bends: Vec::new(),
         })
     }
 }

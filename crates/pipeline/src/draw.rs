@@ -249,6 +249,7 @@ impl Drawing<'_> {
             });
             let by_base = || -> Result<Guided<'_>> {
                 let network = Denoiser::clone(&*self.model.denoiser()?);
+                let network = network.with_bends(prepared.bends.clone());
                 let mut extensions = Beside::all(concat);
                 extensions.extend(self.controls(&prepared.hints, path)?);
                 extensions.extend(prepared.shown.iter().map(|shown| {

@@ -169,7 +169,12 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
     let open_clip = model.texts.iter().any(|text| text.input.open_clip);
     let weightless = request.control.iter().all(|control| control.weight == 0.0);
     let unseen = request.ip_adapter.iter().all(|shown| shown.weight == 0.0);
-    let rules: [(bool, &'static str, &'static str); 43] = [
+    let unbent = request
+        .hypernetworks
+        .iter()
+        .all(|used| used.strength == 0.0);
+    let rules: [(bool, &'static str, &'static str); 44] = [
+        (unbent, "hypernetworks", "its strength is 0"),
         (
             unseen,
             "ip_adapter",

@@ -27,6 +27,7 @@ pub mod family;
 pub mod guided;
 pub mod guiders;
 pub mod hooks;
+pub mod hypernetworks;
 pub mod infotext;
 mod job;
 mod level;

@@ -1,6 +1,7 @@
 //! What prompts carry for other parts of other programs: `<lora:NAME:0.8>`, `embedding:NAME`, wildcards.
 //!
-//! LoRAs in the prompt are A1111's way of asking for them, and are taken out where they are read ([`crate::loras`]). An
+//! LoRAs and hypernetworks in the prompt are A1111's way of asking for them, and are taken out where they are read
+//! ([`crate::loras`], [`crate::hypernetworks`]). An
 //! embedding that is there is left to the prompt language. Every other mark is treated as the profile's program treats it
 //! where its file is missing, and named.
 
@@ -35,7 +36,9 @@ enum Fate {
 enum Kind {
     /// `<lora:NAME:0.8>`, `<lyco:…>`
     Lora,
-    /// `<hypernet:NAME:0.8>` and what else looks so.
+    /// `<hypernet:NAME:0.8>`
+    Hypernetwork,
+    /// What else looks so.
     Network,
     /// `embedding:NAME`
     Embedding,
@@ -50,7 +53,12 @@ impl Kind {
             Self::Lora => {
                 "A1111 alone reads LoRAs out of a prompt, and out of no negative one: name it by --lora"
             }
-            Self::Network => "hypernetworks and other extra networks are not part of this version",
+            Self::Hypernetwork => {
+                "A1111 alone reads hypernetworks out of a prompt, and out of no negative one: name it by --hypernetwork"
+            }
+            Self::Network => {
+                "of extra networks, this version has LoRAs (lora, lyco) and hypernetworks (hypernet)"
+            }
             Self::Embedding if embeddings.entries().is_empty() => {
                 "no embedding is there; --embeddings DIR says where they are"
             }
@@ -87,7 +95,9 @@ pub(crate) fn clean(
 ) -> Cleaned {
     let fate = |kind| match (kind, dialect) {
         // A1111 looks for networks in the prompt only, and takes out all that look like one.
-        (Kind::Lora, Dialect::A1111) if which.starts_with("prompt") => Fate::Read,
+        (Kind::Lora | Kind::Hypernetwork, Dialect::A1111) if which.starts_with("prompt") => {
+            Fate::Read
+        }
         (Kind::Network, Dialect::A1111) if which.starts_with("prompt") => Fate::LeftOut,
         (Kind::Embedding, Dialect::ComfyUi) if language => Fate::LeftOut,
         _ => Fate::Words,
@@ -146,9 +156,11 @@ fn is_word(c: char) -> bool {
 /// A1111's extra networks.
 fn network(text: &str) -> Option<(Kind, usize)> {
     let length = tag::length(text)?;
-    let kind = match Mention::of(&text[..length]).is_lora() {
-        true => Kind::Lora,
-        false => Kind::Network,
+    let mention = Mention::of(&text[..length]);
+    let kind = match (mention.is_lora(), mention.is_hypernetwork()) {
+        (true, _) => Kind::Lora,
+        (_, true) => Kind::Hypernetwork,
+        _ => Kind::Network,
     };
     Some((kind, length))
 }
@@ -210,7 +222,8 @@ mod tests {
         for (given, kept, notes) in [
             ("cat <lora:foo:0.8>", "cat ", 0),
             ("<lora:a:1><lyco:b:te=1:unet=0.5>cat", "cat", 0),
-            ("cat <hypernet:x y:1>, dog", "cat , dog", 1),
+            ("cat <hypernet:x y:1>, dog", "cat , dog", 0),
+            ("cat <segs:x y:1>, dog", "cat , dog", 1),
             ("a <b:c <lora:x:1> d", "a  d", 1),
             ("cat <lora:a:1> <lora:a:1>", "cat  ", 0),
             ("a < b : c > d", "a < b : c > d", 0),

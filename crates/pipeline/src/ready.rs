@@ -16,6 +16,7 @@ use crate::embeddings::Used;
 use crate::error::{Error, Result};
 use crate::guiders;
 use crate::hooks::Hooks;
+use crate::hypernetworks;
 use crate::level::level;
 use crate::marks::clean;
 use crate::memory::{MemoryPlan, Settled};
@@ -314,6 +315,8 @@ impl Ready {
         hooks.stage("encoding the prompt", 0, 0);
         hints.seen = Seen::all(&pictures, model, &profile)?;
         hints.shown = Shown::all(request, model, resources)?;
+        hints.bends =
+            hypernetworks::bends(request, model, resources, &mut |told| hooks.note(told))?;
         let texts = [request.prompt.as_str(), &request.negative_prompt];
         let mut encoding = Encoding {
             model,

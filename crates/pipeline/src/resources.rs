@@ -12,12 +12,13 @@ use latent_checkpoint::{Files, ModelError};
 
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::hypernetworks;
 use crate::library::Library;
 use crate::loras;
 use crate::model::AdapterUse;
 use crate::picture::Picture;
 use crate::picture::files::{PictureError, read_bytes};
-use crate::request::{Name, Request, near};
+use crate::request::{Name, Request, UsedHypernetwork, near};
 
 /// Something that a request names and that is not there, or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,8 @@ pub struct Models {
     pub library: Library,
     /// LoRAs and their kin in folders of their own.
     pub loras: Library,
+    /// Hypernetworks in folders of their own.
+    pub hypernetworks: Library,
     /// The one that is drawn with where none is named.
     pub built_in: Option<BuiltIn>,
     /// Embeddings of textual inversion that prompts may name.
@@ -152,6 +155,26 @@ impl Models {
                     .to_owned(),
             }),
             (Err(ambiguous @ ResourceError::Ambiguous { .. }), _) => Err(ambiguous),
+            (Err(_), _) => Err(missing),
+        }
+    }
+}
+
+impl Models {
+    /// A hypernetwork: in its folders, or among the models.
+    fn hypernetwork(&self, name: &Name) -> Result<Place, ResourceError> {
+        let missing = match self.hypernetworks.find(name) {
+            Ok(entry) => return Ok(entry.path.clone().into()),
+            Err(missing @ ResourceError::Model { .. }) => missing,
+            Err(other) => return Err(other),
+        };
+        match (self.part(name), self.hypernetworks.entries().is_empty()) {
+            (Ok(place), _) => Ok(place),
+            (Err(ResourceError::Model { name, .. }), true) => Err(ResourceError::Model {
+                name,
+                hint: "; give its file, or the folder of hypernetworks that it is in with --hypernetworks DIR"
+                    .to_owned(),
+            }),
             (Err(_), _) => Err(missing),
         }
     }
@@ -206,6 +229,14 @@ pub trait Resources {
         self.models().lora(name)
     }
 
+    /// Where the hypernetwork of that name is.
+    ///
+    /// # Errors
+    /// None of that name, or several.
+    fn hypernetwork(&self, name: &Name) -> Result<Place, ResourceError> {
+        self.models().hypernetwork(name)
+    }
+
     /// What the file beside the model's that has this ending in the place of its own is called, if there is one.
     fn beside(&self, model: &Name, ending: &str) -> Option<Name> {
         let entry = self.models().library.find(model).ok()?;
@@ -253,7 +284,33 @@ pub trait Resources {
         for (field, found) in models.chain(files) {
             found.map_err(|source| Error::Given { field, source })?;
         }
-        self.adapters(request).map(drop)
+        self.named_in_prompts(request)
+    }
+
+    /// Whether the LoRAs and hypernetworks of a request are there, those in its prompts among them.
+    ///
+    /// # Errors
+    /// One that is not, a tag in the prompt that cannot be honoured.
+    fn named_in_prompts(&self, request: &Request) -> Result<()> {
+        self.adapters(request)?;
+        self.hypernetworks(request).map(drop)
+    }
+
+    /// The hypernetworks of a request, those in its prompt among them, with where they are.
+    ///
+    /// # Errors
+    /// One that is not there, a tag in the prompt that cannot be honoured.
+    fn hypernetworks(&self, request: &Request) -> Result<Vec<(UsedHypernetwork, PathBuf)>> {
+        let used = hypernetworks::asked(request)?.into_iter();
+        let each = used.map(|used| {
+            let place = self.hypernetwork(&used.name);
+            let place = place.map_err(|source| Error::Given {
+                field: "hypernetworks",
+                source,
+            });
+            Ok((used, place?.path))
+        });
+        each.collect()
     }
 
     /// The adapters of a request, those in its prompt among them, with where they are.
@@ -322,6 +379,13 @@ impl Resources for Disk {
         match Self::there(name) {
             Some(path) => Ok(path.into()),
             None => self.models.lora(name),
+        }
+    }
+
+    fn hypernetwork(&self, name: &Name) -> Result<Place, ResourceError> {
+        match Self::there(name) {
+            Some(path) => Ok(path.into()),
+            None => self.models.hypernetwork(name),
         }
     }
 

@@ -12,7 +12,7 @@ use latent_models::unet::{Alter, Extras, MIDDLE};
 use latent_models::{Given, Input};
 use latent_pipeline::draw::Canvas;
 use latent_pipeline::request::{
-    GivenPicture, GuidanceOptions, PerturbedAttention, SelfAttention, SkipLayers,
+    FreeUFactors, GivenPicture, GuidanceOptions, PerturbedAttention, SelfAttention, SkipLayers,
 };
 use latent_pipeline::{Model, Request};
 use latent_testkit::{Golden, closeness, max_abs_difference, recipe};
@@ -177,6 +177,36 @@ fn guidance_by_attention() {
         println!("{name}: {difference:.2e}");
         assert!(difference < 1e-4, "{name}: {difference:e}");
     }
+}
+
+/// FreeU with diffusers' factors, where the request leaves them open and where it states them.
+#[test]
+fn freeu() {
+    let golden = Golden::adapters_guidance();
+    let model = tiny(4, scheduler());
+    let asks = |freeu| {
+        guided(GuidanceOptions {
+            freeu: Some(freeu),
+            ..GuidanceOptions::default()
+        })
+    };
+    let stated = FreeUFactors {
+        b: Some([1.5, 1.6]),
+        s: Some([0.9, 0.2]),
+    };
+    for factors in [FreeUFactors::default(), stated] {
+        let (latent, _) = draw(&model, &asks(factors), [8, 8], None);
+        let difference = closeness(&latent, golden.values("freeu/latent"));
+        println!("freeu/latent: {difference:.2e}");
+        assert!(difference < 1e-4, "{difference:e}");
+    }
+    let other = FreeUFactors {
+        b: Some([1.0, 1.0]),
+        s: Some([1.0, 1.0]),
+    };
+    let (nothing, _) = draw(&model, &asks(other), [8, 8], None);
+    let (plain, _) = draw(&model, &guided(GuidanceOptions::default()), [8, 8], None);
+    assert!(closeness(&nothing, &plain) < 1e-6);
 }
 
 /// One call of the network with its middle's self-attention replaced.

@@ -45,6 +45,16 @@ pub const EMBEDDINGS: [(&str, &[u8]); 6] = [
     ),
 ];
 
+/// Hypernetworks as A1111's trainer writes them: file name and bytes (`tools/reference/hypernetworks.py`). `bend` is the one of
+/// `adapters_guidance`; `norms` has layer norms, dropout and an activation at its end.
+pub const HYPERNETWORKS: [(&str, &[u8]); 2] = [
+    ("bend.pt", include_bytes!("../golden/hypernetworks/bend.pt")),
+    (
+        "norms.pt",
+        include_bytes!("../golden/hypernetworks/norms.pt"),
+    ),
+];
+
 /// One golden file: named tensors as f32, bytes among them, and text metadata.
 pub struct Golden {
     tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
@@ -114,6 +124,8 @@ files! {
     /// Textual inversion: `zeta` of one and of three vectors in either prompt, and SDXL's pair of two; ids of 49408 and more are
     /// the vectors in order.
     adapters_inversion = "adapters_inversion.safetensors";
+    /// The tiny U-Net with the hypernetwork `norms` at strength 1 (`tools/reference/hypernetworks.py`).
+    hypernetwork_norms = "hypernetwork_norms.safetensors";
     /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
     adapters_preprocess = "adapters_preprocess.safetensors";
     /// ControlNet-Union on one picture of two kinds (`tools/reference/union.py`).

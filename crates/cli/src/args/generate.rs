@@ -94,6 +94,14 @@ pub struct ModelArgs {
     /// folder of LoRAs.
     #[arg(long, value_name = "FILE|NAME[:UNET[:TEXT]]")]
     pub lora: Vec<OsString>,
+    /// Bend what the denoiser's attention reads by this hypernetwork, with its strength [1]. Can be given several times: they act
+    /// one after the other. A file, or a name in a folder of hypernetworks.
+    #[arg(long, value_name = "FILE|NAME[:STRENGTH]")]
+    pub hypernetwork: Vec<OsString>,
+    /// A folder of hypernetworks, which are then called by name: the file's, with or without its ending. Can be given several
+    /// times [default: the folders in the environment variable LATENT_HYPERNETWORKS].
+    #[arg(long, alias = "hypernetwork-dir", value_name = "DIR")]
+    pub hypernetworks: Vec<PathBuf>,
     /// A VAE to use instead of the model's own; `none` for the model's own where one lies beside it.
     #[arg(long, value_name = "FILE|NAME")]
     pub vae: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use latent_data::counted;
 use latent_pipeline::{
     asked::Layer,
-    request::{DynamicThresholding, ImagePrompt, Lora, Name, Outpaint, Request},
+    request::{DynamicThresholding, ImagePrompt, Lora, Name, Outpaint, Request, UsedHypernetwork},
 };
 use serde::Serialize;
 
@@ -93,6 +93,8 @@ fn model(args: &ModelArgs, typed: &mut Typed) -> Done {
     typed.name("model", &args.model)?;
     let loras = loras(&args.lora)?;
     typed.set("loras", (!loras.is_empty()).then_some(loras))?;
+    let bending = hypernetworks(&args.hypernetwork)?;
+    typed.set("hypernetworks", (!bending.is_empty()).then_some(bending))?;
     typed.name("vae", &args.vae)?;
     typed.name("text_encoder", &args.text_encoder)?;
     typed.set("compute.dtype", args.dtype)?;
@@ -109,6 +111,15 @@ pub fn loras(texts: &[OsString]) -> Result<Vec<Lora>, Failure> {
     let each = texts.iter().map(|text| {
         let read = latent_pipeline::loras::typed(text, exists);
         read.map_err(|e| Failure::input(format!("--lora {}: {e}", text.display())))
+    });
+    each.collect()
+}
+
+fn hypernetworks(texts: &[OsString]) -> Result<Vec<UsedHypernetwork>, Failure> {
+    let exists = |name: &str| std::path::Path::new(name).exists();
+    let each = texts.iter().map(|text| {
+        let read = latent_pipeline::hypernetworks::typed(text, exists);
+        read.map_err(|e| Failure::input(format!("--hypernetwork {}: {e}", text.display())))
     });
     each.collect()
 }
@@ -361,6 +372,7 @@ pub fn flag_of(field: &str) -> String {
         "ip_adapter.model" => "ip-adapter",
         "ip_adapter.images" => "ip-adapter-image",
         field if field.starts_with("loras") => "lora",
+        field if field.starts_with("hypernetworks") => "hypernetwork",
         "condition.sizes" => "original-size and what goes with it",
         "condition.sizes.original" => "original-size",
         "condition.sizes.crop" => "crop",

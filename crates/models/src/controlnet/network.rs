@@ -137,7 +137,7 @@ impl ControlNet {
             guidance: given.guidance.filter(|_| unet.guidance.is_some()),
         };
         given.check(&unet.interface())?;
-        let mut states = self.trunk().prepare(given);
+        let mut states = self.trunk().prepare(&given, &[]);
         if let Some(told) = self.told_kind() {
             let labels = states.shifts.labels.take();
             states.shifts.labels = Some(match labels {
@@ -215,7 +215,7 @@ impl ControlNet {
                 h = h + hint;
             }
             if let Some(attention) = trunk.attention(part) {
-                let change = (Change::Nothing, &mut Beside::new(&[]));
+                let change = (Change::Nothing, &mut Beside::nothing());
                 h = attention.forward(h, context, change);
             }
             if part.keeps()

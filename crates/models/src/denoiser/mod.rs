@@ -16,6 +16,7 @@ pub use given::{Given, GivenError, GivenStates};
 pub use input::{Input, Output};
 
 use crate::error::ConfigError;
+use crate::hypernetwork::Bend;
 use crate::transformer::{Transformer, TransformerConfig};
 use crate::unet::{Labels, Resample, Spot, UNet, UNetConfig};
 use crate::walk::layers;
@@ -219,6 +220,15 @@ impl Denoiser {
     pub fn with_padding(self, padding: Padding) -> Self {
         match self {
             Self::UNet(network) => Self::UNet(network.with_padding(padding)),
+            other => other,
+        }
+    }
+
+    /// A U-Net with hypernetworks that [bend](UNet::with_bends) what its attentions read. They are made for U-Nets: who asks for
+    /// one with a transformer is to be refused.
+    pub fn with_bends(self, bends: Vec<Bend>) -> Self {
+        match self {
+            Self::UNet(network) => Self::UNet(network.with_bends(bends)),
             other => other,
         }
     }

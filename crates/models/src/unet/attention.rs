@@ -83,8 +83,8 @@ impl TransformerBlock {
         }
     }
 
-    /// Of a context, for each attention on it in order.
-    fn keys_values(&self, context: &Tensor<3>) -> impl Iterator<Item = KeysValues> {
+    /// Of what keys and values of a context are made of, for each attention on it in order.
+    fn keys_values(&self, context: &[Tensor<3>; 2]) -> impl Iterator<Item = KeysValues> {
         let first = self
             .context_only
             .then(|| self.attn1.keys_values(context.clone()));
@@ -106,8 +106,14 @@ impl TransformerBlock {
         let h = self.norm1.forward(x.clone());
         let x = match (self.context_only, change) {
             (true, _) => self.attn1.forward(h, seen(), x),
-            (false, Change::Identity) => self.attn1.forward_identity(h, x),
-            (false, _) => self.attn1.forward(h.clone(), self.attn1.keys_values(h), x),
+            (false, Change::Identity) => {
+                let [_, values] = beside.own(h);
+                self.attn1.forward_identity(values, x)
+            }
+            (false, _) => {
+                let seen = self.attn1.keys_values(beside.own(h.clone()));
+                self.attn1.forward(h, seen, x)
+            }
         };
         let h = self.norm2.forward(x.clone());
         let x = self.attn2.forward_beside(h, seen(), beside.of_next(), x);
@@ -268,12 +274,12 @@ impl AttentionBlock {
         })
     }
 
-    /// Keys and values of a context for each attention on it, in order.
+    /// Keys and values of a context for each attention on it, in order, from what either are made of.
     ///
     /// # Shapes
     ///
-    /// `[batch, tokens, context]`
-    pub fn keys_values(&self, context: &Tensor<3>) -> Vec<KeysValues> {
+    /// twice `[batch, tokens, context]`
+    pub fn keys_values(&self, context: &[Tensor<3>; 2]) -> Vec<KeysValues> {
         match self {
             Self::Plain(_) => Vec::new(),
             Self::Transformer(t) => t
@@ -336,7 +342,7 @@ impl AttentionBlock {
 
     /// How much each pixel is attended to by all of them, in the first self-attention: `[batch, channels, height, width]` →
     /// `[batch, 1, height, width]`, 1 on average.
-    pub(super) fn attended(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn attended(&self, x: Tensor<4>, beside: &Beside<'_>) -> Tensor<4> {
         let [batch, _, height, width] = x.dims();
         let seen = match self {
             Self::Plain(plain) => {
@@ -351,7 +357,8 @@ impl AttentionBlock {
                 };
                 let tokens = block.norm1.forward(tokens);
                 let q = block.attn1.to_q.forward(tokens.clone());
-                let k = block.attn1.to_k.forward(tokens);
+                let [keys, _] = beside.own(tokens);
+                let k = block.attn1.to_k.forward(keys);
                 attended(q, k, block.attn1.heads)
             }
         };

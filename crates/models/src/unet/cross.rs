@@ -5,6 +5,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
 use latent_ops as ops;
 
+use crate::hypernetwork::{Bend, bent};
 use crate::layers::Linear;
 use crate::walk::layers;
 
@@ -34,15 +35,15 @@ impl CrossAttention {
         }
     }
 
-    /// What the queries look at: keys and values of a context, or of the pixels themselves.
+    /// What the queries look at: keys and values of what each are made of, a context or the pixels themselves.
     ///
     /// # Shapes
     ///
-    /// `[batch, tokens, context]` → twice `[batch, tokens, channels]`
-    pub fn keys_values(&self, context: Tensor<3>) -> KeysValues {
+    /// twice `[batch, tokens, context]` → twice `[batch, tokens, channels]`
+    pub fn keys_values(&self, [keys, values]: [Tensor<3>; 2]) -> KeysValues {
         KeysValues {
-            keys: self.to_k.forward(context.clone()),
-            values: self.to_v.forward(context),
+            keys: self.to_k.forward(keys),
+            values: self.to_v.forward(values),
         }
     }
 
@@ -73,7 +74,7 @@ impl CrossAttention {
         self.to_out[0].forward_add(mixed, residual)
     }
 
-    /// Each token of `x` attending to itself alone, plus `residual`.
+    /// Each token attending to itself alone, of what values are made of, plus `residual`.
     pub(super) fn forward_identity(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
         self.to_out[0].forward_add(self.to_v.forward(x), residual)
     }
@@ -102,15 +103,31 @@ pub struct KeysValues {
     pub values: Tensor<3>,
 }
 
-/// Keys and values beside the context's, by the number of the attention that they are for.
+/// What comes beside what attentions were trained with: keys and values beside the context's, by the number of the attention
+/// that they are for, and what bends the pixels that self-attention reads.
 pub(crate) struct Beside<'a> {
     all: &'a [Vec<KeysValues>],
     next: usize,
+    bends: &'a [Bend],
 }
 
 impl<'a> Beside<'a> {
-    pub fn new(all: &'a [Vec<KeysValues>]) -> Self {
-        Self { all, next: 0 }
+    pub fn new(all: &'a [Vec<KeysValues>], bends: &'a [Bend]) -> Self {
+        Self {
+            all,
+            next: 0,
+            bends,
+        }
+    }
+
+    /// Nothing.
+    pub fn nothing() -> Self {
+        Self::new(&[], &[])
+    }
+
+    /// What self-attention makes keys and values of.
+    pub(super) fn own(&self, h: Tensor<3>) -> [Tensor<3>; 2] {
+        bent(self.bends, h)
     }
 
     /// Those of the next attention.

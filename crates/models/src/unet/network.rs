@@ -14,6 +14,7 @@ use super::part::Part;
 use super::resnet::{Resampler, Resnet};
 use super::trunk::{self, Built, Trunk};
 use crate::denoiser::{Given, GivenError, GivenStates, Input, Output, Shifts};
+use crate::hypernetwork::Bend;
 use crate::layers::{Conv2d, Embedding, GroupNorm};
 use crate::walk::layers;
 
@@ -83,6 +84,8 @@ pub struct UNet {
     config: UNetConfig,
     #[module(skip)]
     padding: Padding,
+    #[module(skip)]
+    bends: Vec<Bend>,
 }
 
 impl UNet {
@@ -135,6 +138,7 @@ impl UNet {
             conv_out: Conv2d::new(device, channels, config.out_channels, 3),
             config: config.clone(),
             padding: Padding::Zero,
+            bends: Vec::new(),
         }
     }
 
@@ -157,6 +161,12 @@ impl UNet {
     /// no parameter.
     pub fn with_padding(self, padding: Padding) -> Self {
         Self { padding, ..self }
+    }
+
+    /// The same network with hypernetworks that bend what its attentions read, one after the other. Copies no parameter. They
+    /// compute in the type of the network, and act where it runs: training passes them by.
+    pub fn with_bends(self, bends: Vec<Bend>) -> Self {
+        Self { bends, ..self }
     }
 
     /// The network's prediction, in f32.
@@ -230,9 +240,9 @@ impl UNet {
     /// for, or of another shape.
     pub fn prepare(&self, given: Given) -> Result<GivenStates, GivenError> {
         given.check(&self.config.interface())?;
-        let context = given.context.clone();
-        let mut states = self.trunk().prepare(given);
-        if let Some(context) = context.map(|context| context.cast(self.dtype())) {
+        let trunk = self.trunk();
+        let mut states = trunk.prepare(&given, &self.bends);
+        if let Some(context) = trunk.context(&given, &self.bends) {
             let up = self.up_blocks.iter().flat_map(|block| &block.attentions);
             let up = up.flat_map(|a| a.keys_values(&context));
             states.context.extend(up);
@@ -253,7 +263,7 @@ impl UNet {
         let (mut block, mut states) = (0, None);
         let mut extras = input.extras;
         let pictures = std::mem::take(&mut extras.pictures);
-        let mut beside = Beside::new(&pictures);
+        let mut beside = Beside::new(&pictures, &self.bends);
         for part in self.parts() {
             let skip = part.skip(&mut kept);
             let (joined, skip) = extras.joined(part, h, skip, self.config.model_channels);
@@ -261,7 +271,7 @@ impl UNet {
             h = self.block(part, h, skip, &time);
             if let Some(attention) = self.attention(part) {
                 if input.watch && matches!(part, Part::Mid(_)) {
-                    attended = Some(attention.attended(h.clone()));
+                    attended = Some(attention.attended(h.clone(), &beside));
                 }
                 h = attention.forward(h, context, (input.alter.at(part), &mut beside));
             }
@@ -338,7 +348,7 @@ impl UNet {
         let h = self.block(part, h, skip, time);
         match self.attention(part) {
             Some(attention) => {
-                let change = (Change::Nothing, &mut Beside::new(&[]));
+                let change = (Change::Nothing, &mut Beside::nothing());
                 attention.forward(h, context, change)
             }
             None => h,
@@ -429,5 +439,5 @@ layers!(
 layers!(UNet {
     conv_in, time_embedding, class_embedding, add_embedding, down_blocks, mid_block, up_blocks,
     conv_norm_out, conv_out;
-    config, padding
+    config, padding, bends
 });

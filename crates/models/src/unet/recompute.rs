@@ -105,7 +105,9 @@ impl UNet {
         context: Option<&Tensor<3>>,
     ) -> Tensor<4> {
         let states = match (self.attention(part), context) {
-            (Some(attention), Some(context)) => attention.keys_values(context),
+            (Some(attention), Some(context)) => {
+                attention.keys_values(&[context.clone(), context.clone()])
+            }
             _ => Vec::new(),
         };
         self.part(part, h, skip, time, &mut states.iter())

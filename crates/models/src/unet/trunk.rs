@@ -10,6 +10,7 @@ use super::network::{ClassEmbedding, DownBlock, MidBlock};
 use super::part::Part;
 use super::resnet::{Resampler, Resnet, Resolution};
 use crate::denoiser::{Given, GivenStates, Shifts};
+use crate::hypernetwork::{Bend, bent};
 use crate::layers::{Conv2d, Embedding};
 
 /// The parts of it, whosever they are.
@@ -188,19 +189,24 @@ impl<'a> Trunk<'a> {
         resnet.forward(h, Some(time), self.padding)
     }
 
-    /// What is given, which was checked before, through its layers.
-    pub fn prepare(&self, given: Given) -> GivenStates {
-        let context = given.context.clone();
-        let context = context.map(|context| context.cast(self.dtype()));
-        let of = |context: &Tensor<3>| -> Vec<_> {
+    /// What is given, which was checked before, through its layers; `bends` change what it makes of the context.
+    pub fn prepare(&self, given: &Given, bends: &[Bend]) -> GivenStates {
+        let context = self.context(given, bends);
+        let of = |context: &[Tensor<3>; 2]| -> Vec<_> {
             let attentions = self.attentions();
             attentions.flat_map(|a| a.keys_values(context)).collect()
         };
         GivenStates {
             context: context.as_ref().map(of).unwrap_or_default(),
             joined: Vec::new(),
-            shifts: self.shifts(&given),
+            shifts: self.shifts(given),
         }
+    }
+
+    /// What keys and values of the context are made of.
+    pub fn context(&self, given: &Given, bends: &[Bend]) -> Option<[Tensor<3>; 2]> {
+        let context = given.context.clone()?.cast(self.dtype());
+        Some(bent(bends, context))
     }
 
     /// What is given beside the context, through its layers. It was checked before.

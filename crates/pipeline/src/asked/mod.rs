@@ -128,7 +128,7 @@ impl Asked {
                         ..request.clone()
                     };
                     request.validate()?;
-                    resources.adapters(&request)?;
+                    resources.named_in_prompts(&request)?;
                     Ok(request)
                 });
                 each.collect::<Result<_>>()?

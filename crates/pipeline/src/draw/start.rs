@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use latent_diffusion::{Mixing, NoisePath, NoiseStreams, PictureSeed};
+use latent_models::hypernetwork::Bend;
 
 use super::{Drawing, Start, padding, reseeded};
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub struct Prepared<'s> {
     pub(super) hints: Vec<Tensor<4>>,
     /// Pictures as prompts.
     pub(super) shown: Vec<Shown>,
+    /// What bends what the denoiser's attention reads.
+    pub(super) bends: Vec<Bend>,
     /// What is told of pictures that were looked at.
     pub(super) vector: Option<Tensor<2>>,
     pub(super) pure: bool,
@@ -140,6 +143,10 @@ impl Drawing<'_> {
             shown: start
                 .hints
                 .map(|hints| hints.shown.clone())
+                .unwrap_or_default(),
+            bends: start
+                .hints
+                .map(|hints| hints.bends.clone())
                 .unwrap_or_default(),
             vector,
             pure,

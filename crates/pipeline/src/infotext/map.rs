@@ -1,7 +1,8 @@
 //! From a drawn picture to A1111's keys.
 
-use super::{EMBEDDINGS, Infotext, LORA_HASHES, LORAS, STOPPED};
+use super::{EMBEDDINGS, HYPERNETWORKS, Infotext, LORA_HASHES, LORAS, STOPPED};
 use crate::embeddings::Used;
+use crate::hypernetworks;
 use crate::loras;
 use crate::request::{
     Choice, Compat, Control, ControlMode, InpaintFill, Request, ResizeMode, Rng, ShownPictures,
@@ -320,6 +321,7 @@ impl Infotext {
         }
         if request.compat != Compat::A1111 {
             self.push(LORAS, loras::in_line(&request.loras));
+            self.push(HYPERNETWORKS, hypernetworks::in_line(request));
             self.push("Compat", request.compat);
         }
     }

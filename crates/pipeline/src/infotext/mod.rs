@@ -101,6 +101,8 @@ pub const LORA_HASHES: &str = "Lora hashes";
 
 /// This program's key of the LoRAs that were asked for, where the profile's program does not read them in the prompt.
 const LORAS: &str = "Loras";
+/// The same of hypernetworks.
+const HYPERNETWORKS: &str = "Hypernetworks";
 
 /// The key of a picture that was stopped before its last step, and so is no repeat of its settings.
 pub const STOPPED: &str = "Stopped";

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use latent_diffusion::names;
 
-use super::{EMBEDDINGS, Infotext, LORA_HASHES, LORAS, STOPPED};
+use super::{EMBEDDINGS, HYPERNETWORKS, Infotext, LORA_HASHES, LORAS, STOPPED};
+use crate::hypernetworks;
 use crate::loras;
 use crate::request::{
     AUTOMATIC, Choice, Compat, GuidanceOptions, Hires, InpaintFill, Remark, Request, RequestError,
@@ -219,6 +220,25 @@ impl Request {
                         Ok(())
                     }
                     _ => Err("a rule that this program has not".to_owned()),
+                },
+            ),
+            HYPERNETWORKS => (
+                "hypernetworks",
+                hypernetworks::of_line(value).map(|read| self.hypernetworks = read),
+            ),
+            // A1111's, before tags in the prompt.
+            "Hypernet" => {
+                let named = hypernetworks::of_line(value.split("(").next().unwrap_or(value).trim());
+                (
+                    "hypernetworks",
+                    named.map(|read| self.hypernetworks = read),
+                )
+            }
+            "Hypernet strength" => (
+                "hypernetworks",
+                match self.hypernetworks.last_mut() {
+                    Some(used) => set(&mut used.strength, value),
+                    None => Err("no hypernetwork is named before it".to_owned()),
                 },
             ),
             LORAS => ("loras", loras::of_line(value).map(|read| self.loras = read)),

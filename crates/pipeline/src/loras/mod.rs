@@ -7,6 +7,7 @@ mod typed;
 use latent_text::Dialect;
 
 use crate::error::{Error, Result};
+use crate::hypernetworks;
 use crate::profile::Profile;
 use crate::request::{Lora, Request};
 
@@ -72,16 +73,18 @@ pub(crate) fn of_line(line: &str) -> Result<Vec<Lora>, String> {
         .collect()
 }
 
-/// The prompt with the adapters of the request's table written behind it where the profile reads them there, as A1111 would be
-/// asked for them.
+/// The prompt with the adapters and hypernetworks of the request's tables written behind it where the profile reads them there,
+/// as A1111 would be asked for them.
 pub(crate) fn in_prompt(request: &Request) -> String {
     let mut prompt = request.prompt.clone();
     let reads = Profile::of(request.compat).dialect == Dialect::A1111;
-    for lora in request.loras.iter().filter(|_| reads) {
+    let tags = request.loras.iter().map(tag::of);
+    let tags = tags.chain(request.hypernetworks.iter().map(hypernetworks::tag));
+    for tag in tags.filter(|_| reads) {
         if !prompt.is_empty() {
             prompt.push(' ');
         }
-        prompt += &tag::of(lora);
+        prompt += &tag;
     }
     prompt
 }

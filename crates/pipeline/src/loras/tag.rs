@@ -61,6 +61,11 @@ impl Mention {
         matches!(self.kind.as_str(), "lora" | "lyco")
     }
 
+    /// Whether it names a hypernetwork.
+    pub fn is_hypernetwork(&self) -> bool {
+        self.kind == "hypernet"
+    }
+
     /// The adapter that it asks for. A1111 draws without any LoRA where it cannot read a number; here that is an error.
     ///
     /// # Errors
@@ -152,7 +157,7 @@ pub(super) fn of(lora: &Lora) -> String {
 const KNOWN: [&str; 5] = ["te", "unet", "dyn", "lbw", "x"];
 
 /// A number as Python reads it, but for the infinite ones.
-pub(super) fn number(text: &str) -> Result<f64, String> {
+pub(crate) fn number(text: &str) -> Result<f64, String> {
     let read = text.trim().parse::<f64>().ok().filter(|v| v.is_finite());
     read.ok_or_else(|| format!("a number in the place of `{text}`"))
 }

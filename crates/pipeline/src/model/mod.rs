@@ -272,7 +272,7 @@ impl Model {
     ///
     /// # Errors
     /// A denoiser that is none, as a sentence.
-    fn unet(&self) -> Result<&UNetConfig, String> {
+    pub(crate) fn unet(&self) -> Result<&UNetConfig, String> {
         let config = self.denoiser.config();
         config.unet().ok_or_else(|| {
             format!(

@@ -15,6 +15,7 @@
 mod control;
 mod guidance;
 mod hires;
+mod hypernetworks;
 mod images;
 mod ip_adapter;
 mod likeness;
@@ -41,6 +42,7 @@ pub use guidance::{
     FreeUFactors, GuidanceOptions, Layers, PerturbedAttention, SelfAttention, SkipLayers,
 };
 pub use hires::Hires;
+pub use hypernetworks::UsedHypernetwork;
 pub use images::ImagePrompt;
 pub use ip_adapter::ShownPictures;
 pub use loras::Lora;
@@ -128,6 +130,9 @@ pub struct Request {
     pub text_encoder: Option<Name>,
     /// LoRAs and their kin, merged into the model. A1111's profile reads more of them out of the prompt.
     pub loras: Vec<Lora>,
+    /// Hypernetworks that bend what the denoiser's attention reads, one after the other. A1111's profile reads more of them out
+    /// of the prompt.
+    pub hypernetworks: Vec<UsedHypernetwork>,
     /// A checkpoint that finishes the pictures which `model` begins: SDXL's refiner, or any model of the same latents.
     pub refiner: Option<Name>,
     /// Where it takes over: the fraction of the run that is done by then, 0 to 1, as the profile's program counts it. Default
@@ -194,6 +199,7 @@ impl Default for Request {
             vae: None,
             text_encoder: None,
             loras: Vec::new(),
+            hypernetworks: Vec::new(),
             refiner: None,
             refiner_switch: 0.8,
             zero_empty_negative: None,

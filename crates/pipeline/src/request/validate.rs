@@ -1,7 +1,7 @@
 //! The range of every field.
 
 use super::likeness::nearest;
-use super::{Lora, Request};
+use super::{Lora, Request, UsedHypernetwork};
 
 /// Longest side of a picture, in pixels.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -143,6 +143,8 @@ impl Request {
     /// samplers and schedulers are checked where they are resolved, files where they are opened.
     pub fn validate(&self) -> Result<(), RequestError> {
         self.loras.iter().try_for_each(Lora::validate)?;
+        let mut bending = self.hypernetworks.iter();
+        bending.try_for_each(UsedHypernetwork::validate)?;
         for (field, text) in [
             ("prompt", self.prompt.as_str()),
             ("negative_prompt", &self.negative_prompt),
