@@ -1,11 +1,14 @@
-//! What acts inside a U-Net: FreeU and hypernetworks, the calls of `adapters_guidance`, to 1e-4 of their norm.
+//! What acts inside a U-Net: FreeU and hypernetworks, the calls of `adapters_guidance`, and reference-only attention, to 1e-4 of
+//! their norm.
 
 mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::*;
 use latent_models::hypernetwork::{Bend, Bent, Curve};
-use latent_models::unet::{Alter, Extras, FreeU, FreeUStages, Input};
+use latent_models::unet::{
+    Alter, Extras, FreeU, FreeUStages, Input, Output, Reference, References, Remembered,
+};
 use latent_models::{Form, Given, Hypernetwork, HypernetworkConfig, ParameterError, UNet, load};
 use latent_testkit::{Golden, closeness, recipe};
 
@@ -124,5 +127,89 @@ fn hypernetworks() {
             let [two, one] = [with(&[0.8, 0.8]), with(&[1.6])].map(values);
             assert!(closeness(&two, &one) > 1e-5);
         }
+    }
+}
+
+/// A call of two rows, the first of a negative prompt.
+fn pair(unet: &UNet, x: Tensor<4>, extras: Extras, alter: &Alter) -> Output {
+    let given = Given {
+        context: Some(normal("reference/contexts", [2, 77, 48])),
+        ..Given::default()
+    };
+    let given = unet.prepare(given).unwrap();
+    unet.run(Input {
+        x,
+        t: Tensor::from_floats([501.0, 501.0], &Device::flex()),
+        given: &given,
+        alter,
+        watch: false,
+        states: None,
+        extras,
+    })
+}
+
+/// Of sixteen blocks the widest ones, in the order in which they are computed: of levels of 32, 64 and 64, and a middle of 96.
+fn first(mut states: Remembered, count: usize) -> Remembered {
+    let width = |block: &Option<Tensor<3>>| block.as_ref().unwrap().dims()[2];
+    let mut order: Vec<usize> = (0..states.len()).collect();
+    order.sort_by_key(|block| std::cmp::Reverse(width(&states[*block])));
+    for block in order.into_iter().skip(count) {
+        states[block] = None;
+    }
+    states
+}
+
+#[test]
+fn references() {
+    let golden = Golden::reference_only();
+    for unet in networks() {
+        let seen = |name: &str| {
+            let x = normal::<4>(name, [1, 4, 8, 8]).repeat_dim(0, 2);
+            let extras = Extras {
+                remember: true,
+                ..Extras::default()
+            };
+            pair(&unet, x, extras, &Alter::Nothing).remembered
+        };
+        let (a, b) = (seen("reference/a"), seen("reference/b"));
+        assert_eq!(a.len(), 16);
+        let one = |states: &Remembered, count, fidelity| Reference {
+            states: first(states.clone(), count),
+            fidelity,
+        };
+        let with = |all: Vec<Reference>, alter: &Alter| {
+            let references = References {
+                all,
+                alone: vec![true, false],
+            };
+            let extras = Extras {
+                references: Some(references),
+                ..Extras::default()
+            };
+            pair(&unet, normal("reference/x", [2, 4, 8, 8]), extras, alter).x
+        };
+        for (name, all) in [
+            ("half", vec![one(&a, 16, 0.5)]),
+            ("whole", vec![one(&a, 16, 1.0)]),
+            ("none", vec![one(&a, 16, 0.0)]),
+            // Of those whose rank is below 0.4 of sixteen.
+            ("some", vec![one(&a, 7, 0.5)]),
+            ("two", vec![one(&a, 16, 0.2), one(&b, 8, 0.8)]),
+        ] {
+            let got = with(all, &Alter::Nothing);
+            check(&golden, &format!("unet/{name}"), got, TOLERANCE);
+        }
+        // A block that is left out passes its own by, so that those after it look at theirs.
+        let skip = Alter::Skip(vec!["mid".parse().unwrap()]);
+        let mut without = a.clone();
+        without[6] = None;
+        let [all, less] = [a.clone(), without].map(|states| {
+            let reference = Reference {
+                states,
+                fidelity: 0.5,
+            };
+            values(with(vec![reference], &skip))
+        });
+        assert_eq!(all, less);
     }
 }

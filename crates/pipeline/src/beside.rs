@@ -11,6 +11,7 @@ use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
 use crate::model::Model;
+use crate::reference::Referred;
 use crate::request::{Name, Request};
 use crate::resources::Resources;
 use crate::seen::Seen;
@@ -34,6 +35,8 @@ pub struct Hints {
     pub held: Vec<Held>,
     /// Pictures as prompts.
     pub shown: Vec<Shown>,
+    /// Pictures that the denoiser's own attention looks at.
+    pub referred: Vec<Referred>,
     /// Hypernetworks that bend what the denoiser's attention reads.
     pub bends: Vec<Bend>,
 }
@@ -106,6 +109,7 @@ impl Hints {
             seen: Vec::new(),
             held: Vec::new(),
             shown: Vec::new(),
+            referred: Vec::new(),
             bends: Vec::new(),
         })
     }

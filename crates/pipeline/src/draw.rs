@@ -121,6 +121,9 @@ pub(crate) fn calls_per_step(sampler: Sampler) -> usize {
     }
 }
 
+/// The noise of references is that of a picture's seed and this.
+const OF_REFERENCES: i64 = 2;
+
 impl<'a> Drawing<'a> {
     /// The first pass of a request.
     pub fn of(
@@ -256,7 +259,13 @@ impl Drawing<'_> {
                     let span = Span::of(self.profile.control_span, shown.part(), path);
                     Box::new(Show::new(shown.clone(), span)) as Box<dyn Extension>
                 }));
-                extensions.extend(self.freeu());
+                extensions.extend(
+                    self.freeu()
+                        .map(|freeu| Box::new(freeu) as Box<dyn Extension>),
+                );
+                let noise = reseeded(&prepared.streams, prepared.seeds, OF_REFERENCES)?;
+                let referred = &prepared.referred;
+                extensions.extend(self.refer(&network, path, referred, noise));
                 Ok(self.guided(network, prompts, path, sigmas, extensions, calls))
             };
             let (guided, next) = match by_second {
@@ -357,17 +366,17 @@ impl Drawing<'_> {
     }
 
     /// FreeU, with the family's factors where the request leaves them open.
-    fn freeu(&self) -> Option<Box<dyn Extension>> {
+    pub(crate) fn freeu(&self) -> Option<FreeU> {
         let asked = self.request.guidance.freeu?;
         let (b, s) = match self.model.family.vector {
             VectorInput::Sizes | VectorInput::Score => ([1.1, 1.2], [0.6, 0.4]),
             _ => ([1.5, 1.6], [0.9, 0.2]),
         };
-        Some(Box::new(FreeU {
+        Some(FreeU {
             backbone: asked.b.unwrap_or(b),
             kept: asked.s.unwrap_or(s),
             stages: self.profile.freeu,
-        }))
+        })
     }
 
     /// The networks that hold the drawing to these pictures.

@@ -173,7 +173,13 @@ pub fn without_effect(request: &Request, model: &Model) -> Result<Vec<Idle>> {
         .hypernetworks
         .iter()
         .all(|used| used.strength == 0.0);
-    let rules: [(bool, &'static str, &'static str); 44] = [
+    let unseen_reference = request.reference.iter().all(|one| one.weight == 0.0);
+    let rules: [(bool, &'static str, &'static str); 45] = [
+        (
+            unseen_reference,
+            "reference",
+            "its weight is 0 (--reference-weight)",
+        ),
         (unbent, "hypernetworks", "its strength is 0"),
         (
             unseen,

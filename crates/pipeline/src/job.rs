@@ -169,7 +169,8 @@ impl<'a> Job<'a> {
         first: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Drawn> {
-        if start.canvas.is_some() || self.model.inpaints() {
+        let refers = !self.request.reference.is_empty();
+        if start.canvas.is_some() || self.model.inpaints() || refers {
             self.model.load(Stage::Compressing, hooks)?;
             hooks.stage("encoding the picture", 0, first);
         }

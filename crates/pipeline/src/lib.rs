@@ -42,6 +42,7 @@ pub mod picture;
 pub mod preprocess;
 pub mod profile;
 mod ready;
+pub mod reference;
 pub mod refiner;
 pub mod request;
 pub mod resources;

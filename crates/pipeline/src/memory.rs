@@ -134,7 +134,10 @@ impl MemoryPlan {
         let denoiser = working(model).max(model.refiner.as_deref().map_or(0, working));
         let names = Resolved::of_passes(request, &model.scheduler, &Profile::of(request.compat));
         let map = pixels * finest;
-        let given = request.start.image.is_some() || request.hires.is_some() || model.inpaints();
+        let given = request.start.image.is_some()
+            || request.hires.is_some()
+            || model.inpaints()
+            || !request.reference.is_empty();
         Self {
             conditioning: model.bytes(Stage::Conditioning),
             denoiser: model.bytes(Stage::Denoising),

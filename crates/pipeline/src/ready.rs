@@ -22,6 +22,7 @@ use crate::marks::clean;
 use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
 use crate::profile::Profile;
+use crate::reference::Referred;
 use crate::refiner;
 use crate::request::{self, Hires, Request, Size};
 use crate::resources::Resources;
@@ -315,6 +316,7 @@ impl Ready {
         hooks.stage("encoding the prompt", 0, 0);
         hints.seen = Seen::all(&pictures, model, &profile)?;
         hints.shown = Shown::all(request, model, resources)?;
+        hints.referred = Referred::all(request, model, &profile, resources)?;
         hints.bends =
             hypernetworks::bends(request, model, resources, &mut |told| hooks.note(told))?;
         let texts = [request.prompt.as_str(), &request.negative_prompt];

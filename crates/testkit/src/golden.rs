@@ -126,6 +126,8 @@ files! {
     adapters_inversion = "adapters_inversion.safetensors";
     /// The tiny U-Net with the hypernetwork `norms` at strength 1 (`tools/reference/hypernetworks.py`).
     hypernetwork_norms = "hypernetwork_norms.safetensors";
+    /// Reference-only attention: calls of the tiny U-Net, and a pipeline (`tools/reference/reference_only.py`).
+    reference_only = "reference_only.safetensors";
     /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
     adapters_preprocess = "adapters_preprocess.safetensors";
     /// ControlNet-Union on one picture of two kinds (`tools/reference/union.py`).

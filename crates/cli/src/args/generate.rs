@@ -13,6 +13,7 @@ use super::choice::ChoiceParser;
 use super::control::ControlArgs;
 use super::ip_adapter::IpAdapterArgs;
 use super::output::OutputArgs;
+use super::reference::ReferenceArgs;
 use super::told::ToldArgs;
 use super::{LibraryArgs, LoraLibraryArgs};
 
@@ -34,6 +35,8 @@ pub struct GenerateArgs {
     pub control: ControlArgs,
     #[command(flatten)]
     pub ip_adapter: IpAdapterArgs,
+    #[command(flatten)]
+    pub reference: ReferenceArgs,
     #[command(flatten)]
     pub told: ToldArgs,
     #[command(flatten)]

@@ -17,6 +17,7 @@ mod ip_adapter;
 mod output;
 mod preprocess;
 mod preview;
+mod reference;
 mod refused;
 mod stored;
 mod told;
@@ -38,6 +39,7 @@ pub use ip_adapter::IpAdapterArgs;
 pub use output::{Grid, OutputArgs};
 pub use preprocess::PreprocessArgs;
 pub use preview::PreviewTo;
+pub use reference::ReferenceArgs;
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 

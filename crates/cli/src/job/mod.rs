@@ -2,6 +2,7 @@
 
 mod control;
 mod ip_adapter;
+mod reference;
 #[cfg(test)]
 mod tests;
 pub mod typed;

@@ -83,6 +83,8 @@ pub fn layer(args: &GenerateArgs, below: &Request) -> Result<Layer, Failure> {
     typed.set("control", controls)?;
     let adapters = super::ip_adapter::adapters(&args.ip_adapter, below)?;
     typed.set("ip_adapter", adapters)?;
+    let references = super::reference::references(&args.reference, below)?;
+    typed.set("reference", references)?;
     told(&args.told, below, &mut typed)?;
     hires(&args.hires, &mut typed)?;
     legacy(&args.legacy, &mut typed)?;
@@ -371,6 +373,7 @@ pub fn flag_of(field: &str) -> String {
         "control.model" => "control",
         "ip_adapter.model" => "ip-adapter",
         "ip_adapter.images" => "ip-adapter-image",
+        "reference.image" => "reference",
         field if field.starts_with("loras") => "lora",
         field if field.starts_with("hypernetworks") => "hypernetwork",
         "condition.sizes" => "original-size and what goes with it",

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::given::GivenStates;
-use crate::unet::{Alter, Extras};
+use crate::unet::{Alter, Extras, Remembered};
 
 /// What a denoiser is called with.
 #[derive(Debug, Clone)]
@@ -34,4 +34,6 @@ pub struct Output {
     pub attended: Option<Tensor<4>>,
     /// What the block that was asked for gave, in the type of the network: `[batch, channels, h, w]` of its level or of its patches.
     pub states: Option<Tensor<4>>,
+    /// What self-attention was given in every transformer block, where it is asked for.
+    pub remembered: Remembered,
 }

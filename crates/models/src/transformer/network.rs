@@ -273,6 +273,7 @@ impl Transformer {
             x: self.picture(x, &time, grid),
             attended: None,
             states,
+            remembered: Vec::new(),
         }
     }
 

@@ -104,16 +104,20 @@ impl TransformerBlock {
             next.expect("one for each attention on the context").clone()
         };
         let h = self.norm1.forward(x.clone());
+        beside.remember((!self.context_only).then_some(&h));
         let x = match (self.context_only, change) {
             (true, _) => self.attn1.forward(h, seen(), x),
             (false, Change::Identity) => {
                 let [_, values] = beside.own(h);
                 self.attn1.forward_identity(values, x)
             }
-            (false, _) => {
-                let seen = self.attn1.keys_values(beside.own(h.clone()));
-                self.attn1.forward(h, seen, x)
-            }
+            (false, _) => match beside.references() {
+                Some(references) => references.attend(&self.attn1, h, x, beside),
+                None => {
+                    let seen = self.attn1.keys_values(beside.own(h.clone()));
+                    self.attn1.forward(h, seen, x)
+                }
+            },
         };
         let h = self.norm2.forward(x.clone());
         let x = self.attn2.forward_beside(h, seen(), beside.of_next(), x);

@@ -5,6 +5,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
 use latent_ops as ops;
 
+use super::reference::{References, Remembered, Seen};
 use crate::hypernetwork::{Bend, bent};
 use crate::layers::Linear;
 use crate::walk::layers;
@@ -104,11 +105,15 @@ pub struct KeysValues {
 }
 
 /// What comes beside what attentions were trained with: keys and values beside the context's, by the number of the attention
-/// that they are for, and what bends the pixels that self-attention reads.
+/// that they are for, what bends the pixels that self-attention reads, and what it looks at beside them.
 pub(crate) struct Beside<'a> {
     all: &'a [Vec<KeysValues>],
+    /// The number of the transformer block that comes next.
     next: usize,
     bends: &'a [Bend],
+    references: Option<&'a References>,
+    /// Where it is asked for.
+    remembered: Option<Remembered>,
 }
 
 impl<'a> Beside<'a> {
@@ -117,7 +122,35 @@ impl<'a> Beside<'a> {
             all,
             next: 0,
             bends,
+            references: None,
+            remembered: None,
         }
+    }
+
+    /// The same with references, and with a memory of what self-attention is given.
+    pub fn with(self, references: Option<&'a References>, remember: bool) -> Self {
+        Self {
+            references,
+            remembered: remember.then(Remembered::new),
+            ..self
+        }
+    }
+
+    /// What was remembered.
+    pub fn remembered(self) -> Remembered {
+        self.remembered.unwrap_or_default()
+    }
+
+    /// Remembers what the self-attention of the next block is given, or that it has none.
+    pub(super) fn remember(&mut self, given: Option<&Tensor<3>>) {
+        if let Some(remembered) = &mut self.remembered {
+            remembered.push(given.cloned());
+        }
+    }
+
+    /// What the self-attention of the next block looks at beside its own pixels.
+    pub(super) fn references(&self) -> Option<Seen<'a>> {
+        self.references?.at(self.next)
     }
 
     /// Nothing.

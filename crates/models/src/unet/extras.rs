@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use super::cross::KeysValues;
 use super::freeu::FreeU;
 use super::part::Part;
+use super::reference::References;
 
 /// What is added to the states of a U-Net in one call, by networks beside it. By default nothing.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,10 @@ pub struct Extras {
     pub pictures: Vec<Vec<KeysValues>>,
     /// What counts more and less on the way up.
     pub freeu: Option<FreeU>,
+    /// Whether [`Output::remembered`](super::Output::remembered) is asked for.
+    pub remember: bool,
+    /// What self-attention looks at beside its own pixels.
+    pub references: Option<References>,
 }
 
 /// Sums to be added to what a U-Net keeps on its way down and to what its middle makes.

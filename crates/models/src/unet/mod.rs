@@ -16,6 +16,7 @@ mod freeu;
 mod network;
 mod part;
 mod recompute;
+mod reference;
 mod resnet;
 mod trunk;
 
@@ -33,6 +34,7 @@ pub use extras::{Extras, Residuals, between};
 pub use freeu::{FreeU, FreeUStages};
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;
+pub use reference::{Reference, References, Remembered};
 pub use resnet::{ResampleConv, Resampler, Resnet, Resolution};
 
 pub(crate) use alter::Change;

@@ -263,7 +263,9 @@ impl UNet {
         let (mut block, mut states) = (0, None);
         let mut extras = input.extras;
         let pictures = std::mem::take(&mut extras.pictures);
+        let references = extras.references.take();
         let mut beside = Beside::new(&pictures, &self.bends);
+        beside = beside.with(references.as_ref(), extras.remember);
         for part in self.parts() {
             let skip = part.skip(&mut kept);
             let (joined, skip) = extras.joined(part, h, skip, self.config.model_channels);
@@ -292,6 +294,7 @@ impl UNet {
             x: h,
             attended,
             states,
+            remembered: beside.remembered(),
         }
     }
 

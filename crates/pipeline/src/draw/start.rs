@@ -8,6 +8,7 @@ use super::{Drawing, Start, padding, reseeded};
 use crate::error::Result;
 use crate::masked::Masked;
 use crate::profile::{Posterior, StartScale, Walk};
+use crate::reference::Latents;
 use crate::request::{InpaintFill, Size};
 use crate::shown::Shown;
 
@@ -26,6 +27,8 @@ pub struct Prepared<'s> {
     pub(super) hints: Vec<Tensor<4>>,
     /// Pictures as prompts.
     pub(super) shown: Vec<Shown>,
+    /// Pictures that the denoiser's own attention looks at.
+    pub(super) referred: Latents,
     /// What bends what the denoiser's attention reads.
     pub(super) bends: Vec<Bend>,
     /// What is told of pictures that were looked at.
@@ -127,6 +130,8 @@ impl Drawing<'_> {
         };
         let second = start.latent.is_some();
         let held = start.hints.map_or(&[][..], |hints| &hints.held);
+        let referred = start.hints.map_or(&[][..], |hints| &hints.referred);
+        let referred = referred.iter().map(|picture| picture.latent(size, model));
         Ok(Prepared {
             walk,
             path,
@@ -144,6 +149,10 @@ impl Drawing<'_> {
                 .hints
                 .map(|hints| hints.shown.clone())
                 .unwrap_or_default(),
+            referred: Latents {
+                all: referred.collect::<Result<_>>()?,
+                second,
+            },
             bends: start
                 .hints
                 .map(|hints| hints.bends.clone())

@@ -103,6 +103,16 @@ fn check_transformer(request: &Request) -> Result<()> {
             "it changes what a U-Net makes on its way up",
         ),
         (
+            "hypernetworks",
+            !request.hypernetworks.is_empty(),
+            "they bend what a U-Net's attention reads",
+        ),
+        (
+            "reference",
+            !request.reference.is_empty(),
+            "a U-Net's attention looks at pictures",
+        ),
+        (
             "tiling",
             request.tiling != Tiling::None,
             "edges wrap around in a U-Net's convolutions",

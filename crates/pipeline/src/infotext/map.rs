@@ -5,8 +5,8 @@ use crate::embeddings::Used;
 use crate::hypernetworks;
 use crate::loras;
 use crate::request::{
-    Choice, Compat, Control, ControlMode, InpaintFill, Request, ResizeMode, Rng, ShownPictures,
-    Size, Tiling, WeightRule,
+    Choice, Compat, Control, ControlMode, InpaintFill, Reference, Request, ResizeMode, Rng,
+    ShownPictures, Size, Tiling, WeightRule,
 };
 
 /// What is known of a picture once it is drawn, beside its request.
@@ -236,17 +236,8 @@ impl Infotext {
             self.push("Refiner switch at", request.refiner_switch);
         }
         for (i, (control, model)) in request.control.iter().zip(drawn.controls).enumerate() {
-            let resize = match control.resize_mode.unwrap_or(drawn.control_fit) {
-                ResizeMode::Stretch => "Just Resize",
-                ResizeMode::Crop => "Crop and Resize",
-                ResizeMode::Fill => "Resize and Fill",
-            };
-            let mode = match control.mode {
-                ControlMode::Balanced => "Balanced",
-                ControlMode::Prompt => "My prompt is more important",
-                ControlMode::Control => "ControlNet is more important",
-                ControlMode::Guess => "Guess",
-            };
+            let resize = resize_name(control.resize_mode.unwrap_or(drawn.control_fit));
+            let mode = mode_name(control.mode);
             // The extension's own form, in which pairs are joined once more.
             let model = model.replace([',', ':'], "");
             let Control {
@@ -272,6 +263,25 @@ impl Infotext {
                 format!(
                     "Module: ip-adapter-auto, Model: {model}, Weight: {weight}, Resize Mode: Crop and Resize, Guidance \
                      Start: {start}, Guidance End: {end}, Pixel Perfect: True, Control Mode: Balanced"
+                ),
+            );
+        }
+        let first = first + request.ip_adapter.len();
+        for (i, reference) in request.reference.iter().enumerate() {
+            let resize = resize_name(reference.resize_mode.unwrap_or(drawn.control_fit));
+            let mode = mode_name(reference.mode);
+            let Reference {
+                weight,
+                fidelity,
+                start,
+                end,
+                ..
+            } = reference;
+            self.push(
+                &format!("ControlNet {}", first + i),
+                format!(
+                    "Module: reference_only, Model: None, Weight: {weight}, Resize Mode: {resize}, Threshold A: {fidelity}, \
+                     Guidance Start: {start}, Guidance End: {end}, Pixel Perfect: True, Control Mode: {mode}"
                 ),
             );
         }
@@ -324,5 +334,24 @@ impl Infotext {
             self.push(HYPERNETWORKS, hypernetworks::in_line(request));
             self.push("Compat", request.compat);
         }
+    }
+}
+
+/// What A1111's extension calls it.
+fn resize_name(mode: ResizeMode) -> &'static str {
+    match mode {
+        ResizeMode::Stretch => "Just Resize",
+        ResizeMode::Crop => "Crop and Resize",
+        ResizeMode::Fill => "Resize and Fill",
+    }
+}
+
+/// The same of modes, and one that it has not.
+fn mode_name(mode: ControlMode) -> &'static str {
+    match mode {
+        ControlMode::Balanced => "Balanced",
+        ControlMode::Prompt => "My prompt is more important",
+        ControlMode::Control => "ControlNet is more important",
+        ControlMode::Guess => "Guess",
     }
 }

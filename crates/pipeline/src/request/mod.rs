@@ -24,6 +24,7 @@ mod name;
 mod once;
 mod parts;
 mod read;
+mod reference;
 mod sizes;
 mod tables;
 mod validate;
@@ -52,6 +53,7 @@ pub use parts::{
     Rng, Switch, Tiling, Upscaler, WeightRule,
 };
 pub use read::{Remark, text_of};
+pub use reference::Reference;
 pub use sizes::{Size, SizeConditions, Sizes};
 pub use tables::{ComputeOptions, Conditions, GivenPicture};
 pub use validate::RequestError;
@@ -148,6 +150,8 @@ pub struct Request {
     pub control: Vec<Control>,
     /// Pictures as prompts, shown by IP-Adapters.
     pub ip_adapter: Vec<ShownPictures>,
+    /// Pictures that the denoiser's own attention looks at (reference-only).
+    pub reference: Vec<Reference>,
     /// An empty negative prompt is zeros to the network (true) or an empty text (false). `None`: as the profile's program
     /// does with this model.
     pub zero_empty_negative: Option<bool>,
@@ -190,6 +194,7 @@ impl Default for Request {
             condition: Conditions::default(),
             control: Vec::new(),
             ip_adapter: Vec::new(),
+            reference: Vec::new(),
             compute: ComputeOptions::default(),
             compat: Compat::default(),
             weight_rule: None,
@@ -240,7 +245,13 @@ impl Request {
         });
         let shown = self.ip_adapter.iter().flat_map(|shown| &shown.images);
         let shown = shown.map(|image| ("ip_adapter.images", image));
-        files.chain(images).chain(controls).chain(shown)
+        let referred = self.reference.iter();
+        let referred = referred.map(|reference| ("reference.image", &reference.image));
+        files
+            .chain(images)
+            .chain(controls)
+            .chain(shown)
+            .chain(referred)
     }
 
     /// The names of the model, of its refiner, of networks in the place of its own and of those beside it that are set, each

@@ -182,6 +182,9 @@ impl Request {
         for shown in &self.ip_adapter {
             shown.validate()?;
         }
+        for reference in &self.reference {
+            reference.validate()?;
+        }
         self.validate_hires()
     }
 
@@ -297,8 +300,8 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Compat, Control, DynamicThresholding, Hires, ImagePrompt, Outpaint, PerturbedAttention,
-        SelfAttention, ShownPictures, SkipLayers,
+        Compat, Control, ControlMode, DynamicThresholding, Hires, ImagePrompt, Outpaint,
+        PerturbedAttention, Reference, SelfAttention, ShownPictures, SkipLayers,
     };
     use super::*;
 
@@ -398,6 +401,18 @@ mod tests {
                 r.ip_adapter = vec![ShownPictures {
                     weight: 11.0,
                     ..shown
+                }]
+            }),
+            ("reference.fidelity", |r| {
+                r.reference = vec![Reference {
+                    fidelity: 1.5,
+                    ..Reference::new("a.png".into())
+                }]
+            }),
+            ("reference.mode", |r| {
+                r.reference = vec![Reference {
+                    mode: ControlMode::Guess,
+                    ..Reference::new("a.png".into())
                 }]
             }),
             ("control.hires_image", |r| {
