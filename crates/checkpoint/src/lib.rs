@@ -18,6 +18,7 @@ pub mod hypernetwork;
 pub mod info;
 pub mod inversion;
 pub mod load;
+pub mod mix;
 pub mod names;
 pub mod networks;
 pub mod patch;

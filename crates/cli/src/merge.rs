@@ -1,16 +1,17 @@
 //! `latent merge`, `latent extract`, and `latent convert` of LoRAs.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use latent_checkpoint::{
     AdapterFile, Checkpoint, Dtype, Target,
-    adapter::{ExtractOptions, WRITTEN, extract, rename},
+    adapter::{BlockWeights, ExtractOptions, WRITTEN, extract, rename},
     convert::ConvertOptions,
     file::write::Existing,
+    mix::{MixOptions, Mixed},
 };
 use latent_pipeline::{
     family,
-    model::{AdapterUse, family_of, merge_adapters, published},
+    model::{AdapterUse, Merged, Other, family_of, published},
     request::Name,
     resources::Resources,
 };
@@ -36,10 +37,55 @@ fn checkpoint(name: &Path, folders: &[std::path::PathBuf]) -> Result<Checkpoint,
     Ok(family::open(&place.path, place.files)?.0)
 }
 
+/// The checkpoint to merge with, where one is named.
+///
+/// # Errors
+/// One that is not there, a weight that is no number, a list of weights of another length.
+fn other(args: &MergeArgs) -> Result<Option<Other>, Failure> {
+    let Some(with) = &args.with else {
+        return Ok(None);
+    };
+    let open = |name: &Path| Ok::<_, Failure>(Arc::new(checkpoint(name, &args.library.models)?));
+    let weight = args.weight.unwrap_or(match args.minus {
+        Some(_) => 1.0,
+        None => 0.5,
+    });
+    if !(-100.0..=100.0).contains(&weight) {
+        return Err(Failure::input(format!(
+            "--weight {weight}: expected a number from -100 to 100"
+        )));
+    }
+    let blocks = args.blocks.clone().map(BlockWeights::new).transpose();
+    Ok(Some(Other {
+        added: open(with)?,
+        minus: args.minus.as_deref().map(open).transpose()?,
+        options: MixOptions {
+            weight,
+            blocks: blocks.map_err(|e| Failure::input(format!("--blocks: {e}")))?,
+        },
+    }))
+}
+
+/// What merging with another did, a line for each network.
+fn tell_mixed(mixed: &Mixed) {
+    for (role, changed, share) in &mixed.networks {
+        println!(
+            "  {role}: {changed} parameters changed, by {:.3} % of its norm",
+            100.0 * share
+        );
+    }
+    for role in &mixed.kept {
+        println!("  {role}: as it was, since the other has none");
+    }
+    for role in &mixed.left_out {
+        println!("  left out: the other's {role}, which this one has not");
+    }
+}
+
 /// Runs `latent merge`.
 ///
 /// # Errors
-/// LoRAs that do not fit, an output that exists or cannot be written.
+/// Checkpoints or LoRAs that do not fit, an output that exists or cannot be written.
 pub fn merge(args: &MergeArgs, json: bool) -> Result<u8, Failure> {
     let target = model::form(&args.target)?;
     let resources = model::resources(&args.library.models, &args.loras.loras, &[])?;
@@ -53,6 +99,7 @@ pub fn merge(args: &MergeArgs, json: bool) -> Result<u8, Failure> {
     let uses: Vec<_> = uses.collect::<Result<_, Failure>>()?;
     let place = model::place(&args.source, &args.library.models)?;
     let (checkpoint, recognised) = family::open(&place.path, place.files)?;
+    let other = other(args)?;
     let options = ConvertOptions {
         target,
         dtype: args.dtype.map(|stored| stored.dtype()),
@@ -61,8 +108,9 @@ pub fn merge(args: &MergeArgs, json: bool) -> Result<u8, Failure> {
     };
     let bar = screen::bar();
     bar.set_prefix("merging");
-    let (converted, notes) = merge_adapters(
+    let merged = latent_pipeline::model::merge(
         (&checkpoint, &recognised),
+        other.as_ref(),
         &uses,
         &args.target,
         &options,
@@ -72,13 +120,19 @@ pub fn merge(args: &MergeArgs, json: bool) -> Result<u8, Failure> {
         },
     )?;
     bar.finish_and_clear();
+    let Merged {
+        converted,
+        mixed,
+        notes,
+    } = merged;
     for note in &notes {
         screen::tell(format_args!("note: {note}"));
     }
     if json {
         println!(
             "{}",
-            json!({"event": "done", "path": Name::from(args.target.as_path()), "merged": uses.len(), "converted": converted})
+            json!({"event": "done", "path": Name::from(args.target.as_path()), "merged": uses.len(), "converted": converted,
+                   "mixed": mixed})
         );
         return Ok(OK);
     }
@@ -86,8 +140,11 @@ pub fn merge(args: &MergeArgs, json: bool) -> Result<u8, Failure> {
         "{}: {} parameters, {} merged",
         args.target.display(),
         thousands(converted.parameters),
-        uses.len()
+        uses.len() + usize::from(mixed.is_some())
     );
+    if let Some(mixed) = &mixed {
+        tell_mixed(mixed);
+    }
     for (name, reason) in &converted.dropped {
         println!("  left out: {name} ({reason})");
     }

@@ -294,6 +294,42 @@ fn loras_are_renamed_merged_and_extracted() {
         place.picture("drawn.png").rgb()
     );
     assert!(place.fails(&merge, 2).contains("exists already"));
+    // With another checkpoint: here with what came of it, half and half, and the difference added to nothing new.
+    let with = |to: &str, more: &[&str]| {
+        let line = [
+            "merge",
+            TINY,
+            to,
+            "--with",
+            "merged.safetensors",
+            "--dtype",
+            "f32",
+        ];
+        place.ok(&[&line[..], more].concat())
+    };
+    let told = with("half.safetensors", &[]);
+    assert!(
+        told.contains("1 merged") && told.contains("parameters changed, by"),
+        "{told}"
+    );
+    with("again.safetensors", &["--minus", TINY]);
+    place.draw_with("again.safetensors", &["-o", "again.png"]);
+    assert_eq!(
+        place.picture("again.png").rgb(),
+        place.picture("merged.png").rgb()
+    );
+    let error = place.fails(&["merge", TINY, "x.safetensors"], 2);
+    assert!(error.contains("--with"), "{error}");
+    let blocks = [
+        "merge",
+        TINY,
+        "x.safetensors",
+        "--with",
+        TINY,
+        "--blocks",
+        "1,0",
+    ];
+    assert!(place.fails(&blocks, 2).contains("2 block weights"));
     let extract = [
         "extract",
         "merged.safetensors",

@@ -127,10 +127,7 @@ fn where_else_they_act() {
     let one = latent(&model, &asks(vec![refers()]));
     let two = latent(&model, &asks(vec![refers(), other()]));
     assert!(closeness(&one, &two) > 1e-4);
-    for model in [
-        tiny(9, scheduler()),
-        family(TinyFamily::XL_BASE, scheduler()),
-    ] {
+    for model in [tiny(9, scheduler()), family(TinyFamily::Sdxl, scheduler())] {
         let plain = latent(&model, &asks(Vec::new()));
         assert!(closeness(&plain, &latent(&model, &asks(vec![refers()]))) > 1e-4);
     }

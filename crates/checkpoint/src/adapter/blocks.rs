@@ -57,7 +57,7 @@ impl BlockWeights {
     }
 
     /// Why they are not for a denoiser with so many input blocks; `None` where they are.
-    pub(super) fn misfit(&self, inputs: usize) -> Option<String> {
+    pub(crate) fn misfit(&self, inputs: usize) -> Option<String> {
         let found = LISTS
             .iter()
             .find(|(count, ..)| *count == self.weights.len());
@@ -76,18 +76,21 @@ impl BlockWeights {
     }
 
     /// That of the text encoders.
-    pub(super) fn text(&self) -> f64 {
+    pub(crate) fn text(&self) -> f64 {
         self.weights.first().copied().unwrap_or(1.0)
     }
 
     /// That of the module with this original name; 1 for what lies in no block.
     pub(super) fn of(&self, original: &str) -> f64 {
-        let Some((_, _, [inputs, outputs])) = LISTS
+        self.at(original).unwrap_or(1.0)
+    }
+
+    /// The same; `None` for what lies in no block.
+    pub(crate) fn at(&self, original: &str) -> Option<f64> {
+        let found = LISTS
             .iter()
-            .find(|(count, ..)| *count == self.weights.len())
-        else {
-            return 1.0;
-        };
+            .find(|(count, ..)| *count == self.weights.len());
+        let (_, _, [inputs, outputs]) = found?;
         let number = |start: &str| {
             let rest = original.strip_prefix(start)?;
             rest.split('.').next()?.parse::<usize>().ok()
@@ -97,13 +100,12 @@ impl BlockWeights {
             at.map_or(0.0, |at| self.weights[before + at])
         };
         if let Some(number) = number("input_blocks.") {
-            place(inputs, number, 1)
+            Some(place(inputs, number, 1))
         } else if original.starts_with("middle_block.") {
-            self.weights[1 + inputs.len()]
-        } else if let Some(number) = number("output_blocks.") {
-            place(outputs, number, 2 + inputs.len())
+            Some(self.weights[1 + inputs.len()])
         } else {
-            1.0
+            let number = number("output_blocks.")?;
+            Some(place(outputs, number, 2 + inputs.len()))
         }
     }
 }

@@ -16,8 +16,34 @@ pub struct MergeArgs {
     /// Where to write: NAME.safetensors or NAME.ckpt for a single file, any other name for a diffusers folder.
     #[arg(value_name = "TO")]
     pub target: PathBuf,
+    /// Another checkpoint of the same layout to merge with this one: the sum of both, as --weight says. Before LoRAs.
+    #[arg(long, required_unless_present = "lora", value_name = "FILE|NAME")]
+    pub with: Option<PathBuf>,
+    /// The share of the other, 0 this one alone, 1 the other alone; with --minus the factor on the difference [default: 0.5; with
+    /// --minus 1].
+    #[arg(
+        long,
+        requires = "with",
+        allow_negative_numbers = true,
+        value_name = "WEIGHT"
+    )]
+    pub weight: Option<f64>,
+    /// Add the difference of the other from this checkpoint, in the place of a sum: FROM + WEIGHT (WITH − MINUS).
+    #[arg(long, requires = "with", value_name = "FILE|NAME")]
+    pub minus: Option<PathBuf>,
+    /// A weight for each block in the place of --weight, in the order of block weights of LoRAs: 26 (or 17) for Stable Diffusion
+    /// 1.x and 2.x, 20 (or 12) for SDXL; the first is that of all else.
+    #[arg(
+        long,
+        requires = "with",
+        conflicts_with = "weight",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        value_name = "A,B,…"
+    )]
+    pub blocks: Option<Vec<f64>>,
     /// A LoRA to merge, with its strengths as `latent generate` takes them. Can be given several times.
-    #[arg(long, required = true, value_name = "FILE|NAME[:UNET[:TEXT]]")]
+    #[arg(long, value_name = "FILE|NAME[:UNET[:TEXT]]")]
     pub lora: Vec<OsString>,
     #[command(flatten)]
     pub library: LibraryArgs,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use latent_checkpoint::adapter::{About, AdapterFile, BlockWeights, MadeFor, Strengths};
 use latent_checkpoint::patch::Targets;
-use latent_checkpoint::{Adapter, Checkpoint, ConvertOptions, Converted, ModelError, Patch, Role};
+use latent_checkpoint::{Adapter, ModelError, Patch, Role};
 use latent_models::{ClipTextConfig, UNetConfig, named};
 
 use super::Model;
 use crate::error::{Error, Result};
-use crate::family::{FAMILIES, Family, Recognised};
+use crate::family::{FAMILIES, Family};
 use crate::request::{Lora, RequestError};
 
 /// An adapter, and how strongly it acts.
@@ -322,30 +322,4 @@ pub fn published(family: &str) -> Option<Vec<Targets>> {
         ),
         _ => return None,
     })
-}
-
-/// Writes a checkpoint with adapters merged into it; what is to be said of them comes back with what was done.
-///
-/// # Errors
-/// Adapters that do not fit; as [`latent_checkpoint::merge`]'s.
-pub fn merge_adapters(
-    (checkpoint, recognised): (&Checkpoint, &Recognised),
-    uses: &[AdapterUse],
-    output: &Path,
-    options: &ConvertOptions,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Converted, Vec<String>)> {
-    let adapters = Adapted::all(uses)?;
-    let family = recognised
-        .family()
-        .ok()
-        .flatten()
-        .map_or("of its own", |family| family.name);
-    let (targets, mut notes) = (checkpoint.targets(), Vec::new());
-    for adapter in &adapters {
-        adapter.check(&targets, family, &mut notes)?;
-    }
-    let patches: Vec<_> = adapters.iter().map(Adapted::patch).collect();
-    let converted = latent_checkpoint::merge(checkpoint, &patches, output, options, progress)?;
-    Ok((converted, notes))
 }

@@ -7,6 +7,7 @@ mod controls;
 mod given;
 mod images;
 mod ip_adapters;
+mod merged;
 mod open;
 mod part;
 mod probe;
@@ -27,11 +28,12 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::request::{Request, Size};
 use crate::resources::Resources;
 
-pub use adapted::{Adapted, AdapterUse, about, family_of, merge_adapters, published};
+pub use adapted::{Adapted, AdapterUse, about, family_of, published};
 pub use compressor::{Compressor, CompressorConfig};
 pub use controls::{ControlModel, ControlNetwork};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};
 pub use ip_adapters::{IpFiles, IpModel};
+pub use merged::{Merged, Other, merge};
 pub use open::{ModelFiles, autoencoder_dtype};
 pub use part::{Held, Net, Part, Source};
 pub use probe::predicted;

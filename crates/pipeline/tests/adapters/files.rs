@@ -9,7 +9,7 @@ use latent_checkpoint::convert::{ConvertOptions, Target};
 use latent_checkpoint::file::write::Existing;
 use latent_checkpoint::{AdapterFile, Checkpoint, Dtype, TensorFile};
 use latent_pipeline::family;
-use latent_pipeline::model::{merge_adapters, published};
+use latent_pipeline::model::{merge, published};
 use latent_testkit::{Golden, closeness};
 
 use super::made::{kohya, spelled, write};
@@ -162,9 +162,8 @@ fn merged_checkpoints_hold_the_sum_and_it_comes_out_again() {
             existing: Existing::Refuse,
         };
         let pair = (&opened.0, &opened.1);
-        let (_, notes) =
-            merge_adapters(pair, &uses(&adapters), &to, &options, &mut |_, _| {}).unwrap();
-        assert!(notes.is_empty(), "{notes:?}");
+        let merged = merge(pair, None, &uses(&adapters), &to, &options, &mut |_, _| {}).unwrap();
+        assert!(merged.notes.is_empty(), "{:?}", merged.notes);
         to
     };
     let plain = open(
@@ -192,8 +191,9 @@ fn merged_checkpoints_hold_the_sum_and_it_comes_out_again() {
         moving_average: false,
         existing: Existing::Refuse,
     };
-    merge_adapters(
+    merge(
         (&opened.0, &opened.1),
+        None,
         &uses(&one),
         &tuned,
         &options,

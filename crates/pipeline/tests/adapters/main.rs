@@ -1,11 +1,12 @@
 //! LoRA and its kin against diffusers, PEFT and LyCORIS (goldens `adapters_lora`): every kind, every spelling, packed networks and
-//! other number types; what does not fit is refused.
+//! other number types; what does not fit is refused. Checkpoints merged with each other.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
 mod goldens;
 mod made;
+mod mixed;
 mod plans;
 mod prompts;
 mod refusals;
