@@ -9,7 +9,8 @@ use latent_models::clip::Activation;
 use latent_models::ip_adapter::{IpAdapter, IpAdapterConfig, ProjectionConfig, Sees};
 use latent_models::t2i::{T2iAdapterConfig, T2iForm};
 use latent_models::unet::{
-    Alter, Attention, Extras, Heads, KeysValues, Labels, Level, MIDDLE, timestep_sinusoid,
+    Alter, Attention, Extras, Heads, KeysValues, Labels, Level, MIDDLE, Pictures,
+    timestep_sinusoid,
 };
 use latent_models::{
     ClipVisionConfig, Form, Given, Input, ParameterError, UNet, UNetConfig, load, named,
@@ -234,7 +235,10 @@ fn ip_adapters() {
         for unet in both(unet, |unet| unet.packed(Form::Plain, [8, 8])) {
             for weight in [1.0, 0.5] {
                 let extras = Extras {
-                    pictures: vec![shown(&adapter, &unet, &tokens, weight)],
+                    pictures: vec![Pictures {
+                        seen: shown(&adapter, &unet, &tokens, weight),
+                        mask: None,
+                    }],
                     ..Extras::default()
                 };
                 let got = probe(&unet, &Alter::Nothing, extras);
@@ -259,10 +263,56 @@ fn attention_that_is_left_out_passes_by() {
     let skipped = Alter::Skip(vec![MIDDLE]);
     let [with, without] = [all, silent].map(|pictures| {
         let extras = Extras {
-            pictures: vec![pictures],
+            pictures: vec![Pictures {
+                seen: pictures,
+                mask: None,
+            }],
             ..Extras::default()
         };
         values(probe(&unet, &skipped, extras))
     });
     assert_eq!(with, without);
+}
+
+/// White in rows 16 to 47 and from column 24 on, or the rest.
+fn mask(inside: bool) -> Tensor<4> {
+    let white = |i: usize| (16..48).contains(&(i / 64)) && i % 64 >= 24;
+    let values: Vec<f32> = (0..64 * 64)
+        .map(|i| f32::from(u8::from(white(i) == inside)))
+        .collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, 64, 64]), &Device::flex())
+}
+
+#[test]
+fn pictures_behind_masks() {
+    let golden = Golden::ip_mask();
+    let plain = unet(false);
+    let config = plain.config().clone();
+    let show = |component: &str, seen: &str, weight: f64, inside: bool, unet: &UNet| {
+        let adapter = ip_adapter(component, &config, LINEAR);
+        let tokens = adapter.tokens(normal(seen, [1, 1, 24]));
+        Pictures {
+            seen: shown(&adapter, unet, &tokens, weight),
+            mask: Some(mask(inside)),
+        }
+    };
+    for unet in both(plain, |unet| unet.packed(Form::Plain, [8, 8])) {
+        let first = show("ip_plain", "ip_mask/seen", 1.0, true, &unet);
+        let second = show("ip_other", "ip_mask/other", 0.5, false, &unet);
+        for (name, pictures) in [
+            ("masked", vec![first.clone()]),
+            ("two", vec![first, second]),
+        ] {
+            let extras = Extras {
+                pictures,
+                ..Extras::default()
+            };
+            check(
+                &golden,
+                name,
+                probe(&unet, &Alter::Nothing, extras),
+                TOLERANCE,
+            );
+        }
+    }
 }

@@ -30,7 +30,7 @@ use crate::passes::Passes;
 use crate::profile::{Asked, Profile, StepNoise, Walk};
 use crate::ready::Resolved;
 use crate::refiner::{self, Next, Refining, Relay};
-use crate::request::{Request, Tiling};
+use crate::request::{Request, Size, Tiling};
 use crate::shown::Show;
 
 pub use start::Prepared;
@@ -228,6 +228,11 @@ impl Drawing<'_> {
         let each = calls_per_step(self.sampler);
         let [_, c, h, w] = prepared.x.dims();
         let concat = prepared.concat.as_ref();
+        let down = self.model.latent.downsample;
+        let size = Size {
+            width: w * down,
+            height: h * down,
+        };
 
         let mut latent = prepared.x;
         let mut noise: Option<Box<dyn Noise>> = None;
@@ -257,7 +262,8 @@ impl Drawing<'_> {
                 extensions.extend(self.controls(&prepared.hints, path)?);
                 extensions.extend(prepared.shown.iter().map(|shown| {
                     let span = Span::of(self.profile.control_span, shown.part(), path);
-                    Box::new(Show::new(shown.clone(), span)) as Box<dyn Extension>
+                    let device = &self.model.device;
+                    Box::new(Show::new(shown.clone(), span, size, device)) as Box<dyn Extension>
                 }));
                 extensions.extend(
                     self.freeu()

@@ -1,7 +1,8 @@
 //! How much memory a job needs, known before it starts.
 //!
 //! Weights are counted by their numbers. Working memory is an estimate from the configurations of the networks: what the
-//! U-Net keeps for its way up, and copies of the largest maps, as many as were measured on the CPU backend with full-size
+//! U-Net keeps for its way up, what ControlNets say and references show, and copies of the largest maps, as many as were
+//! measured on the CPU backend with full-size
 //! Stable Diffusion 1.5 at 512×512 and SDXL at 1024×1024. It is meant to be right within a quarter.
 
 use std::fmt;
@@ -11,7 +12,7 @@ use latent_models::{DenoiserConfig, TransformerConfig, UNetConfig};
 
 use crate::decode::Decoding;
 use crate::error::{Error, Result};
-use crate::model::{Model, Stage};
+use crate::model::{ControlNetwork, Model, Stage};
 use crate::profile::Profile;
 use crate::ready::Resolved;
 use crate::request::{Request, Switch};
@@ -73,18 +74,19 @@ pub(crate) struct Settled {
     pub in_turn: bool,
 }
 
-/// Bytes of a denoiser's tensors at its worst moment, for one latent of `pixels` pixels and numbers of `size` bytes.
-fn working_bytes(denoiser: &DenoiserConfig, pixels: u64, size: u64) -> u64 {
+/// Bytes of a denoiser's tensors, for one latent of `pixels` pixels and numbers of `size` bytes: those that it keeps for its way up,
+/// and those beside them at its worst moment.
+fn working_bytes(denoiser: &DenoiserConfig, pixels: u64, size: u64) -> (u64, u64) {
     match denoiser {
         DenoiserConfig::Unet(unet) => working_bytes_of_unet(unet, pixels, size),
         DenoiserConfig::Transformer(TransformerConfig { width, patch, .. }) => {
             let tokens = pixels / (patch * patch).max(1) as u64;
-            tokens * *width as u64 * size * TOKEN_COPIES
+            (0, tokens * *width as u64 * size * TOKEN_COPIES)
         }
     }
 }
 
-fn working_bytes_of_unet(unet: &UNetConfig, pixels: u64, size: u64) -> u64 {
+fn working_bytes_of_unet(unet: &UNetConfig, pixels: u64, size: u64) -> (u64, u64) {
     let levels = unet.levels.iter().enumerate();
     let maps = levels.map(|(i, level)| {
         let map = (pixels >> (2 * i)) * level.channels as u64 * size;
@@ -95,10 +97,39 @@ fn working_bytes_of_unet(unet: &UNetConfig, pixels: u64, size: u64) -> u64 {
         // Each resblock's output is kept, and that of what comes before the first.
         (map * (level.resblocks as u64 + 1), map * copies)
     });
-    let (kept, worst) = maps.fold((0, 0), |(kept, worst), (keeps, works)| {
+    maps.fold((0, 0), |(kept, worst), (keeps, works)| {
         (kept + keeps, works.max(worst))
+    })
+}
+
+/// Bytes of sampling one latent with one prompt: the denoiser beside what ControlNets said, or a ControlNet beside what those
+/// before it said; and what references have shown.
+fn sampling_bytes(request: &Request, model: &Model, pixels: u64) -> u64 {
+    let denoiser = &model.denoiser;
+    let size = bytes_of(denoiser.dtype());
+    let entries = 0..request.control.len();
+    let controls = entries.filter_map(|entry| match &model.control(entry)?.network {
+        ControlNetwork::ControlNet(part) => {
+            let size = bytes_of(part.dtype());
+            Some(working_bytes_of_unet(&part.config().unet, pixels, size))
+        }
+        ControlNetwork::T2iAdapter(_) => None,
     });
-    kept + worst
+    // Their sums are one set of maps, as large as what the denoiser keeps; a network's own are beside it while it is asked.
+    let (said, asked) = controls.fold((0, 0), |(said, asked), (kept, worst)| {
+        (kept.max(said), (said + kept + worst).max(asked))
+    });
+    let levels = denoiser.config().unet().into_iter();
+    let levels = levels.flat_map(|unet| unet.levels.iter().enumerate());
+    let seen = levels.map(|(i, level)| {
+        let blocks = level.attention.map_or(0, |attention| {
+            (2 * level.resblocks as u64 + 1) * attention.depth as u64
+        });
+        (pixels >> (2 * i)) * level.channels as u64 * size * blocks
+    });
+    let seen = seen.sum::<u64>() * request.reference.len() as u64;
+    let (kept, worst) = working_bytes(denoiser.config(), pixels, size);
+    (said + kept + worst).max(asked) + seen
 }
 
 impl MemoryPlan {
@@ -127,11 +158,14 @@ impl MemoryPlan {
             None if request.guidance_scale() == 1.0 => 1,
             None => 2,
         };
-        let working = |model: &Model| {
-            let denoiser = &model.denoiser;
-            working_bytes(denoiser.config(), latent, bytes_of(denoiser.dtype()))
+        let refining = |refiner: &Model| {
+            let denoiser = &refiner.denoiser;
+            let size = bytes_of(denoiser.dtype());
+            let (kept, worst) = working_bytes(denoiser.config(), latent, size);
+            kept + worst
         };
-        let denoiser = working(model).max(model.refiner.as_deref().map_or(0, working));
+        let sampling = sampling_bytes(request, model, latent);
+        let denoiser = sampling.max(model.refiner.as_deref().map_or(0, refining));
         let names = Resolved::of_passes(request, &model.scheduler, &Profile::of(request.compat));
         let map = pixels * finest;
         let given = request.start.image.is_some()

@@ -21,7 +21,7 @@ use latent_models::{ClipVisionConfig, Form, ParameterError};
 use latent_pipeline::beside::Hints;
 use latent_pipeline::model::IpFiles;
 use latent_pipeline::picture::Picture;
-use latent_pipeline::request::{ResizeMode, ShownPictures};
+use latent_pipeline::request::{ResizeMode, ShownPictures, WeightType};
 use latent_pipeline::resources::Memory;
 use latent_pipeline::shown::Shown;
 use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
@@ -107,6 +107,12 @@ fn png(picture: &Picture) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// A picture of 64×64 in columns of grey.
+fn grey(of: impl Fn(usize) -> u8) -> Picture {
+    let pixels = (0..64 * 64).flat_map(|i| [of(i % 64); 3]).collect();
+    Picture::new(64, 64, pixels).unwrap()
+}
+
 fn photos() -> Memory {
     let photo = Picture::new(61, 97, recipe::picture(61, 97)).unwrap();
     let other = Picture::new(64, 64, recipe::picture(64, 64)).unwrap();
@@ -114,6 +120,12 @@ fn photos() -> Memory {
         files: BTreeMap::from([
             ("photo.png".into(), png(&photo)),
             ("other.png".into(), png(&other)),
+            ("white.png".into(), png(&grey(|_| 255))),
+            ("black.png".into(), png(&grey(|_| 0))),
+            (
+                "half.png".into(),
+                png(&grey(|x| if x < 32 { 255 } else { 0 })),
+            ),
         ]),
         ..Memory::default()
     }
@@ -222,6 +234,49 @@ fn several_pictures_and_part_of_the_run() {
     };
     let two = draw(&model, &ask(42, 2));
     assert_eq!(two.latent[..two.latent.len() / 2], whole.latent);
+}
+
+/// Where a mask is black nothing is seen; types of weights differ by part of the network.
+#[test]
+fn masks_and_types_of_weights() {
+    let model = model(false);
+    let whole = draw(&model, &asks(shows(1.0)));
+    let plain = drawing::draw(
+        &tiny(4, scheduler()),
+        &Request {
+            ip_adapter: Vec::new(),
+            ..asks(shows(1.0))
+        },
+        None,
+    );
+    let with = |mask: &str| {
+        draw(
+            &model,
+            &asks(ShownPictures {
+                mask: Some(mask.into()),
+                ..shows(1.0)
+            }),
+        )
+    };
+    assert_eq!(with("white.png").latent, whole.latent);
+    assert_eq!(with("black.png").latent, plain.latent);
+    assert!(closeness(&with("half.png").latent, &whole.latent) > 1e-4);
+    assert!(closeness(&with("half.png").latent, &plain.latent) > 1e-4);
+    let typed = |weight_type| {
+        draw(
+            &model,
+            &asks(ShownPictures {
+                weight_type,
+                ..shows(1.0)
+            }),
+        )
+        .latent
+    };
+    assert_eq!(typed(WeightType::Linear), whole.latent);
+    let style = typed(WeightType::Style);
+    let composition = typed(WeightType::Composition);
+    assert!(closeness(&style, &composition) > 1e-4);
+    assert!(closeness(&style, &whole.latent) > 1e-4);
 }
 
 /// A file of these tensors.

@@ -128,6 +128,8 @@ files! {
     hypernetwork_norms = "hypernetwork_norms.safetensors";
     /// Reference-only attention: calls of the tiny U-Net, and a pipeline (`tools/reference/reference_only.py`).
     reference_only = "reference_only.safetensors";
+    /// The tiny U-Net with IP-Adapters behind masks (`tools/reference/ip_mask.py`).
+    ip_mask = "ip_mask.safetensors";
     /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
     adapters_preprocess = "adapters_preprocess.safetensors";
     /// ControlNet-Union on one picture of two kinds (`tools/reference/union.py`).

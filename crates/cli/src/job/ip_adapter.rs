@@ -65,6 +65,18 @@ pub fn adapters(
             |a, v| a.weight = *v,
         )?,
         each(
+            "--ip-adapter-weight-type",
+            &args.ip_adapter_weight_type,
+            (what, &mut adapters[..]),
+            |a, v| a.weight_type = *v,
+        )?,
+        each(
+            "--ip-adapter-mask",
+            &args.ip_adapter_mask,
+            (what, &mut adapters[..]),
+            |a, v| a.mask = Some(name(v)),
+        )?,
+        each(
             "--ip-adapter-start",
             &args.ip_adapter_start,
             (what, &mut adapters[..]),

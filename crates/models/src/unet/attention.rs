@@ -333,6 +333,8 @@ impl AttentionBlock {
             }
             Self::Plain(plain) => plain.forward_changed(x, change),
             Self::Transformer(t) => {
+                let [_, _, height, width] = x.dims();
+                beside.enter([height, width]);
                 let [tokens, x] = ops::fork(x);
                 let tokens = t.proj_in.enter(t.norm.forward(tokens));
                 let blocks = t.transformer_blocks.iter();

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::UNet;
+use super::{Side, UNet};
 use crate::denoiser::Interface;
 use crate::error::{ConfigError, at_least_one, levels_of, multiple_of};
 
@@ -308,6 +308,24 @@ impl UNetConfig {
             vec![last; self.middle.map_or(0, |middle| middle.depth)],
             up.into_iter().rev().flatten().collect(),
         ]
+    }
+
+    /// The transformers on the pixels in the order in which they are computed: the side of each, and how many blocks it has.
+    pub fn transformers(&self) -> Vec<(Side, usize)> {
+        let of = |side, way, more: usize| {
+            let levels = self.levels.iter().enumerate();
+            let depths = levels.map(move |(i, level)| {
+                let resblocks = 0..level.resblocks + more;
+                let depths = resblocks.map(|resblock| (side, self.depth(way, i, resblock)));
+                depths.collect::<Vec<_>>()
+            });
+            depths.collect::<Vec<_>>()
+        };
+        let up = of(Side::Up, Way::Up, 1).into_iter().rev();
+        let middle = (Side::Middle, self.middle.map_or(0, |middle| middle.depth));
+        let down = of(Side::Down, Way::Down, 0).into_iter();
+        let all = down.chain([vec![middle]]).chain(up).flatten();
+        all.filter(|(_, depth)| *depth > 0).collect()
     }
 
     /// Checks that the network can be built and run.

@@ -3,8 +3,9 @@
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
-use latent_ops as ops;
+use latent_ops::{self as ops, Filter};
 
+use super::extras::Pictures;
 use super::reference::{References, Remembered, Seen};
 use crate::hypernetwork::{Bend, bent};
 use crate::layers::Linear;
@@ -57,19 +58,30 @@ impl CrossAttention {
         self.forward_beside(x, seen, std::iter::empty(), residual)
     }
 
-    /// The attention of `x` on them and, each by itself, on what is beside them, summed up; plus `residual`.
+    /// The attention of `x` on them and, each by itself, on what is beside them, summed up, where its mask lets it; plus
+    /// `residual`.
     pub(super) fn forward_beside<'a>(
         &self,
         x: Tensor<3>,
         seen: KeysValues,
-        beside: impl Iterator<Item = &'a KeysValues>,
+        beside: impl Iterator<Item = (&'a KeysValues, Option<Tensor<3>>)>,
         residual: Tensor<3>,
     ) -> Tensor<3> {
         let q = self.to_q.forward(x);
         let on = |q: Tensor<3>, seen: KeysValues| {
             ops::multi_head_attention(q, seen.keys, seen.values, self.heads, false)
         };
-        let more: Vec<_> = beside.map(|seen| on(q.clone(), seen.clone())).collect();
+        let more = beside.map(|(seen, mask)| {
+            let mixed = on(q.clone(), seen.clone());
+            match mask {
+                Some(mask) => {
+                    let mask = mask.cast(mixed.dtype()).expand(mixed.shape());
+                    mixed * mask
+                }
+                None => mixed,
+            }
+        });
+        let more: Vec<_> = more.collect();
         let mixed = on(q, seen);
         let mixed = more.into_iter().fold(mixed, |sum, more| sum + more);
         self.to_out[0].forward_add(mixed, residual)
@@ -107,7 +119,11 @@ pub struct KeysValues {
 /// What comes beside what attentions were trained with: keys and values beside the context's, by the number of the attention
 /// that they are for, what bends the pixels that self-attention reads, and what it looks at beside them.
 pub(crate) struct Beside<'a> {
-    all: &'a [Vec<KeysValues>],
+    all: &'a [Pictures],
+    /// Their masks at the pixels of the attentions that come next: `[1, pixels, 1]`.
+    masks: Vec<Option<Tensor<3>>>,
+    /// The height and width that these are for.
+    grid: [usize; 2],
     /// The number of the transformer block that comes next.
     next: usize,
     bends: &'a [Bend],
@@ -117,9 +133,11 @@ pub(crate) struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
-    pub fn new(all: &'a [Vec<KeysValues>], bends: &'a [Bend]) -> Self {
+    pub fn new(all: &'a [Pictures], bends: &'a [Bend]) -> Self {
         Self {
             all,
+            masks: vec![None; all.len()],
+            grid: [0, 0],
             next: 0,
             bends,
             references: None,
@@ -163,11 +181,29 @@ impl<'a> Beside<'a> {
         bent(self.bends, h)
     }
 
-    /// Those of the next attention.
-    pub(super) fn of_next(&mut self) -> impl Iterator<Item = &'a KeysValues> + use<'a> {
+    /// The attentions that come next are on so many rows and columns of pixels.
+    pub(super) fn enter(&mut self, grid: [usize; 2]) {
+        if grid == self.grid {
+            return;
+        }
+        self.grid = grid;
+        for (mask, pictures) in self.masks.iter_mut().zip(self.all) {
+            let fitted = pictures.mask.clone().map(|mask| {
+                let mask = ops::resize(mask, grid, Filter::Bicubic);
+                ops::to_tokens(mask)
+            });
+            *mask = fitted;
+        }
+    }
+
+    /// Those of the next attention, with their masks.
+    pub(super) fn of_next(
+        &mut self,
+    ) -> impl Iterator<Item = (&'a KeysValues, Option<Tensor<3>>)> + use<'a> {
         let at = self.next;
         self.next += 1;
-        self.all.iter().filter_map(move |one| one.get(at))
+        let all = self.all.iter().zip(self.masks.clone());
+        all.filter_map(move |(one, mask)| Some((one.seen.get(at)?, mask)))
     }
 
     /// Passes by so many attentions.

@@ -15,15 +15,24 @@ pub struct Extras {
     /// What a T2I-Adapter found ([`crate::t2i`]): what is added to the states at the end of each level of the way down, before
     /// they are kept, and where there is one more, to those of the middle; `[batch, channels, h, w]` each, in order.
     pub features: Vec<Tensor<4>>,
-    /// What IP-Adapters show ([`crate::ip_adapter`]): of each, keys and values for every attention on the context that stands
-    /// beside one on the pixels, in the order in which they are computed.
-    pub pictures: Vec<Vec<KeysValues>>,
+    /// What IP-Adapters show ([`crate::ip_adapter`]).
+    pub pictures: Vec<Pictures>,
     /// What counts more and less on the way up.
     pub freeu: Option<FreeU>,
     /// Whether [`Output::remembered`](super::Output::remembered) is asked for.
     pub remember: bool,
     /// What self-attention looks at beside its own pixels.
     pub references: Option<References>,
+}
+
+/// What one IP-Adapter shows.
+#[derive(Debug, Clone)]
+pub struct Pictures {
+    /// Keys and values for every attention on the context that stands beside one on the pixels, in the order in which they are
+    /// computed.
+    pub seen: Vec<KeysValues>,
+    /// Where it is seen, 0 to 1: `[1, 1, height, width]`, of any size. `None`: everywhere.
+    pub mask: Option<Tensor<4>>,
 }
 
 /// Sums to be added to what a U-Net keeps on its way down and to what its middle makes.

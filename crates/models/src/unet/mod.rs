@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use cross::{CrossAttention, KeysValues};
 pub use embedding::{TimestepEmbedding, guidance_sinusoid, timestep_sinusoid};
-pub use extras::{Extras, Residuals, between};
+pub use extras::{Extras, Pictures, Residuals, between};
 pub use freeu::{FreeU, FreeUStages};
 pub use network::{ClassEmbedding, DownBlock, MidBlock, UNet, UpBlock};
 pub use recompute::Outline;

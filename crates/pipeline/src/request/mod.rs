@@ -45,7 +45,7 @@ pub use guidance::{
 pub use hires::Hires;
 pub use hypernetworks::UsedHypernetwork;
 pub use images::ImagePrompt;
-pub use ip_adapter::ShownPictures;
+pub use ip_adapter::{ShownPictures, WeightType};
 pub use loras::Lora;
 pub use name::Name;
 pub use parts::{
@@ -243,8 +243,14 @@ impl Request {
                 .into_iter()
                 .filter_map(|(field, name)| Some((field, name.as_ref()?)))
         });
-        let shown = self.ip_adapter.iter().flat_map(|shown| &shown.images);
-        let shown = shown.map(|image| ("ip_adapter.images", image));
+        let shown = self.ip_adapter.iter().flat_map(|shown| {
+            let images = shown
+                .images
+                .iter()
+                .map(|image| ("ip_adapter.images", image));
+            let mask = shown.mask.iter().map(|mask| ("ip_adapter.mask", mask));
+            images.chain(mask)
+        });
         let referred = self.reference.iter();
         let referred = referred.map(|reference| ("reference.image", &reference.image));
         files
