@@ -1,11 +1,11 @@
-//! Adapters: keys, metadata, kinds, and how they fit a model; the texts that ask for them.
+//! Adapters: keys, metadata, kinds, and how they fit a model; hypernetworks; the texts that ask for them.
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
 
 use latent_checkpoint::patch::Targets;
 use latent_checkpoint::tiny::{tiny_text_encoder, tiny_unet};
-use latent_checkpoint::{Adapter, AdapterFile, Role, TensorFile};
+use latent_checkpoint::{Adapter, AdapterFile, HypernetworkFile, Role, TensorFile};
 use latent_pipeline::loras::{mentions, typed};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +17,8 @@ fuzz_target!(|data: &[u8]| {
         let _ = mention.lora();
     }
     let _ = typed(text.as_ref().as_ref(), |_| false);
+    let _ = latent_pipeline::hypernetworks::typed(text.as_ref().as_ref(), |_| false);
+    let _ = TensorFile::from_bytes("fuzz", data.to_vec()).map(HypernetworkFile::of);
     let Ok(file) = TensorFile::from_bytes("fuzz", data.to_vec()) else { return };
     let Ok(file) = AdapterFile::from_file(file) else { return };
     let _ = file.about();
