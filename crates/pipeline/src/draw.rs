@@ -12,6 +12,7 @@ use latent_diffusion::{
     self as diffusion, Denoise, Noise, NoisePath, NoiseStreams, PictureSeed, Sampler, Scheduler,
     Sigmas, Step,
 };
+use latent_models::hypernetwork::Bend;
 use latent_models::unet::FreeU;
 use latent_models::{ControlNet, Denoiser, Padding};
 
@@ -26,7 +27,7 @@ use crate::guided::Guided;
 use crate::guiders::Guidance;
 use crate::masked::Masked;
 use crate::model::{ControlNetwork, Model};
-use crate::passes::Passes;
+use crate::passes::{Later, Passes};
 use crate::profile::{Asked, Profile, StepNoise, Walk};
 use crate::ready::Resolved;
 use crate::refiner::{self, Next, Refining, Relay};
@@ -271,8 +272,10 @@ impl Drawing<'_> {
                 );
                 let noise = reseeded(&prepared.streams, prepared.seeds, OF_REFERENCES)?;
                 let referred = &prepared.referred;
-                extensions.extend(self.refer(&network, path, referred, noise));
-                Ok(self.guided(network, prompts, path, sigmas, extensions, calls))
+                extensions.extend(self.refer(path, referred, noise));
+                let mut guided = self.guided(network, prompts, path, sigmas, extensions, calls);
+                guided.passes = guided.passes.with_later(self.later(&prepared.bends));
+                Ok(guided)
             };
             let (guided, next) = match by_second {
                 Some(by_second) if leg.refined => (by_second()?, None),
@@ -369,6 +372,22 @@ impl Drawing<'_> {
             calls,
             unconditional: None,
         }
+    }
+
+    /// The denoisers that LoRAs make of the model's own which act in some calls alone, each from its call on.
+    fn later(&self, bends: &[Bend]) -> Vec<(usize, Later<'_>)> {
+        let turns = self.model.turns().into_iter();
+        let later = turns.map(|call| {
+            let bends = bends.to_vec();
+            let make = move || {
+                let network = Denoiser::clone(&*self.model.denoiser_at(call)?);
+                Ok(network
+                    .with_bends(bends)
+                    .with_padding(padding(self.request.tiling)))
+            };
+            (call, Box::new(make) as Later<'_>)
+        });
+        later.collect()
     }
 
     /// FreeU, with the family's factors where the request leaves them open.

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use latent_diffusion as diffusion;
 use latent_models::unet::FreeU;
-use latent_models::{Given, GivenError, Input};
+use latent_models::{Denoiser, Given, GivenError, Input};
 
 use crate::guiders::{At, Prompt};
 use crate::passes::{Seen, given};
@@ -17,6 +17,8 @@ pub struct Call<'a> {
     pub batch: usize,
     /// What is seen together, in the order of the input: each by every picture of the batch.
     pub seen: &'a [Seen<'a>],
+    /// The network that is called.
+    pub network: &'a Denoiser,
 }
 
 impl Call<'_> {

@@ -22,7 +22,12 @@ pub struct Passes<'a> {
     told: Option<f64>,
     /// What the network made of the contexts of the latest calls.
     prepared: Made<GivenStates>,
+    /// Networks that take its place from a call on, in order.
+    later: Vec<(usize, Later<'a>)>,
 }
+
+/// Makes a network when it is due.
+pub type Later<'a> = Box<dyn FnOnce() -> crate::error::Result<Denoiser> + 'a>;
 
 /// What a network made of contexts, each time for a whole batch: of those of the latest calls.
 #[derive(Debug)]
@@ -93,7 +98,29 @@ impl<'a> Passes<'a> {
             prompts,
             extensions,
             prepared: Made::default(),
+            later: Vec::new(),
         }
+    }
+
+    /// The same with networks that take its place, each from a call on, in order.
+    pub fn with_later(self, later: Vec<(usize, Later<'a>)>) -> Self {
+        Self { later, ..self }
+    }
+
+    /// Takes the network that is due.
+    fn turn(&mut self, at: &At) -> Result<(), diffusion::Error> {
+        let due = self.later.iter().take_while(|(call, _)| *call <= at.call);
+        let due = due.count();
+        let Some((_, next)) = self.later.drain(..due).next_back() else {
+            return Ok(());
+        };
+        self.network = next().map_err(|source| diffusion::Error::Network {
+            sigma: at.sigma,
+            source: source.into(),
+        })?;
+        // Keys and values of the contexts are another network's.
+        self.prepared = Made::default();
+        Ok(())
     }
 
     /// The prompts that are seen.
@@ -130,6 +157,7 @@ impl<'a> Passes<'a> {
         asks: &[Ask],
         watch: bool,
     ) -> Result<Vec<Answer>, diffusion::Error> {
+        self.turn(at)?;
         let mut answers = Vec::with_capacity(asks.len());
         for alike in asks.chunk_by(|a, b| a.alter == b.alter) {
             let alter = &alike[0].alter;
@@ -159,6 +187,7 @@ impl<'a> Passes<'a> {
             at,
             batch,
             seen: contexts,
+            network: &self.network,
         };
         let network = &self.network;
         let told = self.told.zip(network.interface().guidance);

@@ -328,6 +328,14 @@ impl Ready {
             hooks,
         };
         let first = request.steps * calls_per_step(names.0.sampler);
+        for late in model.adapters.iter().filter(|one| one.calls.start >= first) {
+            encoding.hooks.note(format!(
+                "the LoRA {} begins at call {}, and the run has {first} (0 to {}): it changes the text encoders alone",
+                late.name,
+                late.calls.start,
+                first.saturating_sub(1)
+            ));
+        }
         let only = Pass::Only(first);
         let prompts = encoding.pass(texts, request.canvas(), only, false)?;
         // Its layout alone is looked at, which takes no memory.

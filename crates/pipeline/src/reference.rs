@@ -6,11 +6,11 @@
 
 use burn::tensor::{Tensor, TensorData};
 use latent_diffusion::{self as diffusion, NoisePath, NoiseStreams};
+use latent_models::Input;
 use latent_models::unet::{Alter, Extras, FreeU, Reference as Looked, References, Remembered};
-use latent_models::{Denoiser, Input};
 
 use crate::control::Span;
-use crate::draw::{Drawing, padding};
+use crate::draw::Drawing;
 use crate::error::{Error, Result};
 use crate::extension::{Call, Extension};
 use crate::family::{Beside, VectorInput};
@@ -110,10 +110,9 @@ pub(crate) struct Latents {
 }
 
 impl Drawing<'_> {
-    /// What shows this network the pictures of a pass, where there are any.
+    /// What shows the denoiser the pictures of a pass, where there are any.
     pub(crate) fn refer(
         &self,
-        network: &Denoiser,
         path: &NoisePath,
         referred: &Latents,
         noise: NoiseStreams,
@@ -127,9 +126,7 @@ impl Drawing<'_> {
         });
         let pictures: Vec<Acting> = pictures.collect();
         (!pictures.is_empty()).then(|| {
-            let network = network.clone();
             Box::new(Refer {
-                network: network.with_padding(padding(self.request.tiling)),
                 path: path.clone(),
                 pictures,
                 freeu: self.freeu(),
@@ -154,7 +151,6 @@ struct Acting {
 
 /// Shows the denoiser pictures before each of its calls.
 struct Refer {
-    network: Denoiser,
     path: NoisePath,
     pictures: Vec<Acting>,
     freeu: Option<FreeU>,
@@ -213,7 +209,7 @@ impl Extension for Refer {
                 let hole = Tensor::zeros([call.batch, channels - 2 * own, h, w], &x.device());
                 x = Tensor::cat(vec![x, hole, clean], 1);
             }
-            let remembered = self.network.run(Input {
+            let remembered = call.network.run(Input {
                 x: x.repeat_dim(0, rows / call.batch),
                 t: input.t.clone(),
                 given: input.given,

@@ -93,7 +93,7 @@ pub struct ModelArgs {
     #[command(flatten)]
     pub loras: LoraLibraryArgs,
     /// Merge this LoRA (LoCon, LoHa, LoKr, DoRA, …) into the model, with its strength on the denoiser and on the text encoder [1
-    /// and as the first]; `:blocks=LIST` and `:ranks=N` may follow. Can be given several times. A file, a folder, or a name in a
+    /// and as the first]; `:blocks=LIST`, `:ranks=N`, `:start=CALL` and `:stop=CALL` may follow. Can be given several times. A file, a folder, or a name in a
     /// folder of LoRAs.
     #[arg(long, value_name = "FILE|NAME[:UNET[:TEXT]]")]
     pub lora: Vec<OsString>,

@@ -4,6 +4,7 @@
 //! hako-mikan/sd-webui-lora-block-weight reads them.
 
 use super::blocks;
+use super::typed::{self, When};
 use crate::model::adapted::called;
 use crate::request::{Lora, Name};
 
@@ -113,13 +114,16 @@ impl Mention {
         }
         if let Some((key, value)) = pairs.iter().find(|(key, _)| !KNOWN.contains(key)) {
             return Err(match *key {
-                "start" | "stop" | "step" => format!(
-                    "no `{key}={value}`: a LoRA is merged into the weights before the first step and holds for all of them"
-                ),
                 "lbwe" => "no `lbwe`: weights are taken by blocks (lbw=…), not by elements of them"
                     .to_owned(),
-                _ => format!("te=, unet=, dyn=, lbw= and x= alone, and no `{key}=`"),
+                _ => format!(
+                    "te=, unet=, dyn=, lbw=, x=, start=, stop= and step= alone, and no `{key}=`"
+                ),
             });
+        }
+        let mut when = When::default();
+        for (word, value) in pairs.iter().filter(|(key, _)| STEPS.contains(key)) {
+            when.read(word, value)?;
         }
         let list = get("lbw").or(list);
         let blocks = list.map(|list| blocks::read(list, get("x"))).transpose()?;
@@ -129,6 +133,8 @@ impl Mention {
             text_strength: Some(text),
             blocks,
             ranks: ranks.transpose()?,
+            start: when.start.unwrap_or(0),
+            stop: when.stop,
         };
         lora.validate()
             .map_err(|e| format!("another value, as {e}"))?;
@@ -151,10 +157,12 @@ pub(super) fn of(lora: &Lora) -> String {
         let blocks: Vec<String> = blocks.iter().map(f64::to_string).collect();
         tag += &format!(":lbw={}", blocks.join(","));
     }
-    tag + ">"
+    tag + &typed::steps(lora) + ">"
 }
 
-const KNOWN: [&str; 5] = ["te", "unet", "dyn", "lbw", "x"];
+const KNOWN: [&str; 8] = ["te", "unet", "dyn", "lbw", "x", "start", "stop", "step"];
+/// Those of them that say when a LoRA acts.
+const STEPS: [&str; 3] = ["start", "stop", "step"];
 
 /// A number as Python reads it, but for the infinite ones.
 pub(crate) fn number(text: &str) -> Result<f64, String> {
@@ -183,6 +191,9 @@ mod tests {
         }
         let middle = lora("<lora:a:1:lbw=MIDD>").unwrap().blocks.unwrap();
         assert_eq!((middle[0], middle[1], middle[7]), (1.0, 0.0, 1.0));
+        let calls = lora("<lora:a:1:1:step=5-10>").unwrap();
+        assert_eq!((calls.start, calls.stop), (5, Some(10)));
+        assert_eq!(of(&calls), "<lora:a:1:start=5:stop=10>");
         let own = lora("<lora:a:1:1:lbw=0,X,X,0,0,0,0,0,0,0,0,0:x=0.3>").unwrap();
         assert_eq!(own.blocks.unwrap()[..3], [0.0, 0.3, 0.3]);
     }
@@ -194,7 +205,9 @@ mod tests {
             ("<lora:a:1:nan>", "nan"),
             ("<lora::1>", "a name"),
             ("<lora:a:1:1:0>", "whole number"),
-            ("<lora:a:1:step=5-10>", "before the first step"),
+            ("<lora:a:1:step=5>", "START-STOP"),
+            ("<lora:a:1:start=x>", "whole number of calls"),
+            ("<lora:a:1:start=5:stop=5>", "loras.stop"),
             ("<lora:a:1:lbwe=X>", "lbwe"),
             ("<lora:a:1:lbw=0,1>", "2 block weights"),
             ("<lora:a:1:lbw=NOPE>", "NOPE"),

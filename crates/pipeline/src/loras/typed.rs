@@ -7,9 +7,9 @@ use super::tag::number;
 use crate::request::{Lora, Name};
 
 /// Words that may stand behind the strengths.
-const WORDS: [&str; 3] = ["blocks", "lbw", "ranks"];
+const WORDS: [&str; 6] = ["blocks", "lbw", "ranks", "start", "stop", "step"];
 
-/// Reads `NAME[:UNET[:TEXT]]`, and behind that `blocks=LIST` and `ranks=N`. A name may hold colons: from the end on, what is a
+/// Reads `NAME[:UNET[:TEXT]]`, and behind that `blocks=LIST`, `ranks=N`, `start=N`, `stop=N` and `step=N-N`. A name may hold colons: from the end on, what is a
 /// number or such a word is taken off, two numbers at most. `exists` says whether a text is a file's name as it stands.
 ///
 /// # Errors
@@ -20,6 +20,7 @@ pub fn typed(text: &OsStr, exists: impl Fn(&str) -> bool) -> Result<Lora, String
     };
     let mut name = text;
     let (mut numbers, mut blocks, mut ranks) = (Vec::new(), None, None);
+    let mut when = When::default();
     while let Some((rest, last)) = name.rsplit_once(':').filter(|_| !exists(name)) {
         let word = last
             .split_once('=')
@@ -30,6 +31,10 @@ pub fn typed(text: &OsStr, exists: impl Fn(&str) -> bool) -> Result<Lora, String
                 ranks = Some(
                     read.ok_or_else(|| format!("ranks={value}: expected a whole number from 1"))?,
                 );
+            }
+            (Some((word @ ("start" | "stop" | "step"), value)), _) => {
+                when.read(word, value)
+                    .map_err(|expected| format!("{word}={value}: expected {expected}"))?;
             }
             (Some((_, value)), _) => {
                 blocks = Some(
@@ -48,7 +53,40 @@ pub fn typed(text: &OsStr, exists: impl Fn(&str) -> bool) -> Result<Lora, String
         text_strength: numbers.get(1).copied(),
         blocks,
         ranks,
+        start: when.start.unwrap_or(0),
+        stop: when.stop,
     })
+}
+
+/// The calls of the denoiser between which a LoRA acts.
+#[derive(Debug, Default)]
+pub(super) struct When {
+    pub start: Option<usize>,
+    pub stop: Option<usize>,
+}
+
+impl When {
+    /// Reads `start=N`, `stop=N` or `step=START-STOP`.
+    ///
+    /// # Errors
+    /// What would be right, as a noun phrase.
+    pub fn read(&mut self, word: &str, value: &str) -> Result<(), String> {
+        let call = |text: &str| {
+            let read = text.trim().parse::<usize>();
+            read.map_err(|_| format!("a whole number of calls in the place of `{text}`"))
+        };
+        match word {
+            "start" => self.start = Some(call(value)?),
+            "stop" => self.stop = Some(call(value)?),
+            _ => {
+                let (start, stop) = value
+                    .split_once('-')
+                    .ok_or_else(|| format!("START-STOP in the place of `{value}`"))?;
+                (self.start, self.stop) = (Some(call(start)?), Some(call(stop)?));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The same from what it reads.
@@ -64,7 +102,14 @@ pub(super) fn of(lora: &Lora) -> String {
     if let Some(ranks) = lora.ranks {
         text += &format!(":ranks={ranks}");
     }
-    text
+    text + &steps(lora)
+}
+
+/// Its calls as words behind colons, where it does not act in all.
+pub(super) fn steps(lora: &Lora) -> String {
+    let start = (lora.start > 0).then(|| format!(":start={}", lora.start));
+    let stop = lora.stop.map(|stop| format!(":stop={stop}"));
+    start.into_iter().chain(stop).collect()
 }
 
 #[cfg(test)]
@@ -99,6 +144,11 @@ mod tests {
             (more.ranks, more.blocks.map(|b| b.len())),
             (Some(4), Some(17))
         );
+        let calls = read("a:1:step=5-10");
+        assert_eq!((calls.start, calls.stop), (5, Some(10)));
+        assert_eq!(read(&of(&calls)), calls);
+        assert_eq!(read("a:start=3").start, 3);
+        assert!(typed("a:1:step=5".as_ref(), |_| false).is_err());
         assert!(typed("a:nan".as_ref(), |_| false).is_err());
         assert!(typed("a:1:ranks=0".as_ref(), |_| false).is_err());
     }

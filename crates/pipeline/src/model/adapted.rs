@@ -6,7 +6,7 @@ use std::sync::Arc;
 use latent_checkpoint::adapter::{About, AdapterFile, BlockWeights, MadeFor, Strengths};
 use latent_checkpoint::patch::Targets;
 use latent_checkpoint::{Adapter, ModelError, Patch, Role};
-use latent_models::{ClipTextConfig, UNetConfig, named};
+use latent_models::{ClipTextConfig, Denoiser, UNetConfig, named};
 
 use super::Model;
 use crate::error::{Error, Result};
@@ -22,6 +22,23 @@ pub struct AdapterUse {
     pub path: PathBuf,
     /// How strongly it acts.
     pub strengths: Strengths,
+    /// In which calls it acts on the denoiser.
+    pub calls: Calls,
+}
+
+/// Calls of the denoiser, counted from 0 in each pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// The first.
+    pub start: usize,
+    /// The first that is no longer one of them; `None`: all from the first on.
+    pub stop: Option<usize>,
+}
+
+impl Calls {
+    fn contain(&self, call: usize) -> bool {
+        self.start <= call && self.stop.is_none_or(|stop| call < stop)
+    }
 }
 
 impl AdapterUse {
@@ -40,6 +57,10 @@ impl AdapterUse {
                 text: lora.text_strength.unwrap_or(lora.strength),
                 blocks: blocks.map_err(wrong)?,
                 ranks: lora.ranks,
+            },
+            calls: Calls {
+                start: lora.start,
+                stop: lora.stop,
             },
         })
     }
@@ -68,7 +89,9 @@ pub struct Adapted {
     /// The first twelve digits of its hash as A1111 computes it, where the caller has.
     pub hash: Option<String>,
     /// The file and the strengths.
-    pub adapter: Adapter,
+    pub adapter: Arc<Adapter>,
+    /// In which calls it acts on the denoiser.
+    pub calls: Calls,
 }
 
 impl Adapted {
@@ -83,7 +106,8 @@ impl Adapted {
             Ok(Self {
                 name: given.name.clone(),
                 hash: None,
-                adapter: Adapter::of(Arc::new(file), given.strengths.clone())?,
+                adapter: Arc::new(Adapter::of(Arc::new(file), given.strengths.clone())?),
+                calls: given.calls,
             })
         });
         each.collect()
@@ -91,7 +115,13 @@ impl Adapted {
 
     /// The change of weights that it makes.
     pub(super) fn patch(&self) -> Arc<dyn Patch> {
-        Arc::new(self.adapter.clone())
+        Arc::clone(&self.adapter) as Arc<dyn Patch>
+    }
+
+    /// The changes that several make to the network of a role in a call of the denoiser.
+    pub(super) fn patches(all: &[Self], role: Role, call: usize) -> Vec<Arc<dyn Patch>> {
+        let acts = |one: &&Self| role != Role::DENOISER || one.calls.contain(call);
+        all.iter().filter(acts).map(Self::patch).collect()
     }
 
     /// Whether every tensor of it has its place in networks of these parameters. What was put into the file besides is told.
@@ -159,7 +189,7 @@ impl Model {
     /// As [`open`](Self::open)'s of adapters; a model of networks that came from no file. The model is then as it was.
     pub fn adapt(&mut self, uses: &[AdapterUse]) -> Result<Vec<String>> {
         let same = |adapted: &Adapted, given: &AdapterUse| {
-            adapted.adapter.is(&given.path, &given.strengths)
+            adapted.adapter.is(&given.path, &given.strengths) && adapted.calls == given.calls
         };
         let held = self.adapters.iter().zip(uses);
         if self.adapters.len() == uses.len() && held.clone().all(|(a, b)| same(a, b)) {
@@ -171,7 +201,6 @@ impl Model {
             let known = old.find(|old| old.adapter.file().path() == new.adapter.file().path());
             new.hash = known.and_then(|old| old.hash.clone());
         }
-        let patches: Vec<_> = adapters.iter().map(Adapted::patch).collect();
         let mut targets = vec![self.denoiser.targets()?];
         for text in &self.texts {
             targets.push(text.network.targets()?);
@@ -180,23 +209,44 @@ impl Model {
         for adapter in &adapters {
             adapter.check(&targets, self.family.name, &mut notes)?;
         }
-        if let Err(error) = self.exchange(&targets, &patches) {
-            let old: Vec<_> = self.adapters.iter().map(Adapted::patch).collect();
-            self.exchange(&targets, &old)?;
+        let old = std::mem::replace(&mut self.adapters, adapters);
+        if let Err(error) = self.exchange(&targets) {
+            self.adapters = old;
+            self.exchange(&targets)?;
             return Err(error);
         }
-        self.adapters = adapters;
         Ok(notes)
     }
 
-    /// `targets` are those of the denoiser and of each text encoder.
-    fn exchange(&mut self, targets: &[Targets], patches: &[Arc<dyn Patch>]) -> Result<()> {
+    /// Merges the adapters that it has now. `targets` are those of the denoiser and of each text encoder.
+    fn exchange(&mut self, targets: &[Targets]) -> Result<()> {
         let (first, others) = targets.split_at(1);
-        self.denoiser.adapt(&first[0], patches)?;
-        for (text, targets) in self.texts.iter_mut().zip(others) {
-            text.network.adapt(targets, patches)?;
+        let of = |role| Adapted::patches(&self.adapters, role, 0);
+        let (denoiser, text) = (of(Role::DENOISER), of(Role::TEXT_ENCODER));
+        self.denoiser.adapt(&first[0], &denoiser)?;
+        for (encoder, targets) in self.texts.iter_mut().zip(others) {
+            encoder.network.adapt(targets, &text)?;
         }
         Ok(())
+    }
+
+    /// The calls behind the first at which other adapters act on the denoiser than before.
+    pub(crate) fn turns(&self) -> Vec<usize> {
+        let each = self.adapters.iter();
+        let calls = each.flat_map(|one| [Some(one.calls.start), one.calls.stop]);
+        let mut calls: Vec<usize> = calls.flatten().filter(|call| *call > 0).collect();
+        calls.sort_unstable();
+        calls.dedup();
+        calls
+    }
+
+    /// The denoiser as adapters change it in a call. Layers that are as in the first call are shared with it.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub(crate) fn denoiser_at(&self, call: usize) -> Result<Arc<Denoiser>> {
+        let patches = Adapted::patches(&self.adapters, Role::DENOISER, call);
+        Ok(self.denoiser.with(&self.denoiser.targets()?, &patches)?)
     }
 
     /// Computes the hashes of adapters that are not known yet. `progress` is called with the bytes read and their number.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use latent_checkpoint::mix::{Mix, MixOptions, Mixed};
 use latent_checkpoint::{Checkpoint, ConvertOptions, Converted, ModelError, Patch};
 
-use super::adapted::{Adapted, AdapterUse};
+use super::adapted::{Adapted, AdapterUse, Calls};
 use crate::error::{Error, Result};
 use crate::family::Recognised;
 
@@ -44,6 +44,13 @@ pub fn merge(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Merged> {
+    if let Some(one) = uses.iter().find(|one| one.calls != Calls::default()) {
+        return Err(Error::field(
+            "loras",
+            &one.name,
+            "no start= and no stop=: what is merged into a checkpoint holds for all steps",
+        ));
+    }
     let adapters = Adapted::all(uses)?;
     let family = recognised
         .family()

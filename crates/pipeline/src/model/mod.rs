@@ -28,7 +28,7 @@ use crate::family::{Beside, Family, LatentFormat, Networks, STABLE_DIFFUSION_1, 
 use crate::request::{Request, Size};
 use crate::resources::Resources;
 
-pub use adapted::{Adapted, AdapterUse, about, family_of, published};
+pub use adapted::{Adapted, AdapterUse, Calls, about, family_of, published};
 pub use compressor::{Compressor, CompressorConfig};
 pub use controls::{ControlModel, ControlNetwork};
 pub use images::{ImageEncoder, ImageSettings, NoiseAugmentor};

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::patch::Targets;
 use latent_checkpoint::{
-    AdapterFile, Checkpoint, Files, Kind, LoadOptions, ModelError, Patch, Report, Role,
-    StoredAutoencoder,
+    AdapterFile, Checkpoint, Files, Kind, LoadOptions, ModelError, Report, Role, StoredAutoencoder,
 };
 use latent_diffusion::Prediction;
 use latent_models::{ClipVision, EmbeddingNormalizerConfig};
@@ -248,8 +247,8 @@ impl Model {
         for adapter in &adapters {
             adapter.check(&opening.targets, model.family.name, &mut notes_of_adapters)?;
         }
-        model.adapters = adapters;
         let mut reports = opening.reports;
+        model.adapters = adapters;
         reports.extend(model.open_controls(&files.controls, &main, dtype)?);
         reports.extend(model.open_ip_adapters(&files.ip_adapters, dtype)?);
         model.prediction = match files.prediction {
@@ -364,16 +363,16 @@ fn check_latents(model: &Model, refiner: &Model, path: &Path) -> Result<()> {
 /// Networks that are being declared.
 struct Opening<'a> {
     device: &'a Device,
-    patches: Vec<Arc<dyn Patch>>,
+    adapters: &'a [Adapted],
     targets: Vec<Targets>,
     reports: Vec<Report>,
 }
 
 impl<'a> Opening<'a> {
-    fn new(device: &'a Device, adapters: &[Adapted]) -> Self {
+    fn new(device: &'a Device, adapters: &'a [Adapted]) -> Self {
         Self {
             device,
-            patches: adapters.iter().map(Adapted::patch).collect(),
+            adapters,
             targets: Vec::new(),
             reports: Vec::new(),
         }
@@ -387,7 +386,7 @@ impl<'a> Opening<'a> {
         dtype: DType,
     ) -> Result<Part<N>> {
         let options = LoadOptions {
-            patches: self.patches.clone(),
+            patches: Adapted::patches(self.adapters, role, 0),
             ..LoadOptions::new(self.device.clone(), dtype)
         };
         let (part, report) = Part::open(Source {
@@ -396,7 +395,7 @@ impl<'a> Opening<'a> {
             options,
             changes: None,
         })?;
-        if !self.patches.is_empty() {
+        if !self.adapters.is_empty() {
             self.targets
                 .push(Targets::of(role, &from.part(role)?.config));
         }

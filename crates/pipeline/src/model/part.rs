@@ -363,7 +363,60 @@ impl<N: Net> Part<N> {
     }
 }
 
+/// The modules that `old` or `new` change and the other does not change alike.
+fn touched<'a>(
+    targets: &'a Targets,
+    old: &[Arc<dyn Patch>],
+    new: &[Arc<dyn Patch>],
+) -> Result<HashSet<&'a str>, ModelError> {
+    let has =
+        |all: &[Arc<dyn Patch>], one: &Arc<dyn Patch>| all.iter().any(|own| Arc::ptr_eq(own, one));
+    let gone = old.iter().filter(|one| !has(new, one));
+    let come = new.iter().filter(|one| !has(old, one));
+    let other: Vec<&Arc<dyn Patch>> = gone.chain(come).collect();
+    let mut touched = HashSet::new();
+    for target in targets.all() {
+        for patch in &other {
+            if patch.changes(&target)? {
+                let module = target.name.rsplit_once('.');
+                touched.insert(module.map_or("", |(module, _)| module));
+            }
+        }
+    }
+    Ok(touched)
+}
+
 impl<N: Adaptable> Part<N> {
+    /// The network with other changes of its weights than its own; what is held stays as it is. Modules that are changed alike are
+    /// shared.
+    ///
+    /// # Errors
+    /// Changes that do not fit, weights that cannot be read.
+    pub(super) fn with(
+        &self,
+        targets: &Targets,
+        patches: &[Arc<dyn Patch>],
+    ) -> Result<Arc<N>, ModelError> {
+        let network = self.get()?;
+        let Some(source) = &self.source else {
+            return Ok(network);
+        };
+        let touched = touched(targets, &source.options.patches, patches)?;
+        if touched.is_empty() {
+            return Ok(network);
+        }
+        let source = Source {
+            options: LoadOptions {
+                patches: patches.to_vec(),
+                ..source.options.clone()
+            },
+            ..source.clone()
+        };
+        let network = N::clone(&network);
+        let chosen = |module: &str| touched.contains(module);
+        Ok(Arc::new(network.again(&source, &chosen, self.pack)?))
+    }
+
     /// Exchanges what changes its weights. Where the network is in memory, the modules that are changed by the old or by the new are
     /// read again, and no others.
     ///
@@ -377,18 +430,7 @@ impl<N: Adaptable> Part<N> {
         let Some(source) = &mut self.source else {
             return Ok(());
         };
-        let mut touched = HashSet::new();
-        for target in targets.all() {
-            for patch in source.options.patches.iter().chain(patches) {
-                if patch.changes(&target)? {
-                    let module = target
-                        .name
-                        .rsplit_once('.')
-                        .map_or("", |(module, _)| module);
-                    touched.insert(module);
-                }
-            }
-        }
+        let touched = touched(targets, &source.options.patches, patches)?;
         let old = std::mem::replace(&mut source.options.patches, patches.to_vec());
         if touched.is_empty() {
             return Ok(());

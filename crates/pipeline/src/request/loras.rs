@@ -29,6 +29,16 @@ pub struct Lora {
     /// Only so many of its ranks, the first ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranks: Option<usize>,
+    /// The call of the denoiser at which it begins to act there, counted from 0 in each pass. Default 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub start: usize,
+    /// The call from which it no longer acts there. `None`: it acts to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<usize>,
+}
+
+const fn is_first(call: &usize) -> bool {
+    *call == 0
 }
 
 const fn full() -> f64 {
@@ -43,6 +53,8 @@ impl From<Name> for Lora {
             text_strength: None,
             blocks: None,
             ranks: None,
+            start: 0,
+            stop: None,
         }
     }
 }
@@ -66,6 +78,14 @@ impl Lora {
                 RequestError::range("loras.blocks", format!("{blocks:?}"), expected)
             })?;
         }
-        whole("loras.ranks", self.ranks.unwrap_or(1), 1, usize::MAX)
+        whole("loras.ranks", self.ranks.unwrap_or(1), 1, usize::MAX)?;
+        match self.stop {
+            Some(stop) if stop <= self.start => Err(RequestError::range(
+                "loras.stop",
+                stop,
+                format!("a call behind the one at which it begins, {}", self.start),
+            )),
+            _ => Ok(()),
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/drawing.rs"]
+mod drawing;
 mod files;
 mod goldens;
 mod made;
@@ -10,6 +12,7 @@ mod mixed;
 mod plans;
 mod prompts;
 mod refusals;
+mod steps;
 mod use_;
 mod xl;
 
@@ -23,7 +26,7 @@ use latent_models::unet::{Alter, Extras};
 use latent_models::{Form, Given, Input};
 use latent_pipeline::conditioning::Encoding;
 use latent_pipeline::embeddings::Named;
-use latent_pipeline::model::AdapterUse;
+use latent_pipeline::model::{AdapterUse, Calls};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, Request, run};
 use latent_testkit::recipe;
@@ -110,6 +113,7 @@ fn uses(adapters: &[(&Path, Strengths)]) -> Vec<AdapterUse> {
             .into_owned(),
         path: path.to_path_buf(),
         strengths: strengths.clone(),
+        calls: Calls::default(),
     });
     each.collect()
 }

@@ -10,7 +10,7 @@ use latent_checkpoint::file::write::{Existing, safetensors};
 use latent_checkpoint::tiny::{TinyFamily, TinyPaths, write_family};
 use latent_checkpoint::{Checkpoint, Dtype, Role, TensorInfo};
 use latent_models::Form;
-use latent_pipeline::model::AdapterUse;
+use latent_pipeline::model::{AdapterUse, Calls};
 use latent_pipeline::resources::Disk;
 use latent_pipeline::{Model, ModelFiles, Quiet, run, run_once};
 use latent_testkit::recipe;
@@ -123,6 +123,7 @@ fn merged(path: &Path) -> AdapterUse {
         name: "difference".to_owned(),
         path: path.to_owned(),
         strengths: STRENGTH.into(),
+        calls: Calls::default(),
     }
 }
 
