@@ -9,8 +9,7 @@ use latent_models::clip::Activation;
 use latent_models::ip_adapter::{IpAdapter, IpAdapterConfig, ProjectionConfig, Sees};
 use latent_models::t2i::{T2iAdapterConfig, T2iForm};
 use latent_models::unet::{
-    Alter, Attention, Extras, Heads, KeysValues, Labels, Level, MIDDLE, Pictures,
-    timestep_sinusoid,
+    Alter, Attention, Extras, Heads, KeysValues, Labels, Level, MIDDLE, Pictures, timestep_sinusoid,
 };
 use latent_models::{
     ClipVisionConfig, Form, Given, Input, ParameterError, UNet, UNetConfig, load, named,

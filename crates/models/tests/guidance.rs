@@ -5,11 +5,12 @@ mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::*;
+use latent_models::denoiser::Output;
 use latent_models::hypernetwork::{Bend, Bent, Curve};
-use latent_models::unet::{
-    Alter, Extras, FreeU, FreeUStages, Input, Output, Reference, References, Remembered,
+use latent_models::unet::{Alter, Extras, FreeU, FreeUStages, Reference, References, Remembered};
+use latent_models::{
+    Form, Given, Hypernetwork, HypernetworkConfig, Input, ParameterError, UNet, load,
 };
-use latent_models::{Form, Given, Hypernetwork, HypernetworkConfig, ParameterError, UNet, load};
 use latent_testkit::{Golden, closeness, recipe};
 
 const TOLERANCE: f64 = 1e-4;

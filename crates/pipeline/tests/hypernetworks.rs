@@ -10,9 +10,9 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use latent_checkpoint::HypernetworkFile;
-use latent_models::Given;
 use latent_models::hypernetwork::Bend;
-use latent_models::unet::{Alter, Extras, Input};
+use latent_models::unet::{Alter, Extras};
+use latent_models::{Denoiser, Given, Input};
 use latent_pipeline::hypernetworks::asked;
 use latent_pipeline::infotext::Infotext;
 use latent_pipeline::request::{Compat, Hires, UsedHypernetwork};
@@ -112,7 +112,7 @@ fn a_call_with_norms() {
         strength: 1.0,
     };
     let model = tiny(4, scheduler());
-    let unet = latent_models::UNet::clone(&*model.denoiser().unwrap());
+    let unet = Denoiser::clone(&*model.denoiser().unwrap());
     let unet = unet.with_bends(vec![bend]);
     let tensor = |name: &str, shape: [usize; 4]| {
         Tensor::<4>::from_data(

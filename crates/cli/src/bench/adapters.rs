@@ -12,8 +12,10 @@ use latent_checkpoint::tiny::{write_lora, write_parts};
 use latent_checkpoint::{Adapter, Checkpoint, LoadOptions, Network, Role};
 use latent_models::controlnet::ControlInput;
 use latent_models::ip_adapter::ProjectionConfig;
-use latent_models::unet::{Alter, Extras};
-use latent_models::{ClipTextConfig, ControlNetConfig, Given, IpAdapterConfig, UNetConfig, named};
+use latent_models::unet::{Alter, Extras, Pictures};
+use latent_models::{
+    ClipTextConfig, ControlNetConfig, Given, Input, IpAdapterConfig, UNetConfig, named,
+};
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
 use serde_json::json;
@@ -109,7 +111,10 @@ fn steps(bench: &Bench, dtype: Dtype) -> Result<(), Failure> {
         });
     });
     let tokens = normal("bench/tokens", [2, TOKENS, width], &device).cast(parameters);
-    let pictures = vec![adapter.keys_values(&tokens, &config, 1.0)];
+    let pictures = vec![Pictures {
+        seen: adapter.keys_values(&tokens, &config, 1.0),
+        mask: None,
+    }];
     let shown = bench.time("unet_ip_adapter_cfg_step", name(dtype), &mut || {
         step(Extras {
             pictures: pictures.clone(),

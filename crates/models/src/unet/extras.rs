@@ -19,7 +19,7 @@ pub struct Extras {
     pub pictures: Vec<Pictures>,
     /// What counts more and less on the way up.
     pub freeu: Option<FreeU>,
-    /// Whether [`Output::remembered`](super::Output::remembered) is asked for.
+    /// Whether [`Output::remembered`](crate::denoiser::Output::remembered) is asked for.
     pub remember: bool,
     /// What self-attention looks at beside its own pixels.
     pub references: Option<References>,
@@ -45,15 +45,22 @@ pub struct Residuals {
 }
 
 impl Extras {
-    /// Whether nothing is added.
+    /// Whether nothing is added or asked for.
     pub fn is_empty(&self) -> bool {
         let Self {
             residuals,
             features,
             pictures,
             freeu,
+            remember,
+            references,
         } = self;
-        residuals.is_none() && features.is_empty() && pictures.is_empty() && freeu.is_none()
+        residuals.is_none()
+            && features.is_empty()
+            && pictures.is_empty()
+            && freeu.is_none()
+            && !remember
+            && references.is_none()
     }
 
     /// What a part made, with what is added to it: `ends` says whether it is the end of a level or of the middle.

@@ -112,7 +112,7 @@ impl Mention {
                 "NAME:TEXT:UNET:RANKS and no more, without `{more}`"
             ));
         }
-        if let Some((key, value)) = pairs.iter().find(|(key, _)| !KNOWN.contains(key)) {
+        if let Some((key, _)) = pairs.iter().find(|(key, _)| !KNOWN.contains(key)) {
             return Err(match *key {
                 "lbwe" => "no `lbwe`: weights are taken by blocks (lbw=…), not by elements of them"
                     .to_owned(),
