@@ -13,7 +13,7 @@ use latent_pipeline::{
     request::Request,
     resources::{BuiltIn, Disk, Models, Place},
 };
-use latent_testkit::golden::EMBEDDINGS;
+use latent_testkit::golden::{EMBEDDINGS, HYPERNETWORKS};
 
 use crate::{failure::Failure, screen};
 
@@ -193,7 +193,7 @@ pub fn form(path: &Path) -> Result<Target, Failure> {
 }
 
 /// The tiny checkpoint in its three forms, and what is hung onto it: a LoRA, a ControlNet, an IP-Adapter,
-/// embeddings.
+/// a hypernetwork, embeddings.
 pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     let mut weights = |component: &str, name: &str, shape: &[usize]| {
         latent_testkit::recipe::tensor_f16(&format!("{component}/{name}"), shape, 0)
@@ -202,13 +202,18 @@ pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     tiny::write_tiny_lora(&file("lora.safetensors"), &mut weights)?;
     tiny::write_tiny_controlnet(&file("controlnet.safetensors"), &mut weights)?;
     tiny::write_tiny_ip_adapter(folder, &mut weights)?;
-    let embeddings = file("embeddings");
-    let written = std::fs::create_dir_all(&embeddings).and_then(|()| {
-        let kept = ["zeta.pt", "zeta_one.bin"];
-        let mut files = EMBEDDINGS.iter().filter(|(name, _)| kept.contains(name));
-        files.try_for_each(|(name, bytes)| std::fs::write(embeddings.join(name), bytes))
-    });
-    written.map_err(|e| Failure::run(format!("cannot write {}: {e}", embeddings.display())))?;
+    let kept: [(&str, &[(&str, &[u8])], &[&str]); 2] = [
+        ("embeddings", &EMBEDDINGS, &["zeta.pt", "zeta_one.bin"]),
+        ("hypernetworks", &HYPERNETWORKS, &["bend.pt"]),
+    ];
+    for (below, all, names) in kept {
+        let below = file(below);
+        let written = std::fs::create_dir_all(&below).and_then(|()| {
+            let mut files = all.iter().filter(|(name, _)| names.contains(name));
+            files.try_for_each(|(name, bytes)| std::fs::write(below.join(name), bytes))
+        });
+        written.map_err(|e| Failure::run(format!("cannot write {}: {e}", below.display())))?;
+    }
     Ok(tiny::write_tiny(folder, 4, &mut weights)?)
 }
 

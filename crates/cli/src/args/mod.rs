@@ -193,7 +193,7 @@ pub struct SelftestArgs {
     #[arg(long)]
     pub full: bool,
     /// Keep the tiny checkpoint of the checks in this new folder, to try commands with: a model.safetensors, a model.ckpt and a
-    /// diffusers folder; for it a LoRA, a ControlNet, an IP-Adapter and embeddings. The weights are a formula, the pictures patterns.
+    /// diffusers folder; for it a LoRA, a ControlNet, an IP-Adapter, a hypernetwork and embeddings. The weights are a formula, the pictures patterns.
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
     /// Where to run: cpu, vulkan, cuda, metal or rocm.
