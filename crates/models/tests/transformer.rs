@@ -348,7 +348,7 @@ fn what_is_given_is_what_the_network_takes() {
     let refused = |change: &dyn Fn(&mut Given)| {
         let mut given = given();
         change(&mut given);
-        network.prepare(given).err().expect("an error")
+        network.prepare(given).expect_err("an error")
     };
     assert!(network.prepare(given()).is_ok());
     let missing = |error| matches!(error, GivenError::Missing { .. });
@@ -359,7 +359,7 @@ fn what_is_given_is_what_the_network_takes() {
     let narrow = refused(&|g| g.context = Some(normal("context", [2, 5, 3])));
     assert!(matches!(narrow, GivenError::Shape { .. }));
     let dit = published(&dit(48, 3, 4, 2), &Device::flex());
-    let error = dit.prepare(classes([1001.0, 0.0])).err().expect("an error");
+    let error = dit.prepare(classes([1001.0, 0.0])).expect_err("an error");
     assert!(error.to_string().contains("0 to 1000"), "{error}");
 }
 
