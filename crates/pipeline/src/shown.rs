@@ -218,7 +218,7 @@ fn factors(kind: WeightType, unet: &UNetConfig) -> Result<Vec<f64>> {
             WeightType::WeakMiddle => weak(side == Side::Middle),
             WeightType::StrongMiddle => weak(side != Side::Middle),
             WeightType::Style if xl => only(i == 6),
-            WeightType::Style => only(i < 4 || i > 8),
+            WeightType::Style => only(!(4..=8).contains(&i)),
             WeightType::Composition if xl => only(i == 3),
             // The coarsest two of the way down.
             WeightType::Composition if i == 4 => 0.25,
