@@ -7,8 +7,8 @@ use latent_pipeline::{
     asked::Said,
     picture::{Picture, metadata::Metadata},
     request::{
-        ControlMode, DynamicThresholding, GuidanceOptions, Hires, PerturbedAttention,
-        SelfAttention, SkipLayers, Tiling,
+        ControlMode, DynamicThresholding, GuidanceOptions, Hires, Name, PerturbedAttention,
+        SelfAttention, SkipLayers, Tiling, WeightType,
     },
     resources::Disk,
 };
@@ -374,6 +374,27 @@ fn networks_beside_the_model() {
     );
     let none = words(&["-p", "x", "--ip-adapter-image", picture]);
     assert!(none.contains("--ip-adapter"), "{none}");
+    let more = [
+        "--ip-adapter-weight-type",
+        "style",
+        "--ip-adapter-mask",
+        picture,
+    ];
+    let request = one(&[&ip[..], &shown, &more].concat());
+    let shown = &request.ip_adapter[0];
+    assert_eq!(shown.weight_type, WeightType::Style);
+    assert_eq!(shown.mask, Some(Name::from(picture)));
+
+    let reference = ["-p", "x", "--reference", picture];
+    let set = ["--reference-fidelity", "0.25", "--reference-mode", "prompt"];
+    let request = one(&[&reference[..], &set].concat());
+    let referred = &request.reference[0];
+    assert_eq!((referred.weight, referred.fidelity), (1.0, 0.25));
+    assert_eq!(referred.mode, ControlMode::Prompt);
+    let guess = words(&[&reference[..], &["--reference-mode", "guess"]].concat());
+    assert!(guess.contains("reference-mode"), "{guess}");
+    let none = words(&["-p", "x", "--reference-weight", "0.5"]);
+    assert!(none.contains("without --reference"), "{none}");
     let freeu = one(&["-p", "x", "--freeu", "1.1,1.2,0.9,0.2"])
         .guidance
         .freeu
