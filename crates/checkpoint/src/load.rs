@@ -26,7 +26,7 @@ use crate::names::{EMA_PREFIX, Piece, Table, ema_name, ignored};
 use crate::networks::{Kind, Role};
 use crate::patch::{Patch, Target, Targets};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
-pub use changes::ControlChanges;
+pub use changes::{AboutChanges, ControlChanges};
 pub(crate) use int8::quantised;
 pub use parameters::Parameters;
 pub(crate) use scale::{ENDING, applied};

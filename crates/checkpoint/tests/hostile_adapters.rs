@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use latent_checkpoint::file::write::{Existing, safetensors};
+use latent_checkpoint::load::AboutChanges;
 use latent_checkpoint::{
     AdapterFile, Checkpoint, Dtype, Error, HypernetworkFile, Inversion, LoadOptions, Network, Role,
-    Scheme, TensorInfo,
+    Scheme, TensorFile, TensorInfo,
 };
 use latent_models::ip_adapter::ProjectionConfig;
 use latent_models::t2i::T2iForm;
@@ -412,4 +413,30 @@ fn what_does_not_go_together_says_so() {
         }
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A Control-LoRA tells its rank and its family by its shapes.
+#[test]
+fn changes_of_a_denoiser_say_what_they_are() {
+    let mut all = Tensors::new();
+    set(&mut all, "lora_controlnet", &[]);
+    let stem = "input_blocks.4.1.transformer_blocks.0.attn2";
+    for (part, input) in [("to_k", 2048), ("to_q", 640)] {
+        set(&mut all, &format!("{stem}.{part}.up"), &[640, 16]);
+        set(&mut all, &format!("{stem}.{part}.down"), &[16, input]);
+    }
+    set(&mut all, "input_hint_block.0.weight", &[16, 3, 3, 3]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control-lora.safetensors");
+    write(&path, &all, 0.0, &[]);
+    let file = TensorFile::open(&path).unwrap();
+    let about = AboutChanges::of(&file).expect("it has the mark");
+    assert!(about.low_rank);
+    assert_eq!(about.ranks, Some([16, 16]));
+    assert_eq!(about.context, Some(2048));
+    assert_eq!((about.changed, about.own), (2, 1));
+
+    all.remove("lora_controlnet");
+    write(&path, &all, 0.0, &[]);
+    assert_eq!(AboutChanges::of(&TensorFile::open(&path).unwrap()), None);
 }

@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     adapter,
     args::{ConvertArgs, InfoArgs},
+    control,
     failure::{Failure, OK},
     hypernetwork, inversion, merge, model, screen,
 };
@@ -46,6 +47,11 @@ pub fn info(args: &InfoArgs, json: bool) -> Result<u8, Failure> {
     let place = place(args)?;
     if place.files == Files::Disk
         && let Some(told) = inversion::info(args, &place.path, json)
+    {
+        return told.map(|()| OK);
+    }
+    if place.files == Files::Disk
+        && let Some(told) = control::info(args, &place.path, json)
     {
         return told.map(|()| OK);
     }

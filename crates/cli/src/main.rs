@@ -11,6 +11,7 @@ mod adapter;
 mod args;
 mod bench;
 mod by_eye;
+mod control;
 mod dashboard;
 mod data;
 mod eval;

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 use latent_models::{ControlNet, ControlNetConfig, UNetConfig};
+use serde::Serialize;
 
 use super::{Assignment, LoadOptions, plan, read};
 use crate::detect::Checkpoint;
-use crate::file::{TensorFile, Weights};
+use crate::file::{TensorFile, TensorInfo, Weights};
 use crate::names::Piece;
 use crate::networks::{Kind, Role, Scheme, Shapes, controlnet};
 use crate::report::{Mismatch, Misshapen, ModelError, Report};
@@ -50,6 +51,63 @@ fn holds_changes(file: &TensorFile) -> bool {
     [LOW_RANK, DIFFERENCE]
         .iter()
         .any(|mark| file.get(mark).is_some())
+}
+
+/// What such a file is, by its names and shapes alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AboutChanges {
+    /// Products of low rank, and not differences.
+    pub low_rank: bool,
+    /// The least and the largest rank of products.
+    pub ranks: Option<[usize; 2]>,
+    /// The width of the tokens that the denoiser reads, where a tensor tells.
+    pub context: Option<usize>,
+    /// Tensors that change the denoiser's, and those that are the file's own.
+    pub changed: usize,
+    /// The latter.
+    pub own: usize,
+}
+
+impl AboutChanges {
+    /// Of a file; `None` where it holds no changes.
+    pub fn of(file: &TensorFile) -> Option<Self> {
+        if !holds_changes(file) {
+            return None;
+        }
+        let low_rank = file.get(LOW_RANK).is_some();
+        let tensors = || {
+            let all = file.tensors().iter();
+            all.filter(|info| ![LOW_RANK, DIFFERENCE].contains(&info.name.as_str()))
+        };
+        let downs = || tensors().filter(|info| info.name.ends_with(".down"));
+        let ranks = || downs().filter_map(|info| info.shape.first().copied());
+        let stem = "attn2.to_k.";
+        let told = |info: &&TensorInfo| info.name.contains(stem) && !info.name.ends_with(".up");
+        let context = tensors().find(told);
+        let ups = tensors().filter(|info| info.name.ends_with(".up")).count();
+        let changed = match low_rank {
+            true => ups,
+            false => tensors().filter(|info| !is_own(&info.name)).count(),
+        };
+        Some(Self {
+            low_rank,
+            ranks: ranks()
+                .min()
+                .zip(ranks().max())
+                .map(|(least, most)| [least, most]),
+            context: context.and_then(|info| info.shape.get(1).copied()),
+            changed,
+            own: tensors().count() - changed - if low_rank { downs().count() } else { 0 },
+        })
+    }
+}
+
+/// Whether the denoiser has nothing of a tensor of the original names.
+fn is_own(name: &str) -> bool {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    ["input_hint_block.", "zero_convs.", "middle_block_out."]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 impl ControlChanges {

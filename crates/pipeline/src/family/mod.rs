@@ -19,8 +19,8 @@ use latent_text::Pad;
 
 use crate::picture::preview::Colours;
 
-pub use signature::{Networks, Unknown};
-pub(crate) use signature::{of_context, of_interface};
+pub(crate) use signature::of_interface;
+pub use signature::{Networks, Unknown, of_context};
 pub use table::{FAMILIES, STABLE_DIFFUSION_1};
 
 /// How a picture becomes the latent that the denoiser works in: `(encoded − shift) · scale`.
@@ -261,13 +261,38 @@ pub fn inspect(
         Recognised::TrainedHere => Some("trained here".to_owned()),
         Recognised::Part => {
             let roles = checkpoint.parts().iter().map(|part| part.role.to_string());
-            Some(format!("{} alone", roles.collect::<Vec<_>>().join(" and ")))
+            let roles = roles.collect::<Vec<_>>().join(" and ");
+            Some(match hung_onto(&checkpoint) {
+                Some(family) => format!("{roles} alone, for {family}"),
+                None => format!("{roles} alone"),
+            })
         }
         Recognised::Unknown(_) => None,
     };
     info.notes = notes(&checkpoint, &recognised);
     info.notes.extend(missing(&checkpoint));
     Ok(info)
+}
+
+/// The family that a network beside a denoiser was made for.
+fn hung_onto(checkpoint: &Checkpoint) -> Option<&'static str> {
+    let [part] = checkpoint.parts() else {
+        return None;
+    };
+    match &part.config {
+        Network::ControlNet(config) => {
+            let unet = &config.unet;
+            of_interface(unet.context, unet.labels).map(|family| family.name)
+        }
+        Network::IpAdapter(config) => of_context(config.context).map(|family| family.name),
+        // Of the widths of all published denoisers; SDXL's has one level less, and its adapters see blocks twice as large.
+        Network::T2iAdapter(config) => match (config.unshuffle, &config.channels[..]) {
+            (16, [320, 640, 1280, 1280]) => Some("SDXL"),
+            (8, [320, 640, 1280, 1280]) => Some("Stable Diffusion 1.x and 2.x"),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The settings that a folder's index names and that are not there, and what is taken in the place of each, as sentences.

@@ -211,7 +211,7 @@ pub(crate) fn of_interface(context: Option<usize>, labels: Labels) -> Option<&'s
 }
 
 /// The family whose denoiser looks at text states of that width.
-pub(crate) fn of_context(width: usize) -> Option<&'static Family> {
+pub fn of_context(width: usize) -> Option<&'static Family> {
     of_interface(Some(width), Labels::None)
 }
 

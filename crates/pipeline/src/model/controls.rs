@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::DType;
 use latent_checkpoint::{
-    Checkpoint, ControlChanges, Form as FileForm, LoadOptions, Network, Report, Role,
+    Checkpoint, ControlChanges, Form as FileForm, LoadOptions, ModelError, Network, Report, Role,
+    TensorFile,
 };
 use latent_models::{ControlNet, ControlNetConfig, Form, T2iAdapter, UNetConfig};
 
@@ -230,7 +231,7 @@ fn changed(
 /// The checkpoint of such a network. Of a single file no tensor says that what a ControlNet adds is the same at every pixel;
 /// the published ones that were taught so have a word in their names, by which A1111's extension goes too.
 fn opened(path: &Path) -> Result<Checkpoint> {
-    let mut checkpoint = Checkpoint::open(path)?;
+    let mut checkpoint = Checkpoint::open(path).map_err(|error| unread(path, error))?;
     let pooled = checkpoint.form() == FileForm::SingleFile && stem(path).contains("shuffle");
     for part in checkpoint.parts_mut() {
         if let Network::ControlNet(config) = &mut part.config {
@@ -239,6 +240,23 @@ fn opened(path: &Path) -> Result<Checkpoint> {
     }
     Ok(checkpoint)
 }
+
+/// A kind that is known and not read says so.
+fn unread(path: &Path, error: ModelError) -> Error {
+    let style = TensorFile::open(path).is_ok_and(|file| file.get(STYLE).is_some());
+    match style {
+        true => wrong(
+            path,
+            "it is a T2I-Adapter of style, which shows pictures as tokens; this version has none of them: an IP-Adapter \
+             (--ip-adapter) does so too"
+                .to_owned(),
+        ),
+        false => error.into(),
+    }
+}
+
+/// The tensor by which T2I-Adapters of style are known.
+const STYLE: &str = "style_embedding";
 
 /// Whether a ControlNet goes with a model's denoiser; why not, as a sentence.
 fn check(config: &ControlNetConfig, model: &Model) -> Result<(), String> {
