@@ -202,19 +202,19 @@ pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     tiny::write_tiny_lora(&file("lora.safetensors"), &mut weights)?;
     tiny::write_tiny_controlnet(&file("controlnet.safetensors"), &mut weights)?;
     tiny::write_tiny_ip_adapter(folder, &mut weights)?;
-    let kept: [(&str, &[(&str, &[u8])], &[&str]); 2] = [
-        ("embeddings", &EMBEDDINGS, &["zeta.pt", "zeta_one.bin"]),
-        ("hypernetworks", &HYPERNETWORKS, &["bend.pt"]),
-    ];
-    for (below, all, names) in kept {
-        let below = file(below);
-        let written = std::fs::create_dir_all(&below).and_then(|()| {
-            let mut files = all.iter().filter(|(name, _)| names.contains(name));
-            files.try_for_each(|(name, bytes)| std::fs::write(below.join(name), bytes))
-        });
-        written.map_err(|e| Failure::run(format!("cannot write {}: {e}", below.display())))?;
-    }
+    let kept = ["zeta.pt", "zeta_one.bin"];
+    write_files(&file("embeddings"), &EMBEDDINGS, &kept)?;
+    write_files(&file("hypernetworks"), &HYPERNETWORKS, &["bend.pt"])?;
     Ok(tiny::write_tiny(folder, 4, &mut weights)?)
+}
+
+/// Those of these names, in a folder of their own.
+fn write_files(folder: &Path, files: &[(&str, &[u8])], names: &[&str]) -> Result<(), Failure> {
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let mut kept = files.iter().filter(|(name, _)| names.contains(name));
+        kept.try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))
+    });
+    written.map_err(|e| Failure::run(format!("cannot write {}: {e}", folder.display())))
 }
 
 /// Where this user's programs keep what they can make again.
