@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(style.iter().sum::<f64>(), 10.0);
         assert_eq!(xl(WeightType::StrongStyle).iter().sum::<f64>(), 60.0);
         let small = UNetConfig {
-            levels: named::unet_sd1().levels[1..].to_vec(),
+            levels: named::unet_sd1().levels[2..].to_vec(),
             ..named::unet_sd1()
         };
         let words = factors(WeightType::Style, &small).unwrap_err().to_string();

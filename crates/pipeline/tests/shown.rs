@@ -258,7 +258,7 @@ fn masks_and_types_of_weights() {
             }),
         )
     };
-    assert_eq!(with("white.png").latent, whole.latent);
+    assert!(closeness(&with("white.png").latent, &whole.latent) < 1e-5);
     assert_eq!(with("black.png").latent, plain.latent);
     assert!(closeness(&with("half.png").latent, &whole.latent) > 1e-4);
     assert!(closeness(&with("half.png").latent, &plain.latent) > 1e-4);
