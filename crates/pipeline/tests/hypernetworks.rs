@@ -176,7 +176,7 @@ fn prompts_and_pictures() {
     let table = request(Compat::Diffusers, "a red apple", vec![used("bend", 0.8)]);
     let drawn = run(&table, &model, &disk, None, &mut Quiet).unwrap();
     let text = &drawn[0].infotext;
-    assert!(text.contains("Hypernetworks: bend:0.8"), "{text}");
+    assert!(text.contains("Hypernetworks: \"bend:0.8\""), "{text}");
     let read = Infotext::parse(text).to_request();
     assert_eq!(read.request.hypernetworks, table.hypernetworks);
     // Both passes are drawn by one network.

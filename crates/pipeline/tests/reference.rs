@@ -137,7 +137,7 @@ fn where_else_they_act() {
             denoising_strength: 0.7,
             ..Hires::default()
         }),
-        steps: 2,
+        steps: 4,
         ..asks(vec![Reference {
             fidelity,
             ..refers()
