@@ -37,7 +37,7 @@ const TRAINED: [(&str, &str); 17] = [
     ("ss_training_comment", "comment"),
 ];
 
-/// See [the module](self).
+/// What a file of an adapter says of itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
     /// Kinds of changes, with the number of modules.

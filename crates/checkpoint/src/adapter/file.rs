@@ -31,7 +31,7 @@ const COMMON: [Part; 2] = ["weight", "scale"];
 /// The key of a kind whose strength goes with the time step.
 const TIMED: &str = "lambda_layer";
 
-/// See [the module](self). Values stay on disk until a network is read.
+/// An adapter as its file has it: keys, shapes, and what is said of them. Values stay on disk until a network is read.
 #[derive(Debug)]
 pub struct AdapterFile {
     path: PathBuf,

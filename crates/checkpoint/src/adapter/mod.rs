@@ -1,7 +1,7 @@
 //! Adapters that change weights: LoRA and its kin, as published.
 //!
 //! A file of one says by its keys which modules of a network it changes and how. The keys are in one of many spellings and the
-//! changes of a dozen kinds, and nothing is guessed of either: [`spelling`] spells the model's own modules in every way and looks
+//! changes of a dozen kinds, and nothing is guessed of either: `spelling` spells the model's own modules in every way and looks
 //! them up in the file, `kind` tells the kind by the parts that are there and holds their shapes against the weight's. A key that
 //! fits nothing is told ([`Patch::unused`]), never passed over.
 //!

@@ -97,7 +97,7 @@ pub struct ModelArgs {
     /// folder of LoRAs.
     #[arg(long, value_name = "FILE|NAME[:UNET[:TEXT]]")]
     pub lora: Vec<OsString>,
-    /// Bend what the denoiser's attention reads by this hypernetwork, with its strength [1]. Can be given several times: they act
+    /// Bend what the denoiser's attention reads by this hypernetwork, with its strength (1 where none is given). Can be given several times: they act
     /// one after the other. A file, or a name in a folder of hypernetworks.
     #[arg(long, value_name = "FILE|NAME[:STRENGTH]")]
     pub hypernetwork: Vec<OsString>,

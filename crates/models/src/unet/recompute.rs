@@ -45,7 +45,7 @@ impl UNet {
     /// [`forward`](Self::forward) of a network that records gradients, with an output that knows nothing of how
     /// it was made. When the loss's backward pass has been, [`Outline::backward`] goes on with it, one part
     /// of the network after the other. `states` asks for [`Outline::states`] as
-    /// [`Input::states`](super::Input::states) does.
+    /// [`Input::states`](crate::denoiser::Input::states) does.
     ///
     /// # Shapes
     ///
