@@ -125,14 +125,21 @@ fn tags_of_adapters_are_named() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert!(!draw("cat", "a.png").contains("note"));
-    let said = draw("cat <lora:foo:0.8>", "b.png");
+    let said = draw("cat <dress:foo:0.8>", "b.png");
     assert!(
-        said.contains("`<lora:foo:0.8>` in `prompt` is left out"),
+        said.contains("`<dress:foo:0.8>` in `prompt` is left out"),
         "{said}"
     );
     assert_eq!(place.picture("a.png"), place.picture("b.png"));
     // The picture keeps what was typed.
-    assert!(place.ok(&["info", "b.png"]).contains("cat <lora:foo:0.8>"));
+    assert!(place.ok(&["info", "b.png"]).contains("cat <dress:foo:0.8>"));
+    // One that is read and is not there.
+    let missing = [&base[..], &["-p", "cat <lora:foo:0.8>", "-o", "c.png"]].concat();
+    let output = place.run(&missing);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("foo") && said.contains("--loras"), "{said}");
+    assert!(!place.path().join("c.png").exists());
 }
 
 #[cfg(target_os = "linux")]
