@@ -4,7 +4,7 @@
 //! and misshapen are one error, which lists names. Nothing is passed over in silence.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -55,6 +55,29 @@ impl Mismatch {
     /// Whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unused.is_empty() && self.misshapen.is_empty()
+    }
+
+    /// An error where tensors of the file `path` have other shapes than the network `part` needs.
+    pub(crate) fn of_shapes(
+        path: &Path,
+        part: Role,
+        misshapen: Vec<Misshapen>,
+    ) -> Result<(), ModelError> {
+        let mismatch = Self {
+            path: path.to_owned(),
+            part: Some(part),
+            misshapen,
+            ..Self::default()
+        };
+        mismatch.checked()
+    }
+
+    /// An error where there is a difference.
+    pub(crate) fn checked(self) -> Result<(), ModelError> {
+        match self.is_empty() {
+            true => Ok(()),
+            false => Err(Box::new(self).into()),
+        }
     }
 }
 

@@ -199,8 +199,5 @@ fn same_layout(
         unused: names(new, old),
         misshapen: other.collect(),
     };
-    match mismatch.is_empty() {
-        true => Ok(()),
-        false => Err(Box::new(mismatch).into()),
-    }
+    mismatch.checked()
 }

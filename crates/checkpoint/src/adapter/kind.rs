@@ -218,16 +218,7 @@ impl Module<'_> {
                 });
             }
         }
-        match misshapen.is_empty() {
-            true => Ok(()),
-            false => Err(Box::new(Mismatch {
-                path: self.file.path().to_owned(),
-                part: Some(target.role()),
-                misshapen,
-                ..Mismatch::default()
-            })
-            .into()),
-        }
+        Mismatch::of_shapes(self.file.path(), target.role(), misshapen)
     }
 
     /// The shapes that each part may have, the usual one first.

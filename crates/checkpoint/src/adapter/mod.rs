@@ -265,16 +265,8 @@ impl Adapter {
                         found: info.shape.clone(),
                     })
                     .collect();
-                match misshapen.is_empty() {
-                    true => Ok(Some(module)),
-                    false => Err(Box::new(Mismatch {
-                        path: self.file.path().to_owned(),
-                        part: Some(target.role()),
-                        misshapen,
-                        ..Mismatch::default()
-                    })
-                    .into()),
-                }
+                Mismatch::of_shapes(self.file.path(), target.role(), misshapen)?;
+                Ok(Some(module))
             }
             _ => Ok(None),
         }
