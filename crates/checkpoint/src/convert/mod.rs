@@ -22,8 +22,8 @@ use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
 use crate::file::Dtype;
 use crate::file::write::Existing;
 use crate::load::{
-    Assignment, ENDING, Plan, STRANGER, applied, changed, check_finite, cut, plan, quantised,
-    recast, stored, to_f32,
+    Assignment, ENDING, Plan, STRANGER, applied, bytes_of, changed, check_finite, cut, plan,
+    quantised, recast, stored, to_f32,
 };
 use crate::names::{Table, ignored};
 use crate::networks::Role;
@@ -272,8 +272,8 @@ pub fn merge(
                     let values = to_f32(values, info.dtype).unwrap_or_default();
                     let (scales, numbers) = quantised(&values, assignment.shape[0]);
                     match weight {
-                        Some(_) => scales.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                        None => numbers.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                        Some(_) => bytes_of(&scales, |v| v.to_le_bytes()),
+                        None => bytes_of(&numbers, |v| v.to_le_bytes()),
                     }
                 }
                 dtype if dtype == info.dtype => values.to_vec(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use latent_pipeline::preprocess::Preprocess;
 use latent_pipeline::request::{ControlKind, ControlMode, ResizeMode};
 
 use super::choice::ChoiceParser;
@@ -47,6 +48,10 @@ pub struct ControlArgs {
     /// How its picture is fitted to the size [default: crop; with --compat diffusers stretch].
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = ChoiceParser::<ResizeMode>::new())]
     pub control_resize_mode: Vec<ResizeMode>,
+    /// What is made of the pictures first, as `latent preprocess` does: canny, lineart:resolution=512, canny:low=50:high=150; its
+    /// flags without their dashes, behind colons [default: nothing].
+    #[arg(long, value_name = "KIND[:NAME=VALUE…],…", value_delimiter = ',')]
+    pub control_preprocess: Vec<Preprocess>,
     /// Another picture for the second pass.
     #[arg(long, value_name = "FILE")]
     pub control_hires_image: Vec<PathBuf>,

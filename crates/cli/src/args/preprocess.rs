@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use latent_pipeline::preprocess::{Kind, Preprocess, Rule};
+use latent_pipeline::request::Name;
 
 use super::choice::ChoiceParser;
 
@@ -85,6 +86,7 @@ impl PreprocessArgs {
             factor: self.factor,
             gamma: self.gamma,
             background: self.background,
+            weights: self.weights.as_deref().map(Name::from),
             ..self.kind.into()
         }
     }

@@ -73,6 +73,14 @@ pub fn controls(args: &ControlArgs, below: &Request) -> Result<Option<Vec<Contro
             },
         )?,
         each(
+            "--control-preprocess",
+            &args.control_preprocess,
+            (what, &mut controls[..]),
+            |c, v| {
+                c.preprocess = Some(v.clone());
+            },
+        )?,
+        each(
             "--control-hires-image",
             &args.control_hires_image,
             (what, &mut controls[..]),

@@ -371,6 +371,7 @@ pub fn flag_of(field: &str) -> String {
         "start.padding" => "inpaint-padding",
         "condition.images" => "image",
         "control.model" => "control",
+        field if field.starts_with("control.preprocess") => "control-preprocess",
         "ip_adapter.model" => "ip-adapter",
         "ip_adapter.images" => "ip-adapter-image",
         "reference.image" => "reference",

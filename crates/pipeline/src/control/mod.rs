@@ -18,7 +18,7 @@ use crate::model::{ControlModel, ControlNetwork, Model};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture, mask};
 use crate::profile::Profile;
-use crate::request::{self, Choice, ControlKind, Request, ResizeMode, Size};
+use crate::request::{self, Choice, ControlKind, Name, Request, ResizeMode, Size};
 use crate::resources::Resources;
 
 pub use extension::Control;
@@ -117,12 +117,19 @@ impl Held {
                     return Err(Error::field("control.image", "not set", expected));
                 }
             };
+            let preprocess = control.preprocess.as_ref();
+            let bytes = |name: &Name| Ok(resources.bytes(name)?);
+            let made = |picture: Picture| match preprocess {
+                Some(preprocess) => preprocess.run_with(&picture, &bytes),
+                None => Ok(picture),
+            };
+            let second = control.hires_image.as_ref().map(picture).transpose()?;
             let hole = control.mask.as_ref();
             let hole = hole.map(|name| Ok::<_, Error>(mask::of(&resources.picture(name)?)));
             Ok(Self {
-                picture: own,
+                picture: made(own)?,
                 hole: hole.transpose()?,
-                second: control.hires_image.as_ref().map(picture).transpose()?,
+                second: second.map(made).transpose()?,
                 fit: control.resize_mode.unwrap_or(profile.control_fit),
             })
         };

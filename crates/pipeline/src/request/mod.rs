@@ -34,6 +34,7 @@ pub(crate) use likeness::{likeness, near};
 pub(crate) use parts::choice;
 pub(crate) use read::in_tables;
 pub(crate) use validate::{MAX_SIDE, number, whole};
+pub(crate) use wrong::field_error;
 
 use serde::{Deserialize, Serialize};
 
@@ -234,14 +235,18 @@ impl Request {
             .iter()
             .map(|given| ("condition.images", &given.image));
         let controls = self.control.iter().flat_map(|control| {
+            let preprocess = control.preprocess.as_ref();
             let files = [
                 ("control.image", &control.image),
                 ("control.mask", &control.mask),
                 ("control.hires_image", &control.hires_image),
             ];
+            let weights = preprocess.and_then(|preprocess| preprocess.weights.as_ref());
+            let weights = weights.map(|name| ("control.preprocess.weights", name));
+            let files = files.into_iter();
             files
-                .into_iter()
                 .filter_map(|(field, name)| Some((field, name.as_ref()?)))
+                .chain(weights)
         });
         let shown = self.ip_adapter.iter().flat_map(|shown| {
             let images = shown

@@ -94,6 +94,22 @@ impl RequestError {
         }
     }
 
+    /// The same of a table that stands in `table`.
+    pub(super) fn within(self, table: &str) -> Self {
+        match self {
+            Self::Range {
+                field,
+                value,
+                expected,
+            } => Self::Range {
+                field: format!("{table}.{field}"),
+                value,
+                expected,
+            },
+            other => other,
+        }
+    }
+
     pub(super) fn choice(
         field: &'static str,
         value: &str,

@@ -29,7 +29,7 @@ fn in_words(message: &str) -> String {
 }
 
 /// serde names an unknown field and every known one in backticks: turn that into one suggestion.
-pub(super) fn field_error(path: &str, message: &str) -> RequestError {
+pub(crate) fn field_error(path: &str, message: &str) -> RequestError {
     let mut names = message.split('`').skip(1).step_by(2);
     if let (true, Some(field)) = (message.starts_with("unknown field"), names.next()) {
         let hint = meant(field, names).map(|name| format!("; did you mean `{name}`?"));

@@ -25,7 +25,7 @@ use latent_pipeline::beside::Hints;
 use latent_pipeline::control::Held;
 use latent_pipeline::draw::Canvas;
 use latent_pipeline::picture::Picture;
-use latent_pipeline::request::{Control, ResizeMode};
+use latent_pipeline::request::{Control, Name, ResizeMode};
 use latent_pipeline::resources::Memory;
 use latent_pipeline::{Model, ModelFiles, Output, Quiet, Request, run};
 use latent_testkit::recipe;
@@ -187,17 +187,24 @@ fn open(model: &Path, controls: Vec<PathBuf>) -> Result<Model, String> {
 }
 
 fn drawn(model: &Model, request: &Request) -> Output {
+    drawn_with(model, request, &[])
+}
+
+/// The same with more pictures that can be named.
+fn drawn_with(model: &Model, request: &Request, more: &[(&str, &Picture)]) -> Output {
     let png = |picture: &Picture| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.png");
         picture.write(&path, 90, &Default::default(), true).unwrap();
         std::fs::read(path).unwrap()
     };
+    let (plain, mirrored) = (picture(false), picture(true));
+    let own = [("picture.png", &plain), ("mirrored.png", &mirrored)];
+    let all = own.iter().chain(more);
     let resources = Memory {
-        files: BTreeMap::from([
-            ("picture.png".into(), png(&picture(false))),
-            ("mirrored.png".into(), png(&picture(true))),
-        ]),
+        files: all
+            .map(|(name, picture)| (Name::from(*name), png(picture)))
+            .collect(),
         ..Memory::default()
     };
     let mut outputs = run(request, model, &resources, None, &mut Quiet).unwrap();

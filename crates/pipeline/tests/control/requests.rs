@@ -2,11 +2,12 @@
 
 use latent_pipeline::Request;
 use latent_pipeline::beside::Hints;
+use latent_pipeline::preprocess::Preprocess;
 use latent_pipeline::request::{
     Compat, Control, ControlMode, GivenPicture, GuidanceOptions, Hires, Size,
 };
 
-use super::{asks, control, drawing, drawn, held, latent, model};
+use super::{asks, control, drawing, drawn, drawn_with, held, latent, model, picture};
 
 /// The picture of a request, in its place the one that is started from, and another in the second pass.
 #[test]
@@ -50,6 +51,58 @@ fn pictures_of_requests() {
         }
     );
     assert_ne!(latent(&other), latent(&same));
+}
+
+/// What is made of a picture in the request is what is made of it before, in both passes, and pictures say so.
+#[test]
+fn preprocessed_in_the_request() {
+    let model = model(&["controlnet"]);
+    let canny: Preprocess = "canny:low=20:high=60".parse().unwrap();
+    let asked = |preprocess, [image, second]: [&str; 2]| Request {
+        compat: Compat::A1111,
+        hires: Some(Hires::default()),
+        ..asks(vec![Control {
+            image: Some(image.into()),
+            hires_image: Some(second.into()),
+            preprocess,
+            ..control()
+        }])
+    };
+    let whole = ["picture.png", "mirrored.png"];
+    let inline = drawn(&model, &asked(Some(canny.clone()), whole));
+    let edges = [false, true].map(|mirrored| canny.run(&picture(mirrored), None).unwrap());
+    let before = asked(None, ["edges.png", "mirrored-edges.png"]);
+    let files = [("edges.png", &edges[0]), ("mirrored-edges.png", &edges[1])];
+    let before = drawn_with(&model, &before, &files);
+    assert_eq!(latent(&inline), latent(&before));
+    assert_ne!(latent(&inline), latent(&drawn(&model, &asked(None, whole))));
+    let module = "Module: canny, Model: controlnet, Weight: 1, Resize Mode: Crop and Resize, Threshold A: 20, Threshold B: 60, ";
+    assert!(inline.infotext.contains(module), "{}", inline.infotext);
+    let again: Request =
+        serde_json::from_value(serde_json::to_value(&inline.request).unwrap()).unwrap();
+    assert_eq!(again.control[0].preprocess, Some(canny));
+}
+
+/// What cannot be made is refused before anything is read.
+#[test]
+fn preprocessors_are_checked_with_the_request() {
+    let refused = |text: &str| {
+        let preprocess = Some(text.parse().unwrap());
+        let request = asks(vec![Control {
+            preprocess,
+            ..control()
+        }]);
+        request.validate().expect_err(text).to_string()
+    };
+    let range = refused("canny:low=-1");
+    assert!(range.contains("`control.preprocess.low` is -1"), "{range}");
+    let other = refused("blur:low=3");
+    assert!(other.contains("only with canny"), "{other}");
+    let weights = refused("softedge");
+    assert!(
+        weights.contains("`control.preprocess.weights`"),
+        "{weights}"
+    );
 }
 
 /// Without guidance there is no negative prompt, and a mode that leaves it out draws what falling factors draw.
