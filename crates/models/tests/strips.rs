@@ -9,7 +9,19 @@ use latent_models::{Autoencoder, Padding};
 fn assert_same(vae: &Autoencoder, size: [usize; 2], rows: usize) {
     let z: Tensor<4> = normal("strips/latent", [2, 4, size[0], size[1]]);
     let whole = vae.decode(z.clone());
-    let strips = vae.decode_in_strips(z, rows);
+    let mut asked = 0;
+    let strips = vae.decode_in_strips(z.clone(), rows, &mut || {
+        asked += 1;
+        true
+    });
+    let strips = strips.expect("a picture");
+    assert!(asked > 1);
+    let mut left = asked - 1;
+    let stopped = vae.decode_in_strips(z, rows, &mut || {
+        left -= 1;
+        left > 0
+    });
+    assert!(stopped.is_none());
     assert_eq!(whole.dims(), strips.dims());
     let difference = (whole - strips).abs().max().into_scalar::<f32>();
     // 2/255 of a picture in −1..1 would be 0.0157.

@@ -34,6 +34,7 @@ impl Code for Error {
             Self::Library(_) => "library_unreadable",
             Self::NoSettings { .. } => "settings_missing",
             Self::OtherModel { .. } => "model_of_picture_missing",
+            Self::Dropped => "job_dropped",
         }
     }
 }

@@ -124,6 +124,9 @@ pub enum Error {
         /// What else would help, as a half sentence.
         hint: &'static str,
     },
+    /// The [hooks](crate::Hooks::dropped) gave the job up.
+    #[error("the job was given up")]
+    Dropped,
     /// A request that is wrong in itself.
     #[error(transparent)]
     Request(#[from] crate::request::RequestError),

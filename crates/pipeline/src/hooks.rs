@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::tensor::Tensor;
 use latent_diffusion::Step;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::picture::Picture;
 use crate::request::Request;
 
@@ -49,6 +49,12 @@ pub trait Hooks {
         ControlFlow::Continue(())
     }
 
+    /// Whether the job is to be dropped. Asked after each pass, before each stretch of work and within long ones: nothing is
+    /// decoded any more, and the run ends with [`Error::Dropped`].
+    fn dropped(&mut self) -> bool {
+        false
+    }
+
     /// A picture is finished.
     fn picture(&mut self, output: &Output) {
         let _ = output;
@@ -57,6 +63,26 @@ pub trait Hooks {
     /// Something the person should know that is not an error.
     fn note(&mut self, text: String) {
         let _ = text;
+    }
+}
+
+/// A stretch of work begins, unless the job is [dropped](Hooks::dropped).
+pub(crate) fn stage(
+    hooks: &mut dyn Hooks,
+    name: &'static str,
+    steps: usize,
+    picture: usize,
+) -> Result<()> {
+    go_on(hooks)?;
+    hooks.stage(name, steps, picture);
+    Ok(())
+}
+
+/// An error where the job is [dropped](Hooks::dropped).
+pub(crate) fn go_on(hooks: &mut dyn Hooks) -> Result<()> {
+    match hooks.dropped() {
+        true => Err(Error::Dropped),
+        false => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::canvas::Prepared;
 use crate::conditioning::Prompts;
 use crate::draw::{Canvas, Drawing, Drawn, Start};
 use crate::error::{Error, Result};
-use crate::hooks::{Hooks, Output};
+use crate::hooks::{self, Hooks, Output};
 use crate::infotext::{self, Infotext};
 use crate::model::{Model, Stage};
 use crate::picture::{Picture, Region};
@@ -97,9 +97,9 @@ impl<'a> Job<'a> {
         }
         self.model.make_room(Stage::Compressing);
         self.decoder().load(Stage::Compressing, hooks)?;
-        hooks.stage("decoding", 0, first);
+        hooks::stage(hooks, "decoding", 0, first)?;
         for (number, latent) in numbers.clone().zip(drawn.latent.chunk(numbers.len(), 0)) {
-            let output = self.finish(number, latent, stopped.clone())?;
+            let output = self.finish(number, latent, stopped.clone(), hooks)?;
             hooks.picture(&output);
             outputs.push(output);
         }
@@ -172,7 +172,7 @@ impl<'a> Job<'a> {
         let refers = !self.request.reference.is_empty();
         if start.canvas.is_some() || self.model.inpaints() || refers {
             self.model.load(Stage::Compressing, hooks)?;
-            hooks.stage("encoding the picture", 0, first);
+            hooks::stage(hooks, "encoding the picture", 0, first)?;
         }
         let prepared = drawing.prepare(start, seeds)?;
         self.model.load(Stage::Denoising, hooks)?;
@@ -181,8 +181,9 @@ impl<'a> Job<'a> {
             // It is needed again and again, beside the model's own.
             self.model.load(Stage::Refining, hooks)?;
         }
-        hooks.stage(name, prepared.steps(), first);
+        hooks::stage(hooks, name, prepared.steps(), first)?;
         let drawn = drawing.draw(prepared, told, &mut |step| hooks.step(&step))?;
+        hooks::go_on(hooks)?;
         let values = drawn.latent.to_data().convert::<f32>();
         if values.iter::<f32>().any(|v| !v.is_finite()) {
             return Err(Error::NotFinite {
@@ -193,12 +194,19 @@ impl<'a> Job<'a> {
         Ok(drawn)
     }
 
-    fn finish(&self, index: usize, latent: Tensor<4>, stopped: Option<String>) -> Result<Output> {
+    fn finish(
+        &self,
+        index: usize,
+        latent: Tensor<4>,
+        stopped: Option<String>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Output> {
         let drawn = self.ready.decoding.picture(
             self.decoder(),
             self.request,
             &self.ready.profile,
             latent.clone(),
+            hooks,
         )?;
         let asked = match &self.ready.second {
             Some(Second { hires, .. }) => {
@@ -238,21 +246,11 @@ impl<'a> Job<'a> {
     }
 
     fn seed(&self, index: usize) -> PictureSeed {
-        let request = self.request;
+        let request = self.request.part(index..index + 1);
         let down = self.model.latent.downsample;
-        // With a variation, A1111 keeps the seed and counts the variation up.
-        let varied = request.subseed_strength > 0.0;
-        let seed = request.seed.unwrap_or_default();
         PictureSeed {
-            seed: if varied {
-                seed
-            } else {
-                seed.wrapping_add(index as u64)
-            },
-            subseed: request
-                .subseed
-                .unwrap_or_default()
-                .wrapping_add(index as u64),
+            seed: request.seed.unwrap_or_default(),
+            subseed: request.subseed.unwrap_or_default(),
             subseed_strength: request.subseed_strength,
             resize_from: request
                 .seed_resize_from
@@ -268,12 +266,7 @@ impl<'a> Job<'a> {
 
     /// The request that draws picture `index` alone.
     fn request_of(&self, index: usize) -> Request {
-        let seed = self.seed(index);
-        let mut request = self.request.clone();
-        request.seed = Some(seed.seed);
-        if request.subseed_strength > 0.0 {
-            request.subseed = Some(seed.subseed);
-        }
+        let mut request = self.request.part(index..index + 1);
         if request
             .sampler
             .trim()
@@ -287,7 +280,6 @@ impl<'a> Job<'a> {
             latent_diffusion::NoiseSource::TorchCpu => Rng::Cpu,
             latent_diffusion::NoiseSource::TorchCuda => Rng::Cuda,
         });
-        (request.batch_size, request.batch_count) = (1, 1);
         request
     }
 

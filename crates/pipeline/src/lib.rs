@@ -59,7 +59,7 @@ pub use hooks::{Hooks, Output, Quiet};
 pub use memory::MemoryPlan;
 pub use model::{Defaults, Model, ModelFiles};
 pub use profile::Profile;
-pub use ready::Resolved;
+pub use ready::{Resolved, check};
 pub use request::{Request, RequestError};
 pub use resources::Resources;
 pub use run::{run, run_once};

@@ -15,12 +15,13 @@ use crate::draw::{Drawing, calls_per_step};
 use crate::embeddings::Used;
 use crate::error::{Error, Result};
 use crate::guiders;
-use crate::hooks::Hooks;
+use crate::hooks::{self, Hooks};
 use crate::hypernetworks;
 use crate::level::level;
 use crate::marks::clean;
 use crate::memory::{MemoryPlan, Settled};
 use crate::model::{Model, Stage};
+use crate::picture::Picture;
 use crate::profile::Profile;
 use crate::reference::Referred;
 use crate::refiner;
@@ -289,15 +290,24 @@ fn refiner_of<'a>(request: &Request, model: &'a Model) -> Result<Option<&'a Mode
     Ok(Some(refiner))
 }
 
-impl Ready {
+/// What is settled of a request before any network works.
+struct Planned {
+    profile: Profile,
+    hints: Hints,
+    names: (Resolved, Option<Resolved>),
+    prepared: Option<Prepared>,
+    pictures: Vec<(Picture, f64)>,
+    settled: Settled,
+}
+
+impl Planned {
     /// `once`: the model draws nothing else.
-    pub fn of(
+    fn of(
         request: &Request,
         model: &Model,
         resources: &dyn Resources,
         available: Option<u64>,
         once: bool,
-        hooks: &mut dyn Hooks,
     ) -> Result<Self> {
         request.validate().map_err(Error::Request)?;
         check_seeds(request)?;
@@ -310,10 +320,52 @@ impl Ready {
         let prepared = Prepared::of(request, &profile, resources)?;
         hints.held = Held::all(request, model, &profile, prepared.as_ref(), resources)?;
         let pictures = seen::pictures(request, model, &profile, prepared.as_ref(), resources)?;
-        let Settled { decoding, in_turn } =
-            MemoryPlan::of(request, model).settle(request, available, once)?;
+        let settled = MemoryPlan::of(request, model).settle(request, available, once)?;
+        Ok(Self {
+            profile,
+            hints,
+            names,
+            prepared,
+            pictures,
+            settled,
+        })
+    }
+}
+
+/// Whether a request can be drawn, as far as that can be told before any network works; the model may be
+/// [declared](Model::declare).
+///
+/// # Errors
+/// As [`crate::run()`]'s.
+pub fn check(
+    request: &Request,
+    model: &Model,
+    resources: &dyn Resources,
+    available: Option<u64>,
+) -> Result<()> {
+    Planned::of(request, model, resources, available, false).map(drop)
+}
+
+impl Ready {
+    /// `once`: the model draws nothing else.
+    pub fn of(
+        request: &Request,
+        model: &Model,
+        resources: &dyn Resources,
+        available: Option<u64>,
+        once: bool,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Self> {
+        let Planned {
+            profile,
+            mut hints,
+            names,
+            prepared,
+            pictures,
+            settled: Settled { decoding, in_turn },
+        } = Planned::of(request, model, resources, available, once)?;
         model.load(Stage::Conditioning, hooks)?;
-        hooks.stage("encoding the prompt", 0, 0);
+        hooks::stage(hooks, "encoding the prompt", 0, 0)?;
         hints.seen = Seen::all(&pictures, model, &profile)?;
         hints.shown = Shown::all(request, model, resources)?;
         hints.referred = Referred::all(request, model, &profile, resources)?;

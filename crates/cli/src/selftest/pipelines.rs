@@ -172,7 +172,7 @@ fn draw(
     let drawn = drawing.draw(prepared, (&prompts, None), &mut |_| {
         ControlFlow::Continue(())
     })?;
-    let pixels = Decoding::Whole.pixels(model, request, drawn.latent)?;
+    let pixels = Decoding::Whole.pixels(model, request, drawn.latent, &mut Quiet)?;
     let pixels = (pixels / 2.0 + 0.5).clamp(0.0, 1.0);
     Ok(pixels.into_data().convert::<f32>().iter::<f32>().collect())
 }

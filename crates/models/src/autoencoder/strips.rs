@@ -20,32 +20,47 @@ struct Strips(Vec<Tensor<4>>);
 
 impl Autoencoder {
     /// [`decode`](Self::decode) with every level above the coarsest held in strips of about `rows`
-    /// of its rows.
+    /// of its rows. `go_on` is asked before each level; `None` where it says no.
     ///
     /// # Shapes
     ///
     /// As [`decode`](Self::decode). `rows` of 0 counts as 1.
-    pub fn decode_in_strips(&self, z: Tensor<4>, rows: usize) -> Tensor<4> {
+    pub fn decode_in_strips(
+        &self,
+        z: Tensor<4>,
+        rows: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Tensor<4>> {
         let z = self.before_decoder(z);
-        self.decoder
-            .forward_in_strips(z, rows.max(1), self.padding())
-            .cast(DType::F32)
+        let pixels = self
+            .decoder
+            .forward_in_strips(z, rows.max(1), self.padding(), go_on)?;
+        Some(pixels.cast(DType::F32))
     }
 }
 
 impl Decoder {
-    fn forward_in_strips(&self, z: Tensor<4>, rows: usize, padding: Padding) -> Tensor<4> {
+    fn forward_in_strips(
+        &self,
+        z: Tensor<4>,
+        rows: usize,
+        padding: Padding,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Tensor<4>> {
         let h = self.conv_in.forward(z, padding);
         let h = self.mid_block.forward(h, padding);
         let mut h = Strips::cut(h, rows);
         for block in &self.up_blocks {
+            if !go_on() {
+                return None;
+            }
             h = h.level(block, padding);
             for up in &block.upsamplers {
                 h = h.double(rows).conv(&up.conv, padding, |t| t);
             }
         }
         let norm = h.norm(&self.conv_norm_out);
-        h.conv(&self.conv_out, padding, norm).join()
+        Some(h.conv(&self.conv_out, padding, norm).join())
     }
 }
 

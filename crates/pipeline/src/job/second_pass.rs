@@ -41,7 +41,7 @@ impl Job<'_> {
             Some(filter) => ops::resize(drawn.latent, [h, w], filter),
             None => {
                 self.model.load(Stage::Compressing, hooks)?;
-                self.enlarge_pixels(drawn.latent, size, pixel_filter(hires.upscaler))?
+                self.enlarge_pixels(drawn.latent, size, pixel_filter(hires.upscaler), hooks)?
             }
         };
         let target = Size {
@@ -71,7 +71,13 @@ impl Job<'_> {
         self.pass(&drawing, &start, told, seeds, name, first, hooks)
     }
 
-    fn enlarge_pixels(&self, latent: Tensor<4>, size: Size, filter: Filter) -> Result<Tensor<4>> {
+    fn enlarge_pixels(
+        &self,
+        latent: Tensor<4>,
+        size: Size,
+        filter: Filter,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor<4>> {
         let batch = latent.dims()[0];
         let enlarged = latent.chunk(batch, 0).into_iter().map(|latent| {
             let picture = self.ready.decoding.picture(
@@ -79,6 +85,7 @@ impl Job<'_> {
                 self.request,
                 &self.ready.profile,
                 latent,
+                hooks,
             )?;
             let planes = picture.resize(size, filter).to_planes();
             let data = TensorData::new(planes, [1, 3, size.height, size.width]);

@@ -168,11 +168,16 @@ impl Compressor {
         }
     }
 
-    /// The same in less memory, `rows` of the latent at a time. A tiny one takes little as it is.
-    pub fn decode_in_strips(&self, z: Tensor<4>, rows: usize) -> Tensor<4> {
+    /// The same in less memory, `rows` of the latent at a time; `None` where `go_on` says no. A tiny one takes little as it is.
+    pub fn decode_in_strips(
+        &self,
+        z: Tensor<4>,
+        rows: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Tensor<4>> {
         match self {
-            Self::Whole(network) => network.decode_in_strips(z, rows),
-            Self::Tiny(network) => network.decode(z),
+            Self::Whole(network) => network.decode_in_strips(z, rows, go_on),
+            Self::Tiny(network) => Some(network.decode(z)),
         }
     }
 }

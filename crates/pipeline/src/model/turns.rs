@@ -8,7 +8,7 @@ use latent_models::Denoiser;
 
 use super::{Compressor, Held, IpModel, Model, Part, TextEncoder};
 use crate::error::Result;
-use crate::hooks::Hooks;
+use crate::hooks::{self, Hooks};
 
 /// What networks are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Model {
             _ => self.networks(stage),
         };
         if needed.iter().any(|part| !part.is_held()) {
-            hooks.stage(stage.loading(), 0, 0);
+            hooks::stage(hooks, stage.loading(), 0, 0)?;
         }
         self.make_room(stage);
         for part in needed {

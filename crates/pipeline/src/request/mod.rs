@@ -36,6 +36,8 @@ pub(crate) use read::in_tables;
 pub(crate) use validate::{MAX_SIDE, number, whole};
 pub(crate) use wrong::field_error;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::condition::Class;
@@ -292,6 +294,24 @@ impl Request {
     /// Pictures in the whole job.
     pub fn pictures(&self) -> usize {
         self.batch_size.saturating_mul(self.batch_count)
+    }
+
+    /// The request that draws pictures `part` of the whole job, one by one, with the seeds that they have in it: with a variation
+    /// A1111 keeps the seed and counts the variation up.
+    pub fn part(&self, part: Range<usize>) -> Self {
+        let later = |seed: u64| seed.wrapping_add(part.start as u64);
+        let varied = self.subseed_strength > 0.0;
+        let seed = self.seed.unwrap_or_default();
+        Self {
+            seed: Some(if varied { seed } else { later(seed) }),
+            subseed: match varied {
+                true => Some(later(self.subseed.unwrap_or_default())),
+                false => self.subseed,
+            },
+            batch_size: 1,
+            batch_count: part.len(),
+            ..self.clone()
+        }
     }
 
     /// How many layers of the text encoder are left out at its end, from `clip_skip` in the profile's counting; `None`

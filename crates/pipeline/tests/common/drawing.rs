@@ -109,7 +109,12 @@ fn draw_by(
         })
         .expect("a drawing");
     let pixels = Decoding::Whole
-        .pixels(model, request, drawn.latent.clone())
+        .pixels(
+            model,
+            request,
+            drawn.latent.clone(),
+            &mut latent_pipeline::Quiet,
+        )
         .expect("pixels");
     Drawn {
         path,

@@ -8,7 +8,7 @@ use latent_pipeline::conditioning::Prompts;
 use latent_pipeline::draw::{Drawing, Start};
 use latent_pipeline::embeddings::Embeddings;
 use latent_pipeline::request::{ComputeOptions, Switch, Tiling};
-use latent_pipeline::{Decoding, Model, Profile, Request, Resolved};
+use latent_pipeline::{Decoding, Model, Profile, Quiet, Request, Resolved};
 use latent_text::Pass;
 
 use super::{model, one, request};
@@ -127,7 +127,7 @@ fn from_noise(
         })
         .expect("a drawing");
     let pixels = Decoding::Whole
-        .pixels(model, request, drawn.latent.clone())
+        .pixels(model, request, drawn.latent.clone(), &mut Quiet)
         .expect("pixels");
     (drawn.latent, pixels)
 }

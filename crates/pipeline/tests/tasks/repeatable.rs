@@ -6,7 +6,7 @@ use std::process::Command;
 use latent_diffusion::Step;
 use latent_pipeline::request::{Compat, Hires, Rng, Size};
 use latent_pipeline::resources::Disk;
-use latent_pipeline::{Hooks, Output, Request, run};
+use latent_pipeline::{Code, Hooks, Output, Request, run};
 
 use super::{PROFILES, bits, differ, draw, model, one, request};
 
@@ -308,5 +308,94 @@ fn stopping_returns_what_there_is() {
             hires,
             "{sampler}: {text}"
         );
+    }
+}
+
+/// Drops the job once it has done so much: stretches of work begun, and steps taken.
+#[derive(Default)]
+struct DropAfter {
+    stages: usize,
+    steps: usize,
+    most: [usize; 2],
+    pictures: usize,
+}
+
+impl Hooks for DropAfter {
+    fn stage(&mut self, _: &'static str, _: usize, _: usize) {
+        self.stages += 1;
+    }
+
+    fn step(&mut self, _: &Step<'_>) -> ControlFlow<()> {
+        self.steps += 1;
+        match self.dropped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn dropped(&mut self) -> bool {
+        self.stages >= self.most[0] || self.steps >= self.most[1]
+    }
+
+    fn picture(&mut self, _: &Output) {
+        self.pictures += 1;
+    }
+}
+
+/// A job that is dropped ends at once, in whatever stretch of work it is, and nothing more is decoded.
+#[test]
+fn a_dropped_job_ends_at_once() {
+    let model = model();
+    let request = Request {
+        steps: 5,
+        batch_count: 2,
+        hires: Some(Hires::default()),
+        ..request()
+    };
+    let most = usize::MAX;
+    let mut whole = DropAfter {
+        most: [most; 2],
+        ..DropAfter::default()
+    };
+    run(&request, &model, &Disk::default(), None, &mut whole).expect("pictures");
+    assert_eq!(whole.pictures, 2);
+    let drops = (0..whole.stages).map(|stages| [stages, most]);
+    let drops = drops.chain((1..whole.steps).map(|steps| [most, steps]));
+    for most in drops {
+        let mut hooks = DropAfter {
+            most,
+            ..DropAfter::default()
+        };
+        let error = run(&request, &model, &Disk::default(), None, &mut hooks).expect_err("dropped");
+        assert_eq!(error.code(), "job_dropped", "{most:?}: {error}");
+        let reached = (hooks.stages, hooks.steps);
+        assert_eq!(reached.0.min(most[0]), reached.0, "{most:?}");
+        assert!(reached.1 <= most[1], "{most:?}: {reached:?}");
+        assert!(hooks.pictures < 2, "{most:?}");
+    }
+}
+
+/// Parts of a job are its pictures.
+#[test]
+fn parts_of_a_job_are_its_pictures() {
+    let model = model();
+    for subseed_strength in [0.0, 0.3] {
+        let whole = Request {
+            batch_size: 2,
+            batch_count: 2,
+            subseed: Some(7),
+            subseed_strength,
+            ..request()
+        };
+        let all = draw(&model, &whole);
+        let late = draw(&model, &whole.part(1..4));
+        assert_eq!(late.len(), 3);
+        for (part, own) in late.iter().zip(&all[1..]) {
+            assert_eq!(bits(part), bits(own));
+            assert_eq!(
+                (&part.request, &part.infotext),
+                (&own.request, &own.infotext)
+            );
+        }
     }
 }
