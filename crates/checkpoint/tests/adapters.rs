@@ -1,7 +1,7 @@
 //! ControlNets, T2I-Adapters and IP-Adapters by name and shape: every published layout under its names, back from shapes and
 //! from settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use latent_checkpoint::networks::{Shapes, find};
 use latent_checkpoint::{Kind, Network, Role, Scheme};
@@ -9,7 +9,9 @@ use latent_models::controlnet::UnionConfig;
 use latent_models::ip_adapter::ProjectionConfig;
 use latent_models::t2i::T2iForm;
 use latent_models::unet::{Attention, Heads, Labels};
-use latent_models::{ControlNetConfig, IpAdapterConfig, T2iAdapterConfig, UNetConfig, named};
+use latent_models::{
+    ControlNetConfig, IpAdapterConfig, StyleAdapterConfig, T2iAdapterConfig, UNetConfig, named,
+};
 
 /// The file of a network: names and shapes.
 fn file(network: &Network, scheme: Scheme) -> BTreeMap<String, Vec<usize>> {
@@ -185,6 +187,65 @@ fn t2i_adapters_of_every_form() {
         let json = Kind::to_json(&config, 64).unwrap();
         assert_eq!(T2iAdapterConfig::from_json(&json).unwrap(), config);
     }
+}
+
+/// The names and shapes of the published file (`t2iadapter_style_sd14v1.pth`).
+#[test]
+fn style_adapters() {
+    let config = StyleAdapterConfig {
+        width: 1024,
+        tokens: 8,
+        context: 768,
+        layers: 3,
+        heads: 8,
+        intermediate: 4096,
+    };
+    let mut published = BTreeMap::from([
+        ("style_embedding".to_owned(), vec![1, 8, 1024]),
+        ("proj".to_owned(), vec![1024, 768]),
+    ]);
+    let mut pair = |stem: String, shape: &[usize]| {
+        published.insert(format!("{stem}weight"), shape.to_vec());
+        published.insert(format!("{stem}bias"), shape[..1].to_vec());
+    };
+    pair("ln_pre.".into(), &[1024]);
+    pair("ln_post.".into(), &[1024]);
+    for layer in 0..3 {
+        let stem = |name: &str| format!("transformer_layes.{layer}.{name}");
+        pair(stem("attn.in_proj_"), &[3072, 1024]);
+        pair(stem("attn.out_proj."), &[1024, 1024]);
+        pair(stem("ln_1."), &[1024]);
+        pair(stem("ln_2."), &[1024]);
+        pair(stem("mlp.c_fc."), &[4096, 1024]);
+        pair(stem("mlp.c_proj."), &[1024, 4096]);
+    }
+    let shapes = Shapes::new(
+        published.iter().map(|(n, s)| (n.as_str(), s.as_slice())),
+        "",
+    );
+    let read = StyleAdapterConfig::from_shapes(&shapes, Scheme::Ldm).unwrap();
+    assert_eq!(read, config);
+    let roles = find(|name| published.contains_key(name)).into_iter();
+    let roles: Vec<Role> = roles.map(|found| found.role).collect();
+    assert_eq!(roles, [Role::STYLE_ADAPTER]);
+
+    let network = Network::StyleAdapter(config.clone());
+    let parameters = network.parameters();
+    let count = |shape: &Vec<usize>| shape.iter().product::<usize>();
+    assert_eq!(
+        parameters.iter().map(|(_, s)| count(s)).sum::<usize>(),
+        published.values().map(count).sum()
+    );
+    // One naming, whatever the form of the file.
+    for scheme in [Scheme::Ldm, Scheme::Diffusers] {
+        let table = network.table(scheme);
+        let places = parameters.iter();
+        let places = places.map(|(name, _)| table.place(name).expect("a name").name);
+        let names: BTreeSet<String> = places.collect();
+        assert!(names.iter().eq(published.keys()), "{names:?}");
+    }
+    let json = Kind::to_json(&config, 64).unwrap();
+    assert_eq!(StyleAdapterConfig::from_json(&json).unwrap(), config);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use latent_checkpoint::{
 };
 use latent_models::ip_adapter::ProjectionConfig;
 use latent_models::t2i::T2iForm;
-use latent_models::{ControlNetConfig, IpAdapterConfig, T2iAdapterConfig};
+use latent_models::{ControlNetConfig, IpAdapterConfig, StyleAdapterConfig, T2iAdapterConfig};
 use latent_testkit::hostile::hostile_files;
 
 /// Names with shapes.
@@ -53,18 +53,23 @@ fn t2i(path: &Path) -> Result<(), String> {
     network::<T2iAdapterConfig>(path, Role::T2I_ADAPTER)
 }
 
+fn style(path: &Path) -> Result<(), String> {
+    network::<StyleAdapterConfig>(path, Role::STYLE_ADAPTER)
+}
+
 fn control(path: &Path) -> Result<(), String> {
     network::<ControlNetConfig>(path, Role::CONTROLNET)
 }
 
 #[test]
 fn no_reader_of_adapters_takes_a_damaged_file() {
-    let readers: [(&str, Reader); 6] = [
+    let readers: [(&str, Reader); 7] = [
         ("hypernetwork", hypernetwork),
         ("embedding", embedding),
         ("lora", lora),
         ("ip_adapter", ip_adapter),
         ("t2i", t2i),
+        ("style", style),
         ("control", control),
     ];
     let dir = tempfile::tempdir().unwrap();
@@ -159,6 +164,26 @@ fn of_t2i() -> Tensors {
         .into(),
         Scheme::Ldm,
     )
+}
+
+fn of_style() -> Tensors {
+    let mut all = Tensors::new();
+    set(&mut all, "style_embedding", &[1, 2, 8]);
+    set(&mut all, "proj", &[8, 6]);
+    for (stem, inside) in [
+        ("ln_pre.", vec![8]),
+        ("ln_post.", vec![8]),
+        ("transformer_layes.0.ln_1.", vec![8]),
+        ("transformer_layes.0.ln_2.", vec![8]),
+        ("transformer_layes.0.attn.in_proj_", vec![24, 8]),
+        ("transformer_layes.0.attn.out_proj.", vec![8, 8]),
+        ("transformer_layes.0.mlp.c_fc.", vec![32, 8]),
+        ("transformer_layes.0.mlp.c_proj.", vec![8, 32]),
+    ] {
+        set(&mut all, &format!("{stem}bias"), &inside[..1]);
+        set(&mut all, &format!("{stem}weight"), &inside);
+    }
+    all
 }
 
 type Change = fn(&mut Tensors);
@@ -368,6 +393,35 @@ fn what_does_not_go_together_says_so() {
             &[],
             &["body.0.block1.weight"],
         ),
+        ("style", nothing, f32::NAN, &[], &["NaN"]),
+        (
+            "style",
+            |all| set(all, "style_embedding", &[2, 8]),
+            0.0,
+            &[],
+            &["style_embedding", "3 dimensions"],
+        ),
+        (
+            "style",
+            |all| all.retain(|name, _| !name.starts_with("transformer_layes")),
+            0.0,
+            &[],
+            &["transformer_layes.0"],
+        ),
+        (
+            "style",
+            |all| set(all, "transformer_layes.0.attn.in_proj_weight", &[16, 8]),
+            0.0,
+            &[],
+            &["transformer_layes.0.attn.in_proj_weight", "[16, 8]"],
+        ),
+        (
+            "style",
+            |all| set(all, "task_embedding", &[16, 8]),
+            0.0,
+            &[],
+            &["task_embedding"],
+        ),
         (
             "control",
             |all| {
@@ -393,6 +447,7 @@ fn what_does_not_go_together_says_so() {
             "embedding" => (Tensors::new(), embedding),
             "ip_adapter" => (of_ip_adapter(), ip_adapter),
             "t2i" => (of_t2i(), t2i),
+            "style" => (of_style(), style),
             _ => (Tensors::new(), control),
         };
         let path: PathBuf = dir.path().join(format!("{i}.safetensors"));

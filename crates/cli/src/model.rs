@@ -193,7 +193,7 @@ pub fn form(path: &Path) -> Result<Target, Failure> {
 }
 
 /// The tiny checkpoint in its three forms, and what is hung onto it: a LoRA, a ControlNet, an IP-Adapter,
-/// a hypernetwork, embeddings.
+/// a T2I-Adapter of style, a hypernetwork, embeddings.
 pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     let mut weights = |component: &str, name: &str, shape: &[usize]| {
         latent_testkit::recipe::tensor_f16(&format!("{component}/{name}"), shape, 0)
@@ -202,6 +202,7 @@ pub fn write_test_model(folder: &Path) -> Result<TinyPaths, Failure> {
     tiny::write_tiny_lora(&file("lora.safetensors"), &mut weights)?;
     tiny::write_tiny_controlnet(&file("controlnet.safetensors"), &mut weights)?;
     tiny::write_tiny_ip_adapter(folder, &mut weights)?;
+    tiny::write_tiny_style_adapter(&file("style.safetensors"), &mut weights)?;
     let kept = ["zeta.pt", "zeta_one.bin"];
     write_files(&file("embeddings"), &EMBEDDINGS, &kept)?;
     write_files(&file("hypernetworks"), &HYPERNETWORKS, &["bend.pt"])?;

@@ -1,18 +1,19 @@
-//! Networks that show a U-Net pictures: T2I-Adapters and IP-Adapters, every tensor of `adapters_image` that a network makes,
-//! to 1e-4 of its norm.
+//! Networks that show a U-Net pictures: T2I-Adapters, those of style among them, and IP-Adapters, every tensor of
+//! `adapters_image` and of `style_adapter` that a network makes, to 1e-4 of its norm.
 
 mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::*;
-use latent_models::clip::Activation;
-use latent_models::ip_adapter::{IpAdapter, IpAdapterConfig, ProjectionConfig, Sees};
+use latent_models::clip::{Activation, Sees};
+use latent_models::ip_adapter::{IpAdapter, IpAdapterConfig, ProjectionConfig};
 use latent_models::t2i::{T2iAdapterConfig, T2iForm};
 use latent_models::unet::{
     Alter, Attention, Extras, Heads, KeysValues, Labels, Level, MIDDLE, Pictures, timestep_sinusoid,
 };
 use latent_models::{
-    ClipVisionConfig, Form, Given, Input, ParameterError, UNet, UNetConfig, load, named,
+    ClipVisionConfig, Form, Given, Input, ParameterError, StyleAdapterConfig, UNet, UNetConfig,
+    load, named,
 };
 use latent_testkit::{Golden, closeness, recipe};
 
@@ -86,6 +87,32 @@ fn probe(unet: &UNet, alter: &Alter, extras: Extras) -> Tensor<4> {
         extras,
     })
     .x
+}
+
+#[test]
+fn style_adapters() {
+    let golden = Golden::style_adapter();
+    let config = StyleAdapterConfig {
+        width: 32,
+        tokens: 8,
+        context: 48,
+        layers: 3,
+        heads: 8,
+        intermediate: 128,
+    };
+    let adapter = fill("style_adapter", config.init(&Device::flex()));
+    let states = TensorData::new(golden.values("states").to_vec(), [1, 17, 32]);
+    let states: Tensor<3> = Tensor::from_data(states, &Device::flex());
+    check(&golden, "tokens", adapter.tokens(states.clone()), TOLERANCE);
+    // Each picture of a batch by itself.
+    let two = adapter.tokens(Tensor::cat(vec![states.zeros_like(), states], 0));
+    check(&golden, "tokens", two.narrow(0, 1, 1), TOLERANCE);
+    assert_eq!(config.misfit(&tiny_unet(4)), None);
+    let [own, theirs] = config.misfit(&named::unet_sd1()).unwrap();
+    assert_eq!(
+        (own.as_str(), theirs.as_str()),
+        ("tokens of width 48", "tokens of width 768")
+    );
 }
 
 #[test]
@@ -213,7 +240,7 @@ fn ip_adapters() {
                 tensor("vision/image_embeds", [1, 1, width]),
                 Tensor::zeros([1, 1, width], &Device::flex()),
             ),
-            Sees::States(width) => (
+            Sees::States(width) | Sees::LastStates(width) => (
                 tensor("vision/penultimate", [1, 17, width]),
                 tensor("vision/penultimate_of_zeros", [1, 17, width]),
             ),

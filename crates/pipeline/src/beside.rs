@@ -6,7 +6,7 @@ use latent_diffusion::{NoiseSchedule, NoiseStreams};
 use latent_models::hypernetwork::Bend;
 use latent_ops::{self as ops, Filter};
 
-use crate::control::Held;
+use crate::control::{Held, Style};
 use crate::draw::{Canvas, Drawing, Start, padding};
 use crate::error::{Error, Result};
 use crate::family::Beside;
@@ -33,6 +33,8 @@ pub struct Hints {
     pub seen: Vec<Seen>,
     /// Pictures that the drawing is held to.
     pub held: Vec<Held>,
+    /// Those of them that are tokens behind the prompt's.
+    pub styles: Vec<Style>,
     /// Pictures as prompts.
     pub shown: Vec<Shown>,
     /// Pictures that the denoiser's own attention looks at.
@@ -108,6 +110,7 @@ impl Hints {
             small: small.map(read).transpose()?,
             seen: Vec::new(),
             held: Vec::new(),
+            styles: Vec::new(),
             shown: Vec::new(),
             referred: Vec::new(),
             bends: Vec::new(),

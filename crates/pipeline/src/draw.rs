@@ -3,6 +3,7 @@
 //! Everything works on latents of one batch; pixels come in only to be encoded. The order in which a picture's noise
 //! stream is read is the order of the reference, and a seed means nothing without it.
 
+mod controls;
 mod start;
 
 use std::ops::ControlFlow;
@@ -14,11 +15,11 @@ use latent_diffusion::{
 };
 use latent_models::hypernetwork::Bend;
 use latent_models::unet::FreeU;
-use latent_models::{ControlNet, Denoiser, Padding};
+use latent_models::{Denoiser, Padding};
 
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
-use crate::control::{Control, Features, Span, When};
+use crate::control::Span;
 use crate::error::{Error, Result};
 use crate::extension::{Beside, Extension};
 use crate::family::Beside::Nothing;
@@ -26,7 +27,7 @@ use crate::family::VectorInput;
 use crate::guided::Guided;
 use crate::guiders::Guidance;
 use crate::masked::Masked;
-use crate::model::{ControlNetwork, Model};
+use crate::model::Model;
 use crate::passes::{Later, Passes};
 use crate::profile::{Asked, Profile, StepNoise, Walk};
 use crate::ready::Resolved;
@@ -274,7 +275,8 @@ impl Drawing<'_> {
                 let referred = &prepared.referred;
                 extensions.extend(self.refer(path, referred, noise));
                 let mut guided = self.guided(network, prompts, path, sigmas, extensions, calls);
-                guided.passes = guided.passes.with_later(self.later(&prepared.bends));
+                let passes = guided.passes.with_later(self.later(&prepared.bends));
+                guided.passes = passes.with_styles(self.styled(&prepared.styles, path));
                 Ok(guided)
             };
             let (guided, next) = match by_second {
@@ -402,31 +404,6 @@ impl Drawing<'_> {
             kept: asked.s.unwrap_or(s),
             stages: self.profile.freeu,
         })
-    }
-
-    /// The networks that hold the drawing to these pictures.
-    ///
-    /// # Errors
-    /// A weight that cannot be read.
-    fn controls(&self, hints: &[Tensor<4>], path: &NoisePath) -> Result<Vec<Box<dyn Extension>>> {
-        let all = self.request.control.iter().zip(hints).enumerate();
-        let all = all.filter_map(|(i, (asked, hint))| Some((asked, hint, self.model.control(i)?)));
-        let all = all.map(|(asked, hint, control)| {
-            let span = [asked.start, asked.end];
-            let when = When::of(asked, Span::of(self.profile.control_span, span, path));
-            Ok(match &control.network {
-                ControlNetwork::ControlNet(part) => {
-                    let network = ControlNet::clone(&*part.get()?);
-                    let network = network.with_padding(padding(self.request.tiling));
-                    let network = network.with_kind(asked.kind.map_or(0, |kind| kind as usize));
-                    Box::new(Control::new(network, when, hint.clone())) as Box<dyn Extension>
-                }
-                ControlNetwork::T2iAdapter(part) => {
-                    Box::new(Features::new(&*part.get()?, when, hint.clone()))
-                }
-            })
-        });
-        all.collect()
     }
 
     fn step_noise(

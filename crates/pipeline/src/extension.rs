@@ -5,8 +5,8 @@ use latent_diffusion as diffusion;
 use latent_models::unet::FreeU;
 use latent_models::{Denoiser, Given, GivenError, Input};
 
-use crate::guiders::{At, Prompt};
-use crate::passes::{Seen, given};
+use crate::guiders::At;
+use crate::passes::{Name, Seen, given};
 
 /// A call of the network, as extensions see it.
 #[derive(Clone, Copy)]
@@ -16,15 +16,15 @@ pub struct Call<'a> {
     /// How many pictures are drawn together.
     pub batch: usize,
     /// What is seen together, in the order of the input: each by every picture of the batch.
-    pub seen: &'a [Seen<'a>],
+    pub seen: &'a [Seen],
     /// The network that is called.
     pub network: &'a Denoiser,
 }
 
 impl Call<'_> {
     /// What is seen, by name.
-    pub fn names(&self) -> Vec<(Prompt, usize)> {
-        self.seen.iter().map(|seen| seen.name).collect()
+    pub fn names(&self) -> Vec<Name> {
+        self.seen.iter().map(|seen| seen.name.clone()).collect()
     }
 
     /// What networks are given of it, for every picture of the batch.

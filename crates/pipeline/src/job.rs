@@ -12,8 +12,8 @@ use crate::conditioning::Prompts;
 use crate::draw::{Canvas, Drawing, Drawn, Start};
 use crate::error::{Error, Result};
 use crate::hooks::{self, Hooks, Output};
-use crate::infotext::{self, Infotext};
-use crate::model::{Model, Stage};
+use crate::infotext::{self, HeldBy, Infotext};
+use crate::model::{ControlNetwork, Model, Stage};
 use crate::picture::{Picture, Region};
 use crate::ready::{Ready, Resolved, Second};
 use crate::refiner::Refining;
@@ -296,7 +296,10 @@ impl<'a> Job<'a> {
             Some(hash) => format!("{name} [{hash}]"),
             None => name.to_owned(),
         };
-        let controls = controls.map(|control| titled(&control.name, &control.hash));
+        let controls = controls.map(|control| HeldBy {
+            name: titled(&control.name, &control.hash),
+            style: matches!(control.network, ControlNetwork::Style(_)),
+        });
         let shown = (0..request.ip_adapter.len()).filter_map(|i| self.model.ip_adapter(i));
         let shown = shown.map(|ip| titled(&ip.name, &ip.hash));
         let adapters = self.model.adapters.iter();

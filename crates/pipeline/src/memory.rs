@@ -113,7 +113,7 @@ fn sampling_bytes(request: &Request, model: &Model, pixels: u64) -> u64 {
             let size = bytes_of(part.dtype());
             Some(working_bytes_of_unet(&part.config().unet, pixels, size))
         }
-        ControlNetwork::T2iAdapter(_) => None,
+        ControlNetwork::T2iAdapter(_) | ControlNetwork::Style(_) => None,
     });
     // Their sums are one set of maps, as large as what the denoiser keeps; a network's own are beside it while it is asked.
     let (said, asked) = controls.fold((0, 0), |(said, asked), (kept, worst)| {

@@ -9,6 +9,7 @@ use latent_models::unet::{Alter, Extras, guidance_sinusoid};
 use latent_models::{Conditioned, Denoiser, Given, GivenStates, Input, Output};
 
 use crate::conditioning::Prompts;
+use crate::control::Styled;
 use crate::extension::{Call, Extension};
 use crate::guiders::{Ask, At, Prompt};
 use crate::track::Context;
@@ -18,6 +19,8 @@ pub struct Passes<'a> {
     network: Denoiser,
     prompts: &'a Prompts,
     extensions: Vec<Box<dyn Extension + 'a>>,
+    /// What stands behind the prompts' tokens.
+    styles: Vec<Styled>,
     /// What a network that is told its guidance is told: w of s = 1 + w.
     told: Option<f64>,
     /// What the network made of the contexts of the latest calls.
@@ -31,7 +34,7 @@ pub type Later<'a> = Box<dyn FnOnce() -> crate::error::Result<Denoiser> + 'a>;
 
 /// What a network made of contexts, each time for a whole batch: of those of the latest calls.
 #[derive(Debug)]
-pub(crate) struct Made<S>(Vec<(Vec<(Prompt, usize)>, S)>);
+pub(crate) struct Made<S>(Vec<(Vec<Name>, S)>);
 
 impl<S> Default for Made<S> {
     fn default() -> Self {
@@ -43,7 +46,7 @@ impl<S> Made<S> {
     /// What was made of contexts of these names, or is made now. A run has one batch size.
     pub(crate) fn of<E>(
         &mut self,
-        names: Vec<(Prompt, usize)>,
+        names: Vec<Name>,
         make: impl FnOnce() -> Result<S, E>,
     ) -> Result<&S, E> {
         let place = match self.0.iter().position(|(known, _)| *known == names) {
@@ -62,12 +65,23 @@ impl<S> Made<S> {
 }
 
 /// A context of one pass.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
-    /// Whose context, and which.
-    pub name: (Prompt, usize),
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which it is.
+    pub name: Name,
     /// What is told.
-    pub context: &'a Context,
+    pub context: Context,
+}
+
+/// What tells a context from the others of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Whose it is.
+    pub prompt: Prompt,
+    /// Its place in the track.
+    pub place: usize,
+    /// The styles that act.
+    styles: Vec<usize>,
 }
 
 /// What the network answers to one pass.
@@ -97,6 +111,7 @@ impl<'a> Passes<'a> {
             network,
             prompts,
             extensions,
+            styles: Vec::new(),
             prepared: Made::default(),
             later: Vec::new(),
         }
@@ -105,6 +120,11 @@ impl<'a> Passes<'a> {
     /// The same with networks that take its place, each from a call on, in order.
     pub fn with_later(self, later: Vec<(usize, Later<'a>)>) -> Self {
         Self { later, ..self }
+    }
+
+    /// The same with tokens of pictures behind the prompts'.
+    pub fn with_styles(self, styles: Vec<Styled>) -> Self {
+        Self { styles, ..self }
     }
 
     /// Takes the network that is due.
@@ -128,17 +148,25 @@ impl<'a> Passes<'a> {
         self.prompts
     }
 
-    fn seen(&self, prompt: Prompt, call: usize) -> Seen<'a> {
+    fn seen(&self, prompt: Prompt, at: &At) -> Seen {
         let prompts = self.prompts;
         let track = match prompt {
             Prompt::Negative => &prompts.negative,
             Prompt::Positive(part) => &prompts.positive[part],
             Prompt::Empty => prompts.empty.as_ref().unwrap_or(&prompts.negative),
         };
-        let (place, context) = track.at(call);
+        let (place, context) = track.at(at.call);
+        let styles = self.styles.iter().enumerate();
+        let acting = styles.filter(|(_, style)| style.acts(at));
+        let (styles, tokens): (Vec<_>, Vec<_>) =
+            acting.map(|(i, style)| (i, style.behind(prompt))).unzip();
         Seen {
-            name: (prompt, place),
-            context,
+            context: context.followed_by(tokens.into_iter().flatten()),
+            name: Name {
+                prompt,
+                place,
+                styles,
+            },
         }
     }
 
@@ -161,15 +189,15 @@ impl<'a> Passes<'a> {
         let mut answers = Vec::with_capacity(asks.len());
         for alike in asks.chunk_by(|a, b| a.alter == b.alter) {
             let alter = &alike[0].alter;
-            let seen = alike.iter().map(|ask| self.seen(ask.prompt, at.call));
+            let seen = alike.iter().map(|ask| self.seen(ask.prompt, at));
             let seen: Vec<_> = seen.collect();
             let tokens = seen[0].context.tokens();
             if seen.iter().all(|one| one.context.tokens() == tokens) {
                 answers.extend(self.together(at, x, &seen, (alter, watch))?);
                 continue;
             }
-            for one in seen {
-                answers.extend(self.together(at, x, &[one], (alter, watch))?);
+            for one in seen.chunks(1) {
+                answers.extend(self.together(at, x, one, (alter, watch))?);
             }
         }
         Ok(answers)
@@ -179,7 +207,7 @@ impl<'a> Passes<'a> {
         &mut self,
         at: &At,
         x: &Tensor<4>,
-        contexts: &[Seen<'_>],
+        contexts: &[Seen],
         (alter, watch): (&Alter, bool),
     ) -> Result<Vec<Answer>, diffusion::Error> {
         let (batch, n) = (x.dims()[0], contexts.len());
@@ -227,7 +255,7 @@ impl<'a> Passes<'a> {
 }
 
 /// What several contexts of one length give, each for the whole batch.
-pub(crate) fn given(contexts: &[Seen<'_>], batch: usize) -> Given {
+pub(crate) fn given(contexts: &[Seen], batch: usize) -> Given {
     let of_all = |one: &dyn Fn(&Conditioned) -> Option<Tensor<3>>| {
         let given = contexts.iter().filter_map(|c| {
             let given = one(&c.context.given)?;

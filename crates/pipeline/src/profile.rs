@@ -169,6 +169,8 @@ pub struct Profile {
     pub control_fit: ResizeMode,
     /// How the part of a run is counted in which it is held to it.
     pub control_span: ControlSpan,
+    /// Behind the negative prompt stand as many zeros as a T2I-Adapter of style has tokens behind the prompt.
+    pub zeros_beside_style: bool,
     ladders: Ladders,
 }
 
@@ -200,6 +202,7 @@ impl Profile {
                 freeu: FreeUStages::Widths,
                 control_fit: ResizeMode::Crop,
                 control_span: ControlSpan::Begun,
+                zeros_beside_style: true,
                 ladders: Ladders::Curves {
                     strided: true,
                     own_end: (Scheduler::KlOptimal, End::Keep),
@@ -231,6 +234,7 @@ impl Profile {
                 freeu: FreeUStages::Widths,
                 control_fit: ResizeMode::Crop,
                 control_span: ControlSpan::Levels,
+                zeros_beside_style: false,
                 ladders: Ladders::Curves {
                     strided: false,
                     own_end: (Scheduler::AlignYourSteps, End::Replace),
@@ -267,6 +271,8 @@ impl Profile {
                 freeu: FreeUStages::Levels,
                 control_fit: ResizeMode::Stretch,
                 control_span: ControlSpan::Whole,
+                // It has no such adapters: ComfyUI's way.
+                zeros_beside_style: false,
                 ladders: Ladders::Spaced,
             },
         }

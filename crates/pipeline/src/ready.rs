@@ -9,7 +9,7 @@ use crate::beside::Hints;
 use crate::canvas::Prepared;
 use crate::condition::check_fields;
 use crate::conditioning::Prompts;
-use crate::control::Held;
+use crate::control::{Held, Style};
 use crate::decode::Decoding;
 use crate::draw::{Drawing, calls_per_step};
 use crate::embeddings::Used;
@@ -367,6 +367,7 @@ impl Ready {
         model.load(Stage::Conditioning, hooks)?;
         hooks::stage(hooks, "encoding the prompt", 0, 0)?;
         hints.seen = Seen::all(&pictures, model, &profile)?;
+        hints.styles = Style::all(model, &hints.held)?;
         hints.shown = Shown::all(request, model, resources)?;
         hints.referred = Referred::all(request, model, &profile, resources)?;
         hints.bends =

@@ -231,7 +231,7 @@ impl Extension for Refer {
             return Ok(());
         }
         let alone = call.seen.iter().flat_map(|seen| {
-            let negative = !matches!(seen.name.0, Prompt::Positive(_));
+            let negative = !matches!(seen.name.prompt, Prompt::Positive(_));
             std::iter::repeat_n(negative, call.batch)
         });
         input.extras.references = Some(References {

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_diffusion as diffusion;
-use latent_models::ip_adapter::Sees;
+use latent_models::clip::Sees;
 use latent_models::unet::{KeysValues, Pictures, Side};
 use latent_models::{Input, UNetConfig};
 
@@ -70,7 +70,7 @@ impl Shown {
         let seen = seen.collect::<Result<Vec<_>>>()?;
         let nothing = match sees {
             Sees::Embedding(width) => Tensor::zeros([1, 1, width], &model.device),
-            Sees::States(_) => ip.encoder.states_of_zeros()?,
+            sees => ip.encoder.seen_of_zeros(sees)?,
         };
         let nothing = adapter.tokens(nothing);
         let nothing = vec![nothing; seen.len()];
@@ -148,7 +148,7 @@ impl Extension for Show {
             let attentions = (0..shown.prompt.len()).map(|i| {
                 let rows = |part: fn(&KeysValues) -> &Tensor<3>| {
                     let rows = call.seen.iter().map(|seen| {
-                        let one = part(&beside(&seen.name.0)[i]).clone();
+                        let one = part(&beside(&seen.name.prompt)[i]).clone();
                         let [_, tokens, channels] = one.dims();
                         one.expand([call.batch, tokens, channels])
                     });

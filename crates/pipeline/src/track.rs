@@ -1,5 +1,6 @@
 //! A prompt as the network sees it over a run.
 
+use burn::tensor::Tensor;
 use latent_models::Conditioned;
 
 /// What the network is told about one step, the same for every picture of a batch.
@@ -15,6 +16,16 @@ impl Context {
     /// How many tokens there are to look at.
     pub fn tokens(&self) -> usize {
         self.given.context.as_ref().map_or(0, |c| c.dims()[1])
+    }
+
+    /// The same with further tokens behind its own, `[1, tokens, width]` each.
+    pub fn followed_by(&self, tokens: impl Iterator<Item = Tensor<3>>) -> Self {
+        let mut context = self.clone();
+        for more in tokens {
+            let own = context.given.context.take().into_iter();
+            context.given.context = Some(Tensor::cat(own.chain([more]).collect(), 1));
+        }
+        context
     }
 }
 

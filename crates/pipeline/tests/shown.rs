@@ -19,7 +19,7 @@ use latent_models::clip::Activation;
 use latent_models::ip_adapter::{IpAdapterConfig, ProjectionConfig};
 use latent_models::{ClipVisionConfig, Form, ParameterError};
 use latent_pipeline::beside::Hints;
-use latent_pipeline::model::IpFiles;
+use latent_pipeline::model::NetworkFiles;
 use latent_pipeline::picture::Picture;
 use latent_pipeline::request::{ResizeMode, ShownPictures, WeightType};
 use latent_pipeline::resources::Memory;
@@ -333,7 +333,10 @@ fn encoder(folder: &Path) {
 
 fn open(base: &Path, adapter: PathBuf, encoder: Option<PathBuf>) -> Result<Model, String> {
     let files = ModelFiles {
-        ip_adapters: vec![IpFiles { adapter, encoder }],
+        ip_adapters: vec![NetworkFiles {
+            network: adapter,
+            encoder,
+        }],
         ..ModelFiles::from(base.to_owned())
     };
     let opened = Model::open(&files, &Device::flex(), DType::F32, &mut |_, _, _| {});

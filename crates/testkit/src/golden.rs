@@ -132,6 +132,8 @@ files! {
     ip_mask = "ip_mask.safetensors";
     /// OpenCV's Canny (rows of bits, most significant first), blur, resizes, and what preprocessors make of `picture`.
     adapters_preprocess = "adapters_preprocess.safetensors";
+    /// A T2I-Adapter of style: `states` of a picture and their `tokens`, and walks with them (`tools/reference/style_adapter.py`).
+    style_adapter = "style_adapter.safetensors";
     /// ControlNet-Union on one picture of two kinds (`tools/reference/union.py`).
     control_union = "control_union.safetensors";
     /// ControlNets: thirteen residuals, U-Nets with them, pipelines, Control-LoRA.

@@ -5,7 +5,7 @@ use latent_models::clip::Activation;
 use latent_models::{ClipVision, ClipVisionConfig};
 use serde_json::{Value, json};
 
-use super::clip_text::names::open_clip_layers;
+use super::clip_text::names::{RESBLOCKS, stacked_layers};
 use super::keys::Keys;
 use super::{DetectError, Kind, LONGEST, Network, Role, Scheme, Shapes, Spot, WIDEST, at_most};
 use crate::names::Table;
@@ -78,7 +78,8 @@ impl Kind for ClipVisionConfig {
         for (ours, theirs) in TOP {
             table.pair(format!("{MODULE}.{ours}"), theirs);
         }
-        open_clip_layers(&mut table, MODULE, self.layers);
+        let ours = format!("{MODULE}.encoder.layers");
+        stacked_layers(&mut table, &ours, RESBLOCKS, self.layers);
         table
     }
 

@@ -17,6 +17,7 @@ pub mod ip_adapter;
 pub(crate) mod keys;
 mod role;
 mod shapes;
+pub mod style_adapter;
 pub mod t2i;
 pub mod transformer;
 pub mod unet;
@@ -169,6 +170,8 @@ kinds! {
     IpAdapter(latent_models::IpAdapterConfig),
     /// A T2I-Adapter.
     T2iAdapter(latent_models::T2iAdapterConfig),
+    /// A T2I-Adapter of style.
+    StyleAdapter(latent_models::StyleAdapterConfig),
     /// What reads a condition of a model that was trained here.
     Conditioner(latent_models::ConditionerConfig),
 }

@@ -27,6 +27,8 @@ impl Role {
     pub const IP_ADAPTER: Self = Self("ip_adapter");
     /// A T2I-Adapter: a small network to the same end.
     pub const T2I_ADAPTER: Self = Self("t2i_adapter");
+    /// A T2I-Adapter of style: what shows the denoiser a picture as further tokens of the prompt.
+    pub const STYLE_ADAPTER: Self = Self("style_adapter");
     /// What reads the condition of a model that was trained here.
     pub const CONDITIONER: Self = Self("conditioner");
 
@@ -57,6 +59,7 @@ impl std::fmt::Display for Role {
             Self::CONTROLNET => "ControlNet",
             Self::IP_ADAPTER => "IP-Adapter",
             Self::T2I_ADAPTER => "T2I-Adapter",
+            Self::STYLE_ADAPTER => "T2I-Adapter of style",
             Self(name) => name,
         })
     }

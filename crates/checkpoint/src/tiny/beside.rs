@@ -1,11 +1,11 @@
-//! Networks beside the tiny model: a ControlNet, and an IP-Adapter with its encoder of pictures.
+//! Networks beside the tiny model: a ControlNet, a T2I-Adapter of style, and an IP-Adapter with its encoder of pictures.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use latent_models::ip_adapter::ProjectionConfig;
-use latent_models::{ControlNetConfig, IpAdapterConfig};
+use latent_models::{ControlNetConfig, IpAdapterConfig, StyleAdapterConfig};
 
 use super::{Weights, part, tiny_image_encoder, tiny_unet, values_of, write_parts};
 use crate::Error;
@@ -25,6 +25,24 @@ const TOKENS: usize = 4;
 pub fn write_tiny_controlnet(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
     let config = Network::ControlNet(ControlNetConfig::of(tiny_unet(4)));
     write_parts(path, vec![(Role::CONTROLNET, config)], weights)
+}
+
+/// Writes a T2I-Adapter of style of the [tiny model](super::write_tiny) as one safetensors file, in f16. It reads pictures by the
+/// [encoder](tiny_image_encoder) that [`write_tiny_ip_adapter`] writes.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_tiny_style_adapter(path: &Path, weights: &mut Weights<'_>) -> Result<(), ModelError> {
+    let width = tiny_image_encoder().width;
+    let config = Network::StyleAdapter(StyleAdapterConfig {
+        width,
+        tokens: 8,
+        context: tiny_unet(4).context.unwrap_or_default(),
+        layers: 3,
+        heads: 8,
+        intermediate: 4 * width,
+    });
+    write_parts(path, vec![(Role::STYLE_ADAPTER, config)], weights)
 }
 
 /// Writes an IP-Adapter of the [tiny model](super::write_tiny) into `dir` as `ip-adapter.safetensors`, in f16, and beside it, in the

@@ -24,7 +24,7 @@ use crate::networks::{Network, Role, StoredAutoencoder};
 use crate::report::ModelError;
 
 pub use adapter::{write_lora, write_tiny_lora};
-pub use beside::{write_tiny_controlnet, write_tiny_ip_adapter};
+pub use beside::{write_tiny_controlnet, write_tiny_ip_adapter, write_tiny_style_adapter};
 pub use families::{TINY_FAMILIES, TinyFamily, tiny_image_encoder, tiny_taesd};
 
 /// The side of the latent that the tiny model draws by default: pictures of 64×64.

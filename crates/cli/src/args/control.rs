@@ -15,9 +15,12 @@ use super::choice::ChoiceParser;
     next_help_heading = "Held to pictures (ControlNet); for several networks, each flag once for each"
 )]
 pub struct ControlArgs {
-    /// A ControlNet.
+    /// A ControlNet, or a T2I-Adapter.
     #[arg(long, alias = "control-net", value_name = "FILE|NAME")]
     pub control: Vec<PathBuf>,
+    /// The encoder of pictures of a T2I-Adapter of style [default: the folder image_encoder beside it].
+    #[arg(long, value_name = "FILE|NAME")]
+    pub control_encoder: Vec<PathBuf>,
     /// The picture that it reads: lines, depths, poses, whatever it was taught [default: --init-img's].
     #[arg(long, value_name = "FILE")]
     pub control_image: Vec<PathBuf>,

@@ -23,6 +23,12 @@ pub fn controls(args: &ControlArgs, below: &Request) -> Result<Option<Vec<Contro
     let what = ("--control", "network");
     let stated = [
         each(
+            "--control-encoder",
+            &args.control_encoder,
+            (what, &mut controls[..]),
+            |c, v| c.encoder = file(v),
+        )?,
+        each(
             "--control-image",
             &args.control_image,
             (what, &mut controls[..]),

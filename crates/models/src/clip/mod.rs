@@ -11,5 +11,6 @@ mod vision;
 
 pub use normalizer::{EmbeddingNormalizer, EmbeddingNormalizerConfig};
 pub use text::{ClipText, ClipTextConfig, Embeddings, Take, TextModel, TextStates};
+pub(crate) use transformer::LayerShape;
 pub use transformer::{Activation, Layer, Mlp, SelfAttention, Transformer};
-pub use vision::{ClipVision, ClipVisionConfig, VisionEmbeddings, VisionModel};
+pub use vision::{ClipVision, ClipVisionConfig, Sees, VisionEmbeddings, VisionModel};

@@ -1,4 +1,4 @@
-//! The transformer of both encoders.
+//! The transformer of both encoders, and of [what is made as they are](crate::style_adapter).
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub enum Activation {
 
 /// What each layer is made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LayerShape {
+pub(crate) struct LayerShape {
     pub width: usize,
     pub heads: usize,
     pub intermediate: usize,
@@ -80,7 +80,7 @@ pub struct Mlp {
 }
 
 impl Transformer {
-    pub(super) fn new(device: &Device, shape: LayerShape, count: usize) -> Self {
+    pub(crate) fn new(device: &Device, shape: LayerShape, count: usize) -> Self {
         let LayerShape {
             width,
             intermediate,
@@ -112,7 +112,7 @@ impl Transformer {
     /// # Shapes
     ///
     /// `[batch, tokens, width]` → the same
-    pub(super) fn through(&self, layers: Range<usize>, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn through(&self, layers: Range<usize>, x: Tensor<3>) -> Tensor<3> {
         self.layers[layers]
             .iter()
             .fold(x, |x, layer| layer.forward(x))

@@ -67,6 +67,14 @@ impl ClipVisionConfig {
         }
     }
 
+    /// Whether it gives that.
+    pub fn gives(&self, sees: Sees) -> bool {
+        match sees {
+            Sees::Embedding(width) => width == self.projection,
+            Sees::States(width) | Sees::LastStates(width) => width == self.width,
+        }
+    }
+
     /// The patches and one token for the whole picture.
     fn tokens(&self) -> usize {
         1 + (self.image / self.patch.max(1)).pow(2)
@@ -86,6 +94,17 @@ impl ClipVisionConfig {
         at_least_one("heads", self.heads)?;
         multiple_of("width", self.width, self.heads)
     }
+}
+
+/// What is taken of an encoder of pictures, and its width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// Its embedding.
+    Embedding(usize),
+    /// Its states before the last layer.
+    States(usize),
+    /// Its states behind the last layer, without the norm that the embedding has.
+    LastStates(usize),
 }
 
 /// A CLIP encoder of pictures, built by [`ClipVisionConfig::init`].
@@ -165,6 +184,32 @@ impl ClipVision {
     pub fn states(&self, pixels: Tensor<4>) -> Tensor<3> {
         let layers = self.config.layers.saturating_sub(1);
         self.through(pixels, layers).cast(DType::F32)
+    }
+
+    /// The states behind the last layer, f32, without the norm that the embedding has: of the whole picture, then of each patch.
+    ///
+    /// # Shapes
+    ///
+    /// As [`states`](Self::states).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn last_states(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.through(pixels, self.config.layers).cast(DType::F32)
+    }
+
+    /// What of it is asked for, f32: `[batch, 1, projection]`, or states as [`states`](Self::states) gives them.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn seen(&self, pixels: Tensor<4>, sees: Sees) -> Tensor<3> {
+        match sees {
+            Sees::Embedding(_) => self.forward(pixels).unsqueeze_dim(1),
+            Sees::States(_) => self.states(pixels),
+            Sees::LastStates(_) => self.last_states(pixels),
+        }
     }
 
     /// The states after so many layers.

@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::IpAdapter;
+use crate::clip::Sees;
 use crate::error::{ConfigError, at_least_one};
 use crate::unet::UNetConfig;
 
@@ -48,15 +49,6 @@ pub enum ProjectionConfig {
         /// Heads of 64 numbers.
         heads: usize,
     },
-}
-
-/// What is seen of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sees {
-    /// The encoder's embedding, of this width.
-    Embedding(usize),
-    /// Its states before the last layer, of this width.
-    States(usize),
 }
 
 impl ProjectionConfig {

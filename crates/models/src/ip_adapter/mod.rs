@@ -9,7 +9,7 @@ mod config;
 mod network;
 mod projection;
 
-pub use config::{IpAdapterConfig, ProjectionConfig, Sees};
+pub use config::{IpAdapterConfig, ProjectionConfig};
 pub use network::{IpAdapter, IpAttention};
 pub use projection::{
     ImageProjection, LinearProjection, MlpProjection, PerceiverAttention, Resampler,

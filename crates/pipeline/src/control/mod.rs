@@ -1,14 +1,18 @@
-//! Pictures that a drawing is held to by networks beside the denoiser: ControlNets and T2I-Adapters.
+//! Pictures that a drawing is held to by networks beside the denoiser: ControlNets and T2I-Adapters, those of style among them.
 //!
 //! A network of [`Model::controls`] reads each picture of [`Request::control`](crate::Request::control), at the same place
 //! of the list. The picture is read when the job is made ready ([`Held`]), fitted to the size of each pass
 //! ([`Held::hint`]), embedded once for all steps of it, and before each call of the denoiser a ControlNet says what is to
-//! be added to its states ([`Control`]); a T2I-Adapter says it once ([`Features`]). Sums of several are added up.
+//! be added to its states ([`Control`]); a T2I-Adapter says it once ([`Features`]). Sums of several are added up. One of style reads its picture when the
+//! prompts are read ([`Style`]), and acts through them ([`Styled`]).
 
 mod extension;
 mod features;
 mod span;
+mod style;
 mod when;
+
+use std::fmt::Display;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -18,12 +22,13 @@ use crate::model::{ControlModel, ControlNetwork, Model};
 use crate::picture::resize::Filter;
 use crate::picture::{Grey, Picture, mask};
 use crate::profile::Profile;
-use crate::request::{self, Choice, ControlKind, Name, Request, ResizeMode, Size};
+use crate::request::{self, Choice, ControlKind, ControlMode, Name, Request, ResizeMode, Size};
 use crate::resources::Resources;
 
 pub use extension::Control;
 pub use features::Features;
 pub use span::Span;
+pub use style::{Style, Styled};
 pub use when::When;
 
 /// A picture that a drawing is held to.
@@ -43,7 +48,7 @@ pub struct Held {
 fn check_kind(control: &request::Control, network: Option<&ControlModel>) -> Result<()> {
     let kinds = network.and_then(|network| match &network.network {
         ControlNetwork::ControlNet(part) => part.config().union.map(|union| union.kinds),
-        ControlNetwork::T2iAdapter(_) => None,
+        ControlNetwork::T2iAdapter(_) | ControlNetwork::Style(_) => None,
     });
     let field = "control.kind";
     let named = |kinds: usize| {
@@ -79,6 +84,32 @@ fn check_kind(control: &request::Control, network: Option<&ControlModel>) -> Res
     }
 }
 
+/// Whether nothing is asked of a T2I-Adapter of style that means nothing for it.
+fn check_style(control: &request::Control, network: Option<&ControlModel>) -> Result<()> {
+    if !network.is_some_and(|network| matches!(network.network, ControlNetwork::Style(_))) {
+        return Ok(());
+    }
+    let refused = |field, value: &dyn Display, expected: &str| {
+        let expected = format!("{expected}: {} is a T2I-Adapter of style", control.model);
+        Err(Error::field(field, value, expected))
+    };
+    if let Some(mask) = &control.mask {
+        let expected = "nothing, since what looks at the picture knows no holes";
+        return refused("control.mask", mask, expected);
+    }
+    if control.mode != ControlMode::Balanced {
+        let expected = "balanced, since its tokens have no parts of the network to differ in";
+        return refused("control.mode", &control.mode, expected);
+    }
+    match control.resize_mode {
+        None | Some(ResizeMode::Crop) => Ok(()),
+        Some(other) => {
+            let expected = "crop, since what looks at the picture sees its middle square";
+            refused("control.resize_mode", &other, expected)
+        }
+    }
+}
+
 impl Held {
     /// The pictures of a request. `start` is the one that is started from.
     ///
@@ -100,6 +131,7 @@ impl Held {
         }
         for (entry, control) in request.control.iter().enumerate() {
             check_kind(control, model.control(entry))?;
+            check_style(control, model.control(entry))?;
         }
         let read = |control: &request::Control| {
             let picture = |name| -> Result<Picture> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Span;
 use crate::extension::Call;
-use crate::guiders::Prompt;
+use crate::guiders::{At, Prompt};
 use crate::request::{Control, ControlMode};
 
 /// When a network acts, for which passes, and how strongly.
@@ -27,14 +27,20 @@ impl When {
         }
     }
 
+    /// Whether it acts in a call.
+    pub fn acts(&self, at: &At) -> bool {
+        self.weight != 0.0 && self.span.contains(at)
+    }
+
     /// The places of what is seen in a call that the network acts for: all of it, or the prompt's own; `None` where it does
     /// not act.
     pub fn places(&self, call: &Call<'_>) -> Option<Range<usize>> {
-        if self.weight == 0.0 || !self.span.contains(call.at) {
+        if !self.acts(call.at) {
             return None;
         }
         let prompt_alone = matches!(self.mode, ControlMode::Control | ControlMode::Guess);
-        let acts = |i: &usize| !prompt_alone || matches!(call.seen[*i].name.0, Prompt::Positive(_));
+        let acts =
+            |i: &usize| !prompt_alone || matches!(call.seen[*i].name.prompt, Prompt::Positive(_));
         let mut places = (0..call.seen.len()).filter(acts);
         let first = places.next()?;
         // The prompt's parts lie side by side.

@@ -25,6 +25,8 @@ pub struct Prepared<'s> {
     pub(super) concat: Option<Tensor<4>>,
     /// Pictures that the drawing is held to, at the size of this pass.
     pub(super) hints: Vec<Tensor<4>>,
+    /// Tokens of pictures, each with the entry of the request that it is of.
+    pub(super) styles: Vec<(usize, Tensor<3>)>,
     /// Pictures as prompts.
     pub(super) shown: Vec<Shown>,
     /// Pictures that the denoiser's own attention looks at.
@@ -130,6 +132,7 @@ impl Drawing<'_> {
         };
         let second = start.latent.is_some();
         let held = start.hints.map_or(&[][..], |hints| &hints.held);
+        let styles = start.hints.map_or(&[][..], |hints| &hints.styles);
         let referred = start.hints.map_or(&[][..], |hints| &hints.referred);
         let referred = referred.iter().map(|picture| picture.latent(size, model));
         Ok(Prepared {
@@ -144,6 +147,10 @@ impl Drawing<'_> {
             hints: held
                 .iter()
                 .map(|held| held.hint(size, second, device))
+                .collect(),
+            styles: styles
+                .iter()
+                .map(|style| (style.entry, style.tokens(second)))
                 .collect(),
             shown: start
                 .hints

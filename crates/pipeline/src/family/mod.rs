@@ -285,6 +285,7 @@ fn hung_onto(checkpoint: &Checkpoint) -> Option<&'static str> {
             of_interface(unet.context, unet.labels).map(|family| family.name)
         }
         Network::IpAdapter(config) => of_context(config.context).map(|family| family.name),
+        Network::StyleAdapter(config) => of_context(config.context).map(|family| family.name),
         // Of the widths of all published denoisers; SDXL's has one level less, and its adapters see blocks twice as large.
         Network::T2iAdapter(config) => match (config.unshuffle, &config.channels[..]) {
             (16, [320, 640, 1280, 1280]) => Some("SDXL"),

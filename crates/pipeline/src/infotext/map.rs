@@ -35,9 +35,9 @@ pub struct Drawn<'a> {
     pub refiner: Option<&'a str>,
     /// The embeddings that the prompts name.
     pub embeddings: &'a [Used],
-    /// The names of the networks of [`Request::control`], in its order, each with its hash in brackets where that is known.
-    pub controls: &'a [String],
-    /// The same of [`Request::ip_adapter`].
+    /// The networks of [`Request::control`], in its order.
+    pub controls: &'a [HeldBy],
+    /// The names of those of [`Request::ip_adapter`], each with its hash in brackets where that is known.
     pub ip_adapters: &'a [String],
     /// How their pictures are fitted where the request does not say.
     pub control_fit: ResizeMode,
@@ -49,6 +49,15 @@ pub struct Drawn<'a> {
     pub stopped: Option<&'a str>,
     /// Written as `Version`.
     pub version: &'a str,
+}
+
+/// A network that holds a drawing to a picture.
+#[derive(Debug)]
+pub struct HeldBy {
+    /// Its name, with its hash in brackets where that is known.
+    pub name: String,
+    /// It is a T2I-Adapter of style.
+    pub style: bool,
 }
 
 impl Infotext {
@@ -236,16 +245,20 @@ impl Infotext {
             self.push("Refiner", refiner);
             self.push("Refiner switch at", request.refiner_switch);
         }
-        for (i, (control, model)) in request.control.iter().zip(drawn.controls).enumerate() {
-            let resize = resize_name(control.resize_mode.unwrap_or(drawn.control_fit));
+        for (i, (control, network)) in request.control.iter().zip(drawn.controls).enumerate() {
+            let (module, fit) = match network.style {
+                true => ("t2ia_style_clipvision", ResizeMode::Crop),
+                false => ("none", control.resize_mode.unwrap_or(drawn.control_fit)),
+            };
+            let resize = resize_name(fit);
             let mode = mode_name(control.mode);
             // The extension's own form, in which pairs are joined once more.
-            let model = model.replace([',', ':'], "");
+            let model = network.name.replace([',', ':'], "");
             let Control {
                 weight, start, end, ..
             } = control;
             let preprocess = control.preprocess.as_ref();
-            let module = preprocess.map_or("none", |made| module_name(made.kind));
+            let module = preprocess.map_or(module, |made| module_name(made.kind));
             let settings = preprocess.map_or_else(String::new, module_settings);
             let pixel_perfect = match preprocess.is_some_and(|made| made.resolution.is_some()) {
                 true => "False",

@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::embeddings::Used;
 
-pub use map::Drawn;
+pub use map::{Drawn, HeldBy};
 pub use read::Reading;
 
 /// The three parts of the text.

@@ -6,7 +6,7 @@ use latent_checkpoint::file::hash::{old_hash, short_hash};
 use latent_checkpoint::{ModelError, Report};
 use latent_models::Form;
 
-use super::{IpFiles, Model, ModelFiles, Progress};
+use super::{Model, ModelFiles, NetworkFiles, Progress};
 use crate::error::{Error, Result};
 use crate::family::VectorInput;
 use crate::profile::Profile;
@@ -36,14 +36,16 @@ impl ModelFiles {
             let place = place.map_err(|source| Error::Given { field, source })?;
             Ok::<_, Error>(place.path)
         };
-        let controls = request.control.iter();
-        let controls = controls.map(|control| named("control.model", &control.model));
+        let controls = request.control.iter().map(|control| {
+            Ok::<_, Error>(NetworkFiles {
+                network: named("control.model", &control.model)?,
+                encoder: part("control.encoder", &control.encoder)?,
+            })
+        });
         let adapters = request.ip_adapter.iter().map(|shown| {
-            let encoder = shown.encoder.as_ref();
-            let encoder = encoder.map(|name| named("ip_adapter.encoder", name));
-            Ok::<_, Error>(IpFiles {
-                adapter: named("ip_adapter.model", &shown.model)?,
-                encoder: encoder.transpose()?,
+            Ok::<_, Error>(NetworkFiles {
+                network: named("ip_adapter.model", &shown.model)?,
+                encoder: part("ip_adapter.encoder", &shown.encoder)?,
             })
         });
         Ok(Self {
@@ -128,10 +130,10 @@ impl Model {
             false => Ok(None),
         };
         for control in &mut self.controls {
-            control.hash = old(&control.path)?;
+            control.hash = old(&control.files.network)?;
         }
         for ip in &mut self.ip_adapters {
-            ip.hash = old(&ip.files.adapter)?;
+            ip.hash = old(&ip.files.network)?;
         }
         self.hash_adapters(progress)
     }

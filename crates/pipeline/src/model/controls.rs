@@ -3,17 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use latent_checkpoint::{
-    Checkpoint, ControlChanges, Form as FileForm, LoadOptions, ModelError, Network, Report, Role,
-    TensorFile,
+    Checkpoint, ControlChanges, Form as FileForm, LoadOptions, Network, Report, Role,
 };
-use latent_models::{ControlNet, ControlNetConfig, Form, T2iAdapter, UNetConfig};
+use latent_models::{
+    ClipVision, ControlNet, ControlNetConfig, Form, StyleAdapter, StyleAdapterConfig, T2iAdapter,
+    UNetConfig,
+};
 
+use super::encoders::check_encoder;
 use super::open::stem;
-use super::{Held, Model, Part, Source};
+use super::{Held, ImageEncoder, Model, NetworkFiles, Part, Source, Stage};
 use crate::error::{Error, Result};
 use crate::family;
+use crate::picture::Picture;
+
+/// The request's field for an encoder of pictures.
+const ENCODER: &str = "control.encoder";
 
 /// A network that reads pictures which a drawing is held to.
 #[derive(Debug)]
@@ -24,8 +31,8 @@ pub struct ControlModel {
     pub hash: Option<String>,
     /// The network.
     pub network: ControlNetwork,
-    /// Its file or folder.
-    pub(super) path: PathBuf,
+    /// Its file or folder, and its encoder's.
+    pub(super) files: NetworkFiles,
     /// The entries of [`Request::control`](crate::Request::control) that it is for.
     uses: Vec<usize>,
 }
@@ -37,6 +44,29 @@ pub enum ControlNetwork {
     ControlNet(Part<ControlNet>),
     /// It is asked once.
     T2iAdapter(Part<T2iAdapter>),
+    /// What it makes of a picture stands behind the prompt.
+    Style(StyleModel),
+}
+
+/// A T2I-Adapter of style with the encoder that it was trained with.
+#[derive(Debug)]
+pub struct StyleModel {
+    /// The adapter.
+    pub adapter: Part<StyleAdapter>,
+    /// What looks at the pictures.
+    pub encoder: ImageEncoder,
+}
+
+impl StyleModel {
+    /// What it makes of the middle of a picture: `[1, tokens, context]`, f32.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn tokens(&self, picture: &Picture) -> Result<Tensor<3>> {
+        let adapter = self.adapter.get()?;
+        let seen = self.encoder.seen(picture, adapter.config().sees())?;
+        Ok(adapter.tokens(seen))
+    }
 }
 
 impl From<ControlNet> for ControlNetwork {
@@ -52,10 +82,15 @@ impl From<T2iAdapter> for ControlNetwork {
 }
 
 impl ControlNetwork {
-    pub(super) fn part(&self) -> &dyn Held {
+    /// What it is made of, and when that is needed.
+    pub(super) fn parts(&self) -> (Stage, Vec<&dyn Held>) {
         match self {
-            Self::ControlNet(part) => part,
-            Self::T2iAdapter(part) => part,
+            Self::ControlNet(part) => (Stage::Denoising, vec![part]),
+            Self::T2iAdapter(part) => (Stage::Denoising, vec![part]),
+            Self::Style(style) => {
+                let parts: Vec<&dyn Held> = vec![&style.adapter, style.encoder.network()];
+                (Stage::Conditioning, parts)
+            }
         }
     }
 
@@ -63,6 +98,10 @@ impl ControlNetwork {
         match self {
             Self::ControlNet(part) => Self::ControlNet(part.packed(form, latent)),
             Self::T2iAdapter(part) => Self::T2iAdapter(part.packed(form, latent)),
+            Self::Style(style) => Self::Style(StyleModel {
+                adapter: style.adapter.packed(form, latent),
+                encoder: style.encoder.packed(form, latent),
+            }),
         }
     }
 
@@ -74,6 +113,7 @@ impl ControlNetwork {
         let part = match self {
             Self::ControlNet(part) => return check(part.config(), model),
             Self::T2iAdapter(part) => part,
+            Self::Style(style) => return check_style(style.adapter.config(), model),
         };
         let Some([own, theirs]) = part.config().misfit(model.unet()?) else {
             return Ok(());
@@ -87,7 +127,7 @@ impl ControlNetwork {
     /// What the sides of a drawing must be multiples of.
     pub(crate) fn multiple(&self) -> usize {
         match self {
-            Self::ControlNet(_) => 1,
+            Self::ControlNet(_) | Self::Style(_) => 1,
             Self::T2iAdapter(part) => part.config().multiple(),
         }
     }
@@ -126,12 +166,30 @@ impl Model {
             name: name.to_owned(),
             hash: None,
             network: network.into(),
-            path: name.into(),
+            files: NetworkFiles::from(PathBuf::from(name)),
             uses: vec![self.controlled()],
         };
         control.network.check(&self)?;
         self.controls.push(control);
         Ok(self)
+    }
+
+    /// The same with a T2I-Adapter of style and its encoder.
+    ///
+    /// # Errors
+    /// A sentence that says why these networks do not go together.
+    pub fn with_style(
+        self,
+        name: &str,
+        adapter: StyleAdapter,
+        encoder: ClipVision,
+    ) -> Result<Self, String> {
+        check_encoder(adapter.config().sees(), encoder.config())?;
+        let style = StyleModel {
+            adapter: adapter.into(),
+            encoder: ImageEncoder::new(encoder.into(), &self.device),
+        };
+        self.with_control(name, ControlNetwork::Style(style))
     }
 
     /// Opens the networks of these files, one for each entry of the request. Several entries may share one.
@@ -140,32 +198,43 @@ impl Model {
     /// One that cannot be read, that is of no such kind, or that does not go with the denoiser.
     pub(super) fn open_controls(
         &mut self,
-        files: &[PathBuf],
+        all: &[NetworkFiles],
         main: &Arc<Checkpoint>,
         dtype: DType,
     ) -> Result<Vec<Report>> {
         let mut reports = Vec::new();
-        for (entry, path) in files.iter().enumerate() {
-            if let Some(known) = self.controls.iter_mut().find(|c| c.path == *path) {
+        for (entry, files) in all.iter().enumerate() {
+            let path = &files.network;
+            if let Some(known) = self.controls.iter_mut().find(|c| c.files == *files) {
                 known.uses.push(entry);
                 continue;
             }
             self.unet().map_err(|reason| wrong(path, reason))?;
             let options = LoadOptions::new(self.device.clone(), dtype);
-            let (network, report) = match ControlChanges::open(path, main)? {
-                Some(changes) => changed(changes, main, options),
-                None => self.whole(path, options)?,
+            let network = match ControlChanges::open(path, main)? {
+                Some(changes) => {
+                    let (network, report) = changed(changes, main, options);
+                    reports.push(report);
+                    network
+                }
+                None => self.whole(files, options, &mut reports)?,
             };
+            if let (Some(encoder), Stage::Denoising) = (&files.encoder, network.parts().0) {
+                let expected = format!(
+                    "nothing: {} reads its picture by itself; a T2I-Adapter of style has an encoder",
+                    path.display()
+                );
+                return Err(Error::field(ENCODER, encoder.display(), expected));
+            }
             let fits = network.check(self);
             fits.map_err(|reason| wrong(path, reason))?;
             self.controls.push(ControlModel {
                 name: stem(path),
                 hash: None,
                 network,
-                path: path.clone(),
+                files: files.clone(),
                 uses: vec![entry],
             });
-            reports.push(report);
         }
         Ok(reports)
     }
@@ -173,20 +242,37 @@ impl Model {
 
 impl Model {
     /// A network that is in its file as a whole.
-    fn whole(&self, path: &Path, options: LoadOptions) -> Result<(ControlNetwork, Report)> {
+    fn whole(
+        &self,
+        files: &NetworkFiles,
+        options: LoadOptions,
+        reports: &mut Vec<Report>,
+    ) -> Result<ControlNetwork> {
+        let path = &files.network;
         let checkpoint = Arc::new(opened(path)?);
         // What it is made for is told before names that it has or has not.
         if let Ok(config) = checkpoint.config::<ControlNetConfig>(Role::CONTROLNET) {
             check(config, self).map_err(|reason| wrong(path, reason))?;
         }
-        let adapter = checkpoint.find(Role::T2I_ADAPTER).is_some();
+        let [adapter, style] =
+            [Role::T2I_ADAPTER, Role::STYLE_ADAPTER].map(|role| checkpoint.find(role).is_some());
+        let dtype = options.dtype;
         let source = |role| Source {
             checkpoint,
             role,
             options,
             changes: None,
         };
-        Ok(match adapter {
+        if style {
+            let (adapter, report) = Part::<StyleAdapter>::open(source(Role::STYLE_ADAPTER))?;
+            let config = adapter.config();
+            check_style(config, self).map_err(|reason| wrong(path, reason))?;
+            let (encoder, of_encoder) =
+                self.open_encoder(files, (config.sees(), ENCODER), dtype)?;
+            reports.extend([report, of_encoder]);
+            return Ok(ControlNetwork::Style(StyleModel { adapter, encoder }));
+        }
+        let (network, report) = match adapter {
             true => {
                 let (part, report) = Part::open(source(Role::T2I_ADAPTER))?;
                 (ControlNetwork::T2iAdapter(part), report)
@@ -195,7 +281,9 @@ impl Model {
                 let (part, report) = Part::open(source(Role::CONTROLNET))?;
                 (ControlNetwork::ControlNet(part), report)
             }
-        })
+        };
+        reports.push(report);
+        Ok(network)
     }
 }
 
@@ -231,7 +319,7 @@ fn changed(
 /// The checkpoint of such a network. Of a single file no tensor says that what a ControlNet adds is the same at every pixel;
 /// the published ones that were taught so have a word in their names, by which A1111's extension goes too.
 fn opened(path: &Path) -> Result<Checkpoint> {
-    let mut checkpoint = Checkpoint::open(path).map_err(|error| unread(path, error))?;
+    let mut checkpoint = Checkpoint::open(path)?;
     let pooled = checkpoint.form() == FileForm::SingleFile && stem(path).contains("shuffle");
     for part in checkpoint.parts_mut() {
         if let Network::ControlNet(config) = &mut part.config {
@@ -241,22 +329,18 @@ fn opened(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// A kind that is known and not read says so.
-fn unread(path: &Path, error: ModelError) -> Error {
-    let style = TensorFile::open(path).is_ok_and(|file| file.get(STYLE).is_some());
-    match style {
-        true => wrong(
-            path,
-            "it is a T2I-Adapter of style, which shows pictures as tokens; this version has none of them: an IP-Adapter \
-             (--ip-adapter) does so too"
-                .to_owned(),
-        ),
-        false => error.into(),
-    }
+/// Whether a T2I-Adapter of style goes with a model's denoiser; why not, as a sentence.
+fn check_style(config: &StyleAdapterConfig, model: &Model) -> Result<(), String> {
+    let Some([own, theirs]) = config.misfit(model.unet()?) else {
+        return Ok(());
+    };
+    let made_for = family::of_context(config.context);
+    let made_for = made_for.map_or_else(String::new, |family| format!(" for {}", family.name));
+    Err(format!(
+        "it is a T2I-Adapter of style{made_for} ({own}), and the model is {} ({theirs}): give one that was made for it",
+        model.family.name
+    ))
 }
-
-/// The tensor by which T2I-Adapters of style are known.
-const STYLE: &str = "style_embedding";
 
 /// Whether a ControlNet goes with a model's denoiser; why not, as a sentence.
 fn check(config: &ControlNetConfig, model: &Model) -> Result<(), String> {

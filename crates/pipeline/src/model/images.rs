@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use latent_checkpoint::{Checkpoint, SchedulerConfig};
 use latent_diffusion::NoiseSchedule;
-use latent_models::ip_adapter::Sees;
+use latent_models::clip::Sees;
 use latent_models::unet::timestep_sinusoid;
 use latent_models::{ClipVision, EmbeddingNormalizer, Form};
 use serde_json::{Value, json};
@@ -131,20 +131,17 @@ impl ImageEncoder {
     pub fn seen(&self, picture: &Picture, sees: Sees) -> Result<Tensor<3>> {
         let network = self.network.get()?;
         let pixels = self.pixels(picture, ResizeMode::Crop);
-        Ok(match sees {
-            Sees::Embedding(_) => network.forward(pixels).unsqueeze_dim(1),
-            Sees::States(_) => network.states(pixels),
-        })
+        Ok(network.seen(pixels, sees))
     }
 
-    /// The states of a picture whose numbers are all 0 as the network takes them: `[1, 1 + patches, width]`, f32.
+    /// The same of a picture whose numbers are all 0 as the network takes them.
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub fn states_of_zeros(&self) -> Result<Tensor<3>> {
+    pub fn seen_of_zeros(&self, sees: Sees) -> Result<Tensor<3>> {
         let side = self.network.config().image;
         let zeros = Tensor::zeros([1, 3, side, side], &self.device);
-        Ok(self.network.get()?.states(zeros))
+        Ok(self.network.get()?.seen(zeros, sees))
     }
 
     /// Its network.

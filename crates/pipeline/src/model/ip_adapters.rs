@@ -1,20 +1,17 @@
 //! Networks that show the denoiser pictures as prompts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::DType;
 use latent_checkpoint::{Checkpoint, LoadOptions, Report, Role};
-use latent_models::ip_adapter::Sees;
-use latent_models::{ClipVision, ClipVisionConfig, Form, IpAdapter, IpAdapterConfig};
+use latent_models::{ClipVision, Form, IpAdapter, IpAdapterConfig};
 
+use super::encoders::check_encoder;
 use super::open::stem;
-use super::{Held, ImageEncoder, Model, Part, Source};
+use super::{Held, ImageEncoder, Model, NetworkFiles, Part, Source};
 use crate::error::{Error, Result};
 use crate::family;
-
-/// Where published adapters have their encoder: beside them, under this name.
-const ENCODER: &str = "image_encoder";
 
 /// An IP-Adapter with the encoder that it was trained with.
 #[derive(Debug)]
@@ -28,18 +25,9 @@ pub struct IpModel {
     /// What looks at the pictures.
     pub encoder: ImageEncoder,
     /// The files of both.
-    pub(super) files: IpFiles,
+    pub(super) files: NetworkFiles,
     /// The entries of [`Request::ip_adapter`](crate::Request::ip_adapter) that it is for.
     uses: Vec<usize>,
-}
-
-/// The files of an IP-Adapter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IpFiles {
-    /// The adapter's.
-    pub adapter: PathBuf,
-    /// That of the encoder of pictures; `None`: the folder `image_encoder` beside the adapter.
-    pub encoder: Option<PathBuf>,
 }
 
 impl IpModel {
@@ -78,16 +66,13 @@ impl Model {
         encoder: ClipVision,
     ) -> Result<Self, String> {
         check(adapter.config(), &self)?;
-        blind(adapter.config(), encoder.config()).map_or(Ok(()), Err)?;
+        check_encoder(adapter.config().projection.sees(), encoder.config())?;
         self.ip_adapters.push(IpModel {
             name: name.to_owned(),
             hash: None,
             adapter: adapter.into(),
             encoder: ImageEncoder::new(encoder.into(), &self.device),
-            files: IpFiles {
-                adapter: name.into(),
-                encoder: None,
-            },
+            files: NetworkFiles::from(PathBuf::from(name)),
             uses: vec![self.shows()],
         });
         Ok(self)
@@ -99,7 +84,7 @@ impl Model {
     /// One that cannot be read, or that does not go with the denoiser or its encoder.
     pub(super) fn open_ip_adapters(
         &mut self,
-        all: &[IpFiles],
+        all: &[NetworkFiles],
         dtype: DType,
     ) -> Result<Vec<Report>> {
         let mut reports = Vec::new();
@@ -108,64 +93,38 @@ impl Model {
                 known.uses.push(entry);
                 continue;
             }
-            let open = |path: &Path| Ok::<_, Error>(Arc::new(Checkpoint::open(path)?));
-            let source = |checkpoint, role| Source {
-                checkpoint,
-                role,
-                options: LoadOptions::new(self.device.clone(), dtype),
-                changes: None,
-            };
-            let wrong = |field, path: &Path, reason| Error::Part {
-                field,
-                path: path.to_owned(),
+            let path = &files.network;
+            let wrong = |reason| Error::Part {
+                field: "ip_adapter",
+                path: path.clone(),
                 reason,
             };
-            let path = &files.adapter;
-            let adapter = |reason| wrong("ip_adapter", path, reason);
-            self.unet().map_err(adapter)?;
-            let checkpoint = open(path)?;
+            self.unet().map_err(wrong)?;
+            let checkpoint = Arc::new(Checkpoint::open(path)?);
             // What it is made for is told before names that it has or has not.
             let config = checkpoint.config::<IpAdapterConfig>(Role::IP_ADAPTER)?;
-            check(config, self).map_err(adapter)?;
-            let (adapter, report) = Part::<IpAdapter>::open(source(checkpoint, Role::IP_ADAPTER))?;
+            check(config, self).map_err(wrong)?;
+            let sees = config.projection.sees();
+            let (adapter, report) = Part::<IpAdapter>::open(Source {
+                checkpoint,
+                role: Role::IP_ADAPTER,
+                options: LoadOptions::new(self.device.clone(), dtype),
+                changes: None,
+            })?;
             reports.push(report);
-            let encoder = match &files.encoder {
-                Some(encoder) => encoder.clone(),
-                None => beside(path, adapter.config())?,
-            };
-            let (network, report) =
-                Part::<ClipVision>::open(source(open(&encoder)?, Role::IMAGE_ENCODER))?;
+            let (encoder, report) =
+                self.open_encoder(files, (sees, "ip_adapter.encoder"), dtype)?;
             reports.push(report);
-            if let Some(reason) = blind(adapter.config(), network.config()) {
-                return Err(wrong("ip_adapter.encoder", &encoder, reason));
-            }
             self.ip_adapters.push(IpModel {
                 name: stem(path),
                 hash: None,
                 adapter,
-                encoder: ImageEncoder::new(network, &self.device),
+                encoder,
                 files: files.clone(),
                 uses: vec![entry],
             });
         }
         Ok(reports)
-    }
-}
-
-/// The encoder beside an adapter.
-fn beside(adapter: &Path, config: &IpAdapterConfig) -> Result<PathBuf> {
-    let encoder = adapter.with_file_name(ENCODER);
-    match encoder.exists() {
-        true => Ok(encoder),
-        false => Err(Error::field(
-            "ip_adapter.encoder",
-            "not set",
-            format!(
-                "the encoder of pictures that {} was trained with ({}): none lies beside it as {ENCODER}",
-                adapter.display(),
-                wanted(config)
-            ),
-        )),
     }
 }
 
@@ -180,47 +139,4 @@ fn check(config: &IpAdapterConfig, model: &Model) -> Result<(), String> {
         "it is an IP-Adapter{made_for} ({own}), and the model is {} ({theirs}): give one that was made for it",
         model.family.name
     ))
-}
-
-/// Why an adapter does not go with an encoder, as a sentence.
-fn blind(config: &IpAdapterConfig, encoder: &ClipVisionConfig) -> Option<String> {
-    let sees = match config.projection.sees() {
-        Sees::Embedding(width) => width == encoder.projection,
-        Sees::States(width) => width == encoder.width,
-    };
-    (!sees).then(|| {
-        format!(
-            "it gives embeddings of {} numbers and states of {} ({}), and the adapter was trained with {}",
-            encoder.projection,
-            encoder.width,
-            called(encoder.width),
-            wanted(config)
-        )
-    })
-}
-
-/// What an adapter takes, in words.
-fn wanted(config: &IpAdapterConfig) -> String {
-    match config.projection.sees() {
-        Sees::Embedding(width) => {
-            let whose = match width {
-                768 => called(1024),
-                1024 => called(1280),
-                1280 => called(1664),
-                _ => "an encoder that is not published",
-            };
-            format!("embeddings of {width} numbers: {whose}")
-        }
-        Sees::States(width) => format!("states of {width} numbers: {}", called(width)),
-    }
-}
-
-/// What the encoder of that width is called.
-fn called(width: usize) -> &'static str {
-    match width {
-        1024 => "CLIP's ViT-L/14",
-        1280 => "OpenCLIP's ViT-H/14",
-        1664 => "OpenCLIP's ViT-bigG/14",
-        _ => "an encoder that is not published",
-    }
 }

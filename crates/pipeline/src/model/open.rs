@@ -14,7 +14,7 @@ use latent_models::{ClipVision, EmbeddingNormalizerConfig};
 use super::adapted::{Adapted, AdapterUse};
 use super::images::noising;
 use super::{
-    ImageSettings, IpFiles, Model, Net, Part, Parts, Progress, Source, Stage, given,
+    ImageSettings, Model, Net, NetworkFiles, Part, Parts, Progress, Source, Stage, given,
     noise_schedule, probe,
 };
 use crate::condition::Reader;
@@ -41,9 +41,9 @@ pub struct ModelFiles {
     /// A model that finishes the pictures: its denoiser and its text encoders.
     pub refiner: Option<Place>,
     /// What holds drawings to pictures, one for each entry of [`Request::control`](crate::Request::control).
-    pub controls: Vec<PathBuf>,
+    pub controls: Vec<NetworkFiles>,
     /// IP-Adapters, one for each entry of [`Request::ip_adapter`](crate::Request::ip_adapter).
-    pub ip_adapters: Vec<IpFiles>,
+    pub ip_adapters: Vec<NetworkFiles>,
     /// The refiner's own autoencoder decodes, where it has one and `vae` names none.
     pub refiner_decodes: bool,
 }

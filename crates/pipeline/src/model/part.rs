@@ -11,7 +11,7 @@ use latent_checkpoint::{Checkpoint, ControlChanges, Kind, LoadOptions, ModelErro
 use latent_models::{
     ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, Conditioner, ConditionerConfig,
     ControlNet, ControlNetConfig, Denoiser, DenoiserConfig, Form, IpAdapter, IpAdapterConfig,
-    T2iAdapter, T2iAdapterConfig, exchanged, parameter_count,
+    StyleAdapter, StyleAdapterConfig, T2iAdapter, T2iAdapterConfig, exchanged, parameter_count,
 };
 
 /// What a model asks of its networks, whatever their kind.
@@ -165,12 +165,16 @@ nets! {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network.packed()
     }
-    // Both run once for a picture.
+    // These run once for a picture.
     "IP-Adapter" IpAdapter: IpAdapterConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network
     }
     "T2I-Adapter" T2iAdapter: T2iAdapterConfig {
+        dtype: |network| network.dtype(),
+        packed: |network, _, _| network
+    }
+    "T2I-Adapter of style" StyleAdapter: StyleAdapterConfig {
         dtype: |network| network.dtype(),
         packed: |network, _, _| network
     }

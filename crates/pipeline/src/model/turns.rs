@@ -109,14 +109,14 @@ impl Model {
                 let encoder = self.image_encoder.iter();
                 networks.extend(encoder.map(|encoder| encoder.network() as &dyn Held));
                 networks.extend(self.ip_adapters.iter().flat_map(IpModel::parts));
+                networks.extend(self.control_parts(stage));
                 let condition = self.condition.iter();
                 networks.extend(condition.map(|reader| reader.network() as &dyn Held));
                 networks
             }
             Stage::Denoising => {
                 let mut networks: Vec<&dyn Held> = vec![&self.denoiser];
-                let controls = self.controls.iter();
-                networks.extend(controls.map(|control| control.network.part()));
+                networks.extend(self.control_parts(stage));
                 networks
             }
             Stage::Refining => {
@@ -128,6 +128,13 @@ impl Model {
                 parts.map(|part| part as &dyn Held).collect()
             }
         }
+    }
+
+    /// The networks of a stage that hold drawings to pictures.
+    fn control_parts(&self, stage: Stage) -> impl Iterator<Item = &dyn Held> {
+        let controls = self.controls.iter().map(|control| control.network.parts());
+        let needed = controls.filter(move |(needed, _)| *needed == stage);
+        needed.flat_map(|(_, parts)| parts)
     }
 
     /// The text encoders, the refiner's among them.

@@ -7,12 +7,15 @@ use super::validate::number;
 use super::{Name, RequestError, ResizeMode};
 use crate::preprocess::Preprocess;
 
-/// A picture that the drawing is held to, and the network that reads it: a ControlNet.
+/// A picture that the drawing is held to, and the network that reads it: a ControlNet, a T2I-Adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
     /// The network.
     pub model: Name,
+    /// The encoder of pictures of a T2I-Adapter of style. `None`: the folder `image_encoder` beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Name>,
     /// The picture: lines, depths, poses, whatever the network was taught. `None`: the picture that is started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Name>,
@@ -106,6 +109,7 @@ impl Control {
     pub fn new(model: Name, image: Option<Name>) -> Self {
         Self {
             model,
+            encoder: None,
             image,
             mask: None,
             weight: whole(),

@@ -279,7 +279,11 @@ impl Request {
         let models = models
             .into_iter()
             .filter_map(|(field, name)| Some((field, name.as_ref()?)));
-        let controls = self.control.iter();
+        let controls = self.control.iter().flat_map(|control| {
+            let encoder = control.encoder.iter();
+            let encoder = encoder.map(|name| ("control.encoder", name));
+            std::iter::once(("control.model", &control.model)).chain(encoder)
+        });
         let shown = self.ip_adapter.iter().flat_map(|shown| {
             let encoder = shown
                 .encoder
@@ -287,7 +291,6 @@ impl Request {
                 .map(|name| ("ip_adapter.encoder", name));
             std::iter::once(("ip_adapter.model", &shown.model)).chain(encoder)
         });
-        let controls = controls.map(|control| ("control.model", &control.model));
         models.chain(controls).chain(shown)
     }
 

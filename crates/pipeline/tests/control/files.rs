@@ -2,7 +2,7 @@
 //! refused in words.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use latent_checkpoint::convert::{Target, write_file};
 use latent_checkpoint::file::write::{Existing, safetensors};
@@ -233,7 +233,7 @@ fn what_does_not_fit_is_refused() {
     );
 
     // A request for a network that the model was not opened with.
-    let model = open(&base, Vec::new()).unwrap();
+    let model = open(&base, Vec::<PathBuf>::new()).unwrap();
     let error = run(
         &asks(vec![control()]),
         &model,

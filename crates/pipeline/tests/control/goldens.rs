@@ -186,7 +186,7 @@ fn bf16_and_int8_are_near() {
         (DType::BF16, Form::Int8, 0.3),
     ] {
         let files = ModelFiles {
-            controls: vec![file.clone()],
+            controls: vec![file.clone().into()],
             ..ModelFiles::from(base.clone())
         };
         let (model, _) = Model::open(&files, &Device::flex(), dtype, &mut |_, _, _| {}).unwrap();

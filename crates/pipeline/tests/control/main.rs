@@ -1,5 +1,5 @@
 //! Pictures that a drawing is held to: pipelines of the tiny model against diffusers and A1111's modes (`goldens`), networks
-//! from files (`files`), and what requests say (`requests`).
+//! from files (`files`), what requests say (`requests`), and T2I-Adapters of style (`styles`).
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,6 +11,7 @@ mod golden;
 mod files;
 mod goldens;
 mod requests;
+mod styles;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ use latent_checkpoint::tiny::write_tiny;
 use latent_checkpoint::{Dtype, Error, Network, Role, TensorFile, TensorInfo};
 use latent_models::{ControlNet, ControlNetConfig, ParameterError, UNetConfig};
 use latent_pipeline::beside::Hints;
-use latent_pipeline::control::Held;
+use latent_pipeline::control::{Held, Style};
 use latent_pipeline::draw::Canvas;
+use latent_pipeline::model::NetworkFiles;
 use latent_pipeline::picture::Picture;
 use latent_pipeline::request::{Control, Name, ResizeMode};
 use latent_pipeline::resources::Memory;
@@ -100,6 +102,7 @@ fn draw(
     canvas: Option<&Canvas>,
 ) -> drawing::Drawn {
     let hints = Hints {
+        styles: Style::all(model, &held).expect("tokens"),
         held,
         ..Hints::default()
     };
@@ -115,9 +118,13 @@ fn base(dir: &Path) -> PathBuf {
 }
 
 fn named(config: Network) -> latent_checkpoint::convert::Model {
+    named_as(Role::CONTROLNET, config)
+}
+
+fn named_as(role: Role, config: Network) -> latent_checkpoint::convert::Model {
     let parameters = config.parameters();
     let part = NamedPart {
-        role: Role::CONTROLNET,
+        role,
         dtypes: parameters
             .iter()
             .map(|(name, _)| (name.clone(), Dtype::F16))
@@ -177,9 +184,9 @@ fn changed(from: &Path, to: &Path, rename: impl Fn(&str) -> Option<String>) {
     .unwrap();
 }
 
-fn open(model: &Path, controls: Vec<PathBuf>) -> Result<Model, String> {
+fn open(model: &Path, controls: Vec<impl Into<NetworkFiles>>) -> Result<Model, String> {
     let files = ModelFiles {
-        controls,
+        controls: controls.into_iter().map(Into::into).collect(),
         ..ModelFiles::from(model.to_owned())
     };
     let opened = Model::open(&files, &Device::flex(), DType::F32, &mut |_, _, _| {});

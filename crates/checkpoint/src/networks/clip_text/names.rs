@@ -35,6 +35,9 @@ const LAYER: [(&str, &str); 5] = [
 /// The module that holds a text encoder's parameters in transformers' files.
 pub const TEXT_MODEL: &str = "text_model";
 
+/// The layers in OpenCLIP's files.
+pub(in crate::networks) const RESBLOCKS: &str = "transformer.resblocks";
+
 /// The projection of the pooled state.
 const PROJECTION: &str = "text_projection";
 
@@ -53,16 +56,22 @@ impl ClipLayout {
         for (ours, theirs) in TOP {
             table.pair(format!("{TEXT_MODEL}.{ours}"), theirs);
         }
-        open_clip_layers(&mut table, TEXT_MODEL, self.layers);
+        let ours = format!("{TEXT_MODEL}.encoder.layers");
+        stacked_layers(&mut table, &ours, RESBLOCKS, self.layers);
         table
     }
 }
 
-/// The layers of `module`, which OpenCLIP calls `transformer.resblocks`.
-pub(in crate::networks) fn open_clip_layers(table: &mut Table, module: &str, layers: usize) {
+/// Transformer layers `ours`, which stand as `theirs` where query, key and value are stacked as OpenCLIP has them.
+pub(in crate::networks) fn stacked_layers(
+    table: &mut Table,
+    ours: &str,
+    theirs: &str,
+    layers: usize,
+) {
     for layer in 0..layers {
-        let ours = format!("{module}.encoder.layers.{layer}");
-        let theirs = format!("transformer.resblocks.{layer}");
+        let ours = format!("{ours}.{layer}");
+        let theirs = format!("{theirs}.{layer}");
         for (a, b) in LAYER {
             table.pair(format!("{ours}.{a}"), format!("{theirs}.{b}"));
         }
