@@ -50,8 +50,9 @@ pub enum Error {
         /// Bytes that were asked for.
         needed: u64,
     },
-    /// The disk was full while a picture was written. Nothing of it was kept; the queue is now paused with this reason.
-    #[error("the disk of {} is full; make room, and the picture is written again", .folder.display())]
+    /// The disk was full while something was written, and nothing of it was kept. If it was a picture, the queue is now
+    /// paused with this reason.
+    #[error("the disk of {} is full; make room, and what was to be written can be written", .folder.display())]
     DiskFull {
         /// The folder of pictures.
         folder: PathBuf,

@@ -17,6 +17,7 @@
 //!
 //! Clock, randomness and the free space of a disk come in from [`Outside`]. Times are milliseconds since 1970, UTC.
 
+mod db;
 mod error;
 mod event;
 mod job;
@@ -31,7 +32,7 @@ pub use job::{
     Accepted, Asked, Cancel, Cancelled, Claimed, Counts, Failure, Idempotency, Job, JobFilter,
     Lease, Move, NewJob, Pause, State, Waiting,
 };
-pub use outside::Outside;
+pub use outside::{FreeSpace, Outside};
 pub use picture::{Committed, Format, Input, NewPicture, Page, Picture, Search, Swept};
 pub use queue::{Database, Limits, Queue};
 pub use store::Store;
