@@ -1,0 +1,174 @@
+//! Who sends a request. Basic (clients of A1111), Bearer (of OpenAI) and a cookie (the page) name the same users.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use subtle::ConstantTimeEq;
+
+use crate::app::Shared;
+use crate::config::{User, digest};
+use crate::fault::Fault;
+use crate::openai::{self, links};
+
+/// The name of the page's cookie.
+pub const COOKIE: &str = "latent_session";
+/// How long a login holds: 30 days, or until the server ends.
+const SESSION_MS: i64 = 30 * 24 * 3_600_000;
+/// What may be seen without a name: whether the server lives, the way in, pictures by unguessable address.
+const OPEN: &[&str] = &["/healthz", "/readyz", "/login"];
+/// The owner where there is only one.
+const LOCAL: &str = "local";
+
+/// Who sent a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller(Option<String>);
+
+impl Caller {
+    /// A user, or nobody in particular.
+    pub fn new(user: Option<String>) -> Self {
+        Self(user)
+    }
+
+    /// Whose rows may be seen: none means all of them.
+    pub fn user(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Whose a new row is.
+    pub fn owner(&self) -> &str {
+        self.user().unwrap_or(LOCAL)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// Finds the user, or refuses.
+pub async fn guard(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let open = OPEN.contains(&path) || path.starts_with(links::PATH);
+    let user = find(&app, request.headers());
+    if user.is_none() && !app.config.users.is_empty() && !open {
+        let fault = Fault::new(
+            "unauthorized",
+            "a user and password (Basic), a key (Bearer) or a login is needed, and what was sent is none that is known",
+        );
+        return match path.starts_with(openai::PATH) {
+            true => openai::error::answer(&fault),
+            false => fault.into_response(),
+        };
+    }
+    request.extensions_mut().insert(Caller(user));
+    next.run(request).await
+}
+
+/// The user that a request names and proves. Without users, whatever it names is nobody's.
+fn find(app: &Shared, headers: &HeaderMap) -> Option<String> {
+    if app.config.users.is_empty() {
+        return None;
+    }
+    let word = cookie(headers);
+    let session = word.and_then(|word| app.sessions.find(word, app.now()));
+    session.or_else(|| {
+        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, rest) = given.split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return proven(&app.config.users, None, rest);
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let pair = String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?;
+        let (name, password) = pair.split_once(':')?;
+        proven(&app.config.users, Some(name), password)
+    })
+}
+
+/// The user of that name, or any, whose secret this is. Every user is compared, whatever was found before.
+pub fn proven(users: &[User], name: Option<&str>, secret: &str) -> Option<String> {
+    let given = digest(secret);
+    let mut found = None;
+    for user in users {
+        let same = bool::from(user.secret.ct_eq(&given));
+        if same && name.is_none_or(|name| name == user.name) {
+            found = Some(user.name.clone());
+        }
+    }
+    found
+}
+
+/// Logins of the page: random words in cookies, and who has them. They end with the process.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<HashMap<[u8; 32], (String, i64)>>);
+
+impl Sessions {
+    /// Lets a user in until a time, under a random `word`.
+    pub fn open(&self, word: &str, user: String, now_ms: i64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, until)| *until > now_ms);
+        all.insert(digest(word), (user, now_ms + SESSION_MS));
+    }
+
+    /// Ends a login.
+    pub fn close(&self, word: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&digest(word));
+    }
+
+    /// Whose word it is.
+    pub fn find(&self, word: &str, now_ms: i64) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (user, until) = all.get(&digest(word))?;
+        (*until > now_ms).then(|| user.clone())
+    }
+}
+
+/// The word in the page's cookie.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let mut pairs = cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_proves_a_user_by_both_ways() {
+        let users = ["a:one", "b:two"].map(|u| User::parse(u).expect("a user"));
+        assert_eq!(proven(&users, Some("b"), "two").as_deref(), Some("b"));
+        assert_eq!(proven(&users, None, "one").as_deref(), Some("a"));
+        for (name, secret) in [(Some("b"), "one"), (Some("c"), "two"), (None, ""), (None, "tw")] {
+            assert_eq!(proven(&users, name, secret), None);
+        }
+    }
+
+    #[test]
+    fn a_login_ends() {
+        let sessions = Sessions::default();
+        sessions.open("word", "me".into(), 0);
+        assert_eq!(sessions.find("word", 1).as_deref(), Some("me"));
+        assert_eq!(sessions.find("word", SESSION_MS), None);
+        assert_eq!(sessions.find("other", 1), None);
+        sessions.close("word");
+        assert_eq!(sessions.find("word", 1), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! The HTTP service: latent's own API and those of A1111, OpenAI and stable-diffusion.cpp, over one durable queue.
+//!
+//! Each interface makes a request in latent's tables out of what it was sent, puts one row into the queue ([`submit`]) and
+//! watches it; none draws by itself. So cancelling, progress, limits and what survives a crash exist once, and an interface that
+//! answers with the picture is "enqueue, then wait". [`worker`] is the only one that draws, through the [`Engine`] that the
+//! program brings: this crate knows nothing of tensors.
+//!
+//! The service is closed by default: it listens on this machine alone, refuses what a page of another site makes a browser
+//! send ([`guard`]), takes pictures by value and never by path or address ([`given`]), and has no client for outgoing requests.
+//!
+//! Rejected: a web framework of another kind (axum is tower and hyper, no more), a crate of jobs (see `latent-queue`), WebSockets for events (events by SSE
+//! go on where they stopped, and need no second protocol), Argon2 (secrets are handed over at the start and held as a
+//! hash in memory, never in a file).
+
+mod api;
+mod app;
+mod config;
+mod engine;
+mod fault;
+pub mod given;
+pub mod guard;
+mod health;
+mod live;
+mod openai;
+mod pages;
+mod sdapi;
+mod sdcpp;
+mod server;
+mod settings;
+mod store;
+pub mod submit;
+pub mod worker;
+
+pub use api::description;
+pub use config::{Compat, Config, ConfigError, Limits, User};
+pub use engine::{
+    Adapter, Asked, Catalogue, Convert, Drawn, Embedding, Encoded, Engine, Filter, Fit, Format,
+    Inputs, Memory, Model, Output, Read, Sampler, Scheduler, Settled, Stop, Watch, Work,
+};
+pub use fault::{CODES, Fault, Problem, Result};
+pub use server::{Server, StartError};

@@ -1,0 +1,5 @@
+//! .
+use axum::Router;
+use crate::app::Shared;
+/// .
+pub fn router() -> Router<Shared> { Router::new() }
