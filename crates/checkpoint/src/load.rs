@@ -415,31 +415,58 @@ fn read(
             let (patches, check) = (&options.patches, options.check_finite);
             changed(&bytes, info, weights, &target, patches, check)
         });
-        let changed = changed.transpose()?.flatten();
-        let (bytes, info) = match &changed {
-            Some((bytes, info)) => (Cow::Borrowed(bytes.as_slice()), info),
-            None => (bytes, info),
-        };
+        let shape = assignment.shape.clone();
+        if let Some(values) = changed.transpose()?.flatten() {
+            weights.release(name);
+            return of_numbers(values, (info, weights), options.dtype, shape);
+        }
         match options.dtype {
             DType::F16 => {
                 let values: Vec<f16> = convert(&bytes, info.dtype, f16::from_f32);
                 if info.dtype != Dtype::F16 && values.iter().any(|v| v.is_infinite()) {
                     overflow(&bytes, info, weights, "f16", |i| values[i].is_infinite())?;
                 }
-                TensorData::new(values, assignment.shape.clone())
+                TensorData::new(values, shape)
             }
             DType::BF16 => {
                 let values: Vec<bf16> = convert(&bytes, info.dtype, bf16::from_f32);
-                TensorData::new(values, assignment.shape.clone())
+                TensorData::new(values, shape)
             }
-            _ => TensorData::new(
-                convert(&bytes, info.dtype, |value| value),
-                assignment.shape.clone(),
-            ),
+            _ => TensorData::new(convert(&bytes, info.dtype, |value| value), shape),
         }
     };
     weights.release(name);
     Ok(data)
+}
+
+/// Numbers of a parameter as `dtype`.
+fn of_numbers(
+    values: Vec<f32>,
+    (info, weights): (&TensorInfo, &Weights),
+    dtype: DType,
+    shape: Vec<usize>,
+) -> Result<TensorData, ModelError> {
+    Ok(match dtype {
+        DType::F16 => {
+            let stored: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
+            let large = |i: &usize| stored[*i].is_infinite() && values[*i].is_finite();
+            if let Some(element) = (0..values.len()).find(large) {
+                return Err(ModelError::Overflow {
+                    path: weights.path().to_owned(),
+                    tensor: crate::error::shown(&info.name),
+                    element,
+                    value: values[element],
+                    dtype: "f16",
+                });
+            }
+            TensorData::new(stored, shape)
+        }
+        DType::BF16 => {
+            let stored: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
+            TensorData::new(stored, shape)
+        }
+        _ => TensorData::new(values, shape),
+    })
 }
 
 /// The values of a parameter with all changes that patches make to it, as f32; `None` where they make none.
@@ -450,7 +477,7 @@ pub(crate) fn changed(
     target: &Target<'_>,
     patches: &[Arc<dyn Patch>],
     check: bool,
-) -> Result<Option<(Vec<u8>, TensorInfo)>, ModelError> {
+) -> Result<Option<Vec<f32>>, ModelError> {
     let mut values = None;
     for patch in patches {
         if patch.changes(target)? {
@@ -458,16 +485,18 @@ pub(crate) fn changed(
             patch.apply(target, values.as_deref_mut().unwrap_or_default())?;
         }
     }
-    let Some(values) = values.flatten() else {
-        return Ok(None);
-    };
-    let bytes = bytes_of(&values, |v| v.to_le_bytes());
-    let info = TensorInfo {
-        dtype: Dtype::F32,
-        ..info.clone()
-    };
-    if check {
-        check_finite(&bytes, &info, weights)?;
+    let values = values.flatten();
+    let numbers = values.iter().flatten();
+    let bad = numbers
+        .enumerate()
+        .find(|(_, value)| check && !value.is_finite());
+    match bad {
+        Some((element, value)) => Err(ModelError::NotFinite {
+            path: weights.path().to_owned(),
+            tensor: crate::error::shown(&info.name),
+            element,
+            value: *value,
+        }),
+        None => Ok(values),
     }
-    Ok(Some((bytes, info)))
 }

@@ -90,7 +90,7 @@ impl Watch {
     pub(crate) fn new(json: bool) -> Result<Self, Failure> {
         Ok(Self {
             json,
-            presses: screen::on_ctrl_c()?,
+            presses: screen::on_ctrl_c(screen::AFTER_STEP)?,
             bar: ProgressBar::hidden(),
         })
     }

@@ -65,7 +65,7 @@ pub fn generate(args: &GenerateArgs, json: bool) -> Result<u8, Failure> {
     )?);
     machine::set_threads(args.model.threads)?;
     let device = machine::device(&args.model.device)?;
-    let presses = screen::on_ctrl_c()?;
+    let presses = screen::on_ctrl_c(screen::AFTER_STEP)?;
 
     let started = Instant::now();
     let tiny = tiny(output, &preview, &resources, &device)?;

@@ -87,11 +87,25 @@ fn vulkan(gpu: burn::tensor::DeviceKind) -> Result<Device, Failure> {
         .map_err(|e| Failure::run(format!("--device vulkan cannot be opened: {e}")))
 }
 
-/// Sets the number of threads of everything that computes on the CPU. Called once, before the first computation.
+/// Sets the number of threads of everything that computes on the CPU, of which this one is one. Called once, before the first
+/// computation.
 ///
 /// # Errors
 /// 0, or more than 1024.
 pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
+    // A thread outside the pool would be put to sleep and woken around every operation.
+    start(pool(threads)?.use_current_thread())
+}
+
+/// The same of threads beside this one, which computes nothing itself.
+///
+/// # Errors
+/// 0, or more than 1024.
+pub fn set_threads_beside(threads: Option<usize>) -> Result<(), Failure> {
+    start(pool(threads)?)
+}
+
+fn pool(threads: Option<usize>) -> Result<rayon::ThreadPoolBuilder, Failure> {
     // sd.cpp writes "all of them" as −1 or 0; here the flag is left out for that.
     if threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
         let given = threads.unwrap_or_default();
@@ -99,12 +113,31 @@ pub fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
             "--threads {given} is out of range: expected 1 to 1024"
         )));
     }
-    // A thread outside the pool would be put to sleep and woken around every operation.
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.unwrap_or(0))
-        .use_current_thread()
-        .build_global()
+    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)))
+}
+
+fn start(pool: rayon::ThreadPoolBuilder) -> Result<(), Failure> {
+    pool.build_global()
         .map_err(|e| Failure::run(format!("cannot start the threads: {e}")))
+}
+
+/// Main memory of the machine, what of it is free, and what this process has, in bytes; 0 where it cannot be told.
+pub fn memory() -> latent_serve::Memory {
+    let number = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1024)
+    };
+    latent_serve::Memory {
+        total: number("/proc/meminfo", "MemTotal:").unwrap_or(0),
+        free: free_memory().unwrap_or(0),
+        used: number("/proc/self/status", "VmRSS:").unwrap_or(0),
+    }
 }
 
 /// The most memory that this process has had at once, in bytes, where it can be told (Linux).

@@ -30,6 +30,7 @@ mod names;
 mod preprocess;
 mod screen;
 mod selftest;
+mod serve;
 mod told;
 mod train;
 mod watch;
@@ -130,6 +131,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     machine::set_instructions()?;
     match &cli.command {
         Command::Generate(args) => generate::generate(args, cli.json),
+        Command::Serve(args) => serve::serve(args, cli.json),
         Command::Preprocess(args) => preprocess::preprocess(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
         Command::Models(args) => models::models(args, cli.json),

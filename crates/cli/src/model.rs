@@ -220,11 +220,6 @@ fn write_files(folder: &Path, files: &[(&str, &[u8])], names: &[&str]) -> Result
 
 /// Where this user's programs keep what they can make again.
 pub fn cache_folder() -> Option<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
     if cfg!(windows) {
         variable("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
@@ -232,4 +227,22 @@ pub fn cache_folder() -> Option<PathBuf> {
     } else {
         variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
     }
+}
+
+/// Where this user's programs keep what they have made for the user.
+pub fn data_folder() -> Option<PathBuf> {
+    let folder = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+    };
+    folder.map(|folder| folder.join("latent"))
+}
+
+/// The folder that a variable of the environment names.
+fn variable(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(name).map(PathBuf::from);
+    folder.filter(|path| path.is_absolute())
 }

@@ -76,21 +76,22 @@ impl TerminalPreview {
     }
 }
 
-/// Counts presses of Ctrl-C: the first asks the run to stop after its step, the second ends the program. What the system sends to
+/// What is said where a run stops after its step.
+pub const AFTER_STEP: &str = "stopping after this step; what there is will be saved";
+
+/// Counts presses of Ctrl-C: the first asks the run to stop, and `said` is printed; the second ends the program. What the system sends to
 /// end a program counts as one.
 ///
 /// # Errors
 /// A system that does not say.
-pub fn on_ctrl_c() -> Result<Arc<AtomicUsize>, Failure> {
+pub fn on_ctrl_c(said: &'static str) -> Result<Arc<AtomicUsize>, Failure> {
     let presses = Arc::new(AtomicUsize::new(0));
     let counter = presses.clone();
     let asked = move || {
         if counter.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(i32::from(INTERRUPTED));
         }
-        tell(
-            "\nstopping after this step; what there is will be saved (Ctrl-C again to end at once)",
-        );
+        tell(format_args!("\n{said} (Ctrl-C again to end at once)"));
     };
     let cannot = |e: &dyn Display| Failure::run(format!("cannot listen for Ctrl-C: {e}"));
     ctrlc::set_handler(asked.clone()).map_err(|e| cannot(&e))?;

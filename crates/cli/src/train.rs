@@ -59,7 +59,11 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<u8, Failure> {
         .out
         .clone()
         .unwrap_or_else(|| default_folder(&args.config));
-    let mut dashboard = Dashboard::new(json, peers.rank() == 0, screen::on_ctrl_c()?);
+    let mut dashboard = Dashboard::new(
+        json,
+        peers.rank() == 0,
+        screen::on_ctrl_c(screen::AFTER_STEP)?,
+    );
     let trainer = Trainer::new(&config, task, &*peers, folder.clone());
     let mut trainer = trainer.map_err(of_settings)?;
     if let Some(steps) = args.steps {

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 
 use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
-use crate::file::Dtype;
+use crate::file::{Dtype, TensorInfo};
 use crate::file::write::Existing;
 use crate::load::{
     Assignment, ENDING, Plan, STRANGER, applied, bytes_of, changed, check_finite, cut, plan,
@@ -263,8 +263,13 @@ pub fn merge(
             let patched =
                 target.map(|target| changed(values, info, weights, &target, patches, true));
             let patched = patched.transpose()?.flatten();
+            let patched = patched.map(|values| bytes_of(&values, |v| v.to_le_bytes()));
+            let whole = TensorInfo {
+                dtype: Dtype::F32,
+                ..info.clone()
+            };
             let (values, info) = match &patched {
-                Some((values, info)) => (values.as_slice(), info),
+                Some(values) => (values.as_slice(), &whole),
                 None => (values, info),
             };
             match dtype {

@@ -97,6 +97,14 @@ fn random() -> u64 {
 /// # Errors
 /// A file that cannot be read or holds none.
 pub fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
+    lines(file, "prompt")
+}
+
+/// The lines of a file that are not empty: at least one, of `what`.
+///
+/// # Errors
+/// A file that cannot be read or holds none.
+pub fn lines(file: &Path, what: &str) -> Result<Vec<String>, Failure> {
     let text = read_text(file)?;
     let lines: Vec<String> = text
         .lines()
@@ -106,7 +114,7 @@ pub fn prompts(file: &Path) -> Result<Vec<String>, Failure> {
         .collect();
     match lines.is_empty() {
         true => Err(Failure::input(format!(
-            "{} holds no prompt: one a line is expected",
+            "{} holds no {what}: one a line is expected",
             file.display()
         ))),
         false => Ok(lines),

@@ -1,0 +1,56 @@
+//! The arguments of `latent serve`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{LibraryArgs, LoraLibraryArgs};
+
+/// `latent serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The address and port that it listens on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7860))]
+    pub listen: SocketAddr,
+    /// Where jobs and pictures are kept [default: latent in this user's data folder].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub library: LibraryArgs,
+    #[command(flatten)]
+    pub loras: LoraLibraryArgs,
+    /// A folder of embeddings (textual inversion). Can be given several times.
+    #[arg(long, aliases = ["embd-dir", "embeddings-dir"], value_name = "DIR")]
+    pub embeddings: Vec<PathBuf>,
+    /// A folder of hypernetworks. Can be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub hypernetworks: Vec<PathBuf>,
+    /// Somebody who may use it. Can be given several times; needed where others than this machine reach it.
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub auth: Vec<String>,
+    /// The same from a file, one a line, so that no other program sees them.
+    #[arg(long, value_name = "FILE")]
+    pub auth_from: Option<PathBuf>,
+    /// Everybody who reaches it may draw, read and delete, although others than this machine do.
+    #[arg(long, conflicts_with_all = ["auth", "auth_from"])]
+    pub no_auth: bool,
+    /// A name under which it is reached, such as that of a proxy. Can be given several times.
+    #[arg(long, value_name = "HOST")]
+    pub allowed_host: Vec<String>,
+    /// Origins whose pages may use it, divided by commas.
+    #[arg(long, value_name = "ORIGIN,…", value_delimiter = ',')]
+    pub cors_allow_origins: Vec<String>,
+    /// Start without drawing, until the queue is resumed.
+    #[arg(long)]
+    pub paused: bool,
+    /// Say in the log what is drawn; prompts are kept out of it otherwise.
+    #[arg(long)]
+    pub log_prompts: bool,
+    /// Where to draw: cpu, or a GPU that this build has.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads that draw [default: all].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
