@@ -68,7 +68,9 @@ pub struct App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +115,10 @@ impl App {
         hash.update((self.outside.random)().to_le_bytes());
         hash.update((self.outside.random)().to_le_bytes());
         let bytes: [u8; 32] = hash.finalize().into();
-        bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// A seed, of 32 bits as A1111 draws them.
@@ -131,7 +136,12 @@ impl App {
     ) -> Result<R> {
         let engine = self.engine.clone();
         let done = tokio::task::spawn_blocking(move || call(engine.as_ref())).await;
-        done.unwrap_or_else(|_| Err(Fault::new("defect", "the engine panicked; the log says more")))
+        done.unwrap_or_else(|_| {
+            Err(Fault::new(
+                "defect",
+                "the engine panicked; the log says more",
+            ))
+        })
     }
 
     /// Cancels a job of a user, at once also where it is being drawn.
@@ -202,7 +212,10 @@ impl Tasks {
     /// The name a user gave to a job.
     pub fn name(&self, user: &str, job: Ulid) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = all.0.iter().filter(|((owner, _), id)| owner == user && **id == job);
+        let mut found = all
+            .0
+            .iter()
+            .filter(|((owner, _), id)| owner == user && **id == job);
         found.next().map(|((_, task), _)| task.clone())
     }
 }

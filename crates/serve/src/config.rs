@@ -161,13 +161,17 @@ pub enum ConfigError {
     #[error("the user {0} is given twice")]
     Twice(String),
     /// A host that is none.
-    #[error("{0:?} is no host name: expected a name such as draw.example.org, without scheme or path")]
+    #[error(
+        "{0:?} is no host name: expected a name such as draw.example.org, without scheme or path"
+    )]
     Host(String),
     /// An origin that is none.
     #[error("{0:?} is no origin: expected https://host or http://host:port")]
     Origin(String),
     /// Every page of the world, unasked.
-    #[error("--cors-allow-origins * lets every page that is opened in a browser draw and delete: name the origins, or give --auth")]
+    #[error(
+        "--cors-allow-origins * lets every page that is opened in a browser draw and delete: name the origins, or give --auth"
+    )]
     AnyOrigin,
 }
 
@@ -271,7 +275,9 @@ mod tests {
             assert_eq!(User::parse(user), Err(ConfigError::User), "{user}");
         }
         let twice = |c: &mut Config| {
-            c.users = ["me:a", "me:b"].map(|u| User::parse(u).expect("a user")).into();
+            c.users = ["me:a", "me:b"]
+                .map(|u| User::parse(u).expect("a user"))
+                .into();
         };
         assert_eq!(config(twice), Err(ConfigError::Twice("me".into())));
         let user = User::parse("me:hidden").expect("a user");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// What became of a request.
-pub type Result<T> = std::result::Result<T, Fault>;
+pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
 /// A fault: a stable code, the HTTP status, the field, and a sentence that says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,7 +245,11 @@ mod tests {
 
     #[test]
     fn the_field_stands_once() {
-        let fault = Fault::asked("field_out_of_range", Some("steps"), "steps is 0: expected 1");
+        let fault = Fault::asked(
+            "field_out_of_range",
+            Some("steps"),
+            "steps is 0: expected 1",
+        );
         assert_eq!(fault.to_string(), "steps is 0: expected 1");
         assert_eq!(Fault::new("defect", "x").of("a").to_string(), "a: x");
     }

@@ -146,13 +146,25 @@ mod tests {
 
     #[test]
     fn a_picture_is_known_by_its_header() {
-        let limits = Limits { pixels: 100, ..Limits::default() };
+        let limits = Limits {
+            pixels: 100,
+            ..Limits::default()
+        };
         let found = header(&png(10, 10), &limits).expect("a picture");
-        assert_eq!((found.format, found.width, found.height), (Format::Png, 10, 10));
-        assert_eq!(header(&png(11, 10), &limits).expect_err("too large").code, "picture_too_large");
+        assert_eq!(
+            (found.format, found.width, found.height),
+            (Format::Png, 10, 10)
+        );
+        assert_eq!(
+            header(&png(11, 10), &limits).expect_err("too large").code,
+            "picture_too_large"
+        );
         let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script/></svg>";
         for bytes in [&b""[..], b"GIF89a", svg, &png(10, 10)[..20]] {
-            assert_eq!(header(bytes, &limits).expect_err("none").code, "picture_invalid");
+            assert_eq!(
+                header(bytes, &limits).expect_err("none").code,
+                "picture_invalid"
+            );
         }
     }
 
@@ -177,6 +189,9 @@ mod tests {
         for wrong in ["", "data:", "!!!!", "/etc/passwd.", "file:///etc/passwd"] {
             assert_eq!(decode(wrong).expect_err(wrong).code, "picture_invalid");
         }
-        assert_eq!(decode("http://127.0.0.1/x").expect_err("fetched").code, "url_refused");
+        assert_eq!(
+            decode("http://127.0.0.1/x").expect_err("fetched").code,
+            "url_refused"
+        );
     }
 }

@@ -33,7 +33,10 @@ async fn metrics(State(app): State<Shared>) -> Result<impl IntoResponse> {
     let running = app.live.of(None);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
-        let _ = writeln!(text, "# HELP latent_{name} {help}\n# TYPE latent_{name} {kind}");
+        let _ = writeln!(
+            text,
+            "# HELP latent_{name} {help}\n# TYPE latent_{name} {kind}"
+        );
         for (labels, value) in values {
             let _ = writeln!(text, "latent_{name}{labels} {value}");
         }
@@ -48,25 +51,59 @@ async fn metrics(State(app): State<Shared>) -> Result<impl IntoResponse> {
     let states = states.map(|(state, count)| (format!("{{state=\"{state}\"}}"), count as f64));
     put("jobs", "gauge", "Jobs that are known, by state.", &states);
     let paused = f64::from(u8::from(counts.paused.is_some()));
-    put("queue_paused", "gauge", "Whether the queue is paused.", &[(String::new(), paused)]);
+    put(
+        "queue_paused",
+        "gauge",
+        "Whether the queue is paused.",
+        &[(String::new(), paused)],
+    );
     if let Some(mean) = counts.mean_ms {
         let seconds = mean as f64 / 1000.0;
-        put("job_seconds_mean", "gauge", "Mean time of a job.", &[(String::new(), seconds)]);
+        put(
+            "job_seconds_mean",
+            "gauge",
+            "Mean time of a job.",
+            &[(String::new(), seconds)],
+        );
     }
     let progress = running.map_or(0.0, |running| running.progress());
-    put("job_progress", "gauge", "Share of the running job that is done.", &[(String::new(), progress)]);
+    put(
+        "job_progress",
+        "gauge",
+        "Share of the running job that is done.",
+        &[(String::new(), progress)],
+    );
     let answers: Vec<_> = (1..6)
         .map(|class| {
             let count = app.answered[class].load(Ordering::Relaxed);
             (format!("{{status=\"{class}xx\"}}"), count as f64)
         })
         .collect();
-    put("http_responses_total", "counter", "Answers, by status.", &answers);
+    put(
+        "http_responses_total",
+        "counter",
+        "Answers, by status.",
+        &answers,
+    );
     let limits = &app.config.limits;
     let waiting = limits.waiting - app.waiting.available_permits();
-    put("http_waiting", "gauge", "Requests that wait for pictures.", &[(String::new(), waiting as f64)]);
-    let bytes = [("total", memory.total), ("free", memory.free), ("used", memory.used)];
+    put(
+        "http_waiting",
+        "gauge",
+        "Requests that wait for pictures.",
+        &[(String::new(), waiting as f64)],
+    );
+    let bytes = [
+        ("total", memory.total),
+        ("free", memory.free),
+        ("used", memory.used),
+    ];
     let bytes = bytes.map(|(kind, bytes)| (format!("{{kind=\"{kind}\"}}"), bytes as f64));
-    put("memory_bytes", "gauge", "Main memory; used is of this process.", &bytes);
+    put(
+        "memory_bytes",
+        "gauge",
+        "Main memory; used is of this process.",
+        &bytes,
+    );
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -16,6 +16,7 @@ mod api;
 mod app;
 mod config;
 mod engine;
+mod extra;
 mod fault;
 pub mod given;
 pub mod guard;
@@ -29,6 +30,7 @@ mod server;
 mod settings;
 mod store;
 pub mod submit;
+mod wait;
 pub mod worker;
 
 pub use api::description;

@@ -24,13 +24,26 @@ pub fn router(description: &OpenApi) -> Router<Shared> {
     let docs: Arc<str> = docs(description).into();
     Router::new()
         .route("/", get(front))
-        .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], STYLE)))
+        .route(
+            "/style.css",
+            get(async || ([(header::CONTENT_TYPE, "text/css")], STYLE)),
+        )
         .route("/docs", get(async move || Html(docs.to_string())))
         .route(
             "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
+            get(async move || {
+                (
+                    [(header::CONTENT_TYPE, "application/json")],
+                    described.to_string(),
+                )
+            }),
         )
-        .route("/login", get(login_page).post(login).layer(DefaultBodyLimit::max(16 << 10)))
+        .route(
+            "/login",
+            get(login_page)
+                .post(login)
+                .layer(DefaultBodyLimit::max(16 << 10)),
+        )
         .route("/logout", post(logout))
 }
 
@@ -51,10 +64,22 @@ async fn front(State(app): State<Shared>) -> Html<String> {
     let version = escaped(&app.engine.version());
     let compat = app.config.compat;
     let offered = [
-        (true, "<a href=\"/docs\"><code>/api/v1</code></a>: latent's own API, described in <a href=\"/openapi.json\">openapi.json</a>"),
-        (compat.a1111, "<code>/sdapi/v1</code>: as AUTOMATIC1111's stable-diffusion-webui"),
-        (compat.openai, "<code>/v1</code>: as OpenAI's images; any of its clients, with this address as <code>base_url</code>"),
-        (compat.sdcpp, "<code>/sdcpp/v1</code>: as stable-diffusion.cpp's server"),
+        (
+            true,
+            "<a href=\"/docs\"><code>/api/v1</code></a>: latent's own API, described in <a href=\"/openapi.json\">openapi.json</a>",
+        ),
+        (
+            compat.a1111,
+            "<code>/sdapi/v1</code>: as AUTOMATIC1111's stable-diffusion-webui",
+        ),
+        (
+            compat.openai,
+            "<code>/v1</code>: as OpenAI's images; any of its clients, with this address as <code>base_url</code>",
+        ),
+        (
+            compat.sdcpp,
+            "<code>/sdcpp/v1</code>: as stable-diffusion.cpp's server",
+        ),
     ];
     let list: String = offered
         .iter()
@@ -77,12 +102,17 @@ fn docs(description: &OpenApi) -> String {
         for (method, operation) in item.as_object().into_iter().flatten() {
             let says = operation["summary"].as_str().unwrap_or_default();
             let (path, method) = (escaped(path), escaped(&method.to_uppercase()));
-            rows += &format!("<tr><td>{method}</td><td><code>{path}</code></td><td>{}</td></tr>\n", escaped(says));
+            rows += &format!(
+                "<tr><td>{method}</td><td><code>{path}</code></td><td>{}</td></tr>\n",
+                escaped(says)
+            );
         }
     }
     let codes: String = CODES
         .iter()
-        .map(|(code, status)| format!("<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td></tr>\n"))
+        .map(|(code, status)| {
+            format!("<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td></tr>\n")
+        })
         .collect();
     let body = format!(
         "<p>Fields and answers are described in <a href=\"/openapi.json\">openapi.json</a>.</p>\n<table>\n{rows}</table>\n<h2>Errors</h2>\n\
@@ -111,9 +141,8 @@ async fn login(
     headers: HeaderMap,
     form: Result<Form<Login>, FormRejection>,
 ) -> crate::Result<Response> {
-    let Form(form) = form.map_err(|error| {
-        Fault::new("multipart_invalid", error.body_text()).with(error.status())
-    })?;
+    let Form(form) = form
+        .map_err(|error| Fault::new("multipart_invalid", error.body_text()).with(error.status()))?;
     let user = proven(&app.config.users, Some(&form.username), &form.password);
     let user = user.ok_or_else(|| Fault::new("unauthorized", "no such user and password"))?;
     let word = app.word();

@@ -242,6 +242,10 @@ fn cors(config: &Config) -> CorsLayer {
         .allow_origin(origins)
         .allow_methods(methods)
         .allow_headers(allowed)
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, headers::REQUEST_ID.clone()])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            headers::REQUEST_ID.clone(),
+        ])
         .max_age(Duration::from_secs(600))
 }

@@ -62,7 +62,11 @@ impl Settings {
         if self.clip_skip.is_some_and(|skip| !(1..=12).contains(&skip)) {
             return wrong("clip_skip", "expected 1 to 12, or null");
         }
-        if self.rng.as_deref().is_some_and(|rng| !["cpu", "cuda"].contains(&rng)) {
+        if self
+            .rng
+            .as_deref()
+            .is_some_and(|rng| !["cpu", "cuda"].contains(&rng))
+        {
             return wrong("rng", "expected cpu, cuda or null");
         }
         Ok(())
@@ -120,7 +124,10 @@ pub fn styled(
     negative: &str,
 ) -> Result<(String, String)> {
     let mut done = (prompt.to_owned(), negative.to_owned());
-    for name in names.iter().filter(|name| !name.is_empty() && *name != "None") {
+    for name in names
+        .iter()
+        .filter(|name| !name.is_empty() && *name != "None")
+    {
         let style = styles.iter().find(|style| style.name == *name);
         let style = style.ok_or_else(|| {
             let message = format!("there is no style {name:?}");
@@ -154,7 +161,10 @@ mod tests {
             prompt: prompt.into(),
             negative_prompt: negative.into(),
         };
-        let styles = [style("oil", "oil on canvas", "photo"), style("of", "a picture of {prompt}, fine", "")];
+        let styles = [
+            style("oil", "oil on canvas", "photo"),
+            style("of", "a picture of {prompt}, fine", ""),
+        ];
         let names = ["oil".to_owned(), "of".to_owned(), "None".to_owned()];
         let (prompt, negative) = styled(&styles, &names, "an apple", "").expect("known");
         assert_eq!(prompt, "a picture of an apple, oil on canvas, fine");

@@ -38,7 +38,7 @@ pub struct Ask {
 }
 
 /// What lies in the queue.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     /// The interface.
     pub front: String,
@@ -160,7 +160,10 @@ fn check_prompts(request: &Map<String, Value>, most: usize) -> Result<()> {
     let hires = request.get("hires").and_then(Value::as_object);
     for table in [Some(request), hires].into_iter().flatten() {
         for field in PROMPTS {
-            let text = table.get(*field).and_then(Value::as_str).unwrap_or_default();
+            let text = table
+                .get(*field)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let long = text.len() > most && text.chars().count() > most;
             if long {
                 let message = format!("the prompt is longer than {most} characters");
@@ -243,7 +246,11 @@ pub async fn results(app: &Shared, job: &Job) -> Result<Vec<(Picture, Vec<u8>)>>
     }
     let mut done = Vec::new();
     for picture in app.queue.pictures(job.id).await? {
-        let bytes = app.queue.store().picture(picture.id, picture.format).await?;
+        let bytes = app
+            .queue
+            .store()
+            .picture(picture.id, picture.format)
+            .await?;
         done.push((picture, bytes));
     }
     Ok(done)

@@ -247,7 +247,9 @@ impl Watcher {
             match self.app.queue.commit(&self.lease, picture).await {
                 Ok(_) => break,
                 Err(error @ Error::DiskFull { .. }) => {
-                    self.app.live.change(|r| "the disk is full".clone_into(&mut r.stage));
+                    self.app
+                        .live
+                        .change(|r| "the disk is full".clone_into(&mut r.stage));
                     if self.stop() == Some(Stop::Drop) {
                         return Err(error.into());
                     }

@@ -1,5 +1,6 @@
 //! Where SQLite and PostgreSQL differ. Nothing else of the crate asks which one it is.
 
+use super::Sql;
 use super::words::Term;
 
 /// The database's language.
@@ -56,15 +57,15 @@ impl Dialect {
             Self::Sqlite => (
                 "INTEGER PRIMARY KEY AUTOINCREMENT",
                 "INTEGER PRIMARY KEY",
-                "CREATE VIRTUAL TABLE words USING fts5(prompt, negative, model, tags, content = '', contentless_delete = 1, \
+                "CREATE VIRTUAL TABLE words USING fts5(prompt, negative, model, tags, fields, content = '', contentless_delete = 1, \
                  tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3');",
             ),
             #[cfg(feature = "postgres")]
             Self::Postgres => (
                 "BIGSERIAL PRIMARY KEY",
                 "BIGINT PRIMARY KEY",
-                "CREATE TABLE words (rowid BIGINT PRIMARY KEY, words TSVECTOR NOT NULL);
-                 CREATE INDEX words_words ON words USING GIN (words);",
+                "CREATE TABLE words (rowid BIGINT PRIMARY KEY, words TSVECTOR NOT NULL, fields TSVECTOR NOT NULL);
+                 CREATE INDEX words_words ON words USING GIN (words, fields);",
             ),
         };
         text.replace("{serial}", serial)
@@ -99,32 +100,46 @@ impl Dialect {
         }
     }
 
-    /// Puts a picture's words into the index: row, prompt, negative, model, tags.
+    /// Puts a picture into the full-text index: row, prompt, negative, model, tags, fields.
     pub(crate) fn put_words(self) -> &'static str {
         match self {
             Self::Sqlite => {
-                "INSERT OR REPLACE INTO words (rowid, prompt, negative, model, tags) VALUES ($1, $2, $3, $4, $5)"
+                "INSERT OR REPLACE INTO words (rowid, prompt, negative, model, tags, fields) VALUES ($1, $2, $3, $4, $5, $6)"
             }
             #[cfg(feature = "postgres")]
             Self::Postgres => {
-                "INSERT INTO words (rowid, words) VALUES ($1, to_tsvector('simple', $2) || to_tsvector('simple', $3) \
-                 || to_tsvector('simple', $4) || to_tsvector('simple', $5)) \
-                 ON CONFLICT (rowid) DO UPDATE SET words = excluded.words"
+                "INSERT INTO words (rowid, words, fields) VALUES ($1, to_tsvector('simple', $2) || to_tsvector('simple', $3) \
+                 || to_tsvector('simple', $4) || to_tsvector('simple', $5), to_tsvector('simple', $6)) \
+                 ON CONFLICT (rowid) DO UPDATE SET words = excluded.words, fields = excluded.fields"
             }
         }
     }
 
-    /// The condition that a row of `words w` fits the query bound for `?`.
-    pub(crate) fn match_words(self) -> &'static str {
+    /// Adds the conditions that a row of `words w` has the words and all of the fields.
+    pub(super) fn push_match(self, found: &mut Sql, words: Option<&str>, fields: &[String]) {
         match self {
-            Self::Sqlite => "words MATCH ?",
+            Self::Sqlite => {
+                let words =
+                    words.map(|words| format!("{{prompt negative model tags}} : ({words})"));
+                let fields = fields.iter().map(|token| format!("fields : {token}"));
+                let all: Vec<_> = words.into_iter().chain(fields).collect();
+                found.push_with(" AND words MATCH ?", all.join(" AND "));
+            }
             #[cfg(feature = "postgres")]
-            Self::Postgres => "w.words @@ to_tsquery('simple', ?)",
+            Self::Postgres => {
+                if let Some(words) = words {
+                    found.push_with(" AND w.words @@ to_tsquery('simple', ?)", words);
+                }
+                if !fields.is_empty() {
+                    let fields = fields.join(" & ");
+                    found.push_with(" AND w.fields @@ to_tsquery('simple', ?)", fields);
+                }
+            }
         }
     }
 
     /// A query of the full-text index. `all` must stand in it (there is at least one), `none` must not.
-    pub(crate) fn query_words(self, all: &[Term<'_>], none: &[Term<'_>]) -> String {
+    pub(super) fn query_words(self, all: &[Term<'_>], none: &[Term<'_>]) -> String {
         let join = |terms: &[Term<'_>], by: &str| -> String {
             let words: Vec<_> = terms.iter().map(|term| self.term(term)).collect();
             words.join(by)

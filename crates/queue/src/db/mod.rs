@@ -16,7 +16,7 @@ use crate::{Change, Database, Error, Outside, Result};
 pub(crate) use dialect::Dialect;
 pub(crate) use rows::{Columns, IMAGE, JOB, job_of, picture_of};
 pub(crate) use sql::{Sql, sql};
-pub(crate) use words::query;
+pub(crate) use words::push_match;
 
 /// Readers of SQLite. WAL lets them read while one writes.
 const READERS: u32 = 4;

@@ -1,18 +1,34 @@
 //! What a user types into the field of a search.
 
-use super::Dialect;
+use super::{Dialect, Sql};
 use crate::{Error, Result};
 
 /// A word or a phrase.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Term<'a> {
+pub(super) struct Term<'a> {
     pub(super) text: &'a str,
     /// A beginning: `cat*`.
     pub(super) begins: bool,
 }
 
+/// Adds the conditions that a row of `words w` fits what the user typed and has all of the fields.
+///
+/// # Errors
+///
+/// [`Error::Argument`] for words that are none.
+pub(crate) fn push_match(
+    found: &mut Sql,
+    dialect: Dialect,
+    words: Option<&str>,
+    fields: &[String],
+) -> Result<()> {
+    let words = words.map(|words| query(dialect, words)).transpose()?;
+    dialect.push_match(found, words.as_deref(), fields);
+    Ok(())
+}
+
 /// The words as a query of the full-text index.
-pub(crate) fn query(dialect: Dialect, words: &str) -> Result<String> {
+fn query(dialect: Dialect, words: &str) -> Result<String> {
     let (all, none) = terms(words);
     if all.is_empty() {
         return Err(Error::Argument {

@@ -102,6 +102,7 @@ impl Queue {
         let found = tx.image(id, user).await?;
         let set = sql(format!("UPDATE images SET {column} = $1 WHERE row = $2"));
         tx.run(set.with(value).with(found.row)).await?;
+        tx.index(found.row).await?;
         tx.tell(&found.user, Change::PictureChanged { id });
         tx.commit().await
     }
@@ -116,22 +117,15 @@ impl Queue {
         let mut tx = self.write().await?;
         let found = tx.image(id, user).await?;
         let lines = tags.join("\n");
-        let set = sql("UPDATE details SET tags = $1 WHERE row = $2 RETURNING prompt, negative");
-        let set = set.with(lines.as_str()).with(found.row);
-        let texts = tx.one(set).await?.ok_or(Error::NoPicture)?;
+        let set = sql("UPDATE details SET tags = $1 WHERE row = $2");
+        tx.run(set.with(lines).with(found.row)).await?;
         tx.run(sql("DELETE FROM tags WHERE row = $1").with(found.row))
             .await?;
         for tag in tags {
             let insert = sql("INSERT INTO tags (tag, row) VALUES ($1, $2)");
             tx.run(insert.with(tag).with(found.row)).await?;
         }
-        let words = [
-            texts.text("prompt")?,
-            texts.text("negative")?,
-            found.model.unwrap_or_default(),
-            lines,
-        ];
-        tx.put_words(found.row, words).await?;
+        tx.index(found.row).await?;
         tx.tell(&found.user, Change::PictureChanged { id });
         tx.commit().await
     }
@@ -189,11 +183,10 @@ pub(super) struct Image {
     pub(super) id: Ulid,
     pub(super) user: String,
     pub(super) job: Option<Ulid>,
-    model: Option<String>,
 }
 
 /// The columns that [`Image::of`] reads.
-pub(super) const ROW: &str = "row, id, owner, job, model";
+pub(super) const ROW: &str = "row, id, owner, job";
 
 impl Image {
     pub(super) fn of(row: &sqlx::any::AnyRow) -> Result<Self> {
@@ -202,7 +195,6 @@ impl Image {
             id: row.id("id")?,
             user: row.text("owner")?,
             job: row.id_if("job")?,
-            model: row.text_if("model")?,
         })
     }
 }
@@ -242,7 +234,8 @@ impl Tx {
     ) -> Result<()> {
         let insert = sql(
             "INSERT INTO images (id, owner, job, n, seed, model, sampler, steps, width, height, format, bytes, sha256, created) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING row",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+             (SELECT CASE WHEN max(created) > $14 THEN max(created) ELSE $14 END FROM images)) RETURNING row",
         );
         let insert = insert
             .with(id.to_string())
@@ -266,29 +259,17 @@ impl Tx {
             .int("row")?;
         // A zero byte ends a text in one of the databases and is refused by the other.
         let clean = |text: &str| text.replace('\0', "\u{fffd}");
-        let (prompt, negative) = (clean(&new.prompt), clean(&new.negative));
         let insert = sql(
             "INSERT INTO details (row, prompt, negative, infotext, request, tags) VALUES ($1, $2, $3, $4, $5, '')",
         );
         let insert = insert
             .with(row)
-            .with(prompt.as_str())
-            .with(negative.as_str())
+            .with(clean(&new.prompt))
+            .with(clean(&new.negative))
             .with(clean(&new.infotext))
             .with(clean(&new.request));
         self.run(insert).await?;
-        let model = new.model.clone().unwrap_or_default();
-        self.put_words(row, [prompt, negative, model, String::new()])
-            .await
-    }
-
-    /// Puts prompt, negative prompt, model and tags of a row into the index.
-    async fn put_words(&mut self, row: i64, words: [String; 4]) -> Result<()> {
-        let mut put = sql(self.dialect().put_words()).with(row);
-        for text in words {
-            put = put.with(text);
-        }
-        self.run(put).await.map(drop)
+        self.index(row).await
     }
 }
 

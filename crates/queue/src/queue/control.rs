@@ -67,6 +67,9 @@ impl Queue {
     pub async fn move_job(&self, id: Ulid, user: Option<&str>, to: Move) -> Result<()> {
         let mut tx = self.write().await?;
         let job = waiting(&mut tx, id, user).await?;
+        if to == Move::Before(id) {
+            return Ok(());
+        }
         let mut order = line_of(&mut tx, &job.user).await?;
         order.retain(|place| place.id != id);
         let (at, priority, pushed) = match to {

@@ -4,6 +4,7 @@ mod catalogue;
 mod claim;
 mod control;
 mod feed;
+mod index;
 mod inputs;
 mod jobs;
 mod recover;

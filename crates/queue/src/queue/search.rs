@@ -1,12 +1,12 @@
 //! Looking for pictures.
 //!
 //! The row numbers that fit are found first, the newest first and no more than a page of them; only then is anything wide read.
-//! Words are looked up in the full-text index, which gives rows from the newest on, and each is held against the
-//! narrow table. Without words an index of the narrow table does the same, because all of them end in the row number.
+//! Words and fields are looked up in the [index](super::index), which gives rows from the newest on; what is not in it is held
+//! against the narrow table. Dates become bounds of the row, since both rise together.
 
 use super::Queue;
 use super::jobs::MOST;
-use crate::db::{Dialect, IMAGE, Sql, picture_of, query, sql};
+use crate::db::{Dialect, IMAGE, Sql, picture_of, push_match, sql};
 use crate::{Page, Picture, Result, Search};
 
 impl Queue {
@@ -34,22 +34,25 @@ impl Queue {
 
 impl Search {
     fn sql(&self, dialect: Dialect, before: Option<i64>, limit: u32) -> Result<Sql> {
+        let tokens = self.tokens();
+        // Where only the owner is asked for, the table has an index that does as well.
+        let indexed = self.words.is_some() || tokens.len() > usize::from(self.user.is_some());
         // A cross join of SQLite is done in the order in which it is written.
-        let (table, row) = match (&self.words, &self.tag) {
-            (Some(_), _) => ("words w CROSS JOIN images i", "w.rowid"),
-            (None, Some(_)) => ("tags t CROSS JOIN images i", "t.row"),
-            (None, None) => ("images i", "i.row"),
+        let (table, row) = if indexed {
+            ("words w CROSS JOIN images i", "w.rowid")
+        } else {
+            ("images i", "i.row")
         };
         let mut found = sql(format!(
             "SELECT {IMAGE} FROM (SELECT {row} AS found FROM {table} WHERE i.row = {row}"
         ));
-        if let Some(words) = &self.words {
-            let condition = format!(" AND {}", dialect.match_words());
-            found.push_with(&condition, query(dialect, words)?);
+        if indexed {
+            push_match(&mut found, dialect, self.words.as_deref(), &tokens)?;
         }
         if let Some(before) = before {
             found.push_with(&format!(" AND {row} < ?"), before);
         }
+        self.dates(&mut found, row);
         self.fields(&mut found);
         found.push_with(
             &format!(" ORDER BY {row} DESC LIMIT ?"),
@@ -61,7 +64,23 @@ impl Search {
         Ok(found)
     }
 
-    /// The conditions on the narrow table.
+    /// The bounds of the row between two dates.
+    fn dates(&self, found: &mut Sql, row: &str) {
+        if let Some(from) = self.from_ms {
+            let bound = format!(
+                " AND {row} >= (SELECT row FROM images WHERE created >= ? ORDER BY created, row LIMIT 1)"
+            );
+            found.push_with(&bound, from);
+        }
+        if let Some(to) = self.to_ms {
+            let bound = format!(
+                " AND {row} <= (SELECT row FROM images WHERE created < ? ORDER BY created DESC, row DESC LIMIT 1)"
+            );
+            found.push_with(&bound, to);
+        }
+    }
+
+    /// The conditions on the narrow table. Those that the index knows too are here for what has the same hash.
     fn fields(&self, found: &mut Sql) {
         found.push(if self.bin {
             " AND i.deleted IS NOT NULL"
@@ -69,17 +88,15 @@ impl Search {
             " AND i.deleted IS NULL"
         });
         let texts = [
-            (" AND i.owner = ?", &self.user),
-            (" AND i.model = ?", &self.model),
-            (" AND i.sampler = ?", &self.sampler),
+            (" AND i.owner = ?", self.user.clone()),
+            (" AND i.model = ?", self.model.clone()),
+            (" AND i.sampler = ?", self.sampler.clone()),
+            (" AND i.job = ?", self.job.map(|job| job.to_string())),
         ];
         for (condition, value) in texts {
             if let Some(value) = value {
-                found.push_with(condition, value.as_str());
+                found.push_with(condition, value);
             }
-        }
-        if let Some(job) = self.job {
-            found.push_with(" AND i.job = ?", job.to_string());
         }
         let (width, height) = self.size.unzip();
         let numbers = [
@@ -87,28 +104,18 @@ impl Search {
             (" AND i.width = ?", width.map(i64::from)),
             (" AND i.height = ?", height.map(i64::from)),
             (" AND i.steps = ?", self.steps.map(i64::from)),
-            // The sign keeps an index out that does not end in the row, since dates rise with it anyway.
-            (" AND +i.created >= ?", self.from_ms),
-            (" AND +i.created < ?", self.to_ms),
+            (" AND i.starred = ?", self.starred.map(i64::from)),
         ];
         for (condition, value) in numbers {
             if let Some(value) = value {
                 found.push_with(condition, value);
             }
         }
-        match self.starred {
-            Some(true) => found.push(" AND i.starred = 1"),
-            Some(false) => found.push(" AND i.starred = 0"),
-            None => {}
-        }
         if let Some(tag) = &self.tag {
-            match self.words {
-                Some(_) => found.push_with(
-                    " AND EXISTS (SELECT 1 FROM tags t WHERE t.tag = ? AND t.row = i.row)",
-                    tag.as_str(),
-                ),
-                None => found.push_with(" AND t.tag = ?", tag.as_str()),
-            }
+            found.push_with(
+                " AND EXISTS (SELECT 1 FROM tags t WHERE t.tag = ? AND t.row = i.row)",
+                tag.as_str(),
+            );
         }
     }
 }

@@ -26,8 +26,7 @@ pub struct Bench {
 pub const START: i64 = 1_700_000_000_000;
 
 impl Bench {
-    pub async fn sqlite(limits: Limits) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+    pub async fn sqlite(folder: TempDir, limits: Limits) -> Self {
         let database = Database::Sqlite(folder.path().join("queue.sqlite"));
         Self::new(folder, database, limits).await
     }
@@ -99,6 +98,17 @@ impl Bench {
     pub fn files(&self) -> Vec<String> {
         files(&self.folder.path().join("store/pictures"))
     }
+}
+
+/// A folder in memory, where a sync takes no time, if the system has one.
+pub fn fast_folder() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    folder.expect("a folder")
 }
 
 /// The names of the files two folders down.
@@ -182,7 +192,8 @@ pub fn on_each<F: Future<Output = ()>>(limits: Limits, test: impl Fn(Bench) -> F
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        test(Bench::sqlite(limits.clone()).await).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        test(Bench::sqlite(folder, limits.clone()).await).await;
         #[cfg(feature = "postgres")]
         if let Ok(server) = std::env::var("LATENT_TEST_POSTGRES") {
             let folder = tempfile::tempdir().expect("a folder");

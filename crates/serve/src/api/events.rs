@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use utoipa::IntoParams;
 
-use super::jobs::Progress;
+use super::job_view::Progress;
 use crate::app::{Phase, Shared};
 use crate::fault::Result;
 use crate::guard::{Asked, Caller};
@@ -55,7 +55,9 @@ pub async fn listen(
     Asked(from): Asked<From>,
 ) -> Result<Sse<impl Stream<Item = std::result::Result<Sent, Infallible>>>> {
     app.check_open()?;
-    let seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
+    let seen = headers
+        .get("last-event-id")
+        .and_then(|v| v.to_str().ok()?.parse().ok());
     let mut changed = app.queue.changed();
     let newest = *changed.borrow_and_update();
     let after = seen.or(from.after).unwrap_or(newest);
@@ -111,8 +113,14 @@ impl Listener {
     }
 
     async fn read(&mut self) -> Option<()> {
-        let read = self.app.queue.events(self.after, self.caller.user(), READ).await;
-        let read = read.map_err(|error| tracing::error!(%error, "events cannot be read")).ok()?;
+        let read = self
+            .app
+            .queue
+            .events(self.after, self.caller.user(), READ)
+            .await;
+        let read = read
+            .map_err(|error| tracing::error!(%error, "events cannot be read"))
+            .ok()?;
         if read.gap {
             self.after = read.newest;
             let event = Sent::default().event("gap").id(read.newest.to_string());
@@ -135,7 +143,8 @@ impl Listener {
         let running = self.app.live.of(self.caller.user());
         let data = running.as_ref().map(Progress::from);
         let data = serde_json::to_string(&data).unwrap_or_default();
-        self.ready.push_back(Sent::default().event("progress").data(data));
+        self.ready
+            .push_back(Sent::default().event("progress").data(data));
     }
 }
 
@@ -143,12 +152,15 @@ impl Listener {
 fn told(event: &Event) -> (&'static str, Value) {
     let id = |id: &latent_queue::Ulid| id.to_string();
     match &event.change {
-        Change::Job { id: job, state } => ("job", json!({ "id": id(job), "state": state.as_str() })),
+        Change::Job { id: job, state } => {
+            ("job", json!({ "id": id(job), "state": state.as_str() }))
+        }
         Change::CancelAsked { id: job, .. } => ("cancel", json!({ "id": id(job) })),
         Change::Order => ("order", json!({})),
-        Change::Picture { id: image, job } => {
-            ("image", json!({ "id": id(image), "job": job.as_ref().map(id) }))
-        }
+        Change::Picture { id: image, job } => (
+            "image",
+            json!({ "id": id(image), "job": job.as_ref().map(id) }),
+        ),
         Change::PictureChanged { id: image } => ("image_changed", json!({ "id": id(image) })),
         Change::PictureGone { id: image } => ("image_gone", json!({ "id": id(image) })),
         Change::Paused { paused } => ("queue", json!({ "paused": paused })),

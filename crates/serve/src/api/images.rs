@@ -174,7 +174,10 @@ pub async fn list(
         bin: filter.bin,
     };
     let before = cursor(filter.cursor.as_deref())?;
-    let page = app.queue.search(&search, before, limit(filter.limit)?).await?;
+    let page = app
+        .queue
+        .search(&search, before, limit(filter.limit)?)
+        .await?;
     Ok(Answer(ImageList {
         images: page.items.iter().map(view).collect(),
         next: page.next.map(|row| row.to_string()),
@@ -188,21 +191,36 @@ async fn find(app: &Shared, caller: &Caller, id: Ulid) -> Result<Picture> {
 
 /// A picture's settings.
 #[utoipa::path(get, path = "/api/v1/images/{id}", tag = "images", params(("id" = String, Path)), responses((status = 200, body = ImageView), (status = 404, body = Problem)))]
-pub async fn get(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<Answer<ImageView>> {
+pub async fn get(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Answer<ImageView>> {
     Ok(Answer(whole(&find(&app, &caller, id).await?)))
 }
 
 /// A file that never changes. `tag` names its content.
-fn fixed(headers: &HeaderMap, kind: &'static str, name: &str, tag: &str, bytes: Vec<u8>) -> Response {
+fn fixed(
+    headers: &HeaderMap,
+    kind: &'static str,
+    name: &str,
+    tag: &str,
+    bytes: Vec<u8>,
+) -> Response {
     let tag = format!("\"{tag}\"");
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|given| given == tag.as_str());
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|given| given == tag.as_str());
     let mut response = match known {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => ([(header::CONTENT_TYPE, kind)], bytes).into_response(),
     };
     let disposition = format!("inline; filename=\"{name}\"");
     for (name, value) in [
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (
+            header::CACHE_CONTROL,
+            "private, max-age=31536000, immutable",
+        ),
         (header::ETAG, &tag),
         (header::CONTENT_DISPOSITION, &disposition),
     ] {
@@ -225,7 +243,13 @@ pub async fn file(
     let picture = find(&app, &caller, id).await?;
     let bytes = app.queue.store().picture(id, picture.format).await?;
     let name = format!("{id}.{}", picture.format.extension());
-    Ok(fixed(&headers, picture.format.media_type(), &name, &picture.sha256, bytes))
+    Ok(fixed(
+        &headers,
+        picture.format.media_type(),
+        &name,
+        &picture.sha256,
+        bytes,
+    ))
 }
 
 /// A small copy, of at most 320 pixels a side.
@@ -253,13 +277,21 @@ pub async fn thumb(
                 },
                 ..Convert::default()
             };
-            let small = app.engine(move |engine| engine.convert(&whole, &to)).await?;
+            let small = app
+                .engine(move |engine| engine.convert(&whole, &to))
+                .await?;
             store.put_thumb(id, small.file.clone()).await?;
             small.file
         }
     };
     let tag = format!("{}-thumb", picture.sha256);
-    Ok(fixed(&headers, "image/jpeg", &format!("{id}-thumb.jpg"), &tag, bytes))
+    Ok(fixed(
+        &headers,
+        "image/jpeg",
+        &format!("{id}-thumb.jpg"),
+        &tag,
+        bytes,
+    ))
 }
 
 /// The size with that longer side at most, of the same aspect.
@@ -327,7 +359,11 @@ pub async fn remove(
 
 /// Take a picture out of the bin.
 #[utoipa::path(post, path = "/api/v1/images/{id}/restore", tag = "images", params(("id" = String, Path)), responses((status = 200, body = ImageView), (status = 404, body = Problem)))]
-pub async fn restore(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<Answer<ImageView>> {
+pub async fn restore(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Answer<ImageView>> {
     app.queue.restore(id, caller.user()).await?;
     Ok(Answer(whole(&find(&app, &caller, id).await?)))
 }
@@ -345,7 +381,9 @@ pub struct Tag {
 #[utoipa::path(get, path = "/api/v1/tags", tag = "images", responses((status = 200, body = Vec<Tag>)))]
 pub async fn tags(State(app): State<Shared>, caller: Caller) -> Result<Answer<Vec<Tag>>> {
     let tags = app.queue.tags(caller.user()).await?.into_iter();
-    Ok(Answer(tags.map(|(name, count)| Tag { name, count }).collect()))
+    Ok(Answer(
+        tags.map(|(name, count)| Tag { name, count }).collect(),
+    ))
 }
 
 #[cfg(test)]

@@ -3,18 +3,18 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use latent_queue::{Cancel, Idempotency, Job, JobFilter, Move, State as JobState, Ulid};
-use serde::{Deserialize, Serialize};
+use latent_queue::{Cancel, Idempotency, JobFilter, Move, State as JobState};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use super::job_view::{JobList, JobView, find, view, whole};
 use super::names;
 use crate::app::Shared;
 use crate::engine::{Format, Output};
 use crate::fault::{Fault, Problem, Result};
 use crate::guard::{Asked, Caller, Id, Json};
-use crate::live::Running;
-use crate::submit::{Ask, DRAW, Order, submit as enqueue};
+use crate::submit::{Ask, DRAW, submit as enqueue};
 
 /// A job to be taken in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,170 +43,6 @@ fn draw() -> String {
     DRAW.to_owned()
 }
 
-/// A job.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct JobView {
-    /// Its id.
-    id: String,
-    /// What is done.
-    kind: String,
-    /// `queued`, `running`, `done`, `failed` or `cancelled`.
-    state: &'static str,
-    /// The interface that it came through.
-    front: String,
-    /// The model.
-    model: Option<String>,
-    /// Milliseconds since 1970.
-    created: i64,
-    /// The same, of its first start.
-    started: Option<i64>,
-    /// The same, of its end.
-    finished: Option<i64>,
-    /// How many pictures.
-    pictures_total: u32,
-    /// How many of them are there.
-    pictures_done: u32,
-    /// In pixels.
-    width: u32,
-    /// In pixels.
-    height: u32,
-    /// `drop` or `keep` if it was asked to stop.
-    cancel: Option<&'static str>,
-    /// Jobs that come before it, while it waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ahead: Option<u64>,
-    /// While it is drawn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<Progress>,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<JobError>,
-    /// What was read and does nothing, and what happened on the way.
-    notes: Vec<String>,
-    /// Its pictures that are there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    images: Option<Vec<String>>,
-    /// The whole request, everything decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Value>,
-}
-
-impl JobView {
-    /// Says how many jobs come before it.
-    pub fn set_ahead(&mut self, ahead: u64) {
-        self.ahead = Some(ahead);
-    }
-}
-
-/// How far a job is.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Progress {
-    /// The job.
-    job: String,
-    /// What is being done.
-    stage: String,
-    /// The picture, from 0.
-    picture: u32,
-    /// Of so many.
-    pictures: u32,
-    /// Steps done of it.
-    step: u32,
-    /// Of so many.
-    steps: u32,
-    /// Of the whole job, 0 to 1.
-    fraction: f64,
-    /// By the time so far.
-    seconds_left: f64,
-    /// The number of the last preview; 0 is none.
-    preview: u64,
-}
-
-impl From<&Running> for Progress {
-    fn from(running: &Running) -> Self {
-        Self {
-            job: running.job.to_string(),
-            stage: running.stage.clone(),
-            picture: running.picture,
-            pictures: running.total,
-            step: running.step,
-            steps: running.steps,
-            fraction: running.progress(),
-            seconds_left: running.seconds_left(),
-            preview: running.preview.as_ref().map_or(0, |(number, _)| *number),
-        }
-    }
-}
-
-/// Why a job failed.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct JobError {
-    /// The stable name.
-    code: String,
-    /// In words.
-    message: String,
-}
-
-/// A part of the list of jobs, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct JobList {
-    /// The jobs.
-    jobs: Vec<JobView>,
-    /// Give it as `cursor` to read on.
-    next: Option<String>,
-}
-
-/// As it is told, without its pictures and its request.
-pub fn view(app: &Shared, job: &Job) -> Result<JobView> {
-    let order = Order::of(job)?;
-    let mut notes = order.notes;
-    let result = job.result.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let told = result.as_ref().and_then(|result| result["notes"].as_array());
-    notes.extend(told.into_iter().flatten().filter_map(|n| Some(n.as_str()?.to_owned())));
-    let error = job.failure.as_ref().map(|failure| JobError {
-        code: failure.code.clone(),
-        message: failure.message.clone(),
-    });
-    Ok(JobView {
-        id: job.id.to_string(),
-        kind: job.kind.clone(),
-        state: job.state.as_str(),
-        front: order.front,
-        model: job.model.clone(),
-        created: job.created_ms,
-        started: job.started_ms,
-        finished: job.finished_ms,
-        pictures_total: job.pictures_total,
-        pictures_done: job.pictures_done,
-        width: order.width,
-        height: order.height,
-        cancel: job.cancel.map(|how| match how {
-            Cancel::Drop => "drop",
-            Cancel::Keep => "keep",
-        }),
-        ahead: None,
-        progress: app.live.job(job.id).as_ref().map(Progress::from),
-        error,
-        notes,
-        images: None,
-        request: None,
-    })
-}
-
-async fn whole(app: &Shared, job: &Job) -> Result<JobView> {
-    let mut view = view(app, job)?;
-    view.ahead = app.queue.ahead(job.id).await?;
-    let images = app.queue.pictures(job.id).await?;
-    view.images = Some(images.iter().map(|image| image.id.to_string()).collect());
-    view.request = Some(Order::of(job)?.request);
-    Ok(view)
-}
-
-/// The job of a user.
-pub async fn find(app: &Shared, caller: &Caller, id: Ulid) -> Result<Job> {
-    let job = app.queue.job(id, caller.user()).await?;
-    job.ok_or_else(|| latent_queue::Error::NoJob.into())
-}
-
 /// Take a job in. With an `Idempotency-Key`, the same body sent again within 24 hours is the same job.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = NewJob,
     params(("Idempotency-Key" = Option<String>, Header, description = "Any text of at most 255 bytes")),
@@ -219,11 +55,18 @@ pub async fn submit(
 ) -> Result<impl IntoResponse> {
     let Json { value: new, held } = body;
     if new.kind != DRAW {
-        let message = format!("jobs of the kind {:?} are not offered: expected draw", new.kind);
+        let message = format!(
+            "jobs of the kind {:?} are not offered: expected draw",
+            new.kind
+        );
         return Err(Fault::new("kind_not_offered", message).of("kind"));
     }
-    let range = |field: &str, message: &str| Fault::asked("field_out_of_range", Some(field), message);
-    if new.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+    let range =
+        |field: &str, message: &str| Fault::asked("field_out_of_range", Some(field), message);
+    if new
+        .quality
+        .is_some_and(|quality| !(1..=100).contains(&quality))
+    {
         return Err(range("quality", "expected 1 to 100"));
     }
     if !(-100..=100).contains(&new.priority) {
@@ -233,7 +76,10 @@ pub async fn submit(
         let key = value.to_str().unwrap_or_default();
         match (1..=255).contains(&key.len()) {
             true => Ok(key.to_owned()),
-            false => Err(range("Idempotency-Key", "expected 1 to 255 visible characters")),
+            false => Err(range(
+                "Idempotency-Key",
+                "expected 1 to 255 visible characters",
+            )),
         }
     });
     let idempotency = key.transpose()?.map(|key| Idempotency {
@@ -261,7 +107,11 @@ pub async fn submit(
     let taken = enqueue(&app, &caller, ask).await?;
     let place = format!("/api/v1/jobs/{}", taken.job.id);
     let view = whole(&app, &taken.job).await?;
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], axum::Json(view)))
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, place)],
+        axum::Json(view),
+    ))
 }
 
 /// Which jobs.
@@ -287,7 +137,8 @@ pub async fn list(
     let words = filter.state.as_deref().unwrap_or_default().split(',');
     let states = words.filter(|word| !word.is_empty()).map(|word| {
         let message = format!("{word:?}: expected queued, running, done, failed or cancelled");
-        JobState::parse(word).ok_or_else(|| Fault::asked("field_unknown_choice", Some("state"), message))
+        JobState::parse(word)
+            .ok_or_else(|| Fault::asked("field_unknown_choice", Some("state"), message))
     });
     let which = JobFilter {
         user: caller.user().map(str::to_owned),
@@ -298,7 +149,7 @@ pub async fn list(
     let page = app.queue.jobs(&which, before, limit(filter.limit)?).await?;
     let jobs = page.items.iter().map(|job| view(&app, job));
     Ok(axum::Json(JobList {
-        jobs: jobs.collect::<Result<_>>()?,
+        jobs: jobs.collect(),
         next: page.next.map(|id| id.to_string()),
     }))
 }
@@ -307,7 +158,8 @@ pub async fn list(
 pub fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>> {
     let read = text.map(|text| {
         let message = "expected what `next` of the answer before this said";
-        text.parse().map_err(|_| Fault::asked("field_wrong_type", Some("cursor"), message))
+        text.parse()
+            .map_err(|_| Fault::asked("field_wrong_type", Some("cursor"), message))
     });
     read.transpose()
 }
@@ -316,13 +168,21 @@ pub fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>> {
 pub fn limit(asked: Option<u32>) -> Result<u32> {
     match asked.unwrap_or(50) {
         limit @ 1..=500 => Ok(limit),
-        _ => Err(Fault::asked("field_out_of_range", Some("limit"), "expected 1 to 500")),
+        _ => Err(Fault::asked(
+            "field_out_of_range",
+            Some("limit"),
+            "expected 1 to 500",
+        )),
     }
 }
 
 /// A job, with its pictures and its request.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses((status = 200, body = JobView), (status = 404, body = Problem)))]
-pub async fn get(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<axum::Json<JobView>> {
+pub async fn get(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>> {
     let job = find(&app, &caller, id).await?;
     app.live.want(app.now());
     whole(&app, &job).await.map(axum::Json)
@@ -364,7 +224,11 @@ pub async fn remove(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Re
 /// Queue a failed or cancelled job again; it goes on at its first missing picture.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = JobView), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn retry(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<axum::Json<JobView>> {
+pub async fn retry(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>> {
     app.check_open()?;
     let job = app.queue.retry(id, caller.user()).await?;
     whole(&app, &job).await.map(axum::Json)
@@ -407,7 +271,11 @@ pub async fn place(
 /// The last preview of the picture that is being drawn.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/preview", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, description = "A small picture", content_type = "image/jpeg"), (status = 404, body = Problem)))]
-pub async fn preview(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<impl IntoResponse> {
+pub async fn preview(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<impl IntoResponse> {
     find(&app, &caller, id).await?;
     app.live.want(app.now());
     let preview = app.live.job(id).and_then(|running| running.preview);

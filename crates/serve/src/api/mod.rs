@@ -2,12 +2,16 @@
 
 mod events;
 mod images;
+mod job_view;
 mod jobs;
 mod models;
 mod names;
 mod options;
 mod queue;
 mod uploads;
+
+pub use models::load_model;
+pub use options::keep;
 
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;

@@ -86,7 +86,11 @@ async fn bytes(app: &Shared, caller: &Caller, field: &str, name: &str) -> Result
         let id: Ulid = id.parse().map_err(|_| unnamed(field, name))?;
         let picture = app.queue.picture(id, caller.user()).await?;
         let picture = picture.ok_or_else(|| unnamed(field, name))?;
-        return Ok(app.queue.store().picture(picture.id, picture.format).await?);
+        return Ok(app
+            .queue
+            .store()
+            .picture(picture.id, picture.format)
+            .await?);
     }
     let hash = name.strip_prefix("upload:").unwrap_or(name);
     let is_hash = hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -104,7 +108,8 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_lists() {
-        let mut value = json!([{"images": ["a", "b"]}, {"images": []}, {"images": ["c"], "x": 1}, 3]);
+        let mut value =
+            json!([{"images": ["a", "b"]}, {"images": []}, {"images": ["c"], "x": 1}, 3]);
         let mut found = Vec::new();
         find(&mut value, "*.images.*", &mut found);
         assert_eq!(found, ["a", "b", "c"]);

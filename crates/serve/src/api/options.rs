@@ -53,7 +53,10 @@ pub async fn keep(
     app.engine(move |_| {
         write(&shared).map_err(|error| {
             tracing::error!(%error, "settings cannot be written");
-            Fault::failed("output_unwritable", "the settings cannot be written; the log says why")
+            Fault::failed(
+                "output_unwritable",
+                "the settings cannot be written; the log says why",
+            )
         })
     })
     .await
@@ -136,12 +139,23 @@ pub async fn capabilities(State(app): State<Shared>) -> Result<Answer<Capabiliti
         .engine(|engine| Ok((engine.version(), engine.catalogue())))
         .await?;
     let compat = app.config.compat;
-    let offered = [("a1111", compat.a1111), ("openai", compat.openai), ("sdcpp", compat.sdcpp)];
-    let upscalers = catalogue.latent_upscalers.into_iter().chain(catalogue.upscalers);
+    let offered = [
+        ("a1111", compat.a1111),
+        ("openai", compat.openai),
+        ("sdcpp", compat.sdcpp),
+    ];
+    let upscalers = catalogue
+        .latent_upscalers
+        .into_iter()
+        .chain(catalogue.upscalers);
     Ok(Answer(Capabilities {
         version,
         kinds: vec![DRAW],
-        interfaces: offered.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
+        interfaces: offered
+            .into_iter()
+            .filter(|(_, on)| *on)
+            .map(|(name, _)| name)
+            .collect(),
         formats: vec!["png", "jpeg", "webp"],
         auth: !app.config.users.is_empty(),
         body_limit: app.config.limits.body,

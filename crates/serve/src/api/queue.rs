@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::jobs::{JobView, view};
+use super::job_view::{JobView, view};
 use crate::app::Shared;
 use crate::fault::Result;
 use crate::guard::Caller;
@@ -29,16 +29,16 @@ async fn seen(app: &Shared, caller: &Caller) -> Result<Json<QueueView>> {
     let counts = app.queue.counts(caller.user()).await?;
     let waiting = app.queue.waiting(caller.user()).await?;
     let waiting = waiting.iter().map(|waiting| {
-        let mut job = view(app, &waiting.job)?;
+        let mut job = view(app, &waiting.job);
         job.set_ahead(waiting.ahead);
-        Ok(job)
+        job
     });
     Ok(Json(QueueView {
         paused: counts.paused.map(|pause| pause.reason),
         queued: counts.queued,
         running: counts.running,
         mean_ms: counts.mean_ms,
-        waiting: waiting.collect::<Result<_>>()?,
+        waiting: waiting.collect(),
     }))
 }
 

@@ -32,7 +32,10 @@ pub struct Upload {
 /// Upload a picture for requests. It is kept as long as a job names it, at least 24 hours.
 #[utoipa::path(post, path = "/api/v1/uploads", tag = "images", request_body(content = Vec<u8>, content_type = "image/png", description = "The file: PNG, JPEG or WebP"),
     responses((status = 201, body = Upload), (status = 415, body = Problem), (status = 422, body = Problem)))]
-pub async fn upload(State(app): State<Shared>, PictureBody(body): PictureBody) -> Result<(StatusCode, Answer<Upload>)> {
+pub async fn upload(
+    State(app): State<Shared>,
+    PictureBody(body): PictureBody,
+) -> Result<(StatusCode, Answer<Upload>)> {
     let said = header(&body.bytes, &app.config.limits)?;
     let input = app.queue.put_input(body.bytes.to_vec()).await?;
     let upload = Upload {
@@ -47,9 +50,14 @@ pub async fn upload(State(app): State<Shared>, PictureBody(body): PictureBody) -
 /// Read what a picture's file says of how it was made, by whatever program.
 #[utoipa::path(post, path = "/api/v1/images/read", tag = "images", request_body(content = Vec<u8>, content_type = "image/png", description = "The file: PNG, JPEG or WebP"),
     responses((status = 200, body = Read), (status = 415, body = Problem), (status = 422, body = Problem)))]
-pub async fn read(State(app): State<Shared>, PictureBody(body): PictureBody) -> Result<Answer<Read>> {
+pub async fn read(
+    State(app): State<Shared>,
+    PictureBody(body): PictureBody,
+) -> Result<Answer<Read>> {
     header(&body.bytes, &app.config.limits)?;
-    app.engine(move |engine| engine.read(&body.bytes)).await.map(Answer)
+    app.engine(move |engine| engine.read(&body.bytes))
+        .await
+        .map(Answer)
 }
 
 /// Put a picture into the gallery. It is encoded anew, with its text.
@@ -74,7 +82,12 @@ pub async fn import(
         Ok((engine.convert(&body.bytes, &to)?, read))
     });
     let (encoded, read) = both.await?;
-    let text = |field: &str| read.request.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text = |field: &str| {
+        read.request
+            .get(field)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let number = |field: &str| read.request.get(field).and_then(Value::as_u64);
     let picture = NewPicture {
         n: 0,

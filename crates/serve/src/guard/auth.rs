@@ -144,7 +144,9 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, word)| word)
+    pairs
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, word)| word)
 }
 
 #[cfg(test)]
@@ -156,7 +158,12 @@ mod tests {
         let users = ["a:one", "b:two"].map(|u| User::parse(u).expect("a user"));
         assert_eq!(proven(&users, Some("b"), "two").as_deref(), Some("b"));
         assert_eq!(proven(&users, None, "one").as_deref(), Some("a"));
-        for (name, secret) in [(Some("b"), "one"), (Some("c"), "two"), (None, ""), (None, "tw")] {
+        for (name, secret) in [
+            (Some("b"), "one"),
+            (Some("c"), "two"),
+            (None, ""),
+            (None, "tw"),
+        ] {
             assert_eq!(proven(&users, name, secret), None);
         }
     }

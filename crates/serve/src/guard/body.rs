@@ -42,7 +42,9 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
         Fault::new("body_too_large", format!("a body has at most {most} MiB"))
     };
     let told = headers.get(header::CONTENT_LENGTH);
-    let told: usize = told.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let told: usize = told
+        .and_then(|v| v.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
     if told > limits.body {
         return Err(too_large());
     }
@@ -54,10 +56,14 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
         if more == 0 {
             return Ok(());
         }
-        let taken = app.bodies.clone().try_acquire_many_owned(more).map_err(|_| {
-            let message = "too many bodies are being read; try again";
-            Fault::new("bodies_in_flight", message).after(1)
-        })?;
+        let taken = app
+            .bodies
+            .clone()
+            .try_acquire_many_owned(more)
+            .map_err(|_| {
+                let message = "too many bodies are being read; try again";
+                Fault::new("bodies_in_flight", message).after(1)
+            })?;
         reserved = pieces;
         match room {
             Some(room) => room.merge(taken),
@@ -69,14 +75,18 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
     let mut bytes = BytesMut::with_capacity(told.min(1 << 20));
     let mut stream = body.into_data_stream();
     loop {
-        let piece = timeout(limits.body_idle, stream.next()).await.map_err(|_| {
-            let seconds = limits.body_idle.as_secs();
-            Fault::new("body_too_slow", format!("nothing of the body came for {seconds} s"))
-        })?;
+        let piece = timeout(limits.body_idle, stream.next())
+            .await
+            .map_err(|_| {
+                let seconds = limits.body_idle.as_secs();
+                Fault::new(
+                    "body_too_slow",
+                    format!("nothing of the body came for {seconds} s"),
+                )
+            })?;
         let Some(piece) = piece else { break };
-        let piece = piece.map_err(|error| {
-            Fault::new("json_invalid", format!("the body broke off: {error}"))
-        })?;
+        let piece = piece
+            .map_err(|error| Fault::new("json_invalid", format!("the body broke off: {error}")))?;
         if bytes.len() + piece.len() > limits.body {
             return Err(too_large());
         }
@@ -90,8 +100,15 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    given.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    given
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
 }
 
 /// A body of JSON, with the bytes it was read from.
@@ -186,7 +203,10 @@ impl FromRequest<Shared> for Parts {
 
     async fn from_request(request: Request, app: &Shared) -> Result<Self> {
         let invalid = |error: &dyn std::fmt::Display| {
-            Fault::new("multipart_invalid", format!("the form cannot be read: {error}"))
+            Fault::new(
+                "multipart_invalid",
+                format!("the form cannot be read: {error}"),
+            )
         };
         let (parts, body) = request.into_parts();
         let held = read(app, &parts.headers, body).await?;

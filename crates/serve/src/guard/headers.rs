@@ -52,7 +52,10 @@ pub async fn add(State(app): State<Shared>, request: Request, next: Next) -> Res
     }
     for (name, value) in [
         (REQUEST_ID.clone(), id),
-        (HeaderName::from_static("x-process-time"), format!("{seconds:.4}")),
+        (
+            HeaderName::from_static("x-process-time"),
+            format!("{seconds:.4}"),
+        ),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

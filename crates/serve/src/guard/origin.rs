@@ -97,17 +97,39 @@ mod tests {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        check(config, &method, &headers, false).err().map(|f| f.code)
+        check(config, &method, &headers, false)
+            .err()
+            .map(|f| f.code)
     }
 
     #[test]
     fn hosts() {
         let mut config = Config::new("x");
         config.allowed_hosts = vec!["draw.example.org".into()];
-        for host in ["localhost", "LOCALHOST:7860", "127.0.0.1:1", "[::1]:7860", "[::1]", "Draw.example.org"] {
-            assert_eq!(refused(&config, Method::GET, &[("host", host)]), None, "{host}");
+        for host in [
+            "localhost",
+            "LOCALHOST:7860",
+            "127.0.0.1:1",
+            "[::1]:7860",
+            "[::1]",
+            "Draw.example.org",
+        ] {
+            assert_eq!(
+                refused(&config, Method::GET, &[("host", host)]),
+                None,
+                "{host}"
+            );
         }
-        for host in ["", "evil.org", "127.0.0.1.evil.org", "10.0.0.1", "localhost.evil.org", "localhost:x", "[::1", "evil.org:7860"] {
+        for host in [
+            "",
+            "evil.org",
+            "127.0.0.1.evil.org",
+            "10.0.0.1",
+            "localhost.evil.org",
+            "localhost:x",
+            "[::1",
+            "evil.org:7860",
+        ] {
             let found = refused(&config, Method::GET, &[("host", host)]);
             assert_eq!(found.as_deref(), Some("host_refused"), "{host}");
         }
@@ -121,10 +143,22 @@ mod tests {
     fn origins() {
         let mut config = Config::new("x");
         let host = ("host", "localhost:7860");
-        let with = |config: &Config, origin| refused(config, Method::POST, &[host, ("origin", origin)]);
+        let with =
+            |config: &Config, origin| refused(config, Method::POST, &[host, ("origin", origin)]);
         assert_eq!(with(&config, "http://localhost:7860"), None);
-        for origin in ["null", "http://localhost", "http://localhost:3000", "https://evil.org", "http://localhost:7860.evil.org", "localhost:7860"] {
-            assert_eq!(with(&config, origin).as_deref(), Some("origin_refused"), "{origin}");
+        for origin in [
+            "null",
+            "http://localhost",
+            "http://localhost:3000",
+            "https://evil.org",
+            "http://localhost:7860.evil.org",
+            "localhost:7860",
+        ] {
+            assert_eq!(
+                with(&config, origin).as_deref(),
+                Some("origin_refused"),
+                "{origin}"
+            );
         }
         config.cors_origins = vec!["https://page.org".into()];
         assert_eq!(with(&config, "https://page.org"), None);
@@ -138,7 +172,11 @@ mod tests {
     fn other_sites_may_lead_here_and_no_more() {
         let config = Config::new("x");
         let cross = |method, mode| {
-            let pairs = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", mode)];
+            let pairs = [
+                ("host", "localhost"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", mode),
+            ];
             refused(&config, method, &pairs)
         };
         assert_eq!(cross(Method::GET, "navigate"), None);

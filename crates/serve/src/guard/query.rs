@@ -16,8 +16,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        let Query(value) =
-            query.map_err(|error| Fault::new("query_invalid", error.body_text()))?;
+        let Query(value) = query.map_err(|error| Fault::new("query_invalid", error.body_text()))?;
         Ok(Self(value))
     }
 }
@@ -32,6 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let id = path.ok().and_then(|Path(text)| text.parse().ok());
-        id.map(Self).ok_or_else(|| Fault::new("not_found", "there is nothing of that id"))
+        id.map(Self)
+            .ok_or_else(|| Fault::new("not_found", "there is nothing of that id"))
     }
 }

@@ -52,6 +52,8 @@ pub fn answer(fault: &Fault) -> Response {
         false => "false",
     };
     let name = HeaderName::from_static("x-should-retry");
-    response.headers_mut().insert(name, HeaderValue::from_static(again));
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(again));
     response
 }

@@ -36,11 +36,16 @@ impl Links {
 }
 
 /// The picture at such an address.
-pub async fn file(State(app): State<Shared>, Path(word): Path<String>) -> Result<impl IntoResponse> {
+pub async fn file(
+    State(app): State<Shared>,
+    Path(word): Path<String>,
+) -> Result<impl IntoResponse> {
     let gone = || Fault::new("not_found", "there is no such picture, or its time is over");
     let id = app.links.get(&word, app.now()).ok_or_else(gone)?;
     let picture = app.queue.picture(id, None).await?;
-    let picture = picture.filter(|p| p.deleted_ms.is_none()).ok_or_else(gone)?;
+    let picture = picture
+        .filter(|p| p.deleted_ms.is_none())
+        .ok_or_else(gone)?;
     let bytes = app.queue.store().picture(id, picture.format).await?;
     Ok(([(header::CONTENT_TYPE, picture.format.media_type())], bytes))
 }

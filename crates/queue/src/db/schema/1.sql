@@ -50,7 +50,7 @@ CREATE TABLE queue (
 );
 INSERT INTO queue (one, event) VALUES (1, 0);
 
--- Pictures, narrow, because a search may walk over all of them. `row` rises with creation and is never used again.
+-- Pictures, narrow, because a search may walk over many of them. `row` and `created` rise together, and no row is used again.
 CREATE TABLE images (
     row {serial},
     id TEXT NOT NULL UNIQUE,
@@ -71,16 +71,9 @@ CREATE TABLE images (
     deleted BIGINT
 );
 CREATE UNIQUE INDEX images_job ON images (job, n) WHERE job IS NOT NULL;
--- Each ends in the row, so that the newest that fit are read first and nothing is sorted.
 CREATE INDEX images_owner ON images (owner, row) WHERE deleted IS NULL;
-CREATE INDEX images_model ON images (owner, model, row) WHERE deleted IS NULL;
-CREATE INDEX images_sampler ON images (owner, sampler, row) WHERE deleted IS NULL;
-CREATE INDEX images_seed ON images (owner, seed, row) WHERE deleted IS NULL;
-CREATE INDEX images_size ON images (owner, width, height, row) WHERE deleted IS NULL;
-CREATE INDEX images_steps ON images (owner, steps, row) WHERE deleted IS NULL;
-CREATE INDEX images_starred ON images (owner, row) WHERE deleted IS NULL AND starred = 1;
+CREATE INDEX images_created ON images (created, row);
 CREATE INDEX images_bin ON images (deleted) WHERE deleted IS NOT NULL;
-CREATE INDEX images_created ON images (created);
 
 -- What is wide and read only for the pictures that are shown. `tags` are lines.
 CREATE TABLE details (
