@@ -66,11 +66,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "kernels",
             "ops",
             "pipeline",
+            "queue",
+            "serve",
             "train",
             "testkit",
         ],
     ),
     ("metrics", &[]),
+    ("queue", &[]),
+    ("serve", &["queue"]),
     ("testkit", &[]),
 ];
 

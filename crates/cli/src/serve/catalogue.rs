@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{DType, Device};
 use latent_checkpoint::{AdapterFile, Files, Role};
 use latent_diffusion::{
-    Scheduler as Ladder,
+    Prediction, Scheduler as Ladder,
     names::{samplers, scheduler_info, schedulers},
 };
 use latent_pipeline::{
@@ -27,11 +27,6 @@ const ALIAS: &str = "ss_output_name";
 /// Everything that there is.
 pub fn of(models: &Models) -> Catalogue {
     let mut catalogue = Catalogue {
-        models: models
-            .built_in
-            .map(|own| built_in_model(own, models))
-            .into_iter()
-            .collect(),
         loras: adapters(&models.loras),
         embeddings: models
             .embeddings
@@ -40,19 +35,24 @@ pub fn of(models: &Models) -> Catalogue {
             .filter_map(embedding)
             .collect(),
         hypernetworks: names(&models.hypernetworks),
-        samplers: all_samplers(),
         schedulers: all_schedulers(),
         ..Catalogue::default()
     };
     let upscalers = Upscaler::NAMES.iter().filter(|(name, _)| *name != "None");
-    let (latent, pixels): (Vec<_>, Vec<_>) =
-        upscalers.partition(|(_, upscaler)| upscaler.is_latent());
-    let names =
-        |all: Vec<&(&str, Upscaler)>| all.iter().map(|(name, _)| (*name).to_owned()).collect();
-    (catalogue.latent_upscalers, catalogue.upscalers) = (names(latent), names(pixels));
-    for entry in models.library.entries() {
-        sort(entry, models, &mut catalogue);
+    for (name, upscaler) in upscalers {
+        let kind = match upscaler.is_latent() {
+            true => &mut catalogue.latent_upscalers,
+            false => &mut catalogue.upscalers,
+        };
+        kind.push((*name).to_owned());
     }
+    let own = models.built_in.map(|own| built_in_model(own, models));
+    let mut flows = own.as_ref().is_none_or(|(_, flow)| *flow);
+    catalogue.models.extend(own.map(|(model, _)| model));
+    for entry in models.library.entries() {
+        flows &= sort(entry, models, &mut catalogue);
+    }
+    catalogue.samplers = all_samplers(flows);
     catalogue
 }
 
@@ -61,85 +61,86 @@ fn names(library: &Library) -> Vec<String> {
     entries.map(|entry| entry.name.to_string()).collect()
 }
 
-fn built_in_model(own: BuiltIn, models: &Models) -> Model {
-    let size = match own.files {
-        Files::Memory(files) => files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
-        Files::Disk => 0,
+fn built_in_model(own: BuiltIn, models: &Models) -> (Model, bool) {
+    let place = Place {
+        path: own.name.into(),
+        files: own.files,
     };
-    let (side, steps) = wishes(
-        &Place {
-            path: own.name.into(),
-            files: own.files,
-        },
-        models,
-    );
-    Model {
+    let model = Model {
         name: own.name.to_owned(),
         family: "built in: icons, emoji and clip art".to_owned(),
-        size,
-        side,
-        steps,
-        sha256: None,
-    }
+        size: match own.files {
+            Files::Memory(files) => files.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
+            Files::Disk => 0,
+        },
+        ..Model::default()
+    };
+    with_wishes(model, &place, models)
 }
 
-/// The side of its pictures and the steps that a model says of itself.
-fn wishes(place: &Place, models: &Models) -> (u32, u32) {
+/// With the side of its pictures and the steps that the model says of itself; and whether it is a rectified flow.
+fn with_wishes(model: Model, place: &Place, models: &Models) -> (Model, bool) {
     let request = Request::default();
     let files = ModelFiles {
         model: place.path.clone(),
         built_in: place.files,
         ..ModelFiles::default()
     };
-    let declared = latent_pipeline::Model::declare(&files, &Device::flex(), DType::F32);
     let none = Sent {
         models,
         files: &Inputs::new(),
     };
-    let defaults = declared.and_then(|(model, _)| model.defaults(&request, &none));
-    let defaults = defaults.ok();
-    let side = defaults
+    let declared = latent_pipeline::Model::declare(&files, &Device::flex(), DType::F32).ok();
+    let flow = declared
         .as_ref()
-        .map_or(0, |own| own.size.width.max(own.size.height));
-    let steps = defaults.and_then(|own| own.steps).unwrap_or(request.steps);
-    (side as u32, steps as u32)
+        .is_some_and(|(own, _)| own.prediction == Prediction::Flow);
+    let defaults = declared.and_then(|(own, _)| own.defaults(&request, &none).ok());
+    let (size, steps) = defaults.map_or((request.size(), None), |own| (own.size, own.steps));
+    let model = Model {
+        side: size.width.max(size.height) as u32,
+        steps: steps.unwrap_or(request.steps) as u32,
+        ..model
+    };
+    (model, flow)
 }
 
-/// Puts a file to those of its kind. What is not to be used is left out: `latent models` says why.
-fn sort(entry: &Entry, models: &Models, catalogue: &mut Catalogue) {
+/// Puts a file to those of its kind. What is not to be used is left out: `latent models` says why. Whether rectified flows are
+/// still all that there is to draw with.
+fn sort(entry: &Entry, models: &Models, catalogue: &mut Catalogue) -> bool {
     let name = entry.name.to_string();
     let Ok((checkpoint, recognised)) = family::open(&entry.path, Files::Disk) else {
         if AdapterFile::is_adapter(&entry.path) {
             catalogue.loras.extend(adapter(entry));
         }
-        return;
+        return true;
     };
     let has = |role| checkpoint.find(role).is_some();
-    let drawn_with = match recognised {
-        Recognised::Family(family) => Some(family.name),
-        Recognised::TrainedHere => Some("trained here"),
-        Recognised::Part | Recognised::Unknown(_) => None,
-    };
-    if let Some(family) = drawn_with {
-        let (side, steps) = wishes(&entry.path.clone().into(), models);
-        catalogue.models.push(Model {
-            name,
-            sha256: models.library.known(entry),
-            family: family.to_owned(),
-            size: entry.size,
-            side,
-            steps,
-        });
-        return;
-    }
-    match recognised {
-        Recognised::Part if has(Role::AUTOENCODER) => catalogue.vaes.push(name),
-        Recognised::Part if has(Role::CONTROLNET) || has(Role::T2I_ADAPTER) => {
-            catalogue.controls.push(name)
+    let family = match recognised {
+        Recognised::Family(family) => family.name,
+        Recognised::TrainedHere => "trained here",
+        Recognised::Unknown(_) => return true,
+        Recognised::Part => {
+            let held_by = has(Role::CONTROLNET) || has(Role::T2I_ADAPTER);
+            let kind = match (has(Role::AUTOENCODER), held_by) {
+                (true, _) => &mut catalogue.vaes,
+                (false, true) => &mut catalogue.controls,
+                (false, false) if has(Role::IP_ADAPTER) => &mut catalogue.ip_adapters,
+                _ => return true,
+            };
+            kind.push(name);
+            return true;
         }
-        Recognised::Part if has(Role::IP_ADAPTER) => catalogue.ip_adapters.push(name),
-        _ => {}
-    }
+    };
+    let model = Model {
+        name,
+        sha256: models.library.known(entry),
+        family: family.to_owned(),
+        size: entry.size,
+        ..Model::default()
+    };
+    let (model, flow) = with_wishes(model, &entry.path.clone().into(), models);
+    catalogue.models.push(model);
+    flow
 }
 
 fn adapters(library: &Library) -> Vec<Adapter> {
@@ -177,8 +178,11 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn all_samplers() -> Vec<Sampler> {
-    let all = samplers().iter().map(|info| {
+/// Those that some model can be drawn with.
+fn all_samplers(flows: bool) -> Vec<Sampler> {
+    let all = samplers().iter();
+    let all = all.filter(|info| !flows || info.sampler.refused_on_flows().is_none());
+    let all = all.map(|info| {
         let ladder = scheduler_info(info.scheduler).name.to_owned();
         let mut options = BTreeMap::from([("scheduler".to_owned(), ladder)]);
         if info.discard_penultimate {
@@ -215,7 +219,7 @@ fn all_schedulers() -> Vec<Scheduler> {
     all.collect()
 }
 
-/// The pairs of A1111's text, with the prompts, and a size as two numbers, as its page has them.
+/// The pairs of A1111's text, with the prompts, and a size as two, as its page has them: all of it texts.
 pub fn items(infotext: &str) -> Vec<(String, Value)> {
     if infotext.is_empty() {
         return Vec::new();
@@ -230,8 +234,8 @@ pub fn items(infotext: &str) -> Vec<(String, Value)> {
         let number = |text: &str| text.parse::<u32>().ok();
         match size.and_then(|(width, height)| Some((number(width)?, number(height)?))) {
             Some((width, height)) => {
-                items.push((format!("{key}-1"), json!(width)));
-                items.push((format!("{key}-2"), json!(height)));
+                items.push((format!("{key}-1"), json!(width.to_string())));
+                items.push((format!("{key}-2"), json!(height.to_string())));
             }
             None => items.push((key, json!(value))),
         }

@@ -264,9 +264,10 @@ impl Engine for Drawer {
     }
 
     fn draw(&self, work: &Work<'_>, watch: &dyn Watch) -> Result<(), Fault> {
-        let mut loaded = lock(&self.loaded);
+        let mut guard = lock(&self.loaded);
+        let loaded = &mut *guard;
         // A thread outside of the pool would sleep and wake around every operation.
-        rayon::scope(|_| self.draw_all(&mut loaded, work, watch))
+        rayon::scope(|_| self.draw_all(loaded, work, watch))
     }
 
     fn read(&self, picture: &[u8]) -> Result<Read, Fault> {

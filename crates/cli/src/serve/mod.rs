@@ -151,7 +151,7 @@ fn outside() -> Outside {
         }),
         random: Arc::new(move || {
             // SipHash under a key of the system's.
-            let mut next = || u128::from(state.hash_one(drawn.fetch_add(1, Ordering::Relaxed)));
+            let next = || u128::from(state.hash_one(drawn.fetch_add(1, Ordering::Relaxed)));
             (next() << 64) | next()
         }),
         free: Arc::new(Store::free),
