@@ -212,6 +212,7 @@ pub async fn fresh_schema(server: &str, folder: &TempDir) -> String {
         .to_string_lossy()
         .chars()
         .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
         .collect();
     let mut connection = sqlx::PgConnection::connect(server).await.expect("a server");
     let create = format!("CREATE SCHEMA \"{name}\"");
