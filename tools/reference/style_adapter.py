@@ -122,7 +122,8 @@ def main(out):
 
     def walk(tokens, comfy=False, calls=range(5), control=False):
         x = torch.randn((1, 4, 8, 8), generator=torch.Generator("cpu").manual_seed(42))
-        x = x * ((1 + SIGMAS[0] ** 2) ** 0.5 if comfy else SIGMAS[0])
+        # Below the highest level of the training ComfyUI starts so too.
+        x = x * SIGMAS[0]
         for i, (sigma, after) in enumerate(zip(SIGMAS, SIGMAS[1:])):
             shown = torch.cat(tokens, 1) if i in calls else torch.zeros(1, 0, CONTEXT)
             with_tokens = torch.cat([positive, shown], 1)

@@ -234,7 +234,7 @@ fn style_adapters() {
     let count = |shape: &Vec<usize>| shape.iter().product::<usize>();
     assert_eq!(
         parameters.iter().map(|(_, s)| count(s)).sum::<usize>(),
-        published.values().map(count).sum()
+        published.values().map(count).sum::<usize>()
     );
     // One naming, whatever the form of the file.
     for scheme in [Scheme::Ldm, Scheme::Diffusers] {
