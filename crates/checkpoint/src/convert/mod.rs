@@ -19,8 +19,8 @@ use serde::Serialize;
 pub use write::{Model, NamedPart, write_file, write_folder, write_trained};
 
 use crate::detect::{Carried, Checkpoint, Form, SchedulerConfig};
-use crate::file::{Dtype, TensorInfo};
 use crate::file::write::Existing;
+use crate::file::{Dtype, TensorInfo};
 use crate::load::{
     Assignment, ENDING, Plan, STRANGER, applied, bytes_of, changed, check_finite, cut, plan,
     quantised, recast, stored, to_f32,
