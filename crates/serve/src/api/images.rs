@@ -324,10 +324,11 @@ pub async fn change(
     Id(id): Id,
     body: Json<ImageChange>,
 ) -> Result<Answer<ImageView>> {
-    if let Some(tags) = &body.value.tags {
+    let change = body.object()?.value;
+    if let Some(tags) = &change.tags {
         app.queue.tag(id, caller.user(), tags).await?;
     }
-    if let Some(starred) = body.value.starred {
+    if let Some(starred) = change.starred {
         app.queue.star(id, caller.user(), starred).await?;
     }
     Ok(Answer(whole(&find(&app, &caller, id).await?)))

@@ -53,7 +53,7 @@ pub async fn submit(
     headers: HeaderMap,
     body: Json<NewJob>,
 ) -> Result<impl IntoResponse> {
-    let Json { value: new, held } = body;
+    let Json { value: new, held } = body.object()?;
     if new.kind != DRAW {
         let message = format!(
             "jobs of the kind {:?} are not offered: expected draw",
@@ -205,7 +205,7 @@ pub async fn cancel(
     Id(id): Id,
     body: Json<CancelHow>,
 ) -> Result<axum::Json<JobView>> {
-    let how = match body.value.keep {
+    let how = match body.object()?.value.keep {
         true => Cancel::Keep,
         false => Cancel::Drop,
     };

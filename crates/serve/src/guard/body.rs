@@ -1,8 +1,9 @@
 //! Bodies: bounded in length, in time and in number, and of the type that is asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,10 @@ use crate::fault::{Fault, Result};
 
 /// Room for bodies is counted in pieces of this many bytes.
 const PIECE: usize = 1 << 10;
+
+/// So much of a body that is refused is read, for so long.
+const DRAINED: usize = 16 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Room for the bodies that are being read, in pieces.
 pub fn room(limits: &Limits) -> Arc<Semaphore> {
@@ -45,7 +50,9 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
     let told: usize = told
         .and_then(|v| v.to_str().ok()?.parse().ok())
         .unwrap_or(0);
+    let mut stream = body.into_data_stream();
     if told > limits.body {
+        drain(stream).await;
         return Err(too_large());
     }
     let mut room = None;
@@ -73,7 +80,6 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
     };
     reserve(told, &mut room)?;
     let mut bytes = BytesMut::with_capacity(told.min(1 << 20));
-    let mut stream = body.into_data_stream();
     loop {
         let piece = timeout(limits.body_idle, stream.next())
             .await
@@ -88,6 +94,7 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
         let piece = piece
             .map_err(|error| Fault::new("json_invalid", format!("the body broke off: {error}")))?;
         if bytes.len() + piece.len() > limits.body {
+            drain(stream).await;
             return Err(too_large());
         }
         reserve(bytes.len() + piece.len(), &mut room)?;
@@ -97,6 +104,21 @@ pub async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Held>
         bytes: bytes.freeze(),
         _room: room,
     })
+}
+
+/// Reads on for a moment and forgets it: who is still sending would not see the answer.
+async fn drain(mut stream: BodyDataStream) {
+    let mut left = DRAINED;
+    let read = async {
+        while let Some(Ok(piece)) = stream.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whether it came to its end is nobody's business.
+    let _ = timeout(DRAIN_TIME, read).await;
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
@@ -118,6 +140,24 @@ pub struct Json<T> {
     pub value: T,
     /// Where it stood. To be dropped before anything is waited for.
     pub held: Held,
+}
+
+impl<T> Json<T> {
+    /// The same, if it is an object: a list is read as the fields in their order otherwise.
+    ///
+    /// # Errors
+    /// It is a list.
+    pub fn object(self) -> Result<Self> {
+        let first = self
+            .held
+            .bytes
+            .iter()
+            .find(|byte| !byte.is_ascii_whitespace());
+        match first {
+            Some(b'{') => Ok(self),
+            _ => Err(Fault::new("field_wrong_type", "the body is no object")),
+        }
+    }
 }
 
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
@@ -232,6 +272,7 @@ impl FromRequest<Shared> for Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn depth_is_counted_outside_texts() {
@@ -243,8 +284,8 @@ mod tests {
 
     #[test]
     fn syntax_and_meaning_are_told_apart() {
-        assert_eq!(parse::<u32>(b"{").expect_err("no JSON").status, 400);
-        assert_eq!(parse::<u32>(b"").expect_err("no JSON").status, 400);
+        assert_eq!(parse::<Value>(b"{").expect_err("no JSON").status, 400);
+        assert_eq!(parse::<Value>(b"").expect_err("no JSON").status, 400);
         assert_eq!(parse::<u32>(b"\"x\"").expect_err("no number").status, 422);
     }
 }

@@ -29,6 +29,18 @@ pub fn model_name(name: &str) -> String {
     stem.replace(['/', '\\'], "_")
 }
 
+/// Whether that is its name, with or without folders and ending.
+fn is_called(model: &Model, text: &str) -> bool {
+    let file = model.name.rsplit('/').next().unwrap_or_default();
+    [
+        &model.name,
+        file,
+        &model_name(&model.name),
+        &model_name(file),
+    ]
+    .contains(&text)
+}
+
 /// The model of that title, name or hash.
 ///
 /// # Errors
@@ -36,16 +48,14 @@ pub fn model_name(name: &str) -> String {
 pub fn find<'a>(catalogue: &'a Catalogue, field: &str, text: &str) -> Result<&'a Model> {
     let text = text.trim();
     let is_hash = text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let named = |model: &&Model| {
-        text == title(model) || text == model.name || text == model_name(&model.name)
-    };
+    let named = |model: &&Model| text == title(model) || is_called(model, text);
     let hashed = |model: &&Model| {
         let hash = model.sha256.as_deref();
         is_hash && hash.is_some_and(|hash| hash.starts_with(&text.to_lowercase()))
     };
     // A title whose hash is another's is found by its name.
     let bare = text.split_once(" [").map_or(text, |(name, _)| name);
-    let by_name = |model: &&Model| bare == model.name || bare == model_name(&model.name);
+    let by_name = |model: &&Model| is_called(model, bare);
     let mut models = catalogue.models.iter();
     let found = models
         .clone()
@@ -77,6 +87,7 @@ mod tests {
             "sub_a.v1",
             "0123456789",
             "01234567",
+            "a.v1",
             "sub_a.v1 [ffffffffff]",
         ] {
             assert!(find(&catalogue, "x", text).is_ok(), "{text}");

@@ -110,9 +110,13 @@ async fn a_long_wait_sends_blanks_and_too_many_are_sent_away() {
         c.limits.waiting = 1;
     })
     .await;
-    let long = server.post("/sdapi/v1/txt2img", &small(json!({"steps": 400})));
+    let body = small(json!({"steps": 400}));
+    let long = server.post("/sdapi/v1/txt2img", &body);
     let second = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The first one has its place before its job is there.
+        while server.get("/api/v1/jobs").await.expect(200)["jobs"] == json!([]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         server
             .post("/sdapi/v1/txt2img", &small(json!({})))
             .await
