@@ -31,7 +31,7 @@ pub(crate) use int8::quantised;
 pub use parameters::Parameters;
 pub(crate) use scale::{ENDING, applied};
 pub(crate) use values::{bytes_of, check_finite, recast, recast_numbers, stored, to_f32};
-use values::{convert, overflow};
+use values::{convert, of_numbers, overflow};
 
 /// How to load a network.
 #[derive(Clone, Debug)]
@@ -437,36 +437,6 @@ fn read(
     };
     weights.release(name);
     Ok(data)
-}
-
-/// Numbers of a parameter as `dtype`.
-fn of_numbers(
-    values: Vec<f32>,
-    (info, weights): (&TensorInfo, &Weights),
-    dtype: DType,
-    shape: Vec<usize>,
-) -> Result<TensorData, ModelError> {
-    Ok(match dtype {
-        DType::F16 => {
-            let stored: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
-            let large = |i: &usize| stored[*i].is_infinite() && values[*i].is_finite();
-            if let Some(element) = (0..values.len()).find(large) {
-                return Err(ModelError::Overflow {
-                    path: weights.path().to_owned(),
-                    tensor: crate::error::shown(&info.name),
-                    element,
-                    value: values[element],
-                    dtype: "f16",
-                });
-            }
-            TensorData::new(stored, shape)
-        }
-        DType::BF16 => {
-            let stored: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
-            TensorData::new(stored, shape)
-        }
-        _ => TensorData::new(values, shape),
-    })
 }
 
 /// The values of a parameter with all changes that patches make to it, as f32; `None` where they make none.

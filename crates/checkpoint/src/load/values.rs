@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::tensor::{DType, TensorData};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -83,6 +84,36 @@ fn each_of<T>(bytes: &[u8], float: Float8, store: impl Fn(f32) -> T) -> Vec<T> {
 pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     let weight = dtype.is_float() || dtype == Dtype::I8;
     weight.then(|| convert(bytes, dtype, |value| value))
+}
+
+/// Numbers of a parameter as `dtype`.
+pub(super) fn of_numbers(
+    values: Vec<f32>,
+    (info, weights): (&TensorInfo, &Weights),
+    dtype: DType,
+    shape: Vec<usize>,
+) -> Result<TensorData, ModelError> {
+    Ok(match dtype {
+        DType::F16 => {
+            let stored: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
+            let large = |i: &usize| stored[*i].is_infinite() && values[*i].is_finite();
+            if let Some(element) = (0..values.len()).find(large) {
+                return Err(ModelError::Overflow {
+                    path: weights.path().to_owned(),
+                    tensor: crate::error::shown(&info.name),
+                    element,
+                    value: values[element],
+                    dtype: "f16",
+                });
+            }
+            TensorData::new(stored, shape)
+        }
+        DType::BF16 => {
+            let stored: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
+            TensorData::new(stored, shape)
+        }
+        _ => TensorData::new(values, shape),
+    })
 }
 
 /// `bytes` stored as `dtype` instead: F32, F16, BF16 or a type of eight bits.
