@@ -1,6 +1,6 @@
 //! What all handlers share.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +17,9 @@ use crate::live::Live;
 use crate::openai::links::Links;
 use crate::settings::{Settings, Style};
 use crate::store::Kept;
+
+/// So many names of jobs are known.
+const TASKS: usize = 1000;
 
 /// A handle to what all handlers share.
 pub type Shared = Arc<App>;
@@ -186,36 +189,53 @@ pub fn ending() -> Fault {
 
 /// Jobs by the ids that clients chose for them, the last thousand.
 #[derive(Debug, Default)]
-pub struct Tasks(Mutex<(HashMap<(String, String), Ulid>, Vec<(String, String)>)>);
+pub struct Tasks(Mutex<VecDeque<Task>>);
+
+/// A user's name for a job.
+#[derive(Debug)]
+struct Task {
+    user: String,
+    name: String,
+    job: Ulid,
+}
 
 impl Tasks {
-    /// A user's task is this job.
-    pub fn put(&self, user: &str, task: &str, job: Ulid) {
+    fn with<R>(&self, work: impl FnOnce(&mut VecDeque<Task>) -> R) -> R {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (jobs, order) = &mut *all;
-        let key = (user.to_owned(), task.to_owned());
-        if jobs.insert(key.clone(), job).is_none() {
-            order.push(key);
-        }
-        if order.len() > 1000 {
-            let oldest = order.remove(0);
-            jobs.remove(&oldest);
-        }
+        work(&mut all)
+    }
+
+    /// A user's task is this job.
+    pub fn put(&self, user: &str, name: &str, job: Ulid) {
+        let task = Task {
+            user: user.to_owned(),
+            name: name.to_owned(),
+            job,
+        };
+        self.with(|all| {
+            all.retain(|other| other.user != user || other.name != name);
+            all.push_back(task);
+            if all.len() > TASKS {
+                all.pop_front();
+            }
+        });
     }
 
     /// The job of a user's task.
-    pub fn get(&self, user: &str, task: &str) -> Option<Ulid> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.0.get(&(user.to_owned(), task.to_owned())).copied()
+    pub fn get(&self, user: &str, name: &str) -> Option<Ulid> {
+        self.with(|all| {
+            let mut tasks = all.iter();
+            let found = tasks.find(|task| task.user == user && task.name == name);
+            found.map(|task| task.job)
+        })
     }
 
     /// The name a user gave to a job.
     pub fn name(&self, user: &str, job: Ulid) -> Option<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = all
-            .0
-            .iter()
-            .filter(|((owner, _), id)| owner == user && **id == job);
-        found.next().map(|((_, task), _)| task.clone())
+        self.with(|all| {
+            let mut tasks = all.iter();
+            let found = tasks.find(|task| task.user == user && task.job == job);
+            found.map(|task| task.name.clone())
+        })
     }
 }

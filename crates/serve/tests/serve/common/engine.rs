@@ -342,7 +342,7 @@ impl Engine for Fake {
                         format: Format::Jpeg,
                         ..Output::default()
                     };
-                    watch.preview(encode(&vec![128; 8 * 8 * 3], 8, 8, jpeg, ""));
+                    watch.preview(encode(&[128; 8 * 8 * 3], 8, 8, jpeg, ""));
                 }
             }
             let seed = first + u64::from(*n);
