@@ -456,17 +456,14 @@ pub(crate) fn changed(
         }
     }
     let values = values.flatten();
-    let numbers = values.iter().flatten();
-    let bad = numbers
-        .enumerate()
-        .find(|(_, value)| check && !value.is_finite());
-    match bad {
-        Some((element, value)) => Err(ModelError::NotFinite {
+    let numbers = values.as_deref().unwrap_or_default();
+    if check && let Some(element) = values::not_finite(numbers) {
+        return Err(ModelError::NotFinite {
             path: weights.path().to_owned(),
             tensor: crate::error::shown(&info.name),
             element,
-            value: *value,
-        }),
-        None => Ok(values),
+            value: numbers[element],
+        });
     }
+    Ok(values)
 }

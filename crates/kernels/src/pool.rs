@@ -1,15 +1,18 @@
 //! Sharing work among threads.
 
-use rayon::prelude::*;
+mod board;
+
+use board::Board;
 
 /// Runs `job(0)` to `job(count - 1)`, on several threads where there are some.
 ///
 /// Which thread runs a job, and when, must not show in its result.
 pub(crate) fn each(count: usize, job: impl Fn(usize) + Send + Sync) {
-    if count <= 1 || rayon::current_num_threads() == 1 {
+    let threads = threads();
+    if count <= 1 || threads == 1 {
         (0..count).for_each(job);
     } else {
-        (0..count).into_par_iter().with_max_len(1).for_each(job);
+        Board::share(threads, count, &job);
     }
 }
 

@@ -5,11 +5,15 @@
 //! is not a sum is W + s (W′ − W), as A1111 and ComfyUI have it.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::file::Module;
 use super::kind::Kind;
 use super::rotation;
 use crate::report::ModelError;
+
+/// Numbers that are one thread's share of a weight.
+const SHARE: usize = 1 << 16;
 
 /// How a module is applied.
 #[derive(Clone, Copy, Debug)]
@@ -321,9 +325,13 @@ impl Module<'_> {
 }
 
 fn add(values: &mut [f32], change: &[f32], s: f32) {
-    for (value, change) in values.iter_mut().zip(change) {
-        *value += s * change;
-    }
+    let share = |(values, change): (&mut [f32], &[f32])| {
+        for (value, change) in values.iter_mut().zip(change) {
+            *value += s * change;
+        }
+    };
+    let changes = change.par_chunks(SHARE);
+    values.par_chunks_mut(SHARE).zip(changes).for_each(share);
 }
 
 /// W + s (W′ − W).

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{DType, TensorData};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::float8::{E4M3, E5M2, Float8};
 use super::scale;
@@ -33,37 +34,85 @@ pub(crate) fn stored<'a>(weights: &'a Weights, name: &str) -> Result<&'a TensorI
     }
 }
 
+/// Numbers that are converted at once.
+const BLOCK: usize = 1024;
+/// Bytes that are one thread's share of a long tensor.
+const SHARE: usize = 1 << 18;
+
 /// Every element of `bytes` as f32, then as the type that `store` makes. Empty for a type that is no weight.
-pub(super) fn convert<T>(bytes: &[u8], dtype: Dtype, store: impl Fn(f32) -> T) -> Vec<T> {
-    fn each<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
-        bytes.as_chunks::<N>().0.iter().map(|&b| value(b)).collect()
-    }
+pub(super) fn convert<T: Copy + Default + Send>(
+    bytes: &[u8],
+    dtype: Dtype,
+    store: impl Fn(f32) -> T + Sync,
+) -> Vec<T> {
+    let by_table = |float: Float8| {
+        let values = float.values();
+        each(bytes, |[b]: [u8; 1]| store(values[usize::from(b)]))
+    };
     match dtype {
         Dtype::F32 => each(bytes, |b| store(f32::from_le_bytes(b))),
-        Dtype::F16 => of_halves(bytes, store),
+        Dtype::F16 => blocks(bytes, |halves, stored| of_halves(halves, stored, &store)),
         Dtype::BF16 => each(bytes, |b| store(bf16::from_le_bytes(b).to_f32())),
         Dtype::F64 => each(bytes, |b| store(f64::from_le_bytes(b) as f32)),
-        Dtype::F8E4M3 => each_of(bytes, E4M3, store),
-        Dtype::F8E5M2 => each_of(bytes, E5M2, store),
+        Dtype::F8E4M3 => by_table(E4M3),
+        Dtype::F8E5M2 => by_table(E5M2),
         Dtype::I8 => each(bytes, |b| store(f32::from(i8::from_le_bytes(b)))),
         _ => Vec::new(),
     }
 }
 
-/// The same of f16, block by block: the CPU's instructions convert many at once.
-fn of_halves<T>(bytes: &[u8], store: impl Fn(f32) -> T) -> Vec<T> {
-    const BLOCK: usize = 1024;
-    let mut stored = Vec::with_capacity(bytes.len() / 2);
-    let (mut halves, mut values) = ([f16::ZERO; BLOCK], [0f32; BLOCK]);
-    for block in bytes.as_chunks().0.chunks(BLOCK) {
-        let (halves, values) = (&mut halves[..block.len()], &mut values[..block.len()]);
-        for (half, bytes) in halves.iter_mut().zip(block) {
-            *half = f16::from_le_bytes(*bytes);
+/// What `value` makes of each number of `N` bytes.
+fn each<const N: usize, T: Copy + Default + Send>(
+    bytes: &[u8],
+    value: impl Fn([u8; N]) -> T + Sync,
+) -> Vec<T> {
+    blocks(bytes, |numbers: &[[u8; N]], stored| {
+        for (number, stored) in numbers.iter().zip(stored) {
+            *stored = value(*number);
         }
-        halves.convert_to_f32_slice(values);
-        stored.extend(values.iter().map(|value| store(*value)));
-    }
+    })
+}
+
+/// What `block` makes of every [`BLOCK`] numbers of `N` bytes, long tensors on several threads.
+fn blocks<const N: usize, T: Copy + Default + Send>(
+    bytes: &[u8],
+    block: impl Fn(&[[u8; N]], &mut [T]) + Sync,
+) -> Vec<T> {
+    let numbers = bytes.as_chunks::<N>().0;
+    let (whole, rest) = numbers.as_chunks::<BLOCK>();
+    let one = |numbers: &[[u8; N]; BLOCK]| {
+        let mut stored = [T::default(); BLOCK];
+        block(numbers, &mut stored);
+        stored
+    };
+    let share = SHARE / (N * BLOCK);
+    let stored = whole.par_iter().with_min_len(share.max(1)).map(one);
+    let mut stored = stored.collect::<Vec<_>>().into_flattened();
+    let last = stored.len();
+    stored.resize(numbers.len(), T::default());
+    block(rest, &mut stored[last..]);
     stored
+}
+
+/// The same of f16: the CPU's instructions convert many at once.
+fn of_halves<T>(bytes: &[[u8; 2]], stored: &mut [T], store: &impl Fn(f32) -> T) {
+    let (mut halves, mut values) = ([f16::ZERO; BLOCK], [0f32; BLOCK]);
+    let (halves, values) = (&mut halves[..bytes.len()], &mut values[..bytes.len()]);
+    for (half, bytes) in halves.iter_mut().zip(bytes) {
+        *half = f16::from_le_bytes(*bytes);
+    }
+    halves.convert_to_f32_slice(values);
+    for (stored, value) in stored.iter_mut().zip(values) {
+        *stored = store(*value);
+    }
+}
+
+/// Whether `good` holds for every number of `N` bytes.
+fn all<const N: usize>(bytes: &[u8], good: impl Fn([u8; N]) -> bool + Sync) -> bool {
+    let numbers = bytes.as_chunks::<N>().0;
+    // Without a way out in the middle, so that many are looked at at once.
+    let block = |numbers: &[[u8; N]]| numbers.iter().fold(true, |all, &b| all & good(b));
+    numbers.par_chunks(SHARE / N).all(block)
 }
 
 /// The bytes of numbers, one after the other.
@@ -72,18 +121,16 @@ pub(crate) fn bytes_of<const N: usize, T>(values: &[T], bytes: impl Fn(&T) -> [u
     each.into_flattened()
 }
 
-fn each_of<T>(bytes: &[u8], float: Float8, store: impl Fn(f32) -> T) -> Vec<T> {
-    let values = float.values();
-    bytes
-        .iter()
-        .map(|&b| store(values[usize::from(b)]))
-        .collect()
-}
-
 /// Values as f32, whole numbers without their scale; `None` for a type that is no weight.
 pub(crate) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     let weight = dtype.is_float() || dtype == Dtype::I8;
     weight.then(|| convert(bytes, dtype, |value| value))
+}
+
+/// What `of` makes of each value.
+fn mapped<T: Send>(values: &[f32], of: impl Fn(f32) -> T + Sync + Send) -> Vec<T> {
+    let values = values.par_iter().with_min_len(SHARE / size_of::<f32>());
+    values.map(|value| of(*value)).collect()
 }
 
 /// Numbers of a parameter as `dtype`.
@@ -95,7 +142,7 @@ pub(super) fn of_numbers(
 ) -> Result<TensorData, ModelError> {
     Ok(match dtype {
         DType::F16 => {
-            let stored: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
+            let stored: Vec<f16> = mapped(&values, f16::from_f32);
             let large = |i: &usize| stored[*i].is_infinite() && values[*i].is_finite();
             if let Some(element) = (0..values.len()).find(large) {
                 return Err(ModelError::Overflow {
@@ -108,10 +155,7 @@ pub(super) fn of_numbers(
             }
             TensorData::new(stored, shape)
         }
-        DType::BF16 => {
-            let stored: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
-            TensorData::new(stored, shape)
-        }
+        DType::BF16 => TensorData::new(mapped(&values, bf16::from_f32), shape),
         _ => TensorData::new(values, shape),
     })
 }
@@ -194,6 +238,16 @@ fn first(bytes: &[u8], dtype: Dtype, bad: impl Fn(usize, f32) -> bool) -> Option
     values.find_map(|(i, value)| value.filter(|&v| bad(i, v)).map(|v| (i, v)))
 }
 
+/// The first of the values that is no number.
+pub(super) fn not_finite(values: &[f32]) -> Option<usize> {
+    let bad = |value: &f32| !value.is_finite();
+    let share = SHARE / size_of::<f32>();
+    let any = |values: &[f32]| values.iter().fold(false, |any, value| any | bad(value));
+    let found = values.par_chunks(share).position_first(any)?;
+    let start = found * share;
+    values[start..].iter().position(bad).map(|at| start + at)
+}
+
 pub(crate) fn check_finite(
     bytes: &[u8],
     info: &TensorInfo,
@@ -201,23 +255,13 @@ pub(crate) fn check_finite(
 ) -> Result<(), ModelError> {
     // The exponent's bits are all ones in what is not finite; looking at them is one pass without conversion.
     let finite = match info.dtype {
-        Dtype::F32 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .all(|&b| u32::from_le_bytes(b) & 0x7F80_0000 != 0x7F80_0000),
-        Dtype::F16 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .all(|&b| u16::from_le_bytes(b) & 0x7C00 != 0x7C00),
-        Dtype::BF16 => bytes
-            .as_chunks()
-            .0
-            .iter()
-            .all(|&b| u16::from_le_bytes(b) & 0x7F80 != 0x7F80),
-        Dtype::F8E4M3 => bytes.iter().all(|&b| b & 0x7F != 0x7F),
-        Dtype::F8E5M2 => bytes.iter().all(|&b| b & 0x7C != 0x7C),
+        Dtype::F32 => all(bytes, |b| {
+            u32::from_le_bytes(b) & 0x7F80_0000 != 0x7F80_0000
+        }),
+        Dtype::F16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7C00 != 0x7C00),
+        Dtype::BF16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7F80 != 0x7F80),
+        Dtype::F8E4M3 => all(bytes, |[b]| b & 0x7F != 0x7F),
+        Dtype::F8E5M2 => all(bytes, |[b]| b & 0x7C != 0x7C),
         Dtype::I8 => true,
         _ => first(bytes, info.dtype, |_, v| !v.is_finite()).is_none(),
     };
