@@ -13,6 +13,7 @@ use latent_models::{DenoiserConfig, TransformerConfig, UNetConfig};
 use crate::decode::Decoding;
 use crate::error::{Error, Result};
 use crate::model::{ControlNetwork, Model, Stage};
+use crate::passes::as_one_batch;
 use crate::profile::Profile;
 use crate::ready::Resolved;
 use crate::request::{Request, Switch};
@@ -151,9 +152,10 @@ impl MemoryPlan {
             .map(|decoder| decoder.config().finest() as u64 * bytes_of(decoder.dtype()))
             .max()
             .unwrap_or(0);
-        // Prompts that guidance reads run as one batch. The second level's width meets the finest resolution after the last
+        // Prompts that guidance reads run as one batch, but for large latents. The second level's width meets the finest resolution after the last
         // enlargement of the decoder.
         let guided = match request.guidance.perp_neg {
+            _ if !as_one_batch(latent as usize) => 1,
             Some(_) => 3,
             None if request.guidance_scale() == 1.0 => 1,
             None => 2,

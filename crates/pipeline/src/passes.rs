@@ -96,6 +96,13 @@ pub struct Answer {
 
 /// More than the passes of one call with contexts of different lengths, so that none is made twice.
 const MOST_PREPARED: usize = 8;
+/// Pixels of a latent from which on a call sees one prompt: two at once are no faster there, and need twice the memory.
+const ONE_BY_ONE: usize = 128 * 128;
+
+/// Whether the prompts of guidance are seen as one batch, for a latent of so many pixels.
+pub fn as_one_batch(pixels: usize) -> bool {
+    pixels < ONE_BY_ONE
+}
 
 impl<'a> Passes<'a> {
     /// The passes of a run. `scale` is for networks that [are told it](latent_models::Interface::guidance), as the s of
@@ -171,7 +178,7 @@ impl<'a> Passes<'a> {
     }
 
     /// The network's answer to each of `asks`. Neighbours with the same alteration and contexts of one length run as one
-    /// batch. `watch` asks for what is [attended](Answer::attended).
+    /// batch, but for large latents. `watch` asks for what is [attended](Answer::attended).
     ///
     /// # Shapes
     /// x `[batch, channels, h, w]`, as the network takes it.
@@ -186,13 +193,15 @@ impl<'a> Passes<'a> {
         watch: bool,
     ) -> Result<Vec<Answer>, diffusion::Error> {
         self.turn(at)?;
+        let [_, _, height, width] = x.dims();
+        let as_one_batch = as_one_batch(height * width);
         let mut answers = Vec::with_capacity(asks.len());
         for alike in asks.chunk_by(|a, b| a.alter == b.alter) {
             let alter = &alike[0].alter;
             let seen = alike.iter().map(|ask| self.seen(ask.prompt, at));
             let seen: Vec<_> = seen.collect();
             let tokens = seen[0].context.tokens();
-            if seen.iter().all(|one| one.context.tokens() == tokens) {
+            if as_one_batch && seen.iter().all(|one| one.context.tokens() == tokens) {
                 answers.extend(self.together(at, x, &seen, (alter, watch))?);
                 continue;
             }

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use half::bf16;
 use latent_models::unet::{Alter, Attention, Extras, Heads, Level};
 use latent_models::{Form, Given, Input, ParameterError, UNetConfig, load, named};
+use latent_pipeline::passes::as_one_batch;
 use latent_pipeline::request::Dtype;
 use latent_testkit::recipe;
 use rayon::prelude::*;
@@ -61,7 +62,7 @@ pub fn types(dtype: Dtype) -> (DType, Form) {
 /// Tokens of a text.
 pub const CONTEXT: usize = 77;
 
-/// Batch 2, so that it is one step with guidance.
+/// One step with guidance: two prompts, as one batch or one after the other, as a drawing has them.
 pub fn step(
     bench: &Bench,
     what: &'static str,
@@ -73,30 +74,33 @@ pub fn step(
     let (parameters, form) = types(dtype);
     let unet = fill(config.init(&device), parameters)?.packed(form, [side, side]);
     let x = normal("bench/x", [2, config.in_channels, side, side], &device);
-    let context = normal(
-        "bench/context",
-        [2, CONTEXT, config.context.unwrap_or(1)],
-        &device,
-    );
+    let width = config.context.unwrap_or(1);
+    let context = normal("bench/context", [2, CONTEXT, width], &device);
     let vector = config.labels.width();
-    let given = Given {
-        context: Some(context),
-        vector: vector.map(|width| normal("bench/vector", [2, width], &device)),
-        ..Given::default()
-    };
-    let given = unet.prepare(given).map_err(Failure::run)?;
-    let t = Tensor::from_floats([500.0f32; 2], &device);
+    let vector = vector.map(|width| normal("bench/vector", [2, width], &device));
+    let batch = if as_one_batch(side * side) { 2 } else { 1 };
+    let given = (0..2).step_by(batch).map(|first| {
+        unet.prepare(Given {
+            context: Some(context.clone().narrow(0, first, batch)),
+            vector: vector.clone().map(|all| all.narrow(0, first, batch)),
+            ..Given::default()
+        })
+    });
+    let given = given.collect::<Result<Vec<_>, _>>().map_err(Failure::run)?;
+    let t = Tensor::from_floats(vec![500.0f32; batch].as_slice(), &device);
     Ok(bench.time(what, name(dtype), &mut || {
-        let y = unet.run(Input {
-            x: x.clone(),
-            t: t.clone(),
-            given: &given,
-            alter: &Alter::Nothing,
-            watch: false,
-            states: None,
-            extras: Extras::default(),
-        });
-        std::hint::black_box(y.x.into_data());
+        for (i, given) in given.iter().enumerate() {
+            let y = unet.run(Input {
+                x: x.clone().narrow(0, i * batch, batch),
+                t: t.clone(),
+                given,
+                alter: &Alter::Nothing,
+                watch: false,
+                states: None,
+                extras: Extras::default(),
+            });
+            std::hint::black_box(y.x.into_data());
+        }
     }))
 }
 

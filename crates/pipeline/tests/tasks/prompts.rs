@@ -127,8 +127,17 @@ fn scale_one_is_one_pass() {
     let draw = |scale, negative| one(&model, &with(scale, negative));
     assert!(!differ(&draw(1.0, "blurry"), &draw(1.0, "sharp")));
     assert!(differ(&draw(2.0, "blurry"), &draw(2.0, "sharp")));
-    let plan = |scale| MemoryPlan::of(&with(scale, ""), &model).sampling;
-    assert_eq!(2 * plan(1.0), plan(7.0));
+    let plan = |scale, size| {
+        let request = Request {
+            width: size * model.latent.downsample,
+            height: size * model.latent.downsample,
+            ..with(scale, "")
+        };
+        MemoryPlan::of(&request, &model).sampling
+    };
+    assert_eq!(2 * plan(1.0, 64), plan(7.0, 64));
+    // Of large latents the prompts are seen one after the other.
+    assert_eq!(plan(1.0, 128), plan(7.0, 128));
 }
 
 /// CFG++ reads the unconditional prediction even at scale 1.
