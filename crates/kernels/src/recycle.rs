@@ -20,6 +20,10 @@ const KEPT: usize = 384 << 20;
 /// Blocks that are kept at most.
 const COUNT: usize = 96;
 
+/// Of the blocks that are larger than all of these together, up to this size, the last is kept as well: each operation of the
+/// decoder of a large picture frees one and asks for the next.
+const GIANT: usize = 1 << 30;
+
 /// Larger requests come from numbers in damaged files, not from work: they are refused like any other allocator's.
 const ABSURD: usize = 1 << 44;
 
@@ -36,6 +40,8 @@ struct Free {
     blocks: [(usize, usize); COUNT],
     count: usize,
     bytes: usize,
+    /// The giant; of size 0 where there is none.
+    giant: (usize, usize),
 }
 
 impl Default for Recycler {
@@ -60,6 +66,7 @@ impl Recycler {
                 blocks: [(0, 0); COUNT],
                 count: 0,
                 bytes: 0,
+                giant: (0, 0),
             }),
         }
     }
@@ -116,6 +123,9 @@ fn large(layout: &Layout) -> bool {
 
 impl Free {
     fn take(&mut self, size: usize) -> Option<usize> {
+        if size == self.giant.1 {
+            return Some(std::mem::take(&mut self.giant).0);
+        }
         let found = (0..self.count).rev().find(|&i| self.blocks[i].1 == size)?;
         Some(self.remove(found).0)
     }
@@ -129,7 +139,10 @@ impl Free {
     }
 
     fn oldest(&mut self) -> Option<(usize, usize)> {
-        (self.count > 0).then(|| self.remove(0))
+        match self.count {
+            0 => Some(std::mem::take(&mut self.giant)).filter(|giant| giant.1 > 0),
+            _ => Some(self.remove(0)),
+        }
     }
 
     fn keep(&mut self, address: usize, size: usize) {
@@ -175,8 +188,16 @@ unsafe impl GlobalAlloc for Recycler {
             return System.dealloc(block, layout);
         }
         let size = block_size(layout.size());
-        if size > KEPT {
+        if size > GIANT {
             return System.dealloc(block, block_layout(size));
+        }
+        if size > KEPT {
+            let giant = (block as usize, size);
+            let (address, size) = std::mem::replace(&mut self.free().giant, giant);
+            if size > 0 {
+                System.dealloc(address as *mut u8, block_layout(size));
+            }
+            return;
         }
         loop {
             let mut free = self.free();
@@ -270,6 +291,28 @@ mod tests {
         // SAFETY: nothing is done with it.
         assert!(unsafe { recycler.alloc(absurd) }.is_null());
         assert_eq!(ASKED.load(Ordering::SeqCst), 1 << 43);
+    }
+
+    #[test]
+    fn of_giants_the_last_is_kept() {
+        let recycler = Recycler::new();
+        // SAFETY: as above; the blocks are not touched.
+        unsafe {
+            let sizes = [KEPT + 1, GIANT, GIANT + 1, LARGE];
+            let blocks = sizes.map(|size| (recycler.alloc(layout(size)), size));
+            for (block, size) in blocks {
+                recycler.dealloc(block, layout(size));
+            }
+            let [_, (second, _), _, _] = blocks;
+            assert_eq!(recycler.free().giant, (second as usize, GIANT));
+            assert_eq!(recycler.free().count, 1);
+            assert_eq!(recycler.alloc(layout(GIANT - 1)), second);
+            assert_eq!(recycler.free().giant, (0, 0));
+            recycler.dealloc(second, layout(GIANT - 1));
+        }
+        recycler.release();
+        let free = recycler.free();
+        assert_eq!((free.count, free.giant), (0, (0, 0)));
     }
 
     #[test]
