@@ -58,6 +58,11 @@ def txt2img(**fields):
     return post("/sdapi/v1/txt2img", asked(**fields))
 
 
+def last_model():
+    """The title of the last model of the list: Stable Diffusion's kind, which takes every sampler and ladder."""
+    return get("/sdapi/v1/sd-models")[-1]["title"]
+
+
 def decoded(text):
     """The picture of a base64 text."""
     picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))

@@ -29,9 +29,9 @@ class Case(unittest.TestCase):
         extra = {"seed": 42, "steps": STEPS, **more.pop("extra_body", {})}
         return self.client.images.generate(**{"prompt": "a red apple", "size": SIZE, "extra_body": extra, **more})
 
-    def edit(self, image, **more):
+    def edit(self, picture, **more):
         extra = {"seed": 42, "steps": STEPS, **more.pop("extra_body", {})}
-        fields = {"image": ("picture.png", png(image), "image/png"), "prompt": "a red apple", "extra_body": extra, **more}
+        fields = {"image": ("picture.png", png(picture), "image/png"), "prompt": "a red apple", "extra_body": extra, **more}
         return self.client.images.edit(**fields)
 
 
