@@ -109,7 +109,7 @@ impl<'a> Hooks<'a> {
             width: picture.width() as u32,
             height: picture.height() as u32,
             seed: output.request.seed.unwrap_or_default(),
-            sampler: output.request.sampler.clone(),
+            sampler: self.loaded.sampler(&output.request),
             steps: self.part.steps as u32,
             model: self.loaded.name.clone(),
             prompt: output.request.prompt.clone(),
