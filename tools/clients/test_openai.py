@@ -75,8 +75,11 @@ class Generations(Case):
             self.assertEqual(Image.open(io.BytesIO(answer.read())).size, (SIDE, SIDE))
 
     def test_a_transparent_background(self):
-        drawn = self.draw(background="transparent")
-        self.assertEqual((picture(drawn.data[0]).mode, drawn.background), ("RGBA", "transparent"))
+        # With few steps the edge has no one colour, and nothing is left out.
+        drawn = self.draw(background="transparent", size="128x128", extra_body={"steps": 12})
+        cut = picture(drawn.data[0])
+        self.assertEqual((cut.mode, drawn.background), ("RGBA", "transparent"))
+        self.assertEqual(cut.getpixel((0, 0))[3], 0)
 
     def test_who_asks_is_told_again(self):
         drawn = self.draw(safety_identifier="somebody")
