@@ -21,6 +21,9 @@ class Users(unittest.TestCase):
             self.assertEqual(call("GET", f"{API}/options", auth=wrong).status_code, 401, wrong)
         self.assertEqual(call("GET", "/healthz").status_code, 200)
 
+    def test_who_asks_is_told_who_they_are(self):
+        self.assertEqual(call("GET", "/user", auth=A).json(), "a")
+
     def test_webuiapi(self):
         api = webuiapi.WebUIApi(baseurl=f"{url()}{API}", username="a", password="secret-a", steps=STEPS)
         self.assertEqual(api.txt2img(prompt="a", width=SIDE, height=SIDE).image.size, (SIDE, SIDE))

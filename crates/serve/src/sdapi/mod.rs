@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::api::load_model;
 use crate::app::Shared;
 use crate::fault::Fault;
+use crate::guard::Caller;
 use error::{Error, Result};
 
 /// Its routes.
@@ -81,6 +82,7 @@ pub fn router() -> Router<Shared> {
         )
         .route("/controlnet/detect", post(no_detecting))
         .route("/config", get(page_config))
+        .route("/user", get(user))
 }
 
 /// A1111's error for a path that it has not.
@@ -108,6 +110,11 @@ async fn page_config(State(app): State<Shared>) -> Result<Json<Value>> {
     Ok(Json(json!({
         "version": app.engine.version(), "mode": "blocks", "components": components, "dependencies": [],
     })))
+}
+
+/// Who asks, as gradio says it; the Photoshop plugin sees by it that somebody is there.
+async fn user(caller: Caller) -> Json<Option<String>> {
+    Json(caller.user().map(str::to_owned))
 }
 
 async fn no_detecting() -> Error {

@@ -195,7 +195,8 @@ async fn habits_of_clients() {
     assert_eq!(flags.get("gradio_auth"), Some(&json!(null)));
     assert_eq!(server.send("HEAD", "/", &[], b"").await.status, 200);
     server.get("/sdapi/v1/version").await.expect(404);
-    // The Photoshop plugin, which writes a number as it comes.
+    // The Photoshop plugin, which asks who is there, and writes a number as it comes.
+    assert_eq!(server.get("/user").await.expect(200), json!(null));
     server
         .post("/sdapi/v1/options", &json!({"inpainting_mask_weight": 1}))
         .await
