@@ -207,7 +207,7 @@ fn samplers_have_one_name() {
 fn a_background_is_left_out() {
     let place = Place::new();
     let service = Service::start(&place, "kept", &[]);
-    let asked = json!({"prompt": "a red apple", "seed": 28, "background": "transparent", "response_format": "url"});
+    let asked = json!({"prompt": "a red apple on a white background", "seed": 28, "background": "transparent", "response_format": "url"});
     let answer = service.json("POST", "/v1/images/generations", Some(&asked));
     assert_eq!(answer["background"], "transparent");
     let url = answer["data"][0]["url"].as_str().unwrap();
