@@ -173,6 +173,7 @@ fn faults_are_found_before_the_job_waits() {
         (json!({"model": "/etc/passwd"}), "model"),
         (json!({"start": {"image": "/etc/passwd"}}), "image"),
         (json!({"hires": {"scal": 2}}), "scale"),
+        (json!({"sampler": "Euler", "s_churn": 2}), "s_churn"),
     ] {
         let (status, answer) =
             service.ask("POST", "/api/v1/jobs", Some(&json!({"request": request})));
@@ -180,6 +181,40 @@ fn faults_are_found_before_the_job_waits() {
         assert!((400..500).contains(&status), "{request}: {status} {text}");
         assert!(text.contains(field), "{request}: {text}");
     }
+}
+
+/// Whatever a request calls its sampler, its picture is listed by A1111's name; and what of a request is wrong is told as a field.
+#[test]
+fn samplers_have_one_name() {
+    let place = Place::new();
+    let service = Service::start(&place, "kept", &[]);
+    let request = json!({"prompt": "a red apple", "seed": 28, "steps": 2, "sampler": "k_dpmpp_2m_ka", "width": 64, "height": 64});
+    let job = service.json("POST", "/api/v1/jobs", Some(&json!({"request": request})));
+    let job = service.wait(job["id"].as_str().unwrap(), 1, true);
+    let path = format!("/api/v1/images/{}", job["images"][0].as_str().unwrap());
+    assert_eq!(service.json("GET", &path, None)["sampler"], "DPM++ 2M");
+    let wrong = json!({"prompt": "a", "sampler": "none such"});
+    let (status, answer) = service.ask("POST", "/v1/images/generations", Some(&wrong));
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["error"]["param"]),
+        (400, &json!("sampler"))
+    );
+}
+
+/// A plain background is left out where that is asked for.
+#[test]
+fn a_background_is_left_out() {
+    let place = Place::new();
+    let service = Service::start(&place, "kept", &[]);
+    let asked = json!({"prompt": "a red apple on a white background", "seed": 28, "background": "transparent", "response_format": "url"});
+    let answer = service.json("POST", "/v1/images/generations", Some(&asked));
+    assert_eq!(answer["background"], "transparent");
+    let url = answer["data"][0]["url"].as_str().unwrap();
+    let (status, file) = service.ask("GET", &url[url.find("/files/").unwrap()..], None);
+    assert_eq!(status, 200);
+    let picture = latent_pipeline::picture::Picture::decode("the picture", &file).unwrap();
+    assert!(picture.alpha().is_some_and(|alpha| alpha.values()[0] == 0));
 }
 
 /// A job that was accepted is finished by the next process, with the same bytes.

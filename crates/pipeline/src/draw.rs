@@ -20,6 +20,7 @@ use latent_models::{Denoiser, Padding};
 use crate::beside::Hints;
 use crate::conditioning::Prompts;
 use crate::control::Span;
+use crate::effect::churns;
 use crate::error::{Error, Result};
 use crate::extension::{Beside, Extension};
 use crate::family::Beside::Nothing;
@@ -165,11 +166,17 @@ impl Drawing<'_> {
             .ladder(&asked, &self.path()?, &self.model.scheduler)
     }
 
-    /// Whether there is a ladder, in words of the request where the steps are too few for it. `field` holds them.
+    /// Whether there is a ladder and the sampler can walk it, in words of the request where the steps are too few for it. `field`
+    /// holds them.
     ///
     /// # Errors
-    /// As [`Self::ladder`]'s.
+    /// As [`Self::ladder`]'s; churn on a flow.
     pub fn check_ladder(&self, from_picture: bool, field: &'static str) -> Result<()> {
+        let churn = self.request.s_churn;
+        if churn > 0.0 && churns(self.sampler) && matches!(self.path()?, NoisePath::Flow(_)) {
+            let expected = "0, since this model is a rectified flow, which churn leaves: it adds noise and keeps the picture's share";
+            return Err(Error::field("s_churn", churn, expected));
+        }
         let Err(error) = self.ladder(from_picture) else {
             return Ok(());
         };

@@ -42,7 +42,7 @@ impl Idle {
 }
 
 /// Samplers that add noise before their steps.
-fn churns(sampler: Sampler) -> bool {
+pub(crate) fn churns(sampler: Sampler) -> bool {
     matches!(sampler, Sampler::Euler | Sampler::Heun | Sampler::Dpm2)
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use latent_diffusion::names::NameError;
+
 /// An error of this crate. Each text names the field, file or value, what was expected, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,14 +60,14 @@ pub enum Error {
     Diffusion(#[from] latent_diffusion::Error),
     /// A name of a sampler or scheduler is not known.
     #[error(transparent)]
-    Name(#[from] latent_diffusion::names::NameError),
+    Name(#[from] NameError),
     /// The model's own scheduler is not implemented.
     #[error(
         "the model's model_index.json or scheduler_config.json: {source}; --sampler chooses another"
     )]
     Scheduler {
         /// What its class lacks.
-        source: latent_diffusion::names::NameError,
+        source: NameError,
     },
     /// Something of the second pass.
     #[error("in the second pass: {source}")]
@@ -140,6 +142,9 @@ impl Error {
                 vec![field]
             }
             Self::Request(error) => error.fields(),
+            Self::Name(NameError::Unknown { kind, .. } | NameError::Elsewhere { kind, .. }) => {
+                vec![kind]
+            }
             Self::SecondPass { source } => source.fields(),
             _ => Vec::new(),
         }

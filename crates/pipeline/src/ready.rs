@@ -25,7 +25,7 @@ use crate::picture::Picture;
 use crate::profile::Profile;
 use crate::reference::Referred;
 use crate::refiner;
-use crate::request::{self, Hires, Request, Size};
+use crate::request::{self, Compat, Hires, Request, Size};
 use crate::resources::Resources;
 use crate::seen::{self, Seen};
 use crate::shown::Shown;
@@ -37,7 +37,7 @@ pub struct Resolved {
     pub sampler: Sampler,
     /// Its ladder: never [`Scheduler::Automatic`] where the sampler has an own default.
     pub scheduler: Scheduler,
-    /// The scheduler was left to the sampler, so metadata says "Automatic".
+    /// Metadata says "Automatic": the scheduler was left to the sampler, and is none that A1111 names all the same.
     pub automatic: bool,
 }
 
@@ -93,6 +93,17 @@ impl Resolved {
             explicit => explicit,
         };
         let own = profile.default_scheduler(sampler, config);
+        let automatic = match profile.compat {
+            // A1111 names a curve that a sampler brings as if it had been asked for.
+            Compat::A1111 => {
+                asked == Scheduler::Automatic
+                    && matches!(
+                        own,
+                        Scheduler::Automatic | Scheduler::Uniform | Scheduler::DdimUniform
+                    )
+            }
+            _ => asked == Scheduler::Automatic || asked == own,
+        };
         Ok(Self {
             sampler,
             scheduler: if asked == Scheduler::Automatic {
@@ -100,7 +111,7 @@ impl Resolved {
             } else {
                 asked
             },
-            automatic: asked == Scheduler::Automatic || asked == own,
+            automatic,
         })
     }
 }

@@ -185,6 +185,25 @@ fn asked(scheduler: Scheduler) -> Asked<'static> {
     }
 }
 
+/// A curve that a sampler brings is named by A1111 as if it had been chosen; ladders without a curve are not.
+#[test]
+fn what_is_named_automatic() {
+    let config = SchedulerConfig::default();
+    let profile = Profile::of(Compat::A1111);
+    for (sampler, scheduler, automatic) in [
+        ("DPM++ 2M", "Automatic", false),
+        ("DPM++ 2M", "Karras", false),
+        ("DPM++ 2M Karras", "Automatic", false),
+        ("Euler", "Automatic", true),
+        ("Euler", "Uniform", false),
+        ("DDIM", "Automatic", true),
+        ("UniPC", "Automatic", true),
+    ] {
+        let names = Resolved::of(sampler, scheduler, &profile, &config).expect("names");
+        assert_eq!(names.automatic, automatic, "{sampler} {scheduler}");
+    }
+}
+
 #[test]
 fn the_ladder_of_a_flow_is_the_published_one_and_any_other_that_is_asked_for() {
     let (config, _, levels) = flow();

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::Config;
 use crate::engine::{Engine, Stop};
 use crate::fault::{Fault, Result};
+use crate::feed::Feed;
 use crate::guard::auth::Sessions;
 use crate::guard::body;
 use crate::live::Live;
@@ -47,6 +48,8 @@ pub struct App {
     pub outside: Outside,
     /// The job that is drawn.
     pub live: Live,
+    /// Who listens to events.
+    pub feed: Feed,
     /// Settings for all.
     pub settings: Kept<Settings>,
     /// Styles for all.
@@ -98,6 +101,7 @@ impl App {
             queue,
             outside,
             live: Live::default(),
+            feed: Feed::default(),
             sessions: Sessions::default(),
             links: Links::default(),
             phase: watch::Sender::new(Phase::Open),

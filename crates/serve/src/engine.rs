@@ -109,6 +109,9 @@ pub struct Output {
     pub quality: u8,
     /// Whether the file carries the text and the request.
     pub text: bool,
+    /// Whether a plain background is left out. JPEG has no transparency.
+    #[serde(default)]
+    pub transparent: bool,
 }
 
 impl Default for Output {
@@ -117,6 +120,7 @@ impl Default for Output {
             format: Format::Png,
             quality: 90,
             text: true,
+            transparent: false,
         }
     }
 }

@@ -18,6 +18,7 @@ mod config;
 mod engine;
 mod extra;
 mod fault;
+mod feed;
 pub mod given;
 pub mod guard;
 mod health;

@@ -94,6 +94,7 @@ impl Settings {
             format: self.format,
             quality: self.quality,
             text: self.text,
+            ..Output::default()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What requests may name, as the service tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{DType, Device};
 use latent_checkpoint::{AdapterFile, Files, Role};
@@ -52,6 +52,11 @@ pub fn of(models: &Models) -> Catalogue {
     for entry in models.library.entries() {
         flows &= sort(entry, models, &mut catalogue);
     }
+    // One file may lie in a folder of models and in one of LoRAs.
+    let mut named = BTreeSet::new();
+    catalogue
+        .loras
+        .retain(|lora| named.insert(lora.name.clone()));
     catalogue.samplers = all_samplers(flows);
     catalogue
 }

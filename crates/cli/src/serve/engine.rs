@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use burn::tensor::Device;
+use latent_diffusion::names::sampler_info;
 use latent_pipeline::{
-    Code, Error, Model, ModelFiles, Resources,
+    Code, Error, Model, ModelFiles, Profile, Resolved, Resources,
     asked::{Asked, Base, Layer},
     check,
     picture::{Picture, files, metadata::Metadata, preview::Previewer, resize},
@@ -61,6 +62,17 @@ impl Loaded {
             .previewer
             .get_or_init(|| Previewer::of(&self.model).ok());
         previewer.as_ref()
+    }
+
+    /// A1111's name of the sampler that draws a request, whatever the request calls it.
+    pub fn sampler(&self, request: &Request) -> String {
+        let (sampler, scheduler) = (&request.sampler, &request.scheduler);
+        let profile = Profile::of(request.compat);
+        let names = Resolved::of(sampler, scheduler, &profile, &self.model.scheduler);
+        names.map_or_else(
+            |_| sampler.clone(),
+            |names| sampler_info(names.sampler).label.to_owned(),
+        )
     }
 }
 

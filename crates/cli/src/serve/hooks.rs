@@ -1,11 +1,11 @@
 //! What the engine tells while it draws.
 
-use std::ops::ControlFlow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use latent_diffusion::Step;
 use latent_pipeline::{
     Output, Result,
-    picture::{files::Format, metadata::Metadata},
+    picture::{Picture, files::Format, metadata::Metadata},
     request::Request,
 };
 use latent_serve::{self as service, Drawn, Fault, Stop, Watch};
@@ -73,6 +73,20 @@ impl<'a> Hooks<'a> {
         }
     }
 
+    /// The picture without its background, where that is plain.
+    fn cut_out<'o>(&self, output: &'o Output) -> Cow<'o, Picture> {
+        let picture = &output.picture;
+        picture.cut_out().map_or_else(
+            || {
+                let note = "its edge has no one colour, so nothing is transparent";
+                self.watch
+                    .note(format!("picture {}: {note}", self.number() + 1));
+                Cow::Borrowed(picture)
+            },
+            Cow::Owned,
+        )
+    }
+
     fn keep(&self, output: &Output) -> std::result::Result<(), Fault> {
         let request = serde_json::to_value(&output.request).unwrap_or_default();
         let metadata = match self.output.text {
@@ -83,7 +97,10 @@ impl<'a> Hooks<'a> {
             },
             false => Metadata::default(),
         };
-        let picture = &output.picture;
+        let picture = match self.output.transparent {
+            true => self.cut_out(output),
+            false => Cow::Borrowed(&output.picture),
+        };
         let file = picture.encode(format(self.output.format), self.output.quality, &metadata);
         let file = file.map_err(|error| Fault::failed("picture_not_encoded", error.to_string()))?;
         self.watch.picture(Drawn {
@@ -92,7 +109,7 @@ impl<'a> Hooks<'a> {
             width: picture.width() as u32,
             height: picture.height() as u32,
             seed: output.request.seed.unwrap_or_default(),
-            sampler: output.request.sampler.clone(),
+            sampler: self.loaded.sampler(&output.request),
             steps: self.part.steps as u32,
             model: self.loaded.name.clone(),
             prompt: output.request.prompt.clone(),

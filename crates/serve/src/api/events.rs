@@ -19,12 +19,8 @@ use utoipa::IntoParams;
 use super::job_view::Progress;
 use crate::app::{Phase, Shared};
 use crate::fault::Result;
+use crate::feed::{Listening, READ};
 use crate::guard::{Asked, Caller};
-
-/// Progress is told at most so often.
-const PACE: Duration = Duration::from_millis(100);
-/// Events read at once.
-const READ: u32 = 200;
 
 /// Where to begin.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,6 +33,7 @@ pub struct From {
 
 struct Listener {
     app: Shared,
+    _counted: Listening,
     caller: Caller,
     after: i64,
     changed: watch::Receiver<i64>,
@@ -71,6 +68,7 @@ pub async fn listen(
         caller,
         ready: VecDeque::from([Sent::default().comment("listening")]),
         next_progress: Instant::now(),
+        _counted: Listening::new(&app),
         app,
     };
     let events = unfold(listener, |mut listener| async move {
@@ -103,7 +101,7 @@ impl Listener {
                 changed = progress => {
                     changed.ok()?;
                     self.live.mark_unchanged();
-                    self.next_progress = Instant::now() + PACE;
+                    self.next_progress = Instant::now() + self.app.feed.pace();
                     self.progress();
                 }
                 // A preview is wanted as long as somebody listens.
@@ -113,11 +111,9 @@ impl Listener {
     }
 
     async fn read(&mut self) -> Option<()> {
-        let read = self
-            .app
-            .queue
-            .events(self.after, self.caller.user(), READ)
-            .await;
+        let known = *self.changed.borrow_and_update();
+        let (app, user) = (&self.app, self.caller.user());
+        let read = app.feed.after(&app.queue, self.after, known, user).await;
         let read = read
             .map_err(|error| tracing::error!(%error, "events cannot be read"))
             .ok()?;
@@ -127,11 +123,15 @@ impl Listener {
             self.ready.push_back(event.data("{}"));
             return Some(());
         }
-        if read.events.len() == READ as usize {
-            self.changed.mark_changed();
-        }
+        self.after = match read.events.last() {
+            Some(last) if read.events.len() == READ as usize => {
+                self.changed.mark_changed();
+                last.number
+            }
+            // Everything up to there was read; what was another's is not asked for again.
+            _ => read.newest,
+        };
         for event in &read.events {
-            self.after = event.number;
             let (name, data) = told(event);
             let sent = Sent::default().event(name).id(event.number.to_string());
             self.ready.push_back(sent.data(data.to_string()));

@@ -274,6 +274,7 @@ pub async fn thumb(
                     format: Format::Jpeg,
                     quality: 85,
                     text: false,
+                    ..Output::default()
                 },
                 ..Convert::default()
             };

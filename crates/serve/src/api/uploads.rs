@@ -74,6 +74,7 @@ pub async fn import(
             format: said.format,
             quality: 95,
             text: true,
+            ..Output::default()
         },
         ..Convert::default()
     };

@@ -17,6 +17,8 @@ pub struct Told {
     pub base: Option<String>,
     /// `quality` as it was sent.
     pub quality: String,
+    /// Whom it is for, as the client says.
+    pub identifier: Option<String>,
     /// What lies in the queue.
     pub order: Order,
     /// It was an edit.
@@ -26,10 +28,12 @@ pub struct Told {
 impl Told {
     /// What an answer and an event have both.
     pub fn about(&self) -> Value {
+        let output = self.order.output;
         json!({
-            "background": "opaque",
-            "output_format": self.order.output.format.name(),
+            "background": if output.transparent { "transparent" } else { "opaque" },
+            "output_format": output.format.name(),
             "quality": self.quality,
+            "safety_identifier": self.identifier,
             "size": format!("{}x{}", self.order.width, self.order.height),
         })
     }

@@ -14,6 +14,8 @@ pub struct Wanted {
     pub request: Map<String, Value>,
     /// How pictures are encoded.
     pub output: Output,
+    /// Whom it is for, as the client says; told again, and nothing else.
+    pub identifier: Option<String>,
     /// Answer with addresses in the place of bytes.
     pub url: bool,
     /// Answer with events.
@@ -146,21 +148,28 @@ pub fn read(
     if let Some(scale) = number("cfg_scale")? {
         put("guidance", json!({ "scale": scale }));
     }
-    match text("background")?.unwrap_or("auto") {
-        "auto" | "opaque" => {}
-        _ => {
+    let transparent = match text("background")?.unwrap_or("auto") {
+        "auto" | "opaque" => false,
+        "transparent" => true,
+        other => {
             return Err(refused(
                 "background",
-                "only opaque pictures are drawn through this interface: expected auto or opaque",
+                format!("is {other:?}: expected auto, opaque or transparent"),
             ));
         }
-    }
+    };
     let named = text("output_format")?;
     let format = match named.map(Format::named) {
         None => Format::Png,
         Some(Some(format)) => format,
         Some(None) => return Err(refused("output_format", "expected png, jpeg or webp")),
     };
+    if transparent && format == Format::Jpeg {
+        return Err(refused(
+            "output_format",
+            "JPEG has no transparency: expected png or webp with this background",
+        ));
+    }
     let quality_of_file = whole("output_compression", 0, 100)?;
     let url = match text("response_format")?.unwrap_or("b64_json") {
         "b64_json" => false,
@@ -183,7 +192,12 @@ pub fn read(
             format,
             quality: quality_of_file.map_or(settings.quality, |q| q.clamp(1, 100) as u8),
             text: settings.text,
+            transparent,
         },
+        identifier: text("safety_identifier")?
+            .filter(|given| !given.is_empty())
+            .or(text("user")?)
+            .map(str::to_owned),
         url,
         stream,
         partial,
@@ -237,9 +251,10 @@ mod tests {
             (json!({"prompt": "a", "n": 11}), "n"),
             (json!({"prompt": "a", "size": "large"}), "size"),
             (json!({"prompt": "a", "model": "none"}), "model"),
+            (json!({"prompt": "a", "background": "blue"}), "background"),
             (
-                json!({"prompt": "a", "background": "transparent"}),
-                "background",
+                json!({"prompt": "a", "background": "transparent", "output_format": "jpeg"}),
+                "output_format",
             ),
             (
                 json!({"prompt": "a", "output_format": "gif"}),

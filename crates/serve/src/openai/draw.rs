@@ -87,6 +87,7 @@ async fn draw(
     let Wanted {
         mut request,
         output,
+        identifier,
         url,
         stream,
         partial,
@@ -117,6 +118,7 @@ async fn draw(
     let told = Told {
         base: url.then(|| format!("{}://{}", scheme(headers), host.unwrap_or("localhost"))),
         quality,
+        identifier,
         order: taken.order,
         edits,
     };

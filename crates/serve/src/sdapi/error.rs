@@ -44,7 +44,12 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
             Self::Fault(fault) => {
-                let mut response = (fault.status, Json(body(&fault))).into_response();
+                // A1111 has the names of samplers checked by itself, not by its framework.
+                let status = match fault.code.as_str() {
+                    "name_unknown" | "name_not_implemented" => StatusCode::BAD_REQUEST,
+                    _ => fault.status,
+                };
+                let mut response = (status, Json(body(&fault))).into_response();
                 fault.add_headers(&mut response);
                 response
             }

@@ -166,6 +166,8 @@ pub async fn flags(State(app): State<Shared>) -> Json<Value> {
     Json(json!({
         "api": true,
         "api_auth": null,
+        // aiyabot ends where this key is missing.
+        "gradio_auth": null,
         "cors_allow_origins": config.cors_origins.join(","),
         "listen": !config.listen.ip().is_loopback(),
         "port": config.listen.port(),

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::api::load_model;
 use crate::app::Shared;
 use crate::fault::Fault;
+use crate::guard::Caller;
 use error::{Error, Result};
 
 /// Its routes.
@@ -79,7 +80,9 @@ pub fn router() -> Router<Shared> {
             "/controlnet/version",
             get(async || Json(json!({ "version": 3 }))),
         )
+        .route("/controlnet/detect", post(no_detecting))
         .route("/config", get(page_config))
+        .route("/user", get(user))
 }
 
 /// A1111's error for a path that it has not.
@@ -87,11 +90,39 @@ async fn missing() -> Error {
     Fault::new("not_found", "Not Found").into()
 }
 
-/// What gradio says of its page: here there is none.
-async fn page_config(State(app): State<Shared>) -> Json<Value> {
-    Json(
-        json!({ "version": app.engine.version(), "mode": "blocks", "components": [], "dependencies": [] }),
+/// What gradio says of its page. Here there is none: it has the two choices that aiyabot reads from it. It takes the empty LoRA out
+/// of its list, and ends where there is none.
+async fn page_config(State(app): State<Shared>) -> Result<Json<Value>> {
+    let all = app.engine(|engine| Ok(engine.catalogue())).await?;
+    let choice = |id: &str, choices: Vec<&str>| json!({ "type": "dropdown", "props": { "elem_id": id, "choices": choices } });
+    let loras = all.loras.iter().map(|lora| lora.name.as_str());
+    let upscalers = all.latent_upscalers.iter().chain(&all.upscalers);
+    let components = [
+        choice(
+            "setting_sd_lora",
+            std::iter::once("").chain(loras).collect(),
+        ),
+        choice(
+            "txt2img_hr_upscaler",
+            upscalers.map(String::as_str).collect(),
+        ),
+    ];
+    Ok(Json(json!({
+        "version": app.engine.version(), "mode": "blocks", "components": components, "dependencies": [],
+    })))
+}
+
+/// Who asks, as gradio says it; the Photoshop plugin sees by it that somebody is there.
+async fn user(caller: Caller) -> Json<Option<String>> {
+    Json(caller.user().map(str::to_owned))
+}
+
+async fn no_detecting() -> Error {
+    Fault::new(
+        "not_offered",
+        "preprocessors are not offered here: use latent preprocess",
     )
+    .into()
 }
 
 async fn no_captioner() -> Error {

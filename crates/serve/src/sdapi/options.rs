@@ -25,11 +25,20 @@ const FIXED: &[(&str, &str)] = &[
     ("show_progress_type", "\"Approx NN\""),
     ("return_grid", "true"),
     ("emphasis", "\"Original\""),
+    ("inpainting_mask_weight", "1.0"),
 ];
 
 fn fixed(name: &str) -> Option<Value> {
     let found = FIXED.iter().find(|(fixed, _)| *fixed == name);
     found.and_then(|(_, value)| serde_json::from_str(value).ok())
+}
+
+/// Whether two values are the same, however a number is written.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
 }
 
 /// All options as they stand.
@@ -188,8 +197,8 @@ pub async fn set(
     let mut settings = before.clone();
     let now = flat(&before, &catalogue);
     for (name, value) in &options {
-        let same = now.get(name) == Some(value);
-        if same || take(&mut settings, name, value, &catalogue)? {
+        let stays = now.get(name).is_some_and(|now| same(now, value));
+        if stays || take(&mut settings, name, value, &catalogue)? {
             continue;
         }
         let why = match now.get(name) {

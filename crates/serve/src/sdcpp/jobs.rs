@@ -74,6 +74,7 @@ fn output(fields: &Map<String, Value>, usual: Output) -> Outcome<Output> {
         format,
         quality,
         text: stated("embed_image_metadata") != Some(&Value::Bool(false)),
+        ..Output::default()
     })
 }
 

@@ -41,6 +41,15 @@ async fn pictures_in_base64() {
     assert!(answer["usage"]["output_tokens_details"].is_object());
     let data = answer["data"].as_array().expect("a list");
     assert!(data.len() == 2 && picture(&data[0]).starts_with(b"\x89PNG") && data[0] != data[1]);
+    assert_eq!(answer["safety_identifier"], "me");
+    let cut = json!({"background": "transparent", "safety_identifier": "you"});
+    let cut = generate(&server, cut).await.expect(200);
+    assert_eq!(
+        (&cut["background"], &cut["safety_identifier"]),
+        (&json!("transparent"), &json!("you"))
+    );
+    let png = image::load_from_memory(&picture(&cut["data"][0])).expect("a picture");
+    assert!(png.color().has_alpha());
     let jpeg = generate(
         &server,
         json!({"output_format": "jpeg", "output_compression": 50}),
@@ -108,7 +117,12 @@ async fn errors_are_theirs() {
         (json!({"prompt": ""}), 400, "prompt"),
         (json!({"n": 0}), 400, "n"),
         (json!({"size": "huge"}), 400, "size"),
-        (json!({"background": "transparent"}), 400, "background"),
+        (json!({"background": "blue"}), 400, "background"),
+        (
+            json!({"background": "transparent", "output_format": "jpeg"}),
+            400,
+            "output_format",
+        ),
         (json!({"sampler": "none"}), 400, "sampler"),
         (json!({"steps": 100_000}), 400, "steps"),
         (json!({"model": "none"}), 404, "model"),

@@ -181,14 +181,30 @@ async fn habits_of_clients() {
         now["CLIP_stop_at_last_layers"], 1,
         "an override outlived its request"
     );
-    // aiyabot.
+    // aiyabot reads two choices of the page, and the flag for a login of the page.
+    let config = server.get("/config").await.expect(200);
+    let choices = config["components"].as_array().expect("components").iter();
+    let choices: Vec<_> = choices.map(|component| &component["props"]).collect();
     assert_eq!(
-        server.get("/config").await.expect(200)["components"],
-        json!([])
+        choices[0],
+        &json!({"elem_id": "setting_sd_lora", "choices": ["", "line"]})
     );
+    assert_eq!(choices[1]["elem_id"], "txt2img_hr_upscaler");
+    assert_eq!(choices[1]["choices"][0], "Latent");
+    let flags = server.get("/sdapi/v1/cmd-flags").await.expect(200);
+    assert_eq!(flags.get("gradio_auth"), Some(&json!(null)));
     assert_eq!(server.send("HEAD", "/", &[], b"").await.status, 200);
     server.get("/sdapi/v1/version").await.expect(404);
-    // The Photoshop plugin.
+    // The Photoshop plugin, which asks who is there, and writes a number as it comes.
+    assert_eq!(server.get("/user").await.expect(200), json!(null));
+    server
+        .post("/sdapi/v1/options", &json!({"inpainting_mask_weight": 1}))
+        .await
+        .expect(200);
+    server
+        .post("/sdapi/v1/options", &json!({"inpainting_mask_weight": 0.5}))
+        .await
+        .expect(422);
     assert_eq!(
         server.get("/controlnet/model_list").await.expect(200)["model_list"],
         json!(["canny.safetensors"])
@@ -242,7 +258,8 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
         (json!({"steps": "many"}), 422, "steps"),
         (json!({"steps": 1_000_000_000}), 422, "steps"),
         (json!({"width": 1 << 20, "height": 1 << 20}), 422, "width"),
-        (json!({"sampler_name": "no such sampler"}), 422, "sampler"),
+        (json!({"sampler_name": "no such sampler"}), 400, "sampler"),
+        (json!({"scheduler": "no such ladder"}), 400, "scheduler"),
         (json!({"script_name": "x/y/z plot"}), 422, "script_name"),
         (
             json!({"alwayson_scripts": {"ADetailer": {"args": []}}}),
@@ -293,6 +310,10 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
         .await
         .expect(501);
     server.get("/sdapi/v1/nothing").await.expect(404);
+    server
+        .post("/controlnet/detect", &json!({"controlnet_module": "canny"}))
+        .await
+        .expect(501);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,14 +103,22 @@ pub fn encode(rgb: &[u8], width: u32, height: u32, output: Output, text: &str) -
     match output.format {
         Format::Png => {
             let mut encoder = png::Encoder::new(&mut file, width, height);
-            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_color(match output.transparent {
+                true => png::ColorType::Rgba,
+                false => png::ColorType::Rgb,
+            });
             if output.text && !text.is_empty() {
                 encoder
                     .add_text_chunk("parameters".into(), text.into())
                     .expect("a text");
             }
             let mut writer = encoder.write_header().expect("a header");
-            writer.write_image_data(rgb).expect("pixels");
+            let with_alpha = rgb.chunks(3).flat_map(|p| [p[0], p[1], p[2], 0]);
+            let pixels = match output.transparent {
+                true => with_alpha.collect(),
+                false => rgb.to_vec(),
+            };
+            writer.write_image_data(&pixels).expect("pixels");
         }
         format => {
             let picture = image::RgbImage::from_raw(width, height, rgb.to_vec()).expect("pixels");
