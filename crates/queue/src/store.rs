@@ -182,7 +182,8 @@ impl Store {
             let missing = || at(&path)(io::ErrorKind::NotFound.into());
             return memory.get(&path).ok_or_else(missing);
         }
-        blocking(move || fs::read(&path).map_err(at(&path))).await
+        let root = self.root.clone();
+        blocking(move || read_below(&root, &path).map_err(at(&path))).await
     }
 
     /// Returns whether there was one.
@@ -205,6 +206,14 @@ impl Store {
     /// `sha256` has been checked to be digits.
     fn input_path(&self, sha256: &str) -> PathBuf {
         self.root.join(INPUTS).join(&sha256[..2]).join(sha256)
+    }
+}
+
+/// Reads a file that lies below the folder, wherever links lead.
+fn read_below(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
+    match path.canonicalize()?.starts_with(root.canonicalize()?) {
+        true => fs::read(path),
+        false => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

@@ -174,7 +174,7 @@ fn pass<'g>(graph: &'g Graph, node: &'g Node, behind: &Node, depth: u8) -> Resul
     if depth == 0 {
         return unusable(node, "latent_image", "a third pass is not offered");
     }
-    let text = |input: &'static str| {
+    let text = |input: &'static str| -> Result<(&'g Node, Model<'g>)> {
         let from = graph.link(node, input, "CONDITIONING")?.node;
         Ok((from, model(graph, from, "clip", "CLIP")?))
     };

@@ -118,7 +118,8 @@ fn scaled(picture: &RgbImage, node: &Node) -> Result<RgbImage> {
 
 /// Width and height; a zero keeps the aspect.
 fn target(node: &Node, (width, height): (u32, u32)) -> Result<(u32, u32)> {
-    let side = |input| Ok(u32::try_from(node.whole(input, 0)?).unwrap_or(u32::MAX));
+    let side =
+        |input| -> Result<u32> { Ok(u32::try_from(node.whole(input, 0)?).unwrap_or(u32::MAX)) };
     let other = |a: u32, b: u32, c: u32| {
         (f64::from(a) * f64::from(b) / f64::from(c))
             .round()

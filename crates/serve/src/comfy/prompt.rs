@@ -1,7 +1,6 @@
 //! `/prompt`: a graph is taken in, as one job.
 
 use axum::Json as Answer;
-use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, header};
 use latent_queue::Move;

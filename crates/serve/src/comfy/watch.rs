@@ -179,7 +179,7 @@ impl Listener {
     }
 
     /// The job, and what is kept of its graph, if it is this client's.
-    async fn own(&self, id: Ulid) -> Option<(Job, Record)> {
+    async fn own(&mut self, id: Ulid) -> Option<(Job, Record)> {
         let job = self.app.queue.job(id, self.caller.user()).await.ok()??;
         let record = Record::of(&job).filter(|record| record.client == self.client)?;
         Some((job, record))

@@ -1,5 +1,6 @@
 //! The service over real connections, with an engine that draws at once. One program, so that it is linked once.
 
+mod attacks;
 mod comfy;
 mod comfy_graphs;
 mod comfy_socket;
