@@ -75,6 +75,9 @@ fn main() -> ExitCode {
         }
     };
     let level = match cli.verbose {
+        0 if matches!(&cli.command, Command::Serve(args) if args.log_prompts) => {
+            tracing::Level::INFO
+        }
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
@@ -132,6 +135,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Generate(args) => generate::generate(args, cli.json),
         Command::Serve(args) => serve::serve(args, cli.json),
+        Command::Worker(args) => serve::worker(args, cli.json),
         Command::Preprocess(args) => preprocess::preprocess(args, cli.json),
         Command::Info(args) => files::info(args, cli.json),
         Command::Models(args) => models::models(args, cli.json),

@@ -3,131 +3,10 @@
 
 mod common;
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::Stdio;
 
-use common::Place;
-use serde_json::{Value, json};
-
-/// The program, serving from a folder.
-struct Service {
-    child: Child,
-    address: String,
-}
-
-impl Service {
-    fn start(place: &Place, data: &str, more: &[&str]) -> Self {
-        let line = ["serve", "--listen", "127.0.0.1:0", "--data", data, "--json"];
-        let mut child = place
-            .command(&[&line, more].concat())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        let said: Value = serde_json::from_str(&said).expect("a line that says where it listens");
-        Self {
-            child,
-            address: said["address"].as_str().unwrap().to_owned(),
-        }
-    }
-
-    /// The status and the body of the answer.
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Vec<u8>) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let body = body.map(Value::to_string).unwrap_or_default();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let end = answer
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .expect("a head");
-        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|word| word.parse().ok())
-            .expect("a status");
-        let body = answer.split_off(end + 4);
-        match head.contains("transfer-encoding: chunked") {
-            true => (status, unchunked(&body)),
-            false => (status, body),
-        }
-    }
-
-    fn json(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let (status, answer) = self.ask(method, path, body);
-        let text = String::from_utf8_lossy(&answer);
-        assert!(status < 300, "{path}: {status}: {text}");
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"))
-    }
-
-    /// The job, once it has so many pictures and, where it `ends`, is done.
-    fn wait(&self, id: &str, pictures: u64, ends: bool) -> Value {
-        let began = Instant::now();
-        loop {
-            let job = self.json("GET", &format!("/api/v1/jobs/{id}"), None);
-            let done = !ends || job["state"] == "done";
-            if done && job["pictures_done"].as_u64() >= Some(pictures) {
-                return job;
-            }
-            assert!(began.elapsed() < Duration::from_secs(120), "{job}");
-            assert_ne!(job["state"], "failed", "{job}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn files(&self, job: &Value) -> Vec<Vec<u8>> {
-        let ids = job["images"].as_array().expect("pictures").iter();
-        let each = ids.map(|id| {
-            let path = format!("/api/v1/images/{}/file", id.as_str().unwrap());
-            let (status, file) = self.ask("GET", &path, None);
-            assert_eq!(status, 200);
-            file
-        });
-        each.collect()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args([name, &pid])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn unchunked(mut body: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::new();
-    while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
-        let size = std::str::from_utf8(&body[..end]).unwrap();
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
-        body = &body[(end + 4 + size).min(body.len())..];
-    }
-    whole
-}
+use common::{Place, service::Service};
+use serde_json::json;
 
 /// What is asked for over HTTP is drawn to the byte as on the command line, and the program ends in good order.
 #[test]
@@ -251,4 +130,70 @@ fn an_open_door_is_refused() {
     );
     let errors = place.fails(&["serve", "--auth", "me"], 2);
     assert!(errors.contains("USER:PASSWORD"), "{errors}");
+}
+
+/// With `--private` nothing of what is drawn is written but the queue; with `--log-prompts` the log says what is drawn, and that it does.
+#[test]
+fn what_is_written_is_told() {
+    let place = Place::new();
+    let draw = |data: &str, more: &[&str]| {
+        let line = ["serve", "--listen", "127.0.0.1:0", "--data", data, "--json"];
+        let mut command = place.command(&[&line, more].concat());
+        let mut service = Service::of(command.stderr(Stdio::piped()));
+        let request = json!({"prompt": "zanzibarquux", "seed": 28, "steps": 1});
+        let job = service.json("POST", "/api/v1/jobs", Some(&json!({"request": request})));
+        let job = service.wait(job["id"].as_str().unwrap(), 1, true);
+        let file = service.files(&job).remove(0);
+        service.signal("-TERM");
+        let mut log = String::new();
+        let mut errors = service.child.stderr.take().unwrap();
+        std::io::Read::read_to_string(&mut errors, &mut log).unwrap();
+        assert!(service.child.wait().unwrap().success());
+        (file, log)
+    };
+    let (usual, log) = draw("usual", &[]);
+    assert!(!log.contains("zanzibarquux"), "{log}");
+    let (told, log) = draw("told", &["--log-prompts"]);
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text}: {log}"));
+    assert!(at("--log-prompts") < at("zanzibarquux"), "{log}");
+    let (private, log) = draw("private", &["--private"]);
+    assert!(!log.contains("zanzibarquux"), "{log}");
+    assert!(usual == told && usual == private, "the pictures differ");
+    let names = std::fs::read_dir(place.path().join("private")).unwrap();
+    for name in names.map(|entry| entry.unwrap().file_name()) {
+        let name = name.into_string().unwrap();
+        assert!(name.starts_with("private.sqlite"), "{name} was written");
+    }
+    let errors = place.fails(&["serve", "--private", "--log-prompts"], 2);
+    assert!(errors.contains("--private"), "{errors}");
+}
+
+/// A build without PostgreSQL says so, and a worker wants to know whose jobs it draws.
+#[test]
+fn a_shared_queue_is_named() {
+    let place = Place::new();
+    let errors = place.fails(&["worker"], 2);
+    assert!(
+        errors.contains("--database") && errors.contains("--store"),
+        "{errors}"
+    );
+    let errors = place.fails(
+        &[
+            "serve",
+            "--database",
+            "mysql://x",
+            "--store",
+            "s",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        2,
+    );
+    let word = if cfg!(feature = "cluster") {
+        "postgres://"
+    } else {
+        "--features cluster"
+    };
+    assert!(errors.contains(word), "{errors}");
+    place.fails(&["serve", "--database", "postgres://x"], 2);
 }

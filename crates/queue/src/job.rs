@@ -185,6 +185,17 @@ pub struct Lease {
     pub token: i64,
 }
 
+/// What a worker can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Able<'a> {
+    /// The kinds of jobs; empty means all.
+    pub kinds: &'a [&'a str],
+    /// The models that it has; empty means all.
+    pub models: &'a [&'a str],
+    /// The one that is loaded.
+    pub loaded: Option<&'a str>,
+}
+
 /// A job that was claimed.
 #[derive(Clone, Debug)]
 pub struct Claimed {

@@ -21,6 +21,7 @@ mod db;
 mod error;
 mod event;
 mod job;
+mod memory;
 mod outside;
 mod picture;
 mod queue;
@@ -29,8 +30,8 @@ mod store;
 pub use error::{Error, Result};
 pub use event::{Change, Event, Events};
 pub use job::{
-    Accepted, Asked, Cancel, Cancelled, Claimed, Counts, Failure, Idempotency, Job, JobFilter,
-    Lease, Move, NewJob, Pause, State, Waiting,
+    Able, Accepted, Asked, Cancel, Cancelled, Claimed, Counts, Failure, Idempotency, Job,
+    JobFilter, Lease, Move, NewJob, Pause, State, Waiting,
 };
 pub use outside::{FreeSpace, Outside};
 pub use picture::{Committed, Format, Input, NewPicture, Page, Picture, Search, Swept};

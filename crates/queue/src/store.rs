@@ -1,10 +1,12 @@
-//! The folder that holds the bytes of pictures, uploads and thumbnails.
+//! What holds the bytes of pictures, uploads and thumbnails: a folder, or memory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::memory::Memory;
 use crate::{Error, Format, Result, Ulid};
 
 const PICTURES: &str = "pictures";
@@ -13,13 +15,14 @@ const THUMBS: &str = "thumbs";
 /// Half-written files, on the same disk, so that a rename suffices.
 const PARTS: &str = "parts";
 
-/// A folder of files that are there whole or not at all.
+/// A folder of files that are there whole or not at all; or the same in memory, of which nothing is written.
 ///
 /// A picture lies at `pictures/<2 letters>/<id>.<png|jpg|webp>`, an upload at `inputs/<2 digits>/<sha256>`, a thumbnail, which can
 /// be made again, at `thumbs/<2 letters>/<id>`. All names are made here from ids and hashes.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Store {
@@ -34,7 +37,25 @@ impl Store {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(at(&folder))?;
         }
-        Ok(Self { root })
+        Ok(Self { root, memory: None })
+    }
+
+    /// Keeps at most so many bytes in memory, until the process ends.
+    pub fn in_memory(most: u64) -> Self {
+        Self {
+            root: PathBuf::from("memory"),
+            memory: Some(Arc::new(Memory::new(most))),
+        }
+    }
+
+    /// Whether all of it ends with the process.
+    pub fn is_in_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Bytes that may still be kept, where that is not for the disk to say.
+    pub(crate) fn room(&self) -> Option<u64> {
+        self.memory.as_ref().map(|memory| memory.free())
     }
 
     /// The folder.
@@ -57,8 +78,7 @@ impl Store {
     ///
     /// [`Error::File`], also if there is none.
     pub async fn picture(&self, id: Ulid, format: Format) -> Result<Vec<u8>> {
-        let path = self.picture_path(id, format);
-        blocking(move || fs::read(&path).map_err(at(&path))).await
+        self.read(self.picture_path(id, format)).await
     }
 
     /// The thumbnail of a picture, if one has been put here.
@@ -67,13 +87,11 @@ impl Store {
     ///
     /// [`Error::File`].
     pub async fn thumb(&self, id: Ulid) -> Result<Option<Vec<u8>>> {
-        let path = self.thumb_path(id);
-        blocking(move || match fs::read(&path) {
+        match self.read(self.thumb_path(id)).await {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at(&path)(error)),
-        })
-        .await
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Keeps the thumbnail of a picture; its form is the caller's. It goes when the picture is purged.
@@ -95,33 +113,28 @@ impl Store {
 
     /// The bytes of an upload that the tables name.
     pub(crate) async fn input(&self, sha256: &str) -> Result<Vec<u8>> {
-        let path = self.input_path(sha256);
-        blocking(move || fs::read(&path).map_err(at(&path))).await
+        self.read(self.input_path(sha256)).await
     }
 
     pub(crate) async fn remove_input(&self, sha256: &str) -> Result<()> {
-        let path = self.input_path(sha256);
-        blocking(move || remove(&path).map(drop)).await
+        self.delete(self.input_path(sha256)).await.map(drop)
     }
 
     /// Removes a picture in whatever format, and its thumbnail. Returns whether there was a picture.
     pub(crate) async fn remove_picture(&self, id: Ulid) -> Result<bool> {
-        let formats = [Format::Png, Format::Jpeg, Format::WebP];
-        let paths = formats.map(|format| self.picture_path(id, format));
-        let thumb = self.thumb_path(id);
-        blocking(move || {
-            remove(&thumb)?;
-            let mut found = false;
-            for path in &paths {
-                found |= remove(path)?;
-            }
-            Ok(found)
-        })
-        .await
+        self.delete(self.thumb_path(id)).await?;
+        let mut found = false;
+        for format in [Format::Png, Format::Jpeg, Format::WebP] {
+            found |= self.delete(self.picture_path(id, format)).await?;
+        }
+        Ok(found)
     }
 
     /// Removes what was being written when the process ended.
     pub(crate) async fn remove_parts(&self) -> Result<()> {
+        if self.is_in_memory() {
+            return Ok(());
+        }
         let folder = self.root.join(PARTS);
         blocking(move || {
             for path in list(&folder)? {
@@ -135,6 +148,10 @@ impl Store {
     /// The ids of all pictures that have a file, folder by folder.
     pub(crate) async fn pictures(&self) -> Result<Vec<Vec<Ulid>>> {
         let folder = self.root.join(PICTURES);
+        if let Some(memory) = &self.memory {
+            let paths = memory.below(&folder);
+            return Ok(vec![paths.iter().filter_map(|path| id_of(path)).collect()]);
+        }
         blocking(move || {
             let mut all = Vec::new();
             for shard in list(&folder)?.into_iter().filter(|path| path.is_dir()) {
@@ -151,7 +168,30 @@ impl Store {
 
     async fn put(&self, path: PathBuf, bytes: Vec<u8>) -> Result<()> {
         let root = self.root.clone();
+        if let Some(memory) = &self.memory {
+            return match memory.put(path, bytes) {
+                true => Ok(()),
+                false => Err(Error::DiskFull { folder: root }),
+            };
+        }
         blocking(move || write(&root, &path, &bytes)).await
+    }
+
+    async fn read(&self, path: PathBuf) -> Result<Vec<u8>> {
+        if let Some(memory) = &self.memory {
+            let missing = || at(&path)(io::ErrorKind::NotFound.into());
+            return memory.get(&path).ok_or_else(missing);
+        }
+        let root = self.root.clone();
+        blocking(move || read_below(&root, &path).map_err(at(&path))).await
+    }
+
+    /// Returns whether there was one.
+    async fn delete(&self, path: PathBuf) -> Result<bool> {
+        if let Some(memory) = &self.memory {
+            return Ok(memory.remove(&path));
+        }
+        blocking(move || remove(&path)).await
     }
 
     fn picture_path(&self, id: Ulid, format: Format) -> PathBuf {
@@ -166,6 +206,14 @@ impl Store {
     /// `sha256` has been checked to be digits.
     fn input_path(&self, sha256: &str) -> PathBuf {
         self.root.join(INPUTS).join(&sha256[..2]).join(sha256)
+    }
+}
+
+/// Reads a file that lies below the folder, wherever links lead.
+fn read_below(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
+    match path.canonicalize()?.starts_with(root.canonicalize()?) {
+        true => fs::read(path),
+        false => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

@@ -8,12 +8,14 @@ use latent_queue::{Cancel, Cancelled, Outside, Queue, Ulid};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::comfy::Comfy;
 use crate::config::Config;
 use crate::engine::{Engine, Stop};
 use crate::fault::{Fault, Result};
 use crate::feed::Feed;
 use crate::guard::auth::Sessions;
 use crate::guard::body;
+use crate::guard::rate::Rate;
 use crate::live::Live;
 use crate::openai::links::Links;
 use crate::settings::{Settings, Style};
@@ -58,6 +60,10 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Places for requests that wait.
     pub waiting: Arc<Semaphore>,
+    /// How often each key asks.
+    pub rate: Rate,
+    /// How often wrong keys come from each address.
+    pub tries: Rate,
     /// Logins.
     pub sessions: Sessions,
     /// Pictures by unguessable address.
@@ -66,6 +72,8 @@ pub struct App {
     pub phase: watch::Sender<Phase>,
     /// Jobs by the ids that clients of A1111 chose for them.
     pub tasks: Tasks,
+    /// What ComfyUI's interface keeps in memory.
+    pub comfy: Comfy,
     /// Answers by the hundreds of their status.
     pub answered: [AtomicU64; 6],
     /// When a model is being loaded by request, since when; 0 otherwise.
@@ -91,9 +99,12 @@ impl App {
         queue: Queue,
         outside: Outside,
     ) -> std::io::Result<Shared> {
+        let limits = &config.limits;
         Ok(Arc::new(Self {
-            settings: Kept::open(&config.data, "settings.json")?,
-            styles: Kept::open(&config.data, "styles.json")?,
+            settings: Kept::open(&config.data, "settings.json", !config.private)?,
+            styles: Kept::open(&config.data, "styles.json", !config.private)?,
+            rate: Rate::new(limits.rate, limits.rate.div_ceil(10)),
+            tries: Rate::new(limits.tries, 2 * limits.tries),
             bodies: body::room(&config.limits),
             waiting: Arc::new(Semaphore::new(config.limits.waiting)),
             config,
@@ -106,6 +117,7 @@ impl App {
             links: Links::default(),
             phase: watch::Sender::new(Phase::Open),
             tasks: Tasks::default(),
+            comfy: Comfy::default(),
             answered: Default::default(),
             loading_ms: AtomicI64::new(0),
         }))

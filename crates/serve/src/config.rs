@@ -27,6 +27,12 @@ pub struct Config {
     pub paused: bool,
     /// Say in the log what is drawn.
     pub log_prompts: bool,
+    /// Nothing is written but the queue, and results are soon gone; the queue is to be opened so too.
+    pub private: bool,
+    /// Other processes have the same queue.
+    pub shared: bool,
+    /// Whether this one draws.
+    pub draws: bool,
     /// How much is taken at once.
     pub limits: Limits,
 }
@@ -40,6 +46,8 @@ pub struct Compat {
     pub openai: bool,
     /// `/sdcpp/v1`.
     pub sdcpp: bool,
+    /// `/prompt` and what lies around it.
+    pub comfyui: bool,
 }
 
 impl Default for Compat {
@@ -48,6 +56,7 @@ impl Default for Compat {
             a1111: true,
             openai: true,
             sdcpp: true,
+            comfyui: true,
         }
     }
 }
@@ -83,6 +92,10 @@ pub struct Limits {
     pub sdcpp_queue: u64,
     /// How long a finished job is told through `/sdcpp/v1`: 600 s.
     pub sdcpp_kept: Duration,
+    /// Requests a minute of each user (or address, where nobody is asked for a name), a tenth of them at once: 6,000.
+    pub rate: u32,
+    /// Wrong keys a minute from one address, twice as many at once: 10.
+    pub tries: u32,
     /// How long the address of a picture holds that needs no key: 1 h.
     pub link: Duration,
 }
@@ -104,6 +117,8 @@ impl Default for Limits {
             grace: Duration::from_secs(30),
             sdcpp_queue: 64,
             sdcpp_kept: Duration::from_secs(600),
+            rate: 6_000,
+            tries: 10,
             link: Duration::from_secs(3600),
         }
     }
@@ -168,6 +183,12 @@ pub enum ConfigError {
     /// An origin that is none.
     #[error("{0:?} is no origin: expected https://host or http://host:port")]
     Origin(String),
+    /// What is not to be kept, in the log.
+    #[error("--private keeps no prompts, --log-prompts does: leave one of them out")]
+    PrivateLog,
+    /// No request at all.
+    #[error("--rate-limit 0 lets nobody in: expected at least 1")]
+    NoRate,
     /// Every page of the world, unasked.
     #[error(
         "--cors-allow-origins * lets every page that is opened in a browser draw and delete: name the origins, or give --auth"
@@ -188,6 +209,9 @@ impl Config {
             compat: Compat::default(),
             paused: false,
             log_prompts: false,
+            private: false,
+            shared: false,
+            draws: true,
             limits: Limits::default(),
         }
     }
@@ -199,6 +223,12 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if !self.listen.ip().is_loopback() && self.users.is_empty() && !self.no_auth {
             return Err(ConfigError::Open(self.listen));
+        }
+        if self.private && self.log_prompts {
+            return Err(ConfigError::PrivateLog);
+        }
+        if self.limits.rate == 0 {
+            return Err(ConfigError::NoRate);
         }
         let mut names: Vec<_> = self.users.iter().map(|user| &user.name).collect();
         names.sort_unstable();
@@ -274,6 +304,9 @@ mod tests {
         for user in ["", "me", ":it", "me:"] {
             assert_eq!(User::parse(user), Err(ConfigError::User), "{user}");
         }
+        let both = |c: &mut Config| (c.private, c.log_prompts) = (true, true);
+        assert_eq!(config(both), Err(ConfigError::PrivateLog));
+        assert_eq!(config(|c| c.limits.rate = 0), Err(ConfigError::NoRate));
         let twice = |c: &mut Config| {
             c.users = ["me:a", "me:b"]
                 .map(|u| User::parse(u).expect("a user"))

@@ -104,9 +104,14 @@ impl Given {
     /// As [`header`] has them, of that field.
     pub fn add(&mut self, field: &str, bytes: Vec<u8>, limits: &Limits) -> Result<String> {
         header(&bytes, limits).map_err(|fault| fault.of(field))?;
+        Ok(self.put(bytes))
+    }
+
+    /// The same of a picture that was made here.
+    pub fn put(&mut self, bytes: Vec<u8>) -> String {
         let name = name(&bytes);
         self.inputs.insert(name.clone(), bytes);
-        Ok(name)
+        name
     }
 
     /// The same of base64.

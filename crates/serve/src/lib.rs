@@ -1,4 +1,4 @@
-//! The HTTP service: latent's own API and those of A1111, OpenAI and stable-diffusion.cpp, over one durable queue.
+//! The HTTP service: latent's own API and those of A1111, OpenAI, stable-diffusion.cpp and ComfyUI, over one durable queue.
 //!
 //! Each interface makes a request in latent's tables out of what it was sent, puts one row into the queue ([`submit`]) and
 //! watches it; none draws by itself. So cancelling, progress, limits and what survives a crash exist once, and an interface that
@@ -8,12 +8,14 @@
 //! The service is closed by default: it listens on this machine alone, refuses what a page of another site makes a browser
 //! send ([`guard`]), takes pictures by value and never by path or address ([`given`]), and has no client for outgoing requests.
 //!
-//! Rejected: a web framework of another kind (axum is tower and hyper, no more), a crate of jobs (see `latent-queue`), WebSockets for events (events by SSE
-//! go on where they stopped, and need no second protocol), Argon2 (secrets are handed over at the start and held as a
+//! Rejected: a web framework of another kind (axum is tower and hyper, no more), a crate of jobs (see `latent-queue`), WebSockets for events of our own (events by SSE
+//! go on where they stopped; ComfyUI's clients listen by WebSocket), Argon2 (secrets are handed over at the start and held as a
 //! hash in memory, never in a file).
 
+mod alone;
 mod api;
 mod app;
+mod comfy;
 mod config;
 mod engine;
 mod extra;
@@ -34,6 +36,7 @@ pub mod submit;
 mod wait;
 pub mod worker;
 
+pub use alone::Worker;
 pub use api::description;
 pub use config::{Compat, Config, ConfigError, Limits, User};
 pub use engine::{

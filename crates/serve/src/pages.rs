@@ -14,7 +14,8 @@ use utoipa::openapi::OpenApi;
 
 use crate::app::Shared;
 use crate::fault::{CODES, Fault};
-use crate::guard::auth::{COOKIE, cookie, proven};
+use crate::guard::auth::{COOKIE, cookie, prove};
+use crate::guard::rate::Peer;
 
 const STYLE: &str = include_str!("pages/style.css");
 
@@ -80,6 +81,10 @@ async fn front(State(app): State<Shared>) -> Html<String> {
             compat.sdcpp,
             "<code>/sdcpp/v1</code>: as stable-diffusion.cpp's server",
         ),
+        (
+            compat.comfyui,
+            "<code>/prompt</code>, <code>/ws</code>: as ComfyUI, for graphs that draw with what is here",
+        ),
     ];
     let list: String = offered
         .iter()
@@ -138,12 +143,13 @@ struct Login {
 /// A form of a user and a password, from the page above or as gradio has it.
 async fn login(
     State(app): State<Shared>,
+    peer: Peer,
     headers: HeaderMap,
     form: Result<Form<Login>, FormRejection>,
 ) -> crate::Result<Response> {
     let Form(form) = form
         .map_err(|error| Fault::new("multipart_invalid", error.body_text()).with(error.status()))?;
-    let user = proven(&app.config.users, Some(&form.username), &form.password);
+    let user = prove(&app, peer, Some(&form.username), &form.password)?;
     let user = user.ok_or_else(|| Fault::new("unauthorized", "no such user and password"))?;
     let word = app.word();
     app.sessions.open(&word, user, app.now());

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,23 +11,25 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use latent_queue::{Outside, Queue};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_service::Service as _;
 
 use crate::app::{App, Phase, Shared};
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::fault::Fault;
+use crate::guard::rate::Peer;
 use crate::guard::{auth, headers, origin};
-use crate::{api, health, openai, pages, sdapi, sdcpp, worker};
+use crate::{api, comfy, health, openai, pages, sdapi, sdcpp, worker};
 
 /// How long open connections may take after the last job.
 const LAST: Duration = Duration::from_secs(5);
@@ -80,7 +83,11 @@ impl Server {
         let address = config.listen;
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| StartError::Listen { address, source })?;
-        queue.recover().await?;
+        // Where others draw too, only jobs whose lease ran out are nobody's.
+        match config.shared {
+            true => queue.expire().await?,
+            false => queue.recover().await?,
+        };
         if config.paused {
             queue.pause("started with --paused").await?;
         }
@@ -100,10 +107,14 @@ impl Server {
     pub async fn run(self, end: impl Future<Output = ()>) {
         let Self { app, listener } = self;
         let routes = router(app.clone());
-        let worker = tokio::spawn(worker::run(app.clone()));
+        let worker = app
+            .config
+            .draws
+            .then(|| worker::run(app.clone(), app.word()));
+        let worker = tokio::spawn(async { futures::future::OptionFuture::from(worker).await });
         let upkeep = tokio::spawn(upkeep(app.clone()));
-        let graceful = GracefulShutdown::new();
-        let accept = accept(&app, &listener, routes, &graceful);
+        let connections = Connections::new(app.config.limits.connections);
+        let accept = connections.accept(&app, &listener, routes);
         let stop = async {
             end.await;
             app.phase.send_replace(Phase::Draining);
@@ -118,7 +129,7 @@ impl Server {
             () = stop => {}
         }
         drop(listener);
-        if timeout(LAST, graceful.shutdown()).await.is_err() {
+        if timeout(LAST, connections.close()).await.is_err() {
             tracing::warn!("some connections were cut off");
         }
         upkeep.abort();
@@ -126,50 +137,92 @@ impl Server {
     }
 }
 
-async fn accept(app: &Shared, listener: &TcpListener, routes: Router, graceful: &GracefulShutdown) {
-    let limits = &app.config.limits;
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        .max_buf_size(limits.head.max(8192));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Too many open files, mostly: others close in time.
-                tracing::warn!(%error, "a connection cannot be taken");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        // Events are small and are to arrive at once.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
-            }
-            drop(place);
-        });
+/// The connections, of which so many may be open.
+struct Connections {
+    most: u32,
+    places: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl Connections {
+    fn new(most: usize) -> Self {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        Self {
+            most,
+            places: Arc::new(Semaphore::new(most as usize)),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    async fn accept(&self, app: &Shared, listener: &TcpListener, routes: Router) {
+        let limits = &app.config.limits;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time)
+            .max_buf_size(limits.head.max(8192));
+        loop {
+            let Ok(place) = self.places.clone().acquire_owned().await else {
+                return;
+            };
+            let (stream, from) = match listener.accept().await {
+                Ok(connected) => connected,
+                Err(error) => {
+                    // Too many open files, mostly: others close in time.
+                    tracing::warn!(%error, "a connection cannot be taken");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            // Events are small and are to arrive at once.
+            let _ = stream.set_nodelay(true);
+            let (peer, routes) = (Peer(from.ip()), routes.clone());
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                routes.clone().call(request)
+            });
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let connection = connection.with_upgrades();
+            let mut closing = self.closing.subscribe();
+            tokio::spawn(async move {
+                let mut connection = pin!(connection);
+                let closing = async {
+                    // The sender lives as long as connections are waited for.
+                    let _ = closing.wait_for(|closing| *closing).await;
+                };
+                let ended = tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = closing => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// Tells all of them to end, and waits for that.
+    async fn close(&self) {
+        self.closing.send_replace(true);
+        // Nobody closes it.
+        let _ = self.places.acquire_many(self.most).await;
     }
 }
 
 /// Takes jobs from workers that are gone, and removes what is kept no longer.
 async fn upkeep(app: Shared) {
     let mut timer = interval(EXPIRE);
+    let every = if app.config.private { 1 } else { SWEEP };
     let mut turn = 0;
     loop {
         timer.tick().await;
         if let Err(error) = app.queue.expire().await {
             tracing::error!(%error, "leases cannot be looked through");
         }
-        if turn % SWEEP == 0
+        if turn % every == 0
             && let Err(error) = app.queue.sweep().await
         {
             tracing::error!(%error, "old pictures cannot be removed");
@@ -194,6 +247,9 @@ pub fn router(app: Shared) -> Router {
     }
     if compat.sdcpp {
         routes = routes.merge(sdcpp::router());
+    }
+    if compat.comfyui {
+        routes = routes.merge(comfy::router());
     }
     routes
         .fallback(missing)

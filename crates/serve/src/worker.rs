@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use latent_queue::{Cancel, Claimed, Error, Lease, NewPicture};
+use latent_queue::{Able, Asked, Cancel, Claimed, Error, Lease, NewPicture};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::app::{Phase, Shared};
 use crate::engine::{Drawn, Inputs, Stop, Watch, Work};
@@ -17,18 +17,30 @@ use crate::submit::{DRAW, Order};
 
 /// How often a lease of 30 s is renewed.
 const RENEW: Duration = Duration::from_secs(5);
+/// How often at most another process is listened to.
+const ASK: Duration = Duration::from_millis(500);
 /// How often a full disk is tried again.
 const FULL: Duration = Duration::from_secs(5);
 /// How long to wait for news of the queue.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Draws until the process ends.
-pub async fn run(app: Shared) {
-    let name = app.word();
+/// Draws until the process ends, under that name.
+pub async fn run(app: Shared, name: String) {
     let mut changed = app.queue.changed();
     while *app.phase.borrow() == Phase::Open {
         let loaded = app.engine.loaded();
-        match app.queue.claim(&name, &[DRAW], loaded.as_deref()).await {
+        // What others cannot draw with waits for one who can.
+        let models = match app.config.shared {
+            true => app.engine.catalogue().models,
+            false => Vec::new(),
+        };
+        let models: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
+        let able = Able {
+            kinds: &[DRAW],
+            models: &models,
+            loaded: loaded.as_deref(),
+        };
+        match app.queue.claim_able(&name, able).await {
             Ok(Some(claimed)) => job(&app, claimed).await,
             Ok(None) => tokio::select! {
                 _ = changed.changed() => {}
@@ -127,7 +139,9 @@ async fn draw(app: &Shared, claimed: Claimed, order: Order, inputs: Inputs) -> E
         sleep(app.config.limits.grace).await;
     };
     tokio::pin!(grace);
-    let (mut lost, mut over) = (false, false);
+    let mut changed = app.queue.changed();
+    changed.mark_unchanged();
+    let (mut lost, mut over, mut asked) = (false, false, Instant::now());
     let done = loop {
         tokio::select! {
             done = &mut back => break done.ok().flatten(),
@@ -135,7 +149,9 @@ async fn draw(app: &Shared, claimed: Claimed, order: Order, inputs: Inputs) -> E
                 over = true;
                 app.live.stop(id, Stop::Drop);
             }
-            _ = timer.tick() => match app.queue.renew(&lease).await {
+            // Who cancels may do so by another process.
+            Ok(()) = changed.changed(), if app.config.shared => timer.reset_at(asked + ASK),
+            _ = timer.tick() => match renewed(app, &lease, &mut asked).await {
                 Ok(asked) => if let Some(how) = asked.cancel {
                     app.live.stop(id, stop_of(how));
                 },
@@ -152,6 +168,12 @@ async fn draw(app: &Shared, claimed: Claimed, order: Order, inputs: Inputs) -> E
         Some(done) => End::Back(done),
         None => End::Panic,
     }
+}
+
+/// Renews a lease, and remembers when.
+async fn renewed(app: &Shared, lease: &Lease, asked: &mut Instant) -> Result<Asked, Error> {
+    *asked = Instant::now();
+    app.queue.renew(lease).await
 }
 
 /// Writes down how a job ended.

@@ -41,7 +41,7 @@ pub use output::{Grid, OutputArgs};
 pub use preprocess::PreprocessArgs;
 pub use preview::PreviewTo;
 pub use reference::ReferenceArgs;
-pub use serve::ServeArgs;
+pub use serve::{DrawArgs, ServeArgs, SharedArgs, WorkerArgs};
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 
@@ -71,8 +71,10 @@ pub enum Command {
     /// Draw pictures: from text, from a picture (--init-img), inside a mask (--mask).
     #[command(aliases = ["txt2img", "img2img", "inpaint", "img_gen"])]
     Generate(Box<GenerateArgs>),
-    /// Draw for browsers and other programs, over HTTP: an API of its own, and those of A1111, OpenAI and stable-diffusion.cpp.
+    /// Draw for browsers and other programs, over HTTP: an API of its own, and those of A1111, OpenAI, stable-diffusion.cpp and ComfyUI.
     Serve(Box<ServeArgs>),
+    /// Draw what `latent serve --database` elsewhere was asked for.
+    Worker(Box<WorkerArgs>),
     /// Make what a control network is shown of a picture: edges, lines, a blur, normals of a depth map and so on.
     Preprocess(PreprocessArgs),
     /// Print what a checkpoint, an adapter or a picture is: family, parts, types, parameter counts, metadata.

@@ -1,4 +1,4 @@
-//! The arguments of `latent serve`.
+//! The arguments of `latent serve` and `latent worker`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -17,15 +17,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     #[command(flatten)]
-    pub library: LibraryArgs,
+    pub shared: SharedArgs,
+    /// Answer only: `latent worker` draws, here or elsewhere.
+    #[arg(long, requires = "database")]
+    pub no_draw: bool,
     #[command(flatten)]
-    pub loras: LoraLibraryArgs,
-    /// A folder of embeddings (textual inversion). Can be given several times.
-    #[arg(long, aliases = ["embd-dir", "embeddings-dir"], value_name = "DIR")]
-    pub embeddings: Vec<PathBuf>,
-    /// A folder of hypernetworks. Can be given several times.
-    #[arg(long, value_name = "DIR")]
-    pub hypernetworks: Vec<PathBuf>,
+    pub draw: DrawArgs,
     /// Somebody who may use it. Can be given several times; needed where others than this machine reach it.
     #[arg(long, value_name = "USER:PASSWORD")]
     pub auth: Vec<String>,
@@ -47,10 +44,57 @@ pub struct ServeArgs {
     /// Say in the log what is drawn; prompts are kept out of it otherwise.
     #[arg(long)]
     pub log_prompts: bool,
+    /// Write nothing but the queue: pictures and uploads are in memory, and all of a job is gone ten minutes after it.
+    #[arg(long, conflicts_with_all = ["log_prompts", "database"])]
+    pub private: bool,
+    /// Requests a minute of each user, or of each address where nobody is asked for a name, a tenth of them at once.
+    #[arg(long, value_name = "N", default_value_t = 6000)]
+    pub rate_limit: u32,
+}
+
+/// What several machines share.
+#[derive(Debug, Args)]
+pub struct SharedArgs {
+    /// The queue lies in PostgreSQL, and `latent worker` may draw from it elsewhere: postgres://USER:PASSWORD@HOST/NAME.
+    #[arg(
+        long,
+        env = "LATENT_DATABASE",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "store"
+    )]
+    pub database: Option<String>,
+    /// The folder of pictures, the same for all that share the database.
+    #[arg(long, value_name = "DIR", requires = "database")]
+    pub store: Option<PathBuf>,
+}
+
+/// What is drawn with.
+#[derive(Debug, Args)]
+pub struct DrawArgs {
+    #[command(flatten)]
+    pub library: LibraryArgs,
+    #[command(flatten)]
+    pub loras: LoraLibraryArgs,
+    /// A folder of embeddings (textual inversion). Can be given several times.
+    #[arg(long, aliases = ["embd-dir", "embeddings-dir"], value_name = "DIR")]
+    pub embeddings: Vec<PathBuf>,
+    /// A folder of hypernetworks. Can be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub hypernetworks: Vec<PathBuf>,
     /// Where to draw: cpu, or a GPU that this build has.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Threads that draw [default: all].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// `latent worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub shared: SharedArgs,
+    #[command(flatten)]
+    pub draw: DrawArgs,
 }

@@ -195,7 +195,11 @@ fn all_samplers(flows: bool) -> Vec<Sampler> {
         }
         Sampler {
             name: info.label.to_owned(),
-            aliases: owned(info.aliases),
+            aliases: [&[info.name], info.aliases]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             options,
         }
     });

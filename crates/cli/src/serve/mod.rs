@@ -1,13 +1,14 @@
-//! `latent serve`.
+//! `latent serve`, and `latent worker`, which draws alone.
 
 mod catalogue;
 mod engine;
 mod hooks;
+mod kept;
 
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,12 +16,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use latent_queue::{Database, Outside, Queue, Store};
-use latent_serve::{Config, Server, StartError, User};
+use latent_queue::{Outside, Store};
+use latent_serve::{Config, Server, StartError, User, Worker};
 use serde_json::json;
 
 use crate::{
-    args::ServeArgs,
+    args::{DrawArgs, ServeArgs, WorkerArgs},
     failure::{Failure, OK},
     job, machine, model, screen,
 };
@@ -37,33 +38,52 @@ pub fn serve(args: &ServeArgs, json: bool) -> Result<u8, Failure> {
     let data = data_folder(args)?;
     let config = config(args, data.clone())?;
     config.check().map_err(Failure::input)?;
-    machine::set_threads_beside(args.threads)?;
-    let device = machine::device(&args.device)?;
-    let drawer = Drawer::new(device, folders(args))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(ANSWERING)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::run(format!("cannot start the threads of the service: {e}")))?;
-    runtime.block_on(async {
+    let drawer = drawer(&args.draw)?;
+    runtime()?.block_on(async {
         let outside = outside();
-        let store = Store::open(data.join("pictures")).map_err(|e| unusable(&e))?;
-        let database = Database::Sqlite(data.join("latent.sqlite"));
-        let limits = latent_queue::Limits::default();
-        let queue = Queue::open(database, store, limits, outside.clone()).await;
-        let queue = queue.map_err(|e| unusable(&e))?;
+        let queue = kept::queue(args, &data, &outside).await?;
         let server = Server::bind(config, Arc::new(drawer), queue, outside).await;
         let server = server.map_err(refused)?;
         let address = server.address();
         let address = address.map_err(|e| Failure::run(format!("no address: {e}")))?;
-        tell(&address.to_string(), &data, json);
+        tell(&address.to_string(), &data, args, json);
         server.run(told_to_end()?).await;
         Ok(OK)
     })
 }
 
-fn unusable(error: &latent_queue::Error) -> Failure {
-    Failure::run(format!("the queue cannot be used: {error}"))
+/// Draws what is asked for elsewhere, until it is told to end.
+///
+/// # Errors
+/// No queue to draw from, or one that cannot be used.
+pub fn worker(args: &WorkerArgs, json: bool) -> Result<u8, Failure> {
+    let drawer = drawer(&args.draw)?;
+    let folder = args.shared.store.clone().unwrap_or_default();
+    runtime()?.block_on(async {
+        let outside = outside();
+        let queue = kept::shared(&args.shared, &outside).await?;
+        let worker = Worker::new(Config::new(folder), Arc::new(drawer), queue, outside);
+        let worker = worker.map_err(refused)?;
+        match json {
+            true => println!("{}", json!({"event": "drawing", "worker": worker.name()})),
+            false => println!("drawing as {}  (Ctrl-C ends it)", worker.name()),
+        }
+        worker.run(told_to_end()?).await;
+        Ok(OK)
+    })
+}
+
+fn drawer(args: &DrawArgs) -> Result<Drawer, Failure> {
+    machine::set_threads_beside(args.threads)?;
+    Drawer::new(machine::device(&args.device)?, folders(args))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ANSWERING)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::run(format!("cannot start the threads of the service: {e}")))
 }
 
 fn refused(error: StartError) -> Failure {
@@ -77,16 +97,23 @@ fn refused(error: StartError) -> Failure {
 }
 
 /// Says where it is, once it answers.
-fn tell(address: &str, data: &std::path::Path, json: bool) {
+fn tell(address: &str, data: &Path, args: &ServeArgs, json: bool) {
+    if args.log_prompts {
+        screen::tell("--log-prompts: what is drawn is written to this log, prompts and all");
+    }
+    let pictures = args.shared.store.clone();
+    let pictures = pictures.unwrap_or_else(|| data.join("pictures"));
+    let place = match args.private {
+        true => "in memory, for ten minutes".to_owned(),
+        false => format!("in {}", pictures.display()),
+    };
     match json {
         true => println!(
             "{}",
-            json!({"event": "listening", "address": address, "data": data.display().to_string()})
+            json!({"event": "listening", "address": address, "data": data.display().to_string(),
+                   "private": args.private, "log_prompts": args.log_prompts})
         ),
-        false => println!(
-            "http://{address}  (pictures in {}; Ctrl-C ends it)",
-            data.join("pictures").display()
-        ),
+        false => println!("http://{address}  (pictures {place}; Ctrl-C ends it)"),
     }
 }
 
@@ -100,6 +127,8 @@ fn config(args: &ServeArgs, data: PathBuf) -> Result<Config, Failure> {
     let users = users
         .map(|text| User::parse(text))
         .collect::<Result<_, _>>();
+    let mut config = Config::new(data);
+    config.limits.rate = args.rate_limit;
     Ok(Config {
         listen: args.listen,
         users: users.map_err(|e| Failure::input(format!("--auth: {e}")))?,
@@ -108,7 +137,10 @@ fn config(args: &ServeArgs, data: PathBuf) -> Result<Config, Failure> {
         cors_origins: args.cors_allow_origins.clone(),
         paused: args.paused,
         log_prompts: args.log_prompts,
-        ..Config::new(data)
+        private: args.private,
+        shared: args.shared.database.is_some(),
+        draws: !args.no_draw,
+        ..config
     })
 }
 
@@ -131,7 +163,7 @@ fn data_folder(args: &ServeArgs) -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
-fn folders(args: &ServeArgs) -> engine::Folders {
+fn folders(args: &DrawArgs) -> engine::Folders {
     let (library, loras) = (args.library.models.clone(), args.loras.loras.clone());
     let (embeddings, hypernetworks) = (args.embeddings.clone(), args.hypernetworks.clone());
     Box::new(move || {

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+#[cfg(unix)]
+pub mod service;
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},

@@ -21,14 +21,39 @@ impl Dialect {
         }
     }
 
-    /// Sets up a connection that writes. `FULL` syncs each commit, so that it outlives a power cut.
-    pub(super) fn writes(self) -> &'static str {
+    /// Sets up a connection that writes. `FULL` syncs each commit, so that it outlives a power cut. `private`: what is deleted is
+    /// overwritten.
+    pub(super) fn writes(self, private: bool) -> &'static str {
         match self {
+            Self::Sqlite if private => {
+                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON"
+            }
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
             }
             #[cfg(feature = "postgres")]
             Self::Postgres => "SET lock_timeout = '5s'",
+        }
+    }
+
+    /// Empties the index of words.
+    pub(crate) fn forget_words(self) -> &'static str {
+        match self {
+            Self::Sqlite => "INSERT INTO words (words) VALUES ('delete-all')",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "DELETE FROM words",
+        }
+    }
+
+    /// Takes what was deleted out of the index of words and out of the log.
+    pub(super) fn scrub(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[
+                "INSERT INTO words (words) VALUES ('optimize')",
+                "PRAGMA wal_checkpoint(TRUNCATE)",
+            ],
+            #[cfg(feature = "postgres")]
+            Self::Postgres => &[],
         }
     }
 

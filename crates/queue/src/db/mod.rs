@@ -37,7 +37,8 @@ pub(crate) struct Db {
 
 impl Db {
     /// Connects and brings the tables up to date.
-    pub(crate) async fn open(database: &Database, events: i64) -> Result<Self> {
+    /// `private`: what is deleted is not to be found in the file any more.
+    pub(crate) async fn open(database: &Database, events: i64, private: bool) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (dialect, url, writers, readers) = match database {
             Database::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path.clone()), 1, READERS),
@@ -54,7 +55,8 @@ impl Db {
                     })
                 })
         };
-        let writer = options(writers, dialect.writes()).connect(&url).await?;
+        let writer = options(writers, dialect.writes(private));
+        let writer = writer.connect(&url).await?;
         schema::update(&writer, dialect).await?;
         let reader = options(readers, dialect.reads()).connect(&url).await?;
         let db = Self {
@@ -112,6 +114,14 @@ impl Db {
     /// All rows.
     pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<AnyRow>> {
         Ok(sql.query().fetch_all(&self.reader).await?)
+    }
+
+    /// Removes what deleted rows left behind.
+    pub(crate) async fn scrub(&self) -> Result<()> {
+        for text in self.dialect.scrub() {
+            sql(*text).query().execute(&self.writer).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(&self) {

@@ -2,7 +2,7 @@
 
 use super::{Queue, locked};
 use crate::db::{Columns, JOB, Tx, job_of, sql};
-use crate::{Claimed, Error, Lease, Result};
+use crate::{Able, Claimed, Error, Lease, Result};
 
 /// The jobs of one model that a worker was given in a row because the model was loaded.
 #[derive(Clone, Debug)]
@@ -10,6 +10,12 @@ pub(super) struct Streak {
     model: String,
     jobs: u32,
     since: i64,
+}
+
+/// The models of a worker, and the empty name of none; nothing where it has all.
+fn with_none<'a>(models: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let none = (!models.is_empty()).then_some("");
+    models.iter().copied().chain(none)
 }
 
 impl Queue {
@@ -24,13 +30,28 @@ impl Queue {
         kinds: &[&str],
         loaded: Option<&str>,
     ) -> Result<Option<Claimed>> {
+        let able = Able {
+            kinds,
+            models: &[],
+            loaded,
+        };
+        self.claim_able(worker, able).await
+    }
+
+    /// The same for a worker that has some models only. Jobs that need none are for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    pub async fn claim_able(&self, worker: &str, able: Able<'_>) -> Result<Option<Claimed>> {
         if locked(&self.inner.disk_full).is_some() {
             return Ok(None);
         }
         let mut tx = self.write().await?;
         self.take_back(&mut tx, true).await?;
-        let preferred = loaded.filter(|model| self.may_prefer(worker, model, tx.now));
-        let Some(claimed) = self.next(&mut tx, worker, kinds, preferred).await? else {
+        let preferred = able.loaded;
+        let preferred = preferred.filter(|model| self.may_prefer(worker, model, tx.now));
+        let Some(claimed) = self.next(&mut tx, worker, able, preferred).await? else {
             // What ran out is queued again, or failed, whether or not there is a job to be had.
             tx.commit().await?;
             return Ok(None);
@@ -45,7 +66,7 @@ impl Queue {
         &self,
         tx: &mut Tx,
         worker: &str,
-        kinds: &[&str],
+        able: Able<'_>,
         preferred: Option<&str>,
     ) -> Result<Option<Claimed>> {
         let paused = sql("SELECT 1 AS paused FROM queue WHERE paused IS NOT NULL");
@@ -56,7 +77,8 @@ impl Queue {
         let mut find = sql(
             "SELECT j.id FROM jobs j LEFT JOIN owners o ON o.name = j.owner WHERE j.state = 'queued'",
         );
-        find.push_in("j.kind", kinds.iter().copied());
+        find.push_in("j.kind", able.kinds.iter().copied());
+        find.push_in("COALESCE(j.model, '')", with_none(able.models));
         find.push(" ORDER BY ");
         if let Some(model) = preferred {
             find.push_with(

@@ -86,6 +86,22 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Where nothing is to stay: results and their jobs for 10 minutes, with a [store in memory](Store::in_memory).
+    pub fn private() -> Self {
+        const MINUTES: i64 = 10 * 60_000;
+        Self {
+            reserve: 64 << 20,
+            key_ms: MINUTES,
+            bin_ms: MINUTES,
+            job_ms: MINUTES,
+            input_ms: MINUTES,
+            picture_ms: Some(MINUTES),
+            ..Self::default()
+        }
+    }
+}
+
 /// The queue and the catalogue. A clone is another handle to the same.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -122,7 +138,7 @@ impl Queue {
         limits: Limits,
         outside: Outside,
     ) -> Result<Self> {
-        let db = Db::open(&database, limits.events).await?;
+        let db = Db::open(&database, limits.events, store.is_in_memory()).await?;
         #[cfg(feature = "postgres")]
         let _listener = feed::Listener::of(&database, &db);
         Ok(Self {
@@ -168,8 +184,11 @@ impl Queue {
         Ulid::from_parts(now.max(0).cast_unsigned(), (self.inner.outside.random)())
     }
 
-    /// Bytes free on the disk of pictures.
+    /// Bytes free where pictures are kept.
     fn free(&self) -> Result<u64> {
+        if let Some(room) = self.inner.store.room() {
+            return Ok(room);
+        }
         let folder = self.inner.store.root();
         (self.inner.outside.free)(folder).map_err(|source| Error::File {
             path: folder.to_owned(),

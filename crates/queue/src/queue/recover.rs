@@ -9,8 +9,11 @@ impl Queue {
     /// Takes every running job from its worker, as if all leases had run out: for the start of a single process. Each is
     /// queued again and goes on at its first missing picture; or cancelled, if it was to stop; or done, if nothing was
     /// missing; or failed with the code `crashed` at the third crash within one picture. Files of pictures without a row and
-    /// half-written files are removed. Returns how many jobs were running.
+    /// half-written files are removed; where files were in memory, so is all that tells of them. Returns how many jobs were running.
     pub async fn recover(&self) -> Result<u64> {
+        if self.inner.store.is_in_memory() {
+            self.forget().await?;
+        }
         let _alone = self.inner.files.write().await;
         let mut tx = self.write().await?;
         let jobs = self.take_back(&mut tx, false).await?;

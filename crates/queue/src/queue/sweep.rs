@@ -15,12 +15,30 @@ impl Queue {
     ///
     /// [`Error::Database`](crate::Error::Database), [`Error::File`](crate::Error::File).
     pub async fn sweep(&self) -> Result<Swept> {
-        Ok(Swept {
+        let swept = Swept {
             pictures: self.sweep_pictures().await?,
             jobs: self.sweep_jobs().await?,
             inputs: self.sweep_inputs().await?,
             files: self.sweep_files().await?,
-        })
+        };
+        if self.inner.store.is_in_memory() && (swept.pictures > 0 || swept.jobs > 0) {
+            self.db().scrub().await?;
+        }
+        Ok(swept)
+    }
+
+    /// Removes what tells of files that a process before this had in memory. Jobs that live begin anew.
+    pub(super) async fn forget(&self) -> Result<()> {
+        let mut tx = self.write().await?;
+        for table in ["images", "details", "tags", "inputs"] {
+            tx.run(sql(format!("DELETE FROM {table}"))).await?;
+        }
+        tx.run(sql(tx.dialect().forget_words())).await?;
+        tx.run(sql("DELETE FROM jobs WHERE finished IS NOT NULL"))
+            .await?;
+        tx.run(sql("UPDATE jobs SET pictures_done = 0")).await?;
+        tx.commit().await?;
+        self.db().scrub().await
     }
 
     /// Pictures long in the bin, and those whose time of keeping is over. A live job's stay until it has ended.

@@ -37,6 +37,22 @@ fn an_upload_stays_as_long_as_a_job_reads_it() {
     });
 }
 
+/// A link that somebody laid into the folder does not lead out of it.
+#[cfg(unix)]
+#[test]
+fn links_do_not_lead_out_of_the_folder() {
+    on_each(Limits::default(), |bench| async move {
+        let kept = bench.queue.put_input(b"mine".to_vec()).await.expect("kept");
+        let outside = tempfile::NamedTempFile::new().expect("a file");
+        let path = bench.folder.path().join("store/inputs");
+        let path = path.join(&kept.sha256[..2]).join(&kept.sha256);
+        std::fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink(outside.path(), &path).expect("linked");
+        let read = bench.queue.input(&kept.sha256).await;
+        assert!(matches!(read, Err(Error::File { .. })), "{read:?}");
+    });
+}
+
 #[test]
 fn a_job_cannot_read_what_was_not_uploaded() {
     on_each(Limits::default(), |bench| async move {

@@ -143,6 +143,7 @@ pub async fn capabilities(State(app): State<Shared>) -> Result<Answer<Capabiliti
         ("a1111", compat.a1111),
         ("openai", compat.openai),
         ("sdcpp", compat.sdcpp),
+        ("comfyui", compat.comfyui),
     ];
     let upscalers = catalogue
         .latent_upscalers

@@ -15,7 +15,8 @@ use subtle::ConstantTimeEq;
 
 use crate::app::Shared;
 use crate::config::{User, digest};
-use crate::fault::Fault;
+use crate::fault::{Fault, Result as Outcome};
+use crate::guard::rate::Peer;
 use crate::openai::{self, links};
 
 /// The name of the page's cookie.
@@ -56,45 +57,99 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Finds the user, or refuses.
+/// Finds the user, or refuses; also whoever asks too often.
 pub async fn guard(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let open = OPEN.contains(&path) || path.starts_with(links::PATH);
-    let user = find(&app, request.headers());
-    if user.is_none() && !app.config.users.is_empty() && !open {
-        let fault = Fault::new(
-            "unauthorized",
-            "a user and password (Basic), a key (Bearer) or a login is needed, and what was sent is none that is known",
-        );
-        return match path.starts_with(openai::PATH) {
+    let found = match open {
+        true => Ok(None),
+        false => find(&app, request.headers(), Peer::of(request.extensions())),
+    };
+    let found = found.and_then(|user| {
+        check_rate(&app, user.as_deref(), Peer::of(request.extensions()))?;
+        Ok(user)
+    });
+    match found {
+        Ok(user) => {
+            request.extensions_mut().insert(Caller(user));
+            next.run(request).await
+        }
+        Err(fault) => match path.starts_with(openai::PATH) {
             true => openai::error::answer(&fault),
             false => fault.into_response(),
-        };
+        },
     }
-    request.extensions_mut().insert(Caller(user));
-    next.run(request).await
 }
 
 /// The user that a request names and proves. Without users, whatever it names is nobody's.
-fn find(app: &Shared, headers: &HeaderMap) -> Option<String> {
+fn find(app: &Shared, headers: &HeaderMap, peer: Peer) -> Outcome<Option<String>> {
     if app.config.users.is_empty() {
-        return None;
+        return Ok(None);
     }
     let word = cookie(headers);
-    let session = word.and_then(|word| app.sessions.find(word, app.now()));
-    session.or_else(|| {
-        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, rest) = given.split_once(' ')?;
-        let rest = rest.trim();
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return proven(&app.config.users, None, rest);
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let pair = String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?;
-        let (name, password) = pair.split_once(':')?;
-        proven(&app.config.users, Some(name), password)
+    if let Some(user) = word.and_then(|word| app.sessions.find(word, app.now())) {
+        return Ok(Some(user));
+    }
+    let given = headers.get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok());
+    let unknown = || {
+        let message = "a user and password (Basic), a key (Bearer) or a login is needed, and what was sent is none that is known";
+        Fault::new("unauthorized", message)
+    };
+    let (name, secret) = given.and_then(credentials).ok_or_else(unknown)?;
+    let user = prove(app, peer, name.as_deref(), &secret)?;
+    user.map(Some).ok_or_else(unknown)
+}
+
+/// The name, where one is given, and the secret of a header.
+fn credentials(given: &str) -> Option<(Option<String>, String)> {
+    let (scheme, rest) = given.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some((None, rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?;
+    let (name, password) = pair.split_once(':')?;
+    Some((Some(name.to_owned()), password.to_owned()))
+}
+
+/// As [`proven`], and counts wrong ones: after some, nothing more from there is looked at for a while.
+///
+/// # Errors
+/// Too many were wrong.
+pub fn prove(
+    app: &Shared,
+    peer: Peer,
+    name: Option<&str>,
+    secret: &str,
+) -> Outcome<Option<String>> {
+    let (key, now) = (peer.key(), app.now());
+    if let Some(seconds) = app.tries.wait(&key, now) {
+        let message = "too many wrong passwords or keys came from there; try again";
+        return Err(Fault::new("too_many_tries", message).after(seconds));
+    }
+    let user = proven(&app.config.users, name, secret);
+    if user.is_none() {
+        app.tries.count(&key, now);
+    }
+    Ok(user)
+}
+
+/// Counts a request of a user, or of an address where nobody is asked for a name. This machine's own without a name are not
+/// counted.
+fn check_rate(app: &Shared, user: Option<&str>, peer: Peer) -> Outcome<()> {
+    let key = match user {
+        Some(name) => format!("user {name}"),
+        None if peer.0.to_canonical().is_loopback() => return Ok(()),
+        None => peer.key(),
+    };
+    app.rate.pass(&key, app.now()).map_err(|seconds| {
+        let most = app.config.limits.rate;
+        let message = format!("more than {most} requests a minute: ask less often, or start the server with --rate-limit N");
+        Fault::new("rate_limited", message).after(seconds)
     })
 }
 

@@ -236,6 +236,8 @@ impl FromRequest<Shared> for PictureBody {
 pub struct Parts {
     /// Name and value of each.
     pub fields: Vec<(String, Bytes)>,
+    /// The names of their files.
+    pub files: Vec<Option<String>>,
 }
 
 impl FromRequest<Shared> for Parts {
@@ -256,16 +258,18 @@ impl FromRequest<Shared> for Parts {
             let message = format!("{}: expected multipart/form-data", error.body_text());
             Fault::new("multipart_invalid", message).with(error.status())
         })?;
-        let mut fields = Vec::new();
+        let (mut fields, mut files) = (Vec::new(), Vec::new());
         while let Some(field) = form.next_field().await.map_err(|e| invalid(&e))? {
             let name = field.name().unwrap_or_default().to_owned();
+            let file = field.file_name().map(str::to_owned);
             let value = field.bytes().await.map_err(|e| invalid(&e))?;
             if fields.len() == 64 {
                 return Err(invalid(&"it has more than 64 fields"));
             }
             fields.push((name, value));
+            files.push(file);
         }
-        Ok(Self { fields })
+        Ok(Self { fields, files })
     }
 }
 

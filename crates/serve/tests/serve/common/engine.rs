@@ -192,6 +192,7 @@ impl Engine for Fake {
             "batch_size": 1, "batch_count": 1, "seed": null, "model": null,
         });
         let known = [
+            "compat",
             "guidance",
             "start",
             "hires",

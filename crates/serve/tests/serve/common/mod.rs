@@ -64,14 +64,17 @@ pub async fn start_in(
     change: impl FnOnce(&mut Config),
     limits: QueueLimits,
 ) -> Running {
-    let store = Store::open(folder.path().join("store")).expect("a folder");
+    let mut config = Config::new(folder.path());
+    config.listen = "127.0.0.1:0".parse().expect("an address");
+    change(&mut config);
+    let store = match config.private {
+        true => Store::in_memory(1 << 30),
+        false => Store::open(folder.path().join("store")).expect("a folder"),
+    };
     let database = Database::Sqlite(folder.path().join("queue.db"));
     let queue = Queue::open(database, store, limits, outside())
         .await
         .expect("a queue");
-    let mut config = Config::new(folder.path());
-    config.listen = "127.0.0.1:0".parse().expect("an address");
-    change(&mut config);
     let engine = Arc::new(Fake::default());
     let server = Server::bind(config, engine.clone(), queue, outside())
         .await
@@ -134,6 +137,11 @@ impl Answer {
 }
 
 impl Running {
+    /// Where it keeps what it writes.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.as_ref().expect("a folder").path()
+    }
+
     /// Ends it in good order; its folder stays for the next.
     pub async fn stop(mut self) -> TempDir {
         let _ = self.end.take().expect("runs").send(());
