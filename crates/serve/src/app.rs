@@ -8,6 +8,7 @@ use latent_queue::{Cancel, Cancelled, Outside, Queue, Ulid};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::Wildcard;
 use crate::config::Config;
 use crate::engine::{Engine, Stop};
 use crate::fault::{Fault, Result};
@@ -51,6 +52,8 @@ pub struct App {
     pub settings: Kept<Settings>,
     /// Styles for all.
     pub styles: Kept<Vec<Style>>,
+    /// Lists of words for all.
+    pub wildcards: Kept<Vec<Wildcard>>,
     /// Room for bodies.
     pub bodies: Arc<Semaphore>,
     /// Places for requests that wait.
@@ -91,6 +94,7 @@ impl App {
         Ok(Arc::new(Self {
             settings: Kept::open(&config.data, "settings.json")?,
             styles: Kept::open(&config.data, "styles.json")?,
+            wildcards: Kept::open(&config.data, "wildcards.json")?,
             bodies: body::room(&config.limits),
             waiting: Arc::new(Semaphore::new(config.limits.waiting)),
             config,

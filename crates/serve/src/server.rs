@@ -26,7 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::guard::{auth, headers, origin};
-use crate::{api, health, openai, pages, sdapi, sdcpp, worker};
+use crate::{api, health, openai, pages, sdapi, sdcpp, ui, worker};
 
 /// How long open connections may take after the last job.
 const LAST: Duration = Duration::from_secs(5);
@@ -185,7 +185,8 @@ pub fn router(app: Shared) -> Router {
     let mut routes = Router::new()
         .merge(native)
         .merge(health::router())
-        .merge(pages::router(&description));
+        .merge(pages::router(&description))
+        .merge(ui::router());
     if compat.a1111 {
         routes = routes.merge(sdapi::router());
     }

@@ -1,7 +1,7 @@
 // Every address of the service that the page uses.
 import { call } from './client';
 import type {
-  Capabilities, Job, JobList, Json, Models, NewJob, Picture, PictureList, Queue, Read, Settings, Style, Tag, Upload,
+  Capabilities, Job, JobList, Json, Models, NewJob, Picture, PictureList, Queue, Read, Settings, Style, Tag, Upload, Wildcard,
 } from './types';
 
 const at = (id: string) => encodeURIComponent(id);
@@ -58,5 +58,7 @@ export const options = {
   change: (settings: Json) => call<Settings>('PATCH', '/api/v1/settings', { json: settings }),
   styles: () => call<Style[]>('GET', '/api/v1/styles'),
   setStyles: (styles: Style[]) => call<Style[]>('PUT', '/api/v1/styles', { json: styles }),
+  wildcards: () => call<Wildcard[]>('GET', '/api/v1/wildcards'),
+  setWildcards: (lists: Wildcard[]) => call<Wildcard[]>('PUT', '/api/v1/wildcards', { json: lists }),
   capabilities: () => call<Capabilities>('GET', '/api/v1/capabilities'),
 };

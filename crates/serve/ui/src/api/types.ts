@@ -15,6 +15,7 @@ export type Adapter = Schemas['Adapter'];
 export type Embedding = Schemas['Embedding'];
 export type Settings = Schemas['Settings'];
 export type Style = Schemas['Style'];
+export type Wildcard = Schemas['Wildcard'];
 export type Upload = Schemas['Upload'];
 export type Capabilities = Schemas['Capabilities'];
 export type Problem = Schemas['Problem'];

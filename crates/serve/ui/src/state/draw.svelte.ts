@@ -6,7 +6,7 @@ import { t } from '../i18n/index.svelte';
 import { isOpen, picked, variants } from '../lib/expand';
 import { requestOf, type Form } from '../lib/form';
 import { live } from '../live/live.svelte';
-import { catalogue } from './catalogue.svelte';
+import { catalogue, lists } from './catalogue.svelte';
 import { faults, form } from './form.svelte';
 import { remember } from './history.svelte';
 import { queue, refreshQueue, shown } from './queue.svelte';
@@ -44,9 +44,9 @@ function styled(from: Form): Form {
 /** The requests that the form asks for: one, or one for each prompt that it leaves open. */
 export function requests(from: Form = $state.snapshot(form) as Form): Json[] {
   const whole = styled(from);
-  if (!isOpen(whole.prompt)) return [requestOf(whole, t('draw.placeholder'))];
+  if (!isOpen(whole.prompt, lists())) return [requestOf(whole, t('draw.placeholder'))];
   const count = whole.count ?? 1;
-  const prompts = draw.all ? variants(whole.prompt) : picked(whole.prompt, count);
+  const prompts = draw.all ? variants(whole.prompt, lists()) : picked(whole.prompt, count, lists());
   return prompts.map((prompt, n) => {
     const seed = /^\d+$/.test(whole.seed) && !draw.all ? String(BigInt(whole.seed) + BigInt(n)) : whole.seed;
     return requestOf({ ...whole, prompt, seed, count: null }, prompt);

@@ -45,6 +45,12 @@ export async function remove(pictures: Listed[]): Promise<void> {
   undoable(t('deleted', { n: gone.length }), () => forEach(gone, (picture) => images.restore(picture.id)));
 }
 
+/** Out of the bin again. */
+export async function restore(pictures: Listed[]): Promise<void> {
+  const back = await forEach(pictures, (picture) => images.restore(picture.id));
+  if (back.length > 0) undoable(t('restored', { n: back.length }), () => forEach(back, (picture) => images.remove(picture.id)));
+}
+
 /** Everything about a picture, read anew. */
 const whole = (picture: Listed) => images.get(picture.id);
 
