@@ -29,6 +29,8 @@ class Gallery {
   /** The search that is none, in words. */
   fault = $state('');
   selected = $state.raw<Set<string>>(new Set());
+  /** Whether a touch selects. */
+  selecting = $state(false);
   query = $derived(parse(this.text));
   scroll = 0;
   private next: string | null = null;

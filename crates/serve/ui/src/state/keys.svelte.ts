@@ -89,8 +89,8 @@ export function press(event: KeyboardEvent): void {
   for (const action of found) {
     if (dialog && action.where !== 'viewer') continue;
     if (typing(event.target) && action.where !== 'page' && action.where !== 'prompt') continue;
-    const handler = handlers.get(action.id)?.at(-1);
-    if (handler && handler(event) !== false) {
+    // What came last is nearest to what is looked at.
+    if ((handlers.get(action.id) ?? []).toReversed().some((handler) => handler(event) !== false)) {
       event.preventDefault();
       return;
     }
