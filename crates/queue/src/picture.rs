@@ -148,6 +148,10 @@ pub struct Search {
     pub size: Option<(u32, u32)>,
     /// The number of steps.
     pub steps: Option<u32>,
+    /// At least so many steps.
+    pub steps_from: Option<u32>,
+    /// At most so many steps.
+    pub steps_to: Option<u32>,
     /// Not before this time.
     pub from_ms: Option<i64>,
     /// Before this time.

@@ -8,6 +8,7 @@ use latent_queue::{Cancel, Cancelled, Outside, Queue, Ulid};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::Wildcard;
 use crate::comfy::Comfy;
 use crate::config::Config;
 use crate::engine::{Engine, Stop};
@@ -56,6 +57,8 @@ pub struct App {
     pub settings: Kept<Settings>,
     /// Styles for all.
     pub styles: Kept<Vec<Style>>,
+    /// Lists of words for all.
+    pub wildcards: Kept<Vec<Wildcard>>,
     /// Room for bodies.
     pub bodies: Arc<Semaphore>,
     /// Places for requests that wait.
@@ -103,6 +106,7 @@ impl App {
         Ok(Arc::new(Self {
             settings: Kept::open(&config.data, "settings.json", !config.private)?,
             styles: Kept::open(&config.data, "styles.json", !config.private)?,
+            wildcards: Kept::open(&config.data, "wildcards.json", !config.private)?,
             rate: Rate::new(limits.rate, limits.rate.div_ceil(10)),
             tries: Rate::new(limits.tries, 2 * limits.tries),
             bodies: body::room(&config.limits),

@@ -336,7 +336,7 @@ pub struct Catalogue {
 }
 
 /// A model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Model {
     /// The name that `model` takes: its path below its folder, with the ending.
     pub name: String,
@@ -350,6 +350,8 @@ pub struct Model {
     pub side: u32,
     /// The steps that it is drawn with where none are stated.
     pub steps: u32,
+    /// The guidance that it is drawn with where none is stated.
+    pub cfg_scale: f64,
 }
 
 /// A LoRA or one of its kin.

@@ -33,6 +33,7 @@ mod server;
 mod settings;
 mod store;
 pub mod submit;
+mod ui;
 mod wait;
 pub mod worker;
 

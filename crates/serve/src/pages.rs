@@ -1,4 +1,4 @@
-//! Pages for people: what is here, the description of the API, the way in. They carry no script.
+//! Pages for people beside the one that draws: the description of the interfaces, the way in. They carry no script.
 
 use std::sync::Arc;
 
@@ -24,12 +24,16 @@ pub fn router(description: &OpenApi) -> Router<Shared> {
     let described: Arc<str> = description.to_pretty_json().unwrap_or_default().into();
     let docs: Arc<str> = docs(description).into();
     Router::new()
-        .route("/", get(front))
         .route(
             "/style.css",
             get(async || ([(header::CONTENT_TYPE, "text/css")], STYLE)),
         )
-        .route("/docs", get(async move || Html(docs.to_string())))
+        .route(
+            "/docs",
+            get(async move |State(app): State<Shared>| {
+                Html(page("Interfaces", &(interfaces(&app) + &docs)))
+            }),
+        )
         .route(
             "/openapi.json",
             get(async move || {
@@ -61,13 +65,14 @@ fn escaped(text: &str) -> String {
     text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
-async fn front(State(app): State<Shared>) -> Html<String> {
+/// Which programs can be spoken to.
+fn interfaces(app: &Shared) -> String {
     let version = escaped(&app.engine.version());
     let compat = app.config.compat;
     let offered = [
         (
             true,
-            "<a href=\"/docs\"><code>/api/v1</code></a>: latent's own API, described in <a href=\"/openapi.json\">openapi.json</a>",
+            "<code>/api/v1</code>: latent's own API, below and in <a href=\"/openapi.json\">openapi.json</a>",
         ),
         (
             compat.a1111,
@@ -91,11 +96,10 @@ async fn front(State(app): State<Shared>) -> Html<String> {
         .filter(|(on, _)| *on)
         .map(|(_, text)| format!("<li>{text}</li>\n"))
         .collect();
-    let body = format!(
-        "<p>{version} draws here. These programs can be spoken to:</p>\n<ul>\n{list}</ul>\n<p><a href=\"/healthz\">Health</a>, \
-         <a href=\"/metrics\">metrics</a>.</p>\n"
-    );
-    Html(page("latent", &body))
+    format!(
+        "<p>{version} <a href=\"/\">draws here</a>. Programs speak to it by these interfaces:</p>\n<ul>\n{list}</ul>\n<p><a \
+         href=\"/healthz\">Health</a>, <a href=\"/metrics\">metrics</a>.</p>\n"
+    )
 }
 
 /// The description as a page of its own: a viewer would load scripts from elsewhere.
@@ -119,19 +123,36 @@ fn docs(description: &OpenApi) -> String {
             format!("<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td></tr>\n")
         })
         .collect();
-    let body = format!(
-        "<p>Fields and answers are described in <a href=\"/openapi.json\">openapi.json</a>.</p>\n<table>\n{rows}</table>\n<h2>Errors</h2>\n\
+    format!(
+        "<h2>latent's own</h2>\n<p>Fields and answers are described in <a href=\"/openapi.json\">openapi.json</a>.</p>\n<table>\n{rows}</table>\n<h2>Errors</h2>\n\
          <p>Errors of what was asked have status 422 and the codes of the command line; these are the service's own.</p>\n<table>\n{codes}\
          </table>\n"
-    );
-    page("API", &body)
+    )
+}
+
+/// The page to log in with, and what went wrong before.
+fn login_form(wrong: &str) -> Html<String> {
+    let wrong = match wrong.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<p role=\"alert\"><strong>{}</strong></p>\n",
+            escaped(wrong)
+        ),
+    };
+    let form = "<form method=\"post\" action=\"/login\"><p><label>User <input name=\"username\" autocomplete=\"username\" required>\
+         </label></p><p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label></p>\
+         <p><button>Log in</button></p></form>\n\
+         <p>Users are those that the server was started with: <code>latent serve --auth USER:PASSWORD</code>.</p>\n";
+    Html(page("Log in", &(wrong + form)))
 }
 
 async fn login_page() -> Html<String> {
-    let body = "<form method=\"post\" action=\"/login\"><p><label>User <input name=\"username\" autocomplete=\"username\" required>\
-         </label></p><p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label></p>\
-         <p><button>Log in</button></p></form>\n";
-    Html(page("Log in", body))
+    login_form("")
+}
+
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 #[derive(Deserialize)]
@@ -150,11 +171,16 @@ async fn login(
     let Form(form) = form
         .map_err(|error| Fault::new("multipart_invalid", error.body_text()).with(error.status()))?;
     let user = prove(&app, peer, Some(&form.username), &form.password)?;
-    let user = user.ok_or_else(|| Fault::new("unauthorized", "no such user and password"))?;
+    let Some(user) = user else {
+        let message = "No such user and password: try again.";
+        return match wants_page(&headers) {
+            true => Ok((StatusCode::FORBIDDEN, login_form(message)).into_response()),
+            false => Err(Fault::new("unauthorized", "no such user and password")),
+        };
+    };
     let word = app.word();
     app.sessions.open(&word, user, app.now());
-    let wants_page = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let mut response = match wants_page.is_some_and(|accept| accept.contains("text/html")) {
+    let mut response = match wants_page(&headers) {
         true => Redirect::to("/").into_response(),
         false => Json(json!({ "success": true })).into_response(),
     };

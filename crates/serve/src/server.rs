@@ -29,7 +29,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::guard::rate::Peer;
 use crate::guard::{auth, headers, origin};
-use crate::{api, comfy, health, openai, pages, sdapi, sdcpp, worker};
+use crate::{api, comfy, health, openai, pages, sdapi, sdcpp, ui, worker};
 
 /// How long open connections may take after the last job.
 const LAST: Duration = Duration::from_secs(5);
@@ -238,7 +238,8 @@ pub fn router(app: Shared) -> Router {
     let mut routes = Router::new()
         .merge(native)
         .merge(health::router())
-        .merge(pages::router(&description));
+        .merge(pages::router(&description))
+        .merge(ui::router());
     if compat.a1111 {
         routes = routes.merge(sdapi::router());
     }

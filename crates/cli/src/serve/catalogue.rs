@@ -83,7 +83,7 @@ fn built_in_model(own: BuiltIn, models: &Models) -> (Model, bool) {
     with_wishes(model, &place, models)
 }
 
-/// With the side of its pictures and the steps that the model says of itself; and whether it is a rectified flow.
+/// With the side of its pictures, the steps and the guidance that the model says of itself; and whether it is a rectified flow.
 fn with_wishes(model: Model, place: &Place, models: &Models) -> (Model, bool) {
     let request = Request::default();
     let files = ModelFiles {
@@ -100,10 +100,13 @@ fn with_wishes(model: Model, place: &Place, models: &Models) -> (Model, bool) {
         .as_ref()
         .is_some_and(|(own, _)| own.prediction == Prediction::Flow);
     let defaults = declared.and_then(|(own, _)| own.defaults(&request, &none).ok());
-    let (size, steps) = defaults.map_or((request.size(), None), |own| (own.size, own.steps));
+    let size = defaults.as_ref().map_or(request.size(), |own| own.size);
+    let steps = defaults.as_ref().and_then(|own| own.steps);
+    let guidance = defaults.and_then(|own| own.guidance);
     let model = Model {
         side: size.width.max(size.height) as u32,
         steps: steps.unwrap_or(request.steps) as u32,
+        cfg_scale: guidance.unwrap_or(request.guidance.scale),
         ..model
     };
     (model, flow)

@@ -1,5 +1,6 @@
 //! `latent serve`, and `latent worker`, which draws alone.
 
+mod browser;
 mod catalogue;
 mod engine;
 mod hooks;
@@ -8,6 +9,7 @@ mod kept;
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -47,6 +49,9 @@ pub fn serve(args: &ServeArgs, json: bool) -> Result<u8, Failure> {
         let address = server.address();
         let address = address.map_err(|e| Failure::run(format!("no address: {e}")))?;
         tell(&address.to_string(), &data, args, json);
+        if args.open {
+            browser::open(&seen(address));
+        }
         server.run(told_to_end()?).await;
         Ok(OK)
     })
@@ -94,6 +99,14 @@ fn refused(error: StartError) -> Failure {
         )),
         error => Failure::run(error),
     }
+}
+
+/// Where a browser on this machine finds it.
+fn seen(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}/")
 }
 
 /// Says where it is, once it answers.

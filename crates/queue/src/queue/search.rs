@@ -104,6 +104,8 @@ impl Search {
             (" AND i.width = ?", width.map(i64::from)),
             (" AND i.height = ?", height.map(i64::from)),
             (" AND i.steps = ?", self.steps.map(i64::from)),
+            (" AND i.steps >= ?", self.steps_from.map(i64::from)),
+            (" AND i.steps <= ?", self.steps_to.map(i64::from)),
             (" AND i.starred = ?", self.starred.map(i64::from)),
         ];
         for (condition, value) in numbers {

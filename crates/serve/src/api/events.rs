@@ -29,6 +29,8 @@ pub struct From {
     /// The number of the last event that was seen; the header `Last-Event-ID`, which a browser sends by itself, comes
     /// first. Without either: what changes from now on.
     after: Option<i64>,
+    /// Whether pictures are to be shown while they form, which costs a little time; true.
+    previews: Option<bool>,
 }
 
 struct Listener {
@@ -40,6 +42,7 @@ struct Listener {
     live: watch::Receiver<u64>,
     ready: VecDeque<Sent>,
     next_progress: Instant,
+    previews: bool,
 }
 
 /// Changes of jobs, pictures and the queue, each with a number as its id, and `progress`, without one. `gap` says that events
@@ -69,6 +72,7 @@ pub async fn listen(
         ready: VecDeque::from([Sent::default().comment("listening")]),
         next_progress: Instant::now(),
         _counted: Listening::new(&app),
+        previews: from.previews.unwrap_or(true),
         app,
     };
     let events = unfold(listener, |mut listener| async move {
@@ -85,7 +89,9 @@ impl Listener {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            self.app.live.want(self.app.now());
+            if self.previews {
+                self.app.live.want(self.app.now());
+            }
             let mut live = self.live.clone();
             let pace = self.next_progress;
             let progress = async move {

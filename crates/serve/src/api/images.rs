@@ -122,6 +122,10 @@ pub struct Filter {
     size: Option<String>,
     /// The steps.
     steps: Option<u32>,
+    /// At least so many steps.
+    steps_from: Option<u32>,
+    /// At most so many.
+    steps_to: Option<u32>,
     /// Not before, in milliseconds since 1970.
     from: Option<i64>,
     /// Before, in milliseconds since 1970.
@@ -166,6 +170,8 @@ pub async fn list(
         seed: filter.seed,
         size: size.transpose()?,
         steps: filter.steps,
+        steps_from: filter.steps_from,
+        steps_to: filter.steps_to,
         from_ms: filter.from,
         to_ms: filter.to,
         starred: filter.starred,
@@ -200,7 +206,7 @@ pub async fn get(
 }
 
 /// A file that never changes. `tag` names its content.
-fn fixed(
+pub fn fixed(
     headers: &HeaderMap,
     kind: &'static str,
     name: &str,
@@ -267,22 +273,12 @@ pub async fn thumb(
         Some(bytes) => bytes,
         None => {
             let whole = store.picture(id, picture.format).await?;
-            let to = Convert {
-                size: Some(within(picture.width, picture.height, THUMB)),
-                fit: Fit::Stretch,
-                output: Output {
-                    format: Format::Jpeg,
-                    quality: 85,
-                    text: false,
-                    ..Output::default()
-                },
-                ..Convert::default()
-            };
-            let small = app
+            let to = small(picture.width, picture.height);
+            let made = app
                 .engine(move |engine| engine.convert(&whole, &to))
                 .await?;
-            store.put_thumb(id, small.file.clone()).await?;
-            small.file
+            store.put_thumb(id, made.file.clone()).await?;
+            made.file
         }
     };
     let tag = format!("{}-thumb", picture.sha256);
@@ -293,6 +289,20 @@ pub async fn thumb(
         &tag,
         bytes,
     ))
+}
+
+/// How a picture of a size becomes a thumbnail.
+pub fn small(width: u32, height: u32) -> Convert {
+    Convert {
+        size: Some(within(width, height, THUMB)),
+        fit: Fit::Stretch,
+        output: Output {
+            format: Format::Jpeg,
+            quality: 85,
+            text: false,
+        },
+        ..Convert::default()
+    }
 }
 
 /// The size with that longer side at most, of the same aspect.

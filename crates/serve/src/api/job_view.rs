@@ -24,6 +24,8 @@ pub struct JobView {
     front: String,
     /// The model.
     model: Option<String>,
+    /// The prompt.
+    prompt: String,
     /// Milliseconds since 1970.
     created: i64,
     /// The same, of its first start.
@@ -145,12 +147,14 @@ pub fn view(app: &Shared, job: &Job) -> JobView {
         code: failure.code.clone(),
         message: failure.message.clone(),
     });
+    let prompt = order.request["prompt"].as_str().map(str::to_owned);
     JobView {
         id: job.id.to_string(),
         kind: job.kind.clone(),
         state: job.state.as_str(),
         front: order.front,
         model: job.model.clone(),
+        prompt: prompt.unwrap_or_default(),
         created: job.created_ms,
         started: job.started_ms,
         finished: job.finished_ms,

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::job_view::{JobList, JobView, find, view, whole};
 use super::names;
 use crate::app::Shared;
-use crate::engine::{Format, Output};
+use crate::engine::{Format, Output, Stop};
 use crate::fault::{Fault, Problem, Result};
 use crate::guard::{Asked, Caller, Id, Json};
 use crate::submit::{Ask, DRAW, submit as enqueue};
@@ -219,6 +219,19 @@ pub async fn cancel(
 pub async fn remove(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<StatusCode> {
     app.cancel(id, caller.user(), Cancel::Drop).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give up the picture that is being drawn and go on with the job's next one. Of a job that is not being drawn: nothing.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/skip", tag = "jobs", params(("id" = String, Path)),
+    responses((status = 200, body = JobView), (status = 404, body = Problem)))]
+pub async fn skip(
+    State(app): State<Shared>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>> {
+    let job = find(&app, &caller, id).await?;
+    app.live.stop(id, Stop::Skip);
+    whole(&app, &job).await.map(axum::Json)
 }
 
 /// Queue a failed or cancelled job again; it goes on at its first missing picture.

@@ -9,9 +9,11 @@ mod names;
 mod options;
 mod queue;
 mod uploads;
+mod wildcards;
 
 pub use models::load_model;
 pub use options::keep;
+pub use wildcards::Wildcard;
 
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;
@@ -44,6 +46,7 @@ pub fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::remove))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::skip))
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::place))
         .routes(routes!(jobs::preview))
@@ -59,6 +62,7 @@ pub fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(images::restore))
         .routes(routes!(images::tags))
         .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::upload_thumb))
         .routes(routes!(uploads::import))
         .routes(routes!(uploads::read))
         .routes(routes!(models::list))
@@ -66,6 +70,7 @@ pub fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(models::load))
         .routes(routes!(models::unload))
         .routes(routes!(options::styles, options::set_styles))
+        .routes(routes!(wildcards::wildcards, wildcards::set_wildcards))
         .routes(routes!(options::settings, options::set_settings))
         .routes(routes!(options::capabilities))
 }

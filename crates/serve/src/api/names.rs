@@ -93,12 +93,26 @@ async fn bytes(app: &Shared, caller: &Caller, field: &str, name: &str) -> Result
             .await?);
     }
     let hash = name.strip_prefix("upload:").unwrap_or(name);
-    let is_hash = hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if !is_hash {
+    if !is_hash(hash) {
         return Err(unnamed(field, name));
     }
-    let read = app.queue.input(hash).await;
-    read.map_err(|error| Fault::from(error).of(field))
+    upload(app, hash).await.map_err(|fault| fault.of(field))
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The bytes of an upload.
+///
+/// # Errors
+/// There is none of that hash.
+pub async fn upload(app: &Shared, hash: &str) -> Result<Vec<u8>> {
+    if !is_hash(hash) {
+        let message = format!("{hash:?} is no upload: expected its SHA-256");
+        return Err(Fault::new("not_found", message));
+    }
+    Ok(app.queue.input(hash).await?)
 }
 
 #[cfg(test)]

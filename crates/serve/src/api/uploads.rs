@@ -1,14 +1,16 @@
 //! Pictures that come in: to be used in requests, to be put into the gallery, to be read.
 
 use axum::Json as Answer;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use latent_queue::NewPicture;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::images::{ImageView, whole};
+use super::images::{ImageView, fixed, small, whole};
+use super::names;
 use crate::app::Shared;
 use crate::engine::{Convert, Format, Output, Read};
 use crate::fault::{Problem, Result};
@@ -45,6 +47,25 @@ pub async fn upload(
         height: said.height,
     };
     Ok((StatusCode::CREATED, Answer(upload)))
+}
+
+/// A small copy of an upload, of at most 320 pixels a side.
+#[utoipa::path(get, path = "/api/v1/uploads/{hash}/thumb", tag = "images", params(("hash" = String, Path, description = "The upload's SHA-256")),
+    responses((status = 200, description = "A JPEG file", content_type = "image/jpeg"), (status = 404, body = Problem)))]
+pub async fn upload_thumb(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    Path(hash): Path<String>,
+) -> Result<Response> {
+    let bytes = names::upload(&app, &hash).await?;
+    let said = header(&bytes, &app.config.limits)?;
+    let to = small(said.width, said.height);
+    let made = app
+        .engine(move |engine| engine.convert(&bytes, &to))
+        .await?;
+    let tag = format!("{hash}-thumb");
+    let name = format!("{hash}-thumb.jpg");
+    Ok(fixed(&headers, "image/jpeg", &name, &tag, made.file))
 }
 
 /// Read what a picture's file says of how it was made, by whatever program.

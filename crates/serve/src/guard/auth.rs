@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
@@ -24,7 +24,7 @@ pub const COOKIE: &str = "latent_session";
 /// How long a login holds: 30 days, or until the server ends.
 const SESSION_MS: i64 = 30 * 24 * 3_600_000;
 /// What may be seen without a name: whether the server lives, the way in, pictures by unguessable address.
-const OPEN: &[&str] = &["/healthz", "/readyz", "/login"];
+const OPEN: &[&str] = &["/healthz", "/readyz", "/login", "/style.css"];
 /// The owner where there is only one.
 const LOCAL: &str = "local";
 
@@ -76,9 +76,27 @@ pub async fn guard(State(app): State<Shared>, mut request: Request, next: Next) 
         }
         Err(fault) => match path.starts_with(openai::PATH) {
             true => openai::error::answer(&fault),
-            false => fault.into_response(),
+            false if path == "/" && is_browser(request.headers()) => {
+                Redirect::to("/login").into_response()
+            }
+            false => refused(&fault, request.headers()),
         },
     }
+}
+
+/// Whether a person sees the answer.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// A page whose login has ended leads to the way in by itself: its browser is not to ask for a password in a window of its own.
+fn refused(fault: &Fault, headers: &HeaderMap) -> Response {
+    let mut response = fault.clone().into_response();
+    if cookie(headers).is_some() {
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
+    }
+    response
 }
 
 /// The user that a request names and proves. Without users, whatever it names is nobody's.

@@ -141,6 +141,30 @@ async fn cancelling_drops_or_keeps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn skipping_goes_on_with_the_next_picture() {
+    let server = start().await;
+    let sent = server
+        .post("/api/v1/jobs", &job("long", 1000, 2))
+        .await
+        .expect(202);
+    let id = sent["id"].as_str().expect("an id");
+    assert_eq!(sent["prompt"], "long");
+    server
+        .until(id, |job| job["progress"]["step"].as_u64() > Some(2))
+        .await;
+    let start = Instant::now();
+    let skip = format!("/api/v1/jobs/{id}/skip");
+    server.send("POST", &skip, &[], b"").await.expect(200);
+    server
+        .until(id, |job| job["progress"]["picture"] == 1)
+        .await;
+    assert!(start.elapsed() < Duration::from_millis(900));
+    let path = format!("/api/v1/jobs/{id}");
+    server.send("DELETE", &path, &[], b"").await.expect(204);
+    server.ended(id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_gives_the_job_back_and_the_next_process_ends_it() {
     let mut server = start_with(|c| c.limits.grace = Duration::from_millis(50)).await;
     let sent = server

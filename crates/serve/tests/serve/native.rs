@@ -248,6 +248,9 @@ async fn the_gallery_is_searched_starred_and_emptied() {
             .collect()
     };
     assert_eq!(ids("").await.len(), 3);
+    assert_eq!(ids("?steps_from=3").await.len(), 1);
+    assert_eq!(ids("?q=apple&steps_to=2&steps_from=2").await.len(), 2);
+    assert_eq!(ids("?steps_to=1").await.len(), 0);
     assert_eq!(ids("?q=apple").await.len(), 2);
     let first = text(&job["images"][0]);
     for query in ["?seed=5", "?q=apple&seed=5", "?sampler=Euler+a&seed=5"] {
@@ -343,6 +346,16 @@ async fn given_pictures_are_uploads_or_of_the_gallery() {
         );
     }
     assert!(bytes[0] != bytes[1] && bytes[1] != bytes[2]);
+    let hash = name.trim_start_matches("upload:");
+    let thumb = server.get(&format!("/api/v1/uploads/{hash}/thumb")).await;
+    assert_eq!(
+        (thumb.status, thumb.header("content-type")),
+        (200, Some("image/jpeg"))
+    );
+    for wrong in ["0".repeat(64), "..".into(), "x".into()] {
+        let answer = server.get(&format!("/api/v1/uploads/{wrong}/thumb")).await;
+        assert_eq!(answer.status, 404, "{wrong}");
+    }
     let unknown = format!("upload:{}", "0".repeat(64));
     let job = json!({"request": {"start": {"image": unknown}}});
     server
@@ -423,6 +436,16 @@ async fn settings_and_styles_hold_and_are_checked() {
             .expect(200),
         styles
     );
+    let lists = json!([{"name": "colours/warm", "entries": ["red", "orange"]}]);
+    let put = async |lists: &Value| server.json("PUT", "/api/v1/wildcards", lists).await;
+    assert_eq!(put(&lists).await.expect(200), lists);
+    for wrong in [
+        json!([{"name": "a b", "entries": ["x"]}]),
+        json!([{"name": "a", "entries": []}]),
+        json!([{"name": "a", "entries": ["x"]}, {"name": "a", "entries": ["y"]}]),
+    ] {
+        put(&wrong).await.refused(422, "field_out_of_range");
+    }
     let twice = json!([{"name": "oil"}, {"name": "oil"}]);
     server
         .json("PUT", "/api/v1/styles", &twice)
@@ -431,6 +454,7 @@ async fn settings_and_styles_hold_and_are_checked() {
     let folder = server.stop().await;
     let server = crate::common::start_in(folder, |_| {}, Default::default()).await;
     assert_eq!(server.get("/api/v1/styles").await.expect(200), styles);
+    assert_eq!(server.get("/api/v1/wildcards").await.expect(200), lists);
     assert_eq!(
         server.get("/api/v1/settings").await.expect(200)["clip_skip"],
         2

@@ -29,9 +29,23 @@ async fn it_is_served_and_says_what_there_is() {
     }
     let docs = server.get("/docs").await.text();
     assert!(docs.contains("/api/v1/jobs/{id}/move") && docs.contains("origin_refused"));
-    let front = server.get("/").await.text();
     for part in ["/sdapi/v1", "/v1", "/sdcpp/v1", "/openapi.json", "fake v1"] {
-        assert!(front.contains(part), "{part}");
+        assert!(docs.contains(part), "{part}");
+    }
+    let front = server.get("/").await;
+    assert_eq!(
+        front.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(front.header("cache-control"), Some("no-cache"));
+    for (path, kind) in [("/app.js", "text/javascript"), ("/app.css", "text/css")] {
+        assert!(front.text().contains(path), "{path}");
+        let file = server.get(path).await;
+        let found = file.header("content-type").unwrap_or_default();
+        assert!(
+            file.status == 200 && found.starts_with(kind),
+            "{path}: {found}"
+        );
     }
     assert_eq!(server.send("HEAD", "/", &[], b"").await.status, 200);
 }

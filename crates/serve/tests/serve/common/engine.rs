@@ -147,6 +147,7 @@ impl Engine for Fake {
             size: 1,
             side: 64,
             steps: 20,
+            cfg_scale: 7.0,
         };
         Catalogue {
             models: vec![model("tiny", "ab"), model("sub/other.safetensors", "cd")],
