@@ -217,3 +217,51 @@ fn an_open_door_is_refused() {
     let errors = place.fails(&["serve", "--auth", "me"], 2);
     assert!(errors.contains("USER:PASSWORD"), "{errors}");
 }
+
+/// What opens addresses is a program of this test's own, which writes down what it was told.
+#[test]
+#[cfg(target_os = "linux")]
+fn open_shows_the_page() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let (opener, told) = (place.path().join("bin/xdg-open"), place.path().join("told"));
+    std::fs::create_dir_all(opener.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\nprintf %s \"$1\" > {}\n", told.display());
+    std::fs::write(&opener, script).unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        opener.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let line = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        "data",
+        "--json",
+        "--open",
+    ];
+    let mut child = place
+        .command(&line)
+        .env("PATH", path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut said).unwrap();
+    let said: Value = serde_json::from_str(&said).expect("where it listens");
+    let wanted = format!("http://{}/", said["address"].as_str().unwrap());
+    let began = Instant::now();
+    while std::fs::read_to_string(&told).unwrap_or_default() != wanted {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "nothing was opened"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

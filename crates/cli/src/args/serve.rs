@@ -41,6 +41,9 @@ pub struct ServeArgs {
     /// Origins whose pages may use it, divided by commas.
     #[arg(long, value_name = "ORIGIN,…", value_delimiter = ',')]
     pub cors_allow_origins: Vec<String>,
+    /// Open the page in the browser.
+    #[arg(long)]
+    pub open: bool,
     /// Start without drawing, until the queue is resumed.
     #[arg(long)]
     pub paused: bool,

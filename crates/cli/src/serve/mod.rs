@@ -1,5 +1,6 @@
 //! `latent serve`.
 
+mod browser;
 mod catalogue;
 mod engine;
 mod hooks;
@@ -7,6 +8,7 @@ mod hooks;
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -57,6 +59,9 @@ pub fn serve(args: &ServeArgs, json: bool) -> Result<u8, Failure> {
         let address = server.address();
         let address = address.map_err(|e| Failure::run(format!("no address: {e}")))?;
         tell(&address.to_string(), &data, json);
+        if args.open {
+            browser::open(&seen(address));
+        }
         server.run(told_to_end()?).await;
         Ok(OK)
     })
@@ -74,6 +79,14 @@ fn refused(error: StartError) -> Failure {
         )),
         error => Failure::run(error),
     }
+}
+
+/// Where a browser on this machine finds it.
+fn seen(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}/")
 }
 
 /// Says where it is, once it answers.

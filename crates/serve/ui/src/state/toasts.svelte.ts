@@ -13,7 +13,7 @@ export interface Toast {
 
 /** Messages that nobody has to act on go by themselves after so long. */
 const MS = 8000;
-const MOST = 4;
+const MOST = 3;
 
 export const toasts = $state<Toast[]>([]);
 let count = 0;
@@ -25,6 +25,9 @@ export function dismiss(id: number): void {
 
 function show(toast: Omit<Toast, 'id'>): number {
   const id = ++count;
+  // The same again takes the place of the one before: undoing it leads to what was before the last.
+  const same = toasts.findIndex((other) => other.text === toast.text && other.kind === toast.kind);
+  if (same >= 0) toasts.splice(same, 1);
   toasts.push({ ...toast, id });
   if (toasts.length > MOST) toasts.shift();
   // Errors and offers stay until they are dismissed: no time-outs for what must be read or decided.
@@ -55,7 +58,8 @@ export function complain(error: unknown, action?: Toast['action']): void {
 
 /** An error's text with a capital letter and a full stop. */
 export function sentence(error: Fault): string {
-  const text = error.field && !error.message.startsWith(error.field) ? `${error.field}: ${error.message}` : error.message;
+  const plain = error.message.replaceAll('`', '');
+  const text = error.field && !plain.includes(error.field) ? `${error.field}: ${plain}` : plain;
   const begun = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(begun) ? begun : begun + '.';
 }
