@@ -1,6 +1,6 @@
 // The real program with a data folder and a port of its own. LATENT names it; otherwise it is the one that was built.
 //
-// With PAGE=dist the page is the one in dist/, whatever page the program carries: for work on the page.
+// PAGE names a folder with a page in the place of the one that the program carries: for work on the page.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -71,7 +71,7 @@ export class Server {
       if (file && request.method === 'GET') {
         const [name, kind] = file;
         response.writeHead(200, { 'content-type': kind, 'cache-control': 'no-cache', 'content-security-policy': csp, 'x-content-type-options': 'nosniff' });
-        response.end(readFileSync(join(ui, 'dist', name)));
+        response.end(readFileSync(join(process.env.PAGE, name)));
         return;
       }
       const passed = http.request({ host: '127.0.0.1', port: this.own, path: request.url, method: request.method, headers: request.headers }, (answer) => {
