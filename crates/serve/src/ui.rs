@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -36,17 +36,10 @@ impl File {
 
     /// Asked for anew each time, and sent where it changed.
     fn answer(&self, asked: &HeaderMap) -> Response {
-        let lists = |name, wanted: &str| {
-            let value = asked
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok());
-            value.is_some_and(|value| value.split(',').any(|part| part.trim() == wanted))
-        };
-        let packs = asked
-            .get(header::ACCEPT_ENCODING)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(',').any(|part| part.trim() == "gzip"));
-        let mut response = match (lists(header::IF_NONE_MATCH, &self.tag), packs) {
+        let mut response = match (
+            lists(asked, &header::IF_NONE_MATCH, &self.tag),
+            lists(asked, &header::ACCEPT_ENCODING, "gzip"),
+        ) {
             (true, _) => StatusCode::NOT_MODIFIED.into_response(),
             (false, true) => {
                 ([(header::CONTENT_ENCODING, "gzip")], self.packed.clone()).into_response()
@@ -62,6 +55,15 @@ impl File {
         }
         response
     }
+}
+
+/// Whether a header has a word in its list.
+fn lists(asked: &HeaderMap, header: &HeaderName, word: &str) -> bool {
+    let values = asked.get_all(header).iter();
+    let mut words = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    words.any(|part| part.trim() == word)
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {

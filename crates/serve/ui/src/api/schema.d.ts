@@ -266,6 +266,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give up the picture that is being drawn and go on with the job's next one. Of a job that is not being drawn: nothing. */
+        post: operations["skip"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -466,6 +483,41 @@ export interface paths {
         put?: never;
         /** Upload a picture for requests. It is kept as long as a job names it, at least 24 hours. */
         post: operations["upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{hash}/thumb": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A small copy of an upload, of at most 320 pixels a side. */
+        get: operations["upload_thumb"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/wildcards": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The lists. */
+        get: operations["wildcards"];
+        /** Put these lists in the place of all there are. */
+        put: operations["set_wildcards"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -675,6 +727,8 @@ export interface components {
             front: string;
             /** @description The model. */
             model?: string | null;
+            /** @description The prompt. */
+            prompt: string;
             /**
              * Format: int64
              * @description Milliseconds since 1970.
@@ -749,6 +803,11 @@ export interface components {
              * @description The steps that it is drawn with where none are stated.
              */
             steps: number;
+            /**
+             * Format: double
+             * @description The guidance that it is drawn with where none is stated.
+             */
+            cfg_scale: number;
         };
         /** @description The catalogue, and what of it is loaded. */
         Models: components["schemas"]["Catalogue"] & {
@@ -989,6 +1048,13 @@ export interface components {
              */
             height: number;
         };
+        /** @description A list of words under a name. */
+        Wildcard: {
+            /** @description Its name: letters, digits, `_`, `-`, `.` and `/`. */
+            name: string;
+            /** @description What it may stand for. */
+            entries: string[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1027,6 +1093,8 @@ export interface operations {
                  *     first. Without either: what changes from now on.
                  */
                 after: number | null;
+                /** @description Whether pictures are to be shown while they form, which costs a little time; true. */
+                previews: boolean | null;
             };
             cookie?: never;
         };
@@ -1060,6 +1128,10 @@ export interface operations {
                 size: string | null;
                 /** @description The steps. */
                 steps: number | null;
+                /** @description At least so many steps. */
+                steps_from: number | null;
+                /** @description At most so many. */
+                steps_to: number | null;
                 /** @description Not before, in milliseconds since 1970. */
                 from: number | null;
                 /** @description Before, in milliseconds since 1970. */
@@ -1656,6 +1728,35 @@ export interface operations {
             };
         };
     };
+    skip: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -1963,6 +2064,87 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    upload_thumb: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The upload's SHA-256 */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A JPEG file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": unknown;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    wildcards: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Wildcard"][];
+                };
+            };
+        };
+    };
+    set_wildcards: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Wildcard"][];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Wildcard"][];
                 };
             };
             422: {

@@ -18,7 +18,7 @@ export const en = {
 
   'draw.placeholder': 'a red apple, white background', 'draw.negative': 'what should not be there', 'draw.result': 'Picture', 'draw.form': 'What to draw', 'draw.strip': 'Newest pictures',
   'draw.go': 'Draw', 'draw.add': 'Add to queue', 'draw.waiting': '{n} waiting', 'draw.follow': 'Back to what is being drawn',
-  'draw.empty': 'Your picture of {w} × {h} will stand here.', 'draw.step': 'Step {step} of {steps}', 'draw.picture': 'picture {n} of {of}', 'draw.left': '{time} left', 'draw.begins': 'Starting',
+  'draw.empty': 'Your picture of {w} × {h} will stand here.', 'draw.step': 'Step {step} of {steps}', 'draw.picture': 'picture {n} of {of}', 'draw.left': '{time} left', 'draw.begins': 'Starting', 'draw.notes': 'Notes',
   'draw.settings': 'Settings of the picture', 'draw.more': 'More settings', 'draw.reset': 'Reset everything', 'draw.reset.done': 'The form is empty.',
   'draw.room': '{n} jobs are more than the queue takes now: there is room for {room}.', 'draw.paused': 'It waits: the queue is paused.',
   stop: 'Stop', 'stop.more': 'Other ways to stop', 'stop.keep': 'Stop and keep the picture', 'stop.skip': 'Skip this picture', 'stop.all': 'Stop everything',
@@ -30,7 +30,7 @@ export const en = {
   'field.steps': 'Steps', 'field.cfg': 'CFG scale', 'field.sampler': 'Sampler', 'field.scheduler': 'Schedule type', 'field.seed': 'Seed', 'field.subseed': 'Variation seed',
   'field.subseedStrength': 'Variation strength', 'field.clipSkip': 'Clip skip', 'field.count': 'Batch count', 'field.batch': 'Batch size', 'field.tiling': 'Tiling',
   'field.strength': 'Denoising strength', 'field.resize': 'Resize mode', 'field.hiresScale': 'Upscale by', 'field.hiresSteps': 'Hires steps', 'field.upscaler': 'Upscaler',
-  'reset.field': 'Reset {name}', range: 'From {min} to {max}.', 'usual.model': "the model's own", 'usual.sampler': "The model's own", 'usual.scheduler': 'Automatic',
+  'reset.field': 'Reset {name}', range: 'From {min} to {max}.', 'usual.model': 'auto', 'usual.sampler': 'Automatic', 'usual.scheduler': 'Automatic',
   'prompt.tokens': 'about {n} of {of} tokens', 'prompt.lone': '{n} bracket “{sign}” without a partner|{n} brackets without a partner', 'prompt.completions': 'Completions',
   'kind.lora': 'LoRA', 'kind.hypernet': 'Hypernetwork', 'kind.embedding': 'Embedding',
   'model.usual': '{name} (default)', 'model.none': 'No model', 'model.missing': '{name} (not here)', 'model.side': 'draws best at {n} px', 'vae.own': "The model's own",

@@ -7,7 +7,8 @@
 export type Told =
   | { kind: 'event'; name: string; data: unknown; id: number | null }
   | { kind: 'status'; open: boolean; retryAt: number | null }
-  | { kind: 'hello' };
+  | { kind: 'hello' }
+  | { kind: 'retry' };
 
 const NAMES = ['job', 'cancel', 'order', 'image', 'image_changed', 'image_gone', 'queue', 'gap', 'progress'];
 const LOCK = 'latent-events';
@@ -57,7 +58,8 @@ export class Source {
 
   /** Tries again now. */
   retry(): void {
-    if (this.leads && !this.events) this.connect();
+    if (!this.leads) this.channel?.postMessage({ kind: 'retry' } satisfies Told);
+    else if (!this.events) this.connect();
   }
 
   /** Listens anew, at what the address is now. */
@@ -74,6 +76,7 @@ export class Source {
       if (this.progress) this.channel?.postMessage(this.progress);
       return;
     }
+    if (told.kind === 'retry') return this.retry();
     if (told.kind === 'event' && told.id !== null) this.last = told.id;
     this.tell(told);
   }

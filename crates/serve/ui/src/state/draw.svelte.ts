@@ -14,7 +14,13 @@ import { recent } from './recent.svelte';
 import { keep, read } from './stored';
 import { attempt, complain, sentence, tell, undoable } from './toasts.svelte';
 
-export const draw = $state({ sending: false, all: false });
+export const draw = $state({
+  sending: false,
+  /** Whether a prompt with alternatives draws all of them. */
+  all: false,
+  /** What the service had to say of the last request: what does nothing, what was done beside. */
+  notes: [] as string[],
+});
 
 interface Kept {
   job: Partial<NewJob>;
@@ -82,6 +88,7 @@ export async function submit(first = false): Promise<void> {
   draw.sending = true;
   faults.code = '';
   faults.field = null;
+  draw.notes = [];
   try {
     const asked = requests();
     const room = (catalogue.capabilities?.queue_limit ?? 64) - (queue.view?.queued ?? 0);
@@ -89,6 +96,7 @@ export async function submit(first = false): Promise<void> {
     remember(form.prompt);
     recent.picked = null;
     const taken = await submitAll(asked);
+    draw.notes = [...new Set(taken.flatMap((job) => job.notes))];
     if (first) for (const job of taken.reverse()) if (job.state === 'queued') await api.move(job.id, 'next').catch(() => {});
     refreshQueue();
     if (queue.view?.paused) tell(t('draw.paused'), { label: t('queue.resume'), act: resume });

@@ -43,6 +43,12 @@ export function put(next: Partial<Form>, said: string, undone?: () => unknown): 
 export function use(request: Json, part: Part): void {
   const whole = formOf(request);
   // What draws one picture of a job is that picture's own.
+  // Of two passes, the size is that of the second.
+  const second = request.hires as { width?: unknown; height?: unknown } | null | undefined;
+  if (part === 'size' && typeof second?.width === 'number' && typeof second.height === 'number') {
+    whole.width = second.width;
+    whole.height = second.height;
+  }
   const next = part === 'all' ? whole : Object.fromEntries(PARTS[part].map((field) => [field, whole[field]]));
   put(next, t(SAID[part]));
 }

@@ -34,6 +34,14 @@ export function usePrefs(): void {
     speak(prefs.language);
     keep('prefs', $state.snapshot(prefs));
   });
+  // What another tab changes holds here too.
+  $effect(() => {
+    const changed = (event: StorageEvent) => {
+      if (event.key === 'latent.prefs') Object.assign(prefs, read('prefs', usual));
+    };
+    addEventListener('storage', changed);
+    return () => removeEventListener('storage', changed);
+  });
   $effect(() => {
     contrast.addEventListener('change', apply);
     return () => contrast.removeEventListener('change', apply);
