@@ -59,8 +59,7 @@ export async function masked(page) {
 export async function differences(page, before, after, mask) {
   return page.evaluate(async (files) => {
     const decode = async (base64) => {
-      const blob = await (await fetch(`data:image/png;base64,${base64}`).catch(() => null))?.blob() ?? new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]);
-      const bitmap = await createImageBitmap(blob);
+      const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]));
       const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
       const context = canvas.getContext('2d');
       context.drawImage(bitmap, 0, 0);

@@ -21,7 +21,7 @@ export interface Look {
   brush: number;
 }
 
-export const look = $state<Look>(read('edit-look', { color: '#e5484d', opacity: 0.55, brush: USUAL }));
+export const look = $state<Look>(read('edit-look', { color: '#8b3dff', opacity: 0.6, brush: USUAL }));
 
 /** A mask has at most so many pixels: more than browsers of phones take. */
 const PIXELS = 16_000_000;

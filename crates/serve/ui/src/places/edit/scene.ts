@@ -82,6 +82,33 @@ function frame(view: View, size: Size, edges: Edges): [number, number, number, n
   return [x, y, (size.width + edges.left + edges.right) * view.zoom, (size.height + edges.top + edges.bottom) * view.zoom];
 }
 
+const STRIPE = 12;
+const striped = new Map<string, CanvasPattern | string>();
+
+/** A colour in slanting stripes of two shades, so that it is seen on a picture of the same colour. */
+function stripes(context: CanvasRenderingContext2D, color: string): CanvasPattern | string {
+  const known = striped.get(color);
+  if (known) return known;
+  const tile = document.createElement('canvas');
+  tile.width = STRIPE;
+  tile.height = STRIPE;
+  const on = tile.getContext('2d');
+  if (!on) return color;
+  on.fillStyle = color;
+  on.fillRect(0, 0, STRIPE, STRIPE);
+  on.strokeStyle = 'rgb(255 255 255 / 30%)';
+  on.lineWidth = STRIPE / 2.8;
+  on.beginPath();
+  for (const shift of [-STRIPE, 0, STRIPE]) {
+    on.moveTo(shift - 2, STRIPE + 2);
+    on.lineTo(shift + STRIPE + 2, -2);
+  }
+  on.stroke();
+  const pattern = context.createPattern(tile, 'repeat') ?? color;
+  striped.set(color, pattern);
+  return pattern;
+}
+
 /** The mask in its colour, and the edges that are added: both are repainted. */
 function drawMask(context: CanvasRenderingContext2D, { view, size, mask, color, opacity, blur, edges }: Above): void {
   const outer = frame(view, size, edges);
@@ -97,13 +124,13 @@ function drawMask(context: CanvasRenderingContext2D, { view, size, mask, color, 
   context.restore();
   context.save();
   context.globalCompositeOperation = 'source-in';
-  context.fillStyle = color;
+  context.fillStyle = stripes(context, color);
   context.fillRect(...outer);
   context.restore();
   if (!SIDES.some((side) => edges[side] > 0)) return;
   context.save();
   context.globalAlpha = opacity;
-  context.fillStyle = color;
+  context.fillStyle = stripes(context, color);
   context.beginPath();
   context.rect(...outer);
   context.rect(...inner);
