@@ -1,3 +1,4 @@
+import './edit.test.ts';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse as parseJson, whole, write } from '../src/api/json.ts';

@@ -1,6 +1,9 @@
 // English. `{name}` is replaced; forms divided by `|` are for one and for other numbers.
 
+import { edit } from './en.edit';
+
 export const en = {
+  ...edit,
   skip: 'Skip to the content', places: 'Places', more: 'More', close: 'Close', undo: 'Undo', dismiss: 'Dismiss', messages: 'Messages', open: 'Open', hide: 'Hide',
   copied: 'Copied.', 'copy.value': 'Copy {name}', 'copy.refused': 'The browser does not let this page copy. Over HTTPS, or at localhost, it does.',
   'place.draw': 'Draw', 'place.edit': 'Edit', 'place.gallery': 'Gallery', 'place.models': 'Models', 'place.train': 'Train', 'place.queue': 'Queue', 'place.settings': 'Settings',
@@ -91,10 +94,9 @@ export const en = {
   'lists.name': 'Name', 'lists.delete': 'Delete {name}', 'lists.gone': '{name} is deleted.', 'kind.wildcard': 'Wildcard',
   'settings.notices': 'When a job ends', 'settings.notices.note': 'Only while this page is not in front; for done and for failed jobs.', 'settings.sound': 'Make a sound', 'settings.system': "Show the system's notice", 'settings.system.denied': 'The browser was told not to show notices of this page. Its own settings allow them again.', 'settings.system.insecure': 'Browsers show notices only of pages at localhost or over HTTPS.',
   'keys.letters': 'Single letters and digits act while no text field has the focus', 'keys.press': '{name}: {key}. Press to change it.', 'keys.none': 'no key', 'keys.now': 'press a key', 'keys.clear': 'No key for {name}', 'keys.reset': 'Usual keys', 'keys.reset.done': 'All keys are the usual ones.', 'keys.set': 'The key was changed.', 'keys.taken': 'The key was changed; it was that of “{name}”, which has none now.',
-  privacy: 'Privacy', 'privacy.what': 'This browser keeps the form, the last 100 prompts and these preferences. Pictures and jobs are kept by the service, and nowhere else.', 'privacy.forget': 'Forget the prompts and the form', 'privacy.done': 'Forgotten.',
+  privacy: 'Privacy', 'privacy.what': 'This browser keeps the form, the last 100 prompts, the masks of the last 30 pictures that were edited, and these preferences. Pictures and jobs are kept by the service, and nowhere else.', 'privacy.forget': 'Forget the prompts, the form and the masks', 'privacy.done': 'Forgotten.',
   about: 'About', 'about.version': 'Version', 'about.used': 'Memory used', 'about.free': 'Memory free', 'about.of': '{free} of {total}', 'about.interfaces': 'Interfaces', 'about.docs': 'Interfaces for programs', 'about.metrics': 'Metrics', 'about.selftest': 'Whether this machine computes as it should is told by',
 
-  'edit.pick': 'Repaint a part of a picture. Pick one in the gallery and choose Edit.', 'edit.gallery': 'Open the gallery',
   'train.lead': 'Training is done on the command line, with the same program. It checks the data, tells the time and the memory it needs, can be stopped and goes on where it was.',
   'train.check': 'Look through a folder of pictures, with captions beside them if it is to learn words.', 'train.start': 'Train by a file of settings. The plan is printed first; Ctrl-C writes a checkpoint, and --resume goes on.', 'train.use': 'Start the service with the folder of runs. What was trained can then be drawn with.', 'train.then': 'What was trained stands under',
 };

@@ -4,7 +4,7 @@ import { isPlain, textOf } from '../lib/keys';
 import { prefs } from './prefs.svelte';
 
 /** Where an action is at home. A key may do one thing in each. */
-export type Where = 'page' | 'prompt' | 'gallery' | 'viewer' | 'queue';
+export type Where = 'page' | 'prompt' | 'gallery' | 'viewer' | 'queue' | 'editor';
 
 export interface Action {
   id: string;
@@ -43,6 +43,21 @@ export const ACTIONS: Action[] = [
   action('viewer', 'upscale', 'U'),
   action('queue', 'earlier', 'Alt+Up'),
   action('queue', 'later', 'Alt+Down'),
+  action('editor', 'brush', 'B'),
+  action('editor', 'eraser', 'E'),
+  action('editor', 'rectangle', 'U'),
+  action('editor', 'lasso', 'L'),
+  action('editor', 'bucket', 'G'),
+  action('editor', 'edges', 'O'),
+  action('editor', 'hand', 'H'),
+  action('editor', 'smaller', '['),
+  action('editor', 'larger', ']'),
+  action('editor', 'invert', 'X'),
+  action('editor', 'before', 'C'),
+  action('editor', 'maskUndo', 'Ctrl+Z'),
+  action('editor', 'maskRedo', 'Ctrl+Shift+Z'),
+  action('editor', 'fit', 'Ctrl+0'),
+  action('editor', 'full', 'Ctrl+1'),
 ];
 
 /** The key of an action as it is now. */
@@ -73,7 +88,7 @@ function typing(target: EventTarget | null): boolean {
 }
 
 /** The most particular place first. */
-const ORDER: Where[] = ['prompt', 'viewer', 'gallery', 'queue', 'page'];
+const ORDER: Where[] = ['prompt', 'editor', 'viewer', 'gallery', 'queue', 'page'];
 
 /** Does what a pressed key does. */
 export function press(event: KeyboardEvent): void {

@@ -1,0 +1,21 @@
+// English: the words of Edit.
+
+export const edit = {
+  'edit.lead': 'Repaint a part of a picture, or add to its edges.', 'edit.start.drop': 'Drop a picture here, or paste it. It goes into the gallery first.', 'edit.start.file': 'Choose a file', 'edit.start.gallery': 'Pick from the gallery', 'edit.start.drafts': 'Go on with', 'edit.start.newest': 'Newest pictures',
+  'edit.gone': 'This picture is gone.', 'edit.other': 'Another picture', 'edit.pick.title': 'Pick a picture', 'edit.pick.none': 'The gallery is empty.', 'edit.pick.more': 'Show more', 'edit.draft.drop': 'Forget what is being done with it', 'edit.draft.dropped': 'Forgotten.',
+  'edit.tools': 'Tools', 'tool.brush': 'Brush', 'tool.eraser': 'Eraser', 'tool.rectangle': 'Rectangle', 'tool.lasso': 'Lasso', 'tool.fill': 'Fill', 'tool.outpaint': 'Add at the edges', 'tool.hand': 'Move the picture',
+  'edit.size': 'Size', 'edit.size.value': '{px} px, {share} % of the picture', 'edit.smaller': 'Smaller', 'edit.larger': 'Larger', 'edit.add': 'Add', 'edit.remove': 'Take away', 'edit.shape': 'What a shape does', 'edit.redo': 'Redo', 'edit.invert': 'Invert', 'edit.clear': 'Clear',
+  'edit.hint.fill': 'Fills what the mask surrounds.', 'edit.hint.outpaint': 'Drag an edge of the picture outwards.', 'edit.hint.hand': 'Drag to move, wheel or two fingers to zoom.', 'edit.hint.compare': 'Drag across the picture to compare.',
+  'edit.help': 'Arrow keys move the picture, plus and minus zoom. A rectangle of the mask can be given by numbers, under Mask.',
+  'edit.mask': 'Mask', 'edit.mask.what': 'What is painted is repainted; the rest stays as it is. In the file of the mask that is white on black.', 'edit.masked': '{n} % masked', 'edit.masked.none': 'nothing masked', 'edit.described': 'Mask of the picture “{prompt}”: {state}.', 'edit.described.result': 'Result beside the picture “{prompt}”: {n} % of what was before is shown.',
+  'edit.color': 'Colour', 'edit.opacity': 'Opacity', 'edit.numbers': 'Rectangle by numbers', 'edit.x': 'From the left', 'edit.y': 'From the top', 'edit.rectangle.add': 'Add to the mask', 'edit.rectangle.remove': 'Take out of the mask',
+  'edit.zoom.in': 'Zoom in', 'edit.zoom.out': 'Zoom out', 'edit.fit': 'Fit', 'edit.full': '100 %', 'edit.zoom': 'Zoom {n} %',
+  'edit.panel': 'How to repaint', 'edit.prompt': 'What is to be there', 'edit.go': 'Repaint', 'edit.area': 'Work on', 'edit.area.whole': 'Whole picture', 'edit.area.masked': 'Only masked', 'edit.area.whole.note': 'Everything is seen by the model; the mask alone changes.', 'edit.area.masked.note': "The masked part is drawn at the model's own size and put back: finer in large pictures.",
+  'edit.padding': 'Padding', 'edit.blur': 'Soft edge (mask blur)', 'edit.fill': 'Masked content', 'fill.original': 'Original', 'fill.fill': 'Fill', 'fill.latent_noise': 'Latent noise', 'fill.latent_nothing': 'Latent nothing', 'edit.count': 'Results',
+  'edit.like': 'Model, steps, sampler', 'edit.like.picture': 'As the picture', 'edit.like.draw': 'As Draw', 'edit.like.missing': '{name} is not here: the default model is used.',
+  'edit.edges': 'Add at the edges', 'edge.left': 'Left', 'edge.right': 'Right', 'edge.top': 'Top', 'edge.bottom': 'Bottom', 'edit.edges.size': 'It becomes {w} × {h}.',
+  'edit.nothing': 'Nothing is masked yet: paint what is to be repainted, or add at an edge.', 'edit.adjust': 'Settings', 'edit.failed': 'It failed', 'edit.sent': 'Waits for its turn',
+  'edit.results': 'Results', 'edit.original': 'The picture with its mask', 'edit.result': 'Result {n}', 'edit.compare': 'Before and after', 'edit.compare.value': '{n} % before', 'edit.hold': 'Hold for before', 'edit.on': 'Go on with this one', 'edit.on.done': 'The result is the picture now.', 'edit.open': 'Open in the gallery',
+  'keys.editor': 'Edit', 'key.brush': 'Brush', 'key.eraser': 'Eraser', 'key.rectangle': 'Rectangle', 'key.lasso': 'Lasso', 'key.bucket': 'Fill', 'key.edges': 'Add at the edges', 'key.hand': 'Move the picture', 'key.smaller': 'Smaller brush', 'key.larger': 'Larger brush', 'key.invert': 'Invert the mask',
+  'key.maskUndo': 'Undo in the mask', 'key.maskRedo': 'Redo in the mask', 'key.fit': 'Fit the picture', 'key.full': 'Show at 100 %', 'key.before': 'Before, while it is held',
+};
