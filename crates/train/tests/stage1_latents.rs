@@ -119,7 +119,8 @@ fn a_decoder_that_saw_noise_takes_it() {
             ..alone()
         };
         let mut task = build(&config, SEED);
-        train(&mut task, 0..80, 16);
+        // Enough for the decoder to read its latents.
+        train(&mut task, 0..400, 16);
         let net = task.autoencoder().clone();
         let picture = pictures(90, 16);
         let z = latents(&net, &picture);

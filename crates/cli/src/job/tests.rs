@@ -328,7 +328,8 @@ fn networks_beside_the_model() {
         request.control[1].image.as_ref().unwrap().as_str(),
         Some(picture)
     );
-    let request = one(&["-p", "x", "--control", net, "--control-encoder", picture]);
+    let encoder = ["--control-encoder", picture, "--control-image", picture];
+    let request = one(&[&["-p", "x", "--control", net][..], &encoder].concat());
     assert_eq!(request.control[0].encoder, Some(Name::from(picture)));
     let words = |line: &[&str]| refused(line).message;
     let fewer = words(&[&two[..], &["--control-image", picture]].concat());

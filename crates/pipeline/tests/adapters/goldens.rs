@@ -129,9 +129,10 @@ fn every_spelling_is_the_same_adapter() {
             "base/text"
         };
         near(dialect, &text(&model), golden.values(want), NETWORK);
-        // f16 holds alpha folded into the other factor exactly, so that they are the same to the bit.
+        // f16 holds alpha folded into the other factor exactly; only the product is rounded elsewhere.
         let expected = first.get_or_insert_with(|| got.clone());
-        assert!(closeness(&got, expected) < 1e-6, "{dialect}");
+        let apart = closeness(&got, expected);
+        assert!(apart < 1e-5, "{dialect}: {apart:e}");
     }
 }
 

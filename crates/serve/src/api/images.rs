@@ -300,6 +300,7 @@ pub fn small(width: u32, height: u32) -> Convert {
             format: Format::Jpeg,
             quality: 85,
             text: false,
+            ..Output::default()
         },
         ..Convert::default()
     }
