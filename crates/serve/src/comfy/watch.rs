@@ -307,7 +307,7 @@ impl Listener {
         let id = record.id(&job);
         let (node, step, steps) = record.at(&running.stage, running.step);
         self.at(job.id, node, &id).await?;
-        if running.step > 0 {
+        if step > 0 {
             self.tell(
                 "progress",
                 json!({ "value": step, "max": steps, "prompt_id": id, "node": node }),
