@@ -41,7 +41,7 @@ pub use output::{Grid, OutputArgs};
 pub use preprocess::PreprocessArgs;
 pub use preview::PreviewTo;
 pub use reference::ReferenceArgs;
-pub use serve::{DrawArgs, ServeArgs, SharedArgs, WorkerArgs};
+pub use serve::{EngineArgs, ServeArgs, SharedArgs, WorkerArgs};
 pub use told::ToldArgs;
 pub use train::{ExportArgs, TrainArgs};
 

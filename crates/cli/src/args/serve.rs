@@ -19,10 +19,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub shared: SharedArgs,
     /// Answer only: `latent worker` draws, here or elsewhere.
-    #[arg(long, requires = "database")]
+    #[arg(long, requires = "store")]
     pub no_draw: bool,
     #[command(flatten)]
-    pub draw: DrawArgs,
+    pub draw: EngineArgs,
     /// Somebody who may use it. Can be given several times; needed where others than this machine reach it.
     #[arg(long, value_name = "USER:PASSWORD")]
     pub auth: Vec<String>,
@@ -48,7 +48,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub log_prompts: bool,
     /// Write nothing but the queue: pictures and uploads are in memory, and all of a job is gone ten minutes after it.
-    #[arg(long, conflicts_with_all = ["log_prompts", "database"])]
+    #[arg(long, conflicts_with_all = ["log_prompts", "store"])]
     pub private: bool,
     /// Requests a minute of each user, or of each address where nobody is asked for a name, a tenth of them at once.
     #[arg(long, value_name = "N", default_value_t = 6000)]
@@ -58,23 +58,18 @@ pub struct ServeArgs {
 /// What several machines share.
 #[derive(Debug, Args)]
 pub struct SharedArgs {
-    /// The queue lies in PostgreSQL, and `latent worker` may draw from it elsewhere: postgres://USER:PASSWORD@HOST/NAME.
-    #[arg(
-        long,
-        env = "LATENT_DATABASE",
-        hide_env_values = true,
-        value_name = "URL",
-        requires = "store"
-    )]
+    /// The queue lies in PostgreSQL, and `latent worker` may draw from it elsewhere: postgres://USER:PASSWORD@HOST/NAME
+    /// [default: what the environment variable LATENT_DATABASE says, where --store is given].
+    #[arg(long, value_name = "URL", requires = "store")]
     pub database: Option<String>,
     /// The folder of pictures, the same for all that share the database.
-    #[arg(long, value_name = "DIR", requires = "database")]
+    #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 }
 
 /// What is drawn with.
 #[derive(Debug, Args)]
-pub struct DrawArgs {
+pub struct EngineArgs {
     #[command(flatten)]
     pub library: LibraryArgs,
     #[command(flatten)]
@@ -99,5 +94,5 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub shared: SharedArgs,
     #[command(flatten)]
-    pub draw: DrawArgs,
+    pub draw: EngineArgs,
 }

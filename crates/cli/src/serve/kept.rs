@@ -18,7 +18,7 @@ const MEMORY: u64 = 1 << 30;
 /// # Errors
 /// Tables or folders that cannot be used.
 pub async fn queue(args: &ServeArgs, data: &Path, outside: &Outside) -> Result<Queue, Failure> {
-    if args.shared.database.is_some() {
+    if args.shared.store.is_some() {
         return shared(&args.shared, outside).await;
     }
     let (file, store, limits) = match args.private {
@@ -42,12 +42,14 @@ pub async fn queue(args: &ServeArgs, data: &Path, outside: &Outside) -> Result<Q
 /// # Errors
 /// None is named, or it cannot be used.
 pub async fn shared(args: &SharedArgs, outside: &Outside) -> Result<Queue, Failure> {
-    let (Some(url), Some(folder)) = (&args.database, &args.store) else {
+    let told = || std::env::var("LATENT_DATABASE").ok();
+    let url = args.database.clone().or_else(told);
+    let (Some(url), Some(folder)) = (url, &args.store) else {
         return Err(Failure::input(
-            "a worker draws what others ask for: name their queue with --database postgres://… and their pictures with --store DIR",
+            "who shares a queue names it with --database postgres://… (or LATENT_DATABASE), and the folder of its pictures with --store DIR",
         ));
     };
-    let database = postgres(url)?;
+    let database = postgres(&url)?;
     let store = Store::open(folder).map_err(unusable)?;
     open(database, store, Limits::default(), outside).await
 }

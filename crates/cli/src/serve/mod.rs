@@ -23,7 +23,7 @@ use latent_serve::{Config, Server, StartError, User, Worker};
 use serde_json::json;
 
 use crate::{
-    args::{DrawArgs, ServeArgs, WorkerArgs},
+    args::{EngineArgs, ServeArgs, WorkerArgs},
     failure::{Failure, OK},
     job, machine, model, screen,
 };
@@ -78,7 +78,7 @@ pub fn worker(args: &WorkerArgs, json: bool) -> Result<u8, Failure> {
     })
 }
 
-fn drawer(args: &DrawArgs) -> Result<Drawer, Failure> {
+fn drawer(args: &EngineArgs) -> Result<Drawer, Failure> {
     machine::set_threads_beside(args.threads)?;
     Drawer::new(machine::device(&args.device)?, folders(args))
 }
@@ -151,7 +151,7 @@ fn config(args: &ServeArgs, data: PathBuf) -> Result<Config, Failure> {
         paused: args.paused,
         log_prompts: args.log_prompts,
         private: args.private,
-        shared: args.shared.database.is_some(),
+        shared: args.shared.store.is_some(),
         draws: !args.no_draw,
         ..config
     })
@@ -176,7 +176,7 @@ fn data_folder(args: &ServeArgs) -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
-fn folders(args: &DrawArgs) -> engine::Folders {
+fn folders(args: &EngineArgs) -> engine::Folders {
     let (library, loras) = (args.library.models.clone(), args.loras.loras.clone());
     let (embeddings, hypernetworks) = (args.embeddings.clone(), args.hypernetworks.clone());
     Box::new(move || {

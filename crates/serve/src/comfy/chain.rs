@@ -1,6 +1,6 @@
 //! What a graph says, followed from its outputs to where everything comes from.
 
-use super::graph::{Graph, Link, Node, Result};
+use super::graph::{Graph, Node, Result};
 use super::refusal::{Reason, Refusal};
 use super::table::{LATENT_METHODS, PIXEL_METHODS, method};
 
@@ -48,8 +48,8 @@ pub enum From<'g> {
 pub struct Start<'g> {
     /// What loads it and, in their order, what scales it.
     pub picture: Vec<&'g Node>,
-    /// What loads the mask, and which of its outputs.
-    pub mask: Option<Link<'g>>,
+    /// What loads the mask.
+    pub mask: Option<&'g Node>,
     /// For inpainting: what lies under the mask is painted grey, and the mask grows by so much.
     pub grow: Option<u64>,
     /// The autoencoder.
@@ -89,7 +89,7 @@ fn unusable<T>(node: &Node, input: &str, why: impl Into<String>) -> Result<T> {
 pub fn follow<'g>(graph: &'g Graph, outputs: &[&'g Node]) -> Result<Drawing<'g>> {
     let mut decoder: Option<&Node> = None;
     for output in outputs {
-        let from = graph.link(output, "images", "IMAGE")?.node;
+        let from = graph.link(output, "images", "IMAGE")?;
         if from.class.name != "VAEDecode" {
             return unusable(
                 output,
@@ -110,19 +110,14 @@ pub fn follow<'g>(graph: &'g Graph, outputs: &[&'g Node]) -> Result<Drawing<'g>>
     let decoder = decoder.ok_or_else(nothing)?;
     Ok(Drawing {
         vae: vae(graph, decoder)?,
-        pass: pass(
-            graph,
-            graph.link(decoder, "samples", "LATENT")?.node,
-            decoder,
-            2,
-        )?,
+        pass: pass(graph, graph.link(decoder, "samples", "LATENT")?, decoder, 2)?,
         decoder,
     })
 }
 
 /// The loader of an autoencoder; none for the one of a checkpoint.
 fn vae<'g>(graph: &'g Graph, node: &Node) -> Result<Option<&'g Node>> {
-    let from = graph.link(node, "vae", "VAE")?.node;
+    let from = graph.link(node, "vae", "VAE")?;
     Ok((from.class.name == "VAELoader").then_some(from))
 }
 
@@ -134,7 +129,7 @@ fn model<'g>(
     kind: &'static str,
 ) -> Result<Model<'g>> {
     let (mut loras, mut layer) = (Vec::new(), None);
-    let mut at = graph.link(node, input, kind)?.node;
+    let mut at = graph.link(node, input, kind)?;
     // A ring of nodes has no loader.
     for _ in 0..100 {
         match at.class.name {
@@ -153,7 +148,7 @@ fn model<'g>(
             _ => loras.push(at),
         }
         let next = if kind == "MODEL" { "model" } else { "clip" };
-        at = graph.link(at, next, kind)?.node;
+        at = graph.link(at, next, kind)?;
     }
     unusable(node, input, "no checkpoint is at its beginning")
 }
@@ -175,7 +170,7 @@ fn pass<'g>(graph: &'g Graph, node: &'g Node, behind: &Node, depth: u8) -> Resul
         return unusable(node, "latent_image", "a third pass is not offered");
     }
     let text = |input: &'static str| -> Result<(&'g Node, Model<'g>)> {
-        let from = graph.link(node, input, "CONDITIONING")?.node;
+        let from = graph.link(node, input, "CONDITIONING")?;
         Ok((from, model(graph, from, "clip", "CLIP")?))
     };
     let (steps, denoise) = match advanced {
@@ -228,13 +223,13 @@ fn advanced_steps(node: &Node) -> Result<(u64, f64)> {
 fn from<'g>(graph: &'g Graph, sampler: &'g Node, depth: u8) -> Result<From<'g>> {
     let mut mask = None;
     let (mut at, mut behind, mut input) = (
-        graph.link(sampler, "latent_image", "LATENT")?.node,
+        graph.link(sampler, "latent_image", "LATENT")?,
         sampler,
         "latent_image",
     );
     if at.class.name == "SetLatentNoiseMask" {
         mask = Some(graph.link(at, "mask", "MASK")?);
-        (at, behind, input) = (graph.link(at, "samples", "LATENT")?.node, at, "samples");
+        (at, behind, input) = (graph.link(at, "samples", "LATENT")?, at, "samples");
     }
     let picture = |grow, own| {
         let (nodes, decoder) = pixels(graph, at)?;
@@ -259,7 +254,7 @@ fn from<'g>(graph: &'g Graph, sampler: &'g Node, depth: u8) -> Result<From<'g>> 
             picture(Some(at.whole("grow_mask_by", 0)?), Some(own))
         }
         "LatentUpscale" | "LatentUpscaleBy" if mask.is_none() => {
-            let first = graph.link(at, "samples", "LATENT")?.node;
+            let first = graph.link(at, "samples", "LATENT")?;
             let larger = larger(at, LATENT_METHODS)?;
             Ok(From::Pass(
                 Box::new(pass(graph, first, at, depth - 1)?),
@@ -295,7 +290,7 @@ fn enlarged_pixels<'g>(
     if masked {
         return unusable(encoder, "mask", "a second pass with a mask is not offered");
     }
-    let first = graph.link(decoder, "samples", "LATENT")?.node;
+    let first = graph.link(decoder, "samples", "LATENT")?;
     let larger = larger(scale, PIXEL_METHODS)?;
     Ok(From::Pass(
         Box::new(pass(graph, first, decoder, depth - 1)?),
@@ -306,7 +301,7 @@ fn enlarged_pixels<'g>(
 /// What loads the picture that is encoded and what scales it, in order; or what scales the picture of a decoder.
 fn pixels<'g>(graph: &'g Graph, encoder: &'g Node) -> Result<(Vec<&'g Node>, Option<&'g Node>)> {
     let mut nodes = Vec::new();
-    let mut at = graph.link(encoder, "pixels", "IMAGE")?.node;
+    let mut at = graph.link(encoder, "pixels", "IMAGE")?;
     for _ in 0..8 {
         match at.class.name {
             "VAEDecode" => {
@@ -320,7 +315,7 @@ fn pixels<'g>(graph: &'g Graph, encoder: &'g Node) -> Result<(Vec<&'g Node>, Opt
             }
             _ => nodes.push(at),
         }
-        at = graph.link(at, "image", "IMAGE")?.node;
+        at = graph.link(at, "image", "IMAGE")?;
     }
     unusable(
         encoder,

@@ -26,15 +26,6 @@ pub struct Node {
     inputs: Map<String, Value>,
 }
 
-/// An output of a node.
-#[derive(Clone, Copy, Debug)]
-pub struct Link<'g> {
-    /// The node.
-    pub node: &'g Node,
-    /// Which of its outputs.
-    pub output: usize,
-}
-
 /// What became of reading.
 pub type Result<T> = std::result::Result<T, Box<Refusal>>;
 
@@ -96,7 +87,7 @@ impl Graph {
     ///
     /// # Errors
     /// Nothing, or something of another kind.
-    pub fn link(&self, node: &Node, input: &'static str, kind: &'static str) -> Result<Link<'_>> {
+    pub fn link(&self, node: &Node, input: &'static str, kind: &'static str) -> Result<&Node> {
         let value = node.inputs.get(input);
         let value = value.ok_or_else(|| node.refused(input, Reason::Missing, input))?;
         let pair = value.as_array().map(Vec::as_slice);
@@ -118,7 +109,7 @@ impl Graph {
             let told = format!("{input}, received_type({given}) mismatch input_type({kind})");
             return Err(node.refused(input, Reason::Mismatch, told));
         }
-        Ok(Link { node: from, output })
+        Ok(from)
     }
 }
 

@@ -6,7 +6,7 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, RgbImage};
 
 use super::chain::Start;
-use super::graph::{Link, Node, Result};
+use super::graph::{Node, Result};
 use super::refusal::Reason;
 use super::uploads::Uploaded;
 
@@ -37,7 +37,7 @@ pub fn prepare(start: &Start<'_>, sent: &Uploaded) -> Result<Prepared> {
         picture = scaled(&picture, node)?;
     }
     let mut mask = match start.mask {
-        Some(link) => Some(masked(link, sent, picture.dimensions())?),
+        Some(loader) => Some(masked(loader, sent, picture.dimensions())?),
         None => None,
     };
     let (width, height) = picture.dimensions();
@@ -158,12 +158,10 @@ fn middle(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
 }
 
 /// The mask of a loader, brought to the picture's size: white is drawn anew.
-fn masked(link: Link<'_>, sent: &Uploaded, (width, height): (u32, u32)) -> Result<GrayImage> {
-    let loaded = read(link.node, sent)?;
-    let channel = match link.node.class.name {
-        "LoadImageMask" => link
-            .node
-            .choice("channel", &["alpha", "red", "green", "blue"])?,
+fn masked(loader: &Node, sent: &Uploaded, (width, height): (u32, u32)) -> Result<GrayImage> {
+    let loaded = read(loader, sent)?;
+    let channel = match loader.class.name {
+        "LoadImageMask" => loader.choice("channel", &["alpha", "red", "green", "blue"])?,
         _ => "alpha",
     };
     let transparent = loaded.color().has_alpha();
@@ -180,7 +178,7 @@ fn masked(link: Link<'_>, sent: &Uploaded, (width, height): (u32, u32)) -> Resul
     });
     if mask.pixels().all(|pixel| pixel.0[0] == 0) {
         let told = "the mask is empty: expected a picture whose transparent part is drawn anew";
-        return Err(link.node.refused("image", Reason::Unusable, told));
+        return Err(loader.refused("image", Reason::Unusable, told));
     }
     Ok(match mask.dimensions() == (width, height) {
         true => mask,

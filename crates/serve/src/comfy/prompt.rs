@@ -2,7 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use latent_queue::Move;
 use serde_json::{Value, json};
 
@@ -178,7 +178,7 @@ fn ids(graph: &Graph) -> Vec<String> {
 
 /// A fault of what was asked, at the node that asked for it.
 fn placed(graph: &Graph, fault: Fault) -> Error {
-    let asked = fault.status.is_client_error() && fault.field.is_some();
+    let asked = fault.status == StatusCode::UNPROCESSABLE_ENTITY;
     let outputs = graph.outputs().unwrap_or_default();
     match follow(graph, &outputs) {
         Ok(drawing) if asked => {

@@ -83,7 +83,7 @@ impl Record {
     /// The node that is at work: at that stage, after so many steps; and the step and steps of it.
     pub fn at(&self, stage: &str, step: u32) -> (&str, u32, u32) {
         if stage == "decoding" {
-            return (&self.decoder, 1, 1);
+            return (&self.decoder, 0, 1);
         }
         let mut done = step;
         let last = self.samplers.len().saturating_sub(1);
@@ -93,7 +93,7 @@ impl Record {
             }
             done -= steps;
         }
-        (&self.decoder, 1, 1)
+        (&self.decoder, 0, 1)
     }
 }
 
@@ -126,6 +126,6 @@ mod tests {
         assert_eq!(record.at("sampling", 20), ("3", 20, 20));
         assert_eq!(record.at("sampling", 21), ("7", 1, 10));
         assert_eq!(record.at("sampling", 40), ("7", 10, 10));
-        assert_eq!(record.at("decoding", 30), ("8", 1, 1));
+        assert_eq!(record.at("decoding", 30), ("8", 0, 1));
     }
 }

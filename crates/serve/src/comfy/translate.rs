@@ -39,7 +39,10 @@ pub fn request(
     let last = &drawing.pass;
     let first = match &last.from {
         From::Pass(first, larger) => {
-            to.insert("hires".into(), second_pass(first, last, *larger)?.into());
+            to.insert(
+                "hires".into(),
+                second_pass(first, last, *larger, catalogue)?.into(),
+            );
             first.as_ref()
         }
         _ => last,
@@ -50,8 +53,8 @@ pub fn request(
     put("negative_prompt", first.texts[1].0.text("text")?.into());
     put("steps", first.steps.into());
     put("seed", seed(first.node)?.into());
-    put("sampler", first.node.text("sampler_name")?.into());
-    put("scheduler", first.node.text("scheduler")?.into());
+    put("sampler", sampler(first.node, catalogue)?.into());
+    put("scheduler", scheduler(first.node, catalogue)?.into());
     put("guidance", json!({ "scale": first.node.number("cfg")? }));
     put("model", named(catalogue, &first.model)?.into());
     if let Some(layer) = layer(first)? {
@@ -75,6 +78,40 @@ fn seed(node: &Node) -> Result<u64> {
         "noise_seed"
     };
     node.whole(input, 0)
+}
+
+fn sampler<'g>(node: &'g Node, catalogue: &Catalogue) -> Result<&'g str> {
+    let all = catalogue.samplers.iter();
+    listed(
+        node,
+        "sampler_name",
+        all.map(|one| (&one.name, &one.aliases)),
+    )
+}
+
+fn scheduler<'g>(node: &'g Node, catalogue: &Catalogue) -> Result<&'g str> {
+    let all = catalogue.schedulers.iter();
+    listed(node, "scheduler", all.map(|one| (&one.name, &one.aliases)))
+}
+
+/// A name that is in a list, by itself or by another name.
+fn listed<'g, 'c>(
+    node: &'g Node,
+    input: &str,
+    mut known: impl Iterator<Item = (&'c String, &'c Vec<String>)>,
+) -> Result<&'g str> {
+    let given = node.text(input)?;
+    let is = |name: &String| name.eq_ignore_ascii_case(given);
+    match known.any(|(name, aliases)| is(name) || aliases.iter().any(is)) {
+        true => Ok(given),
+        false => {
+            let told = format!(
+                "{input}: {given:?} is in no list: GET /object_info/{} has it",
+                node.class.name
+            );
+            Err(node.refused(input, Reason::NotInList, told))
+        }
+    }
 }
 
 fn named(catalogue: &Catalogue, model: &Model<'_>) -> Result<String> {
@@ -194,6 +231,7 @@ fn second_pass(
     first: &Pass<'_>,
     last: &Pass<'_>,
     larger: Larger<'_>,
+    catalogue: &Catalogue,
 ) -> Result<Map<String, Value>> {
     let (node, before) = (last.node, first.node);
     if !named_alike(&first.model, &last.model) || layer(first)? != layer(last)? {
@@ -225,9 +263,8 @@ fn second_pass(
     put("upscaler", larger.upscaler.into());
     put("steps", last.steps.into());
     put("denoising_strength", last.denoise.into());
-    for (field, input) in [("sampler", "sampler_name"), ("scheduler", "scheduler")] {
-        put(field, node.text(input)?.into());
-    }
+    put("sampler", sampler(node, catalogue)?.into());
+    put("scheduler", scheduler(node, catalogue)?.into());
     for (field, at) in [("prompt", 0), ("negative_prompt", 1)] {
         let text = last.texts[at].0.text("text")?;
         if text != first.texts[at].0.text("text")? {

@@ -127,6 +127,9 @@ impl Listener {
                 () = tokio::time::sleep(Duration::from_secs(1)) => self.progress().await,
             };
         }
+        // The client is gone, or the queue cannot be read, which is closed before the last socket.
+        let ending = *app.phase.borrow() == Phase::Closed;
+        self.sender.close(if ending { 1001 } else { 1011 }).await;
     }
 
     async fn tell(&mut self, kind: &str, data: Value) -> std::result::Result<(), Gone> {
@@ -307,7 +310,7 @@ impl Listener {
         let id = record.id(&job);
         let (node, step, steps) = record.at(&running.stage, running.step);
         self.at(job.id, node, &id).await?;
-        if running.step > 0 {
+        if step > 0 {
             self.tell(
                 "progress",
                 json!({ "value": step, "max": steps, "prompt_id": id, "node": node }),

@@ -482,6 +482,9 @@ async fn models_are_listed_and_loaded() {
     let can = server.get("/api/v1/capabilities").await.expect(200);
     assert_eq!(
         (&can["kinds"], &can["interfaces"]),
-        (&json!(["draw"]), &json!(["a1111", "openai", "sdcpp"]))
+        (
+            &json!(["draw"]),
+            &json!(["a1111", "openai", "sdcpp", "comfyui"])
+        )
     );
 }
