@@ -30,14 +30,12 @@ async function backToPicture(page, touch) {
 
 /** Repaints; the result and the mask that was sent. */
 async function repainted(page, server) {
-  const sent = page.waitForRequest((request) => request.url().endsWith('/api/v1/uploads'));
   const asked = page.waitForResponse((response) => response.url().endsWith('/api/v1/jobs') && response.request().method() === 'POST');
   await page.click('.go');
-  const mask = (await sent).postDataBuffer();
   const job = await server.job((await (await asked).json()).id);
   assert.equal(job.state, 'done', JSON.stringify(job.error));
   await page.waitForSelector('.results .thumb[aria-pressed="true"] img');
-  return { mask, result: job.images[0], job };
+  return { mask: server.upload(job.request.start.mask), result: job.images[0], job };
 }
 
 flow('a mask is painted, taken back, painted again, and only it is repainted', async (given) => {
@@ -277,6 +275,7 @@ flow('a result that comes while the page is away is there when it is back', asyn
   const asked = page.waitForResponse((response) => response.url().endsWith('/api/v1/jobs') && response.request().method() === 'POST');
   await page.click('.go');
   const job = (await (await asked).json()).id;
+  await page.waitForSelector('.told, .results');
   await page.goto('about:blank');
   const { images } = await server.job(job);
   await open(`#edit/${id}`);
