@@ -177,5 +177,6 @@ fn preview_output(text: &str) -> Outcome<Output> {
             .ok_or_else(wrong)?,
         quality: quality.ok_or_else(wrong)?,
         text: false,
+        transparent: false,
     })
 }
