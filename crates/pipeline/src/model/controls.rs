@@ -39,6 +39,7 @@ pub struct ControlModel {
 
 /// The kinds of such networks.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum ControlNetwork {
     /// It is asked before each call of the denoiser.
     ControlNet(Part<ControlNet>),
