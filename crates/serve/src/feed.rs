@@ -15,10 +15,13 @@ const PACE: Duration = Duration::from_millis(100);
 /// And for each listener, so much less often.
 const EACH: Duration = Duration::from_millis(2);
 
+/// Events after a number.
+type Read = (i64, Arc<Events>);
+
 /// The listeners, and what was read for them last, by user.
 #[derive(Debug, Default)]
 pub struct Feed {
-    last: Mutex<HashMap<Option<String>, (i64, Arc<Events>)>>,
+    last: Mutex<HashMap<Option<String>, Read>>,
     listeners: AtomicUsize,
 }
 

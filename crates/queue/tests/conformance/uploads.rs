@@ -25,7 +25,7 @@ fn an_upload_stays_as_long_as_a_job_reads_it() {
         assert!(matches!(gone, Err(Error::NoInput { sha256 }) if sha256 == unread.sha256));
         assert_eq!(
             files(&bench.folder.path().join("store/inputs")),
-            [read.sha256.clone()]
+            std::slice::from_ref(&read.sha256)
         );
 
         bench.work(None).await.expect("a job");
