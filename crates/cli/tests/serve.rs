@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::{Place, service::Service};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What is asked for over HTTP is drawn to the byte as on the command line, and the program ends in good order.
 #[test]
