@@ -14,7 +14,7 @@ pub type Result<T, E = Fault> = std::result::Result<T, E>;
 /// A fault: a stable code, the HTTP status, the field, and a sentence that says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The stable name; those of the engine are listed in `docs/errors.md`, those of the service in [`codes`].
+    /// The stable name; those of the engine are listed in `docs/errors.md`, those of the service in [`CODES`].
     pub code: String,
     /// The HTTP status.
     pub status: StatusCode,

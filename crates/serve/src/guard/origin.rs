@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::fault::{Fault, Result};
 use crate::openai::links;
 
-/// Refuses what [`check`] refuses.
+/// Refuses what a page of another site sends.
 pub async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let link = request.uri().path().starts_with(links::PATH);
     match check(&app.config, request.method(), request.headers(), link) {
