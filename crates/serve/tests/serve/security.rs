@@ -158,6 +158,8 @@ async fn everything_carries_its_policy() {
             Some("nosniff"),
             "{path}"
         );
+        // The form of the login page is to be sent with its origin.
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
         let inline = answer.text().replace("<script type=\"module\"", "");
         assert!(!inline.contains("<script"), "{path}");
     }
