@@ -82,7 +82,7 @@ after(async () => {
 /** Goes to a place, and waits until the page hears the service. */
 export async function goTo(page, server, hash = '') {
   await page.goto(`${server.address}/${hash}`);
-  await page.waitForSelector('nav a[aria-current]');
+  await page.waitForSelector('nav a[aria-current]', { state: 'attached' });
   await page.waitForFunction(() => document.querySelector('main')?.textContent?.trim());
 }
 
