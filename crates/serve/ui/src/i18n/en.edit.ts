@@ -15,7 +15,7 @@ export const edit = {
   'edit.like': 'Model, steps, sampler', 'edit.like.picture': 'As the picture', 'edit.like.draw': 'As Draw', 'edit.like.missing': '{name} is not here: the default model is used.',
   'edit.edges': 'Add at the edges', 'edge.left': 'Left', 'edge.right': 'Right', 'edge.top': 'Top', 'edge.bottom': 'Bottom', 'edit.edges.size': 'It becomes {w} × {h}.',
   'edit.nothing': 'Nothing is masked yet: paint what is to be repainted, or add at an edge.', 'edit.adjust': 'Settings', 'edit.failed': 'It failed', 'edit.sent': 'Waits for its turn',
-  'edit.results': 'Results', 'edit.original': 'The picture with its mask', 'edit.result': 'Result {n}', 'edit.compare': 'Before and after', 'edit.compare.value': '{n} % before', 'edit.hold': 'Hold for before', 'edit.on': 'Go on with this one', 'edit.on.done': 'The result is the picture now.', 'edit.open': 'Open in the gallery',
+  'edit.results': 'Results', 'edit.original': 'The picture with its mask', 'edit.result': 'Result {n}', 'edit.compare': 'Before and after', 'edit.compare.value': '{n} % before', 'edit.hold': 'Hold for before', 'edit.on': 'Go on with it', 'edit.on.done': 'The result is the picture now.', 'edit.open': 'Open in the gallery',
   'keys.editor': 'Edit', 'key.brush': 'Brush', 'key.eraser': 'Eraser', 'key.rectangle': 'Rectangle', 'key.lasso': 'Lasso', 'key.bucket': 'Fill', 'key.edges': 'Add at the edges', 'key.hand': 'Move the picture', 'key.smaller': 'Smaller brush', 'key.larger': 'Larger brush', 'key.invert': 'Invert the mask',
   'key.maskUndo': 'Undo in the mask', 'key.maskRedo': 'Redo in the mask', 'key.fit': 'Fit the picture', 'key.full': 'Show at 100 %', 'key.before': 'Before, while it is held',
 };

@@ -1,5 +1,6 @@
 // What is done with pictures, each with a way back.
 import { images, jobs } from '../api/calls';
+import { whole } from '../api/json';
 import type { Job, Json, NewJob, Picture } from '../api/types';
 import { t } from '../i18n/index.svelte';
 import { merged } from '../lib/form';
@@ -52,17 +53,19 @@ export async function restore(pictures: Listed[]): Promise<void> {
 }
 
 /** Everything about a picture, read anew. */
-const whole = (picture: Listed) => images.get(picture.id);
+const everything = (picture: Listed) => images.get(picture.id);
 
 /** Takes its settings over, and goes to the form. */
 export async function takeSettings(picture: Listed, part: Part): Promise<void> {
   await attempt(async () => {
-    use(requestOfPicture(await whole(picture)), part);
+    use(requestOfPicture(await everything(picture)), part);
     if (route.place !== 'draw') go('draw');
   });
 }
 
-async function send(request: Json): Promise<Job> {
+async function send(asked: Json): Promise<Job> {
+  // A picture's seed is a text, since it may be larger than JavaScript's numbers; requests have it as a number.
+  const request = typeof asked.seed === 'string' ? { ...asked, seed: whole(asked.seed) } : asked;
   const job = await jobs.submit({ kind: 'draw', request: request as NewJob['request'] }, crypto.getRandomValues(new Uint32Array(4)).join('-'));
   recent.picked = null;
   return job;
@@ -71,7 +74,7 @@ async function send(request: Json): Promise<Job> {
 /** Draws four pictures that differ a little from one. */
 export async function vary(picture: Listed): Promise<void> {
   await attempt(async () => {
-    const request = requestOfPicture(await whole(picture));
+    const request = requestOfPicture(await everything(picture));
     const random = crypto.getRandomValues(new Uint32Array(1))[0];
     const job = await send(merged(request, { subseed: random, subseed_strength: 0.25, batch_count: 4, batch_size: 1 }));
     undoable(t('vary.sent'), () => jobs.cancel(job.id));
@@ -82,7 +85,7 @@ export async function vary(picture: Listed): Promise<void> {
 /** Draws it again at twice the size, in two passes. */
 export async function upscale(picture: Listed): Promise<void> {
   await attempt(async () => {
-    const request = requestOfPicture(await whole(picture));
+    const request = requestOfPicture(await everything(picture));
     const hires = merged({ scale: 2, upscaler: 'Lanczos', denoising_strength: 0.5 }, (request.hires as Json | null) ?? {});
     if (request.hires) hires.scale = Number(hires.scale) * 2;
     const job = await send(merged(request, { hires }));

@@ -69,6 +69,16 @@ flow('forced colours and more contrast', async ({ page, server, open, size }) =>
   }
 }, { options: { bypassCSP: true } });
 
+/** The picture has room, and the button's word stands in one line. */
+async function usable(page, place) {
+  if (!place.startsWith('edit/')) return;
+  const canvas = await page.locator('canvas.above').boundingBox();
+  assert.ok(canvas.height >= 90 && canvas.width >= 200, `the picture has ${canvas.width} × ${canvas.height}`);
+  await page.locator('.go').scrollIntoViewIfNeeded();
+  const { width, height } = await page.locator('.go').boundingBox();
+  assert.ok(width > height, `the button is ${width} × ${height}`);
+}
+
 const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 flow('text of 200 % and zoom of 400 % lose nothing sideways', async ({ page, server, open, size }) => {
@@ -78,10 +88,12 @@ flow('text of 200 % and zoom of 400 % lose nothing sideways', async ({ page, ser
     await open(`#${place}`);
     await page.waitForTimeout(100);
     assert.ok((await sideways(page)) <= 0, `${place} at 400 %`);
+    await usable(page, place);
     await page.setViewportSize(size === 'phone' ? { width: 360, height: 740 } : { width: 1280, height: 800 });
     await page.addStyleTag({ content: ':root { font-size: 200% !important; }' });
     await page.waitForTimeout(100);
     assert.ok((await sideways(page)) <= 0, `${place} with text of 200 %`);
+    await usable(page, place);
     await picture(page, `large text ${place.replace(id, 'one')} ${size}`);
   }
 }, { options: { bypassCSP: true } });

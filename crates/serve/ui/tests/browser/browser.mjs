@@ -70,9 +70,9 @@ export function flow(name, work, { sizes = Object.keys(SIZES), args = [], option
 }
 
 let one = null;
-/** One browser for all flows of a file. */
+/** One browser for all flows of a file, and another one after it died. */
 async function shared() {
-  one ??= await launch();
+  if (!one?.isConnected()) one = await launch();
   return one;
 }
 after(async () => {
@@ -82,7 +82,7 @@ after(async () => {
 /** Goes to a place, and waits until the page hears the service. */
 export async function goTo(page, server, hash = '') {
   await page.goto(`${server.address}/${hash}`);
-  await page.waitForSelector('nav a[aria-current]');
+  await page.waitForSelector('nav a[aria-current]', { state: 'attached' });
   await page.waitForFunction(() => document.querySelector('main')?.textContent?.trim());
 }
 
@@ -98,6 +98,7 @@ export async function picture(page, name) {
 export async function violations(page) {
   await page.evaluate(axe);
   const found = await page.evaluate((tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags } }), TAGS);
+  if (found.passes.length < 10) throw new Error(`axe-core looked at little: ${found.passes.length} rules`);
   return found.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(' ')}: ${node.failureSummary?.split('\n')[1]?.trim()}`));
 }
 

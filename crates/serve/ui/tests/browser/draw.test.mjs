@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import { drawn, flow, goTo, picture, slow, until } from './browser.mjs';
-import { a1111, comfy } from './pictures.mjs';
+import { a1111 } from './pictures.mjs';
 
 /** A job that takes long enough to be looked at. */
 const LONG = { prompt: 'a long one', steps: 600, seed: 5 };
@@ -46,7 +46,7 @@ flow('first picture', async ({ page, server }) => {
   assert.deepEqual([first.width, first.height, first.prompt], [model.side, model.side, 'a red apple, white background']);
 });
 
-flow('by keyboard alone', async ({ page, server, open, size }) => {
+flow('by keyboard alone', async ({ page, server, open }) => {
   await open();
   const reach = async (what, check) => {
     for (let n = 0; n < 60; n += 1) {
@@ -80,9 +80,9 @@ flow('by keyboard alone', async ({ page, server, open, size }) => {
   await reach('the picture again', () => document.activeElement?.hasAttribute('data-at'));
   await page.keyboard.press('Delete');
   await until('it is in the bin', async () => (await newest(server)) === null);
+  await page.waitForSelector('.toast:has-text("In the bin")');
   await page.keyboard.press('z');
   await until('it is back', () => newest(server));
-  assert.ok(size);
 });
 
 flow('keys in a prompt', async ({ page, open }) => {
@@ -159,8 +159,7 @@ flow('stop, and stop and keep', async ({ page, server, open }) => {
   await page.click('text="Stop and keep the picture"');
   await until('one picture is kept', async () => (await server.api('images')).images.length === 1);
   const job = (await server.api('jobs?limit=1')).jobs[0];
-  assert.equal(job.state, 'cancelled');
-  assert.equal(job.pictures_done, 1);
+  assert.deepEqual([job.cancel, job.pictures_done], ['keep', 1]);
 });
 
 flow('the service dies while it draws', async ({ page, server, open }) => {
@@ -185,7 +184,7 @@ flow('the service dies while it draws', async ({ page, server, open }) => {
   await until('what was kept is drawn', async () => (await newest(server))?.prompt === 'typed meanwhile');
 });
 
-flow('use these settings', async ({ page, server, open, size }) => {
+flow('use these settings', async ({ page, server, open }) => {
   const [id] = await server.draw({ prompt: 'a (blue:1.1) fish', negative_prompt: 'red', steps: 9, seed: 424242, width: 96, height: 128, guidance: { scale: 5 } });
   await open(`#gallery/${id}`);
   await page.click('.about button:has-text("Use all")');
@@ -193,19 +192,15 @@ flow('use these settings', async ({ page, server, open, size }) => {
   const again = await drawn(page, server);
   assert.notEqual(again.id, id);
   assert.deepEqual(await server.bytes(again.id), await server.bytes(id));
-  for (const [program, file] of [['A1111', a1111()], ['ComfyUI', comfy()]]) {
-    await page.evaluate((bytes) => {
-      const files = new DataTransfer();
-      files.items.add(new File([Uint8Array.from(bytes)], 'foreign.png', { type: 'image/png' }));
-      document.querySelector('main').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
-    }, [...file]);
-    await page.click('dialog button:has-text("Use all")');
-    await until(`${program}'s prompt`, async () => (await page.inputValue('#prompt')) === `a lighthouse by ${program}`);
-    assert.equal(await page.inputValue('#seed'), '1234');
-    if (!(await page.isVisible('#steps'))) await page.click('summary:has-text("Settings of the picture")');
-    assert.equal(await page.inputValue('#steps'), '17');
-  }
-  assert.ok(size);
+  await page.evaluate((bytes) => {
+    const files = new DataTransfer();
+    files.items.add(new File([Uint8Array.from(bytes)], 'foreign.png', { type: 'image/png' }));
+    document.querySelector('main').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
+  }, [...a1111()]);
+  await page.click('dialog button:has-text("Use all")');
+  await until('the prompt is in the form', async () => (await page.inputValue('#prompt')) === 'a lighthouse by A1111');
+  if (!(await page.isVisible('#steps'))) await page.click('summary:has-text("Settings of the picture")');
+  assert.deepEqual(await Promise.all(['#negative', '#seed', '#steps', '#cfg', '#width'].map((field) => page.inputValue(field))), ['fog', '1234', '17', '6.5', '64']);
 });
 
 flow('what is counted is what is drawn', async ({ page, server, open, size }) => {

@@ -301,7 +301,7 @@ flow('before and after are compared, and one goes on with the result', async (gi
   assert.match(await label(), /100 % of what was before/);
   await page.mouse.up();
   assert.match(await label(), / 7\d % of what was before/);
-  await page.click('text="Go on with this one"');
+  await page.click('text="Go on with it"');
   await until('the result is the picture', async () => page.url().endsWith(`#edit/${result}`) && (await page.locator('canvas.above').count()) === 1 && (await masked(page)) === 0);
   // The result says what it was made from.
   const start = (await server.api(`images/${result}`)).request.start;

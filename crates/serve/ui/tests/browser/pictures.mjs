@@ -39,15 +39,3 @@ export function png(width, height, texts = {}) {
 export const a1111 = () => png(64, 64, {
   parameters: 'a lighthouse by A1111\nNegative prompt: fog\nSteps: 17, Sampler: Euler, Schedule type: Automatic, CFG scale: 6.5, Seed: 1234, Size: 64x64, Version: v1.10.1',
 });
-
-export const comfy = () => png(64, 64, {
-  prompt: JSON.stringify({
-    1: { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'model.safetensors' } },
-    2: { class_type: 'CLIPTextEncode', inputs: { text: 'a lighthouse by ComfyUI', clip: ['1', 1] } },
-    3: { class_type: 'CLIPTextEncode', inputs: { text: 'fog', clip: ['1', 1] } },
-    4: { class_type: 'EmptyLatentImage', inputs: { width: 64, height: 64, batch_size: 1 } },
-    5: { class_type: 'KSampler', inputs: { seed: 1234, steps: 17, cfg: 6.5, sampler_name: 'euler', scheduler: 'normal', denoise: 1, model: ['1', 0], positive: ['2', 0], negative: ['3', 0], latent_image: ['4', 0] } },
-    6: { class_type: 'VAEDecode', inputs: { samples: ['5', 0], vae: ['1', 2] } },
-    7: { class_type: 'SaveImage', inputs: { images: ['6', 0], filename_prefix: 'x' } },
-  }),
-});

@@ -150,7 +150,7 @@ flow('hostile text is text', async ({ page, server, open, size }) => {
   assert.equal(await page.evaluate(() => window.hit), undefined);
 });
 
-test('offline: with every name but the own one cut off, the page and a second visit work', async () => {
+test('offline: with every name but the own one cut off, the page and a second visit work', { timeout: 60_000 }, async () => {
   const server = await Server.start();
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',

@@ -15,18 +15,18 @@ const built = join(process.env.CARGO_TARGET_DIR ?? join(ui, '../../../target'), 
 export const program = process.env.LATENT ?? built;
 const KINDS = { '/': ['index.html', 'text/html; charset=utf-8'], '/app.js': ['app.js', 'text/javascript; charset=utf-8'], '/app.css': ['app.css', 'text/css; charset=utf-8'] };
 
+/** A port that nobody listens at; of those from PORTS on, where that is set. */
 async function freePort() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
+  const first = Number(process.env.PORTS ?? 0);
+  for (let port = first; ; port += 1) {
+    const probe = net.createServer().listen(port, '127.0.0.1');
+    const free = await new Promise((resolve) => probe.once('listening', () => resolve(true)).once('error', () => resolve(false)));
+    const found = free && probe.address().port;
+    if (free) await new Promise((resolve) => probe.close(resolve));
+    if (free) return found;
+    if (first === 0 || port > first + 50) throw new Error('no port is free');
+  }
 }
-
-const ports = async () => {
-  const first = Number(process.env.PORTS);
-  return first ? first + Math.floor(Math.random() * 4) * 2 : freePort();
-};
 
 export class Server {
   /** `args`: further arguments of `latent serve`. */
@@ -34,7 +34,7 @@ export class Server {
     const server = new Server();
     server.args = args;
     server.data = mkdtempSync(join(tmpdir(), 'latent-browser-'));
-    server.own = await ports();
+    server.own = await freePort();
     await server.up();
     server.port = process.env.PAGE ? await server.front() : server.own;
     server.address = `http://127.0.0.1:${server.port}`;
@@ -83,7 +83,7 @@ export class Server {
       response.on('close', () => passed.destroy());
       request.pipe(passed);
     });
-    this.page.listen(process.env.PORTS ? this.own + 1 : 0, '127.0.0.1');
+    this.page.listen(await freePort(), '127.0.0.1');
     await once(this.page, 'listening');
     return this.page.address().port;
   }
