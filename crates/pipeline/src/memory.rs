@@ -152,8 +152,8 @@ impl MemoryPlan {
             .map(|decoder| decoder.config().finest() as u64 * bytes_of(decoder.dtype()))
             .max()
             .unwrap_or(0);
-        // Prompts that guidance reads run as one batch, but for large latents. The second level's width meets the finest resolution after the last
-        // enlargement of the decoder.
+        // Prompts that guidance reads run as one batch, but for large latents. The second level's width meets the finest
+        // resolution after the last enlargement of the decoder.
         let guided = match request.guidance.perp_neg {
             _ if !as_one_batch(latent as usize) => 1,
             Some(_) => 3,

@@ -14,7 +14,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::app::Shared;
 use crate::fault::{CODES, Fault};
-use crate::guard::auth::{COOKIE, cookie, prove};
+use crate::guard::auth::{COOKIE, cookie, is_browser, prove};
 use crate::guard::rate::Peer;
 
 const STYLE: &str = include_str!("pages/style.css");
@@ -150,11 +150,6 @@ async fn login_page() -> Html<String> {
     login_form("")
 }
 
-fn wants_page(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/html"))
-}
-
 #[derive(Deserialize)]
 struct Login {
     username: String,
@@ -173,14 +168,14 @@ async fn login(
     let user = prove(&app, peer, Some(&form.username), &form.password)?;
     let Some(user) = user else {
         let message = "No such user and password: try again.";
-        return match wants_page(&headers) {
+        return match is_browser(&headers) {
             true => Ok((StatusCode::FORBIDDEN, login_form(message)).into_response()),
             false => Err(Fault::new("unauthorized", "no such user and password")),
         };
     };
     let word = app.word();
     app.sessions.open(&word, user, app.now());
-    let mut response = match wants_page(&headers) {
+    let mut response = match is_browser(&headers) {
         true => Redirect::to("/").into_response(),
         false => Json(json!({ "success": true })).into_response(),
     };

@@ -165,6 +165,21 @@ def share(values, of):
     return ordered[min(len(ordered) - 1, int(of * len(ordered)))]
 
 
+def by_command(program, count):
+    """The seconds that the command line takes for so many pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        line = [program, "generate", USUAL["prompt"], "--size", f"{USUAL['width']}x{USUAL['height']}", "--steps", str(USUAL["steps"]),
+                "--batch-count", str(count), "--seed", "1", "-o", str(pathlib.Path(folder) / "picture.png")]
+        begun = time.monotonic()
+        subprocess.run(line, check=True, capture_output=True)
+        return time.monotonic() - begun
+
+
+def each(of, count):
+    """The seconds of one picture: what more pictures take longer."""
+    return (of(count + 1) - of(1)) / count
+
+
 @contextlib.contextmanager
 def busy(service, request=USUAL):
     """The service draws all the time."""

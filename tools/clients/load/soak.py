@@ -1,28 +1,18 @@
 """Eight clients of three interfaces for a long time: memory stays, nothing fails, and drawing keeps at least 97 % of the command line's speed."""
 import base64
-import pathlib
-import subprocess
-import tempfile
 import threading
 import time
 
-from service import USUAL, Rows, Service, arguments
+from service import USUAL, Rows, Service, arguments, by_command, each
 
 args = arguments(__doc__, minutes=60.0, pictures=40)
 rows = Rows()
 over = threading.Event()
 
 
-def by_command():
-    """The seconds of a picture by the command line: what more pictures take longer."""
-    def taken(count):
-        with tempfile.TemporaryDirectory() as folder:
-            line = [args.latent, "generate", USUAL["prompt"], "--size", f"{USUAL['width']}x{USUAL['height']}", "--steps", str(USUAL["steps"]),
-                    "--batch-count", str(count), "--seed", "1", "-o", str(pathlib.Path(folder) / "picture.png")]
-            begun = time.monotonic()
-            subprocess.run(line, check=True, capture_output=True)
-            return time.monotonic() - begun
-    return (taken(args.pictures + 1) - taken(1)) / args.pictures
+def by_program():
+    """The seconds of a picture by the command line."""
+    return each(lambda count: by_command(args.latent, count), args.pictures)
 
 
 class Client(threading.Thread):
@@ -84,7 +74,7 @@ def clients(service):
     return [Client(once) for once in (draw, draw, draw, redraw, generate, stream, listen, listen)]
 
 
-alone = by_command()
+alone = by_program()
 with Service(args.latent) as service:
     everybody = clients(service)
     begun, peak_early, peak_late = time.monotonic(), 0, 0
@@ -102,7 +92,7 @@ with Service(args.latent) as service:
     for client in everybody:
         client.join(60)
     faults = [fault for client in everybody for fault in client.faults]
-    alone = min(alone, by_command())
+    alone = min(alone, by_program())
     print(f"      {args.minutes:g} minutes: {drawn} pictures, {1000 * taken / max(drawn, 1):.0f} ms each, {1000 * alone:.0f} ms by the command line; "
           f"resident {peak_early >> 20} MiB in the first sixth, then {peak_late >> 20} MiB")
     rows.most("memory after the first sixth, above its peak before", (peak_late - peak_early) / 2**20, 32, "MiB")

@@ -1,28 +1,14 @@
 """Drawing through the service keeps at least 97 % of the speed of the command line."""
-import pathlib
-import subprocess
-import tempfile
 import time
 
-from service import USUAL, Rows, Service, arguments
+from service import USUAL, Rows, Service, arguments, by_command, each
 
 args = arguments(__doc__, pictures=40, rounds=3)
 rows = Rows()
 
 
-def by_command(count):
-    """The seconds that the command line takes for so many pictures."""
-    with tempfile.TemporaryDirectory() as folder:
-        line = [args.latent, "generate", USUAL["prompt"], "--size", f"{USUAL['width']}x{USUAL['height']}", "--steps", str(USUAL["steps"]),
-                "--batch-count", str(count), "--seed", "1", "-o", str(pathlib.Path(folder) / "picture.png")]
-        begun = time.monotonic()
-        subprocess.run(line, check=True, capture_output=True)
-        return time.monotonic() - begun
-
-
-def each(of, count):
-    """The seconds of one picture: what more pictures take longer."""
-    return (of(count + 1) - of(1)) / count
+def by_program(count):
+    return by_command(args.latent, count)
 
 
 with Service(args.latent) as service:
@@ -37,13 +23,13 @@ with Service(args.latent) as service:
         return time.monotonic() - begun
 
     by_job(2)
-    times = {by_command: [], by_job: [], by_jobs: []}
+    times = {by_program: [], by_job: [], by_jobs: []}
     for _ in range(args.rounds):
         for of, taken in times.items():
             taken.append(each(of, args.pictures))
     best = {of: min(taken) for of, taken in times.items()}
-    print(f"      a picture: {1000 * best[by_command]:.1f} ms by the command line, {1000 * best[by_job]:.1f} ms in a job of many, "
+    print(f"      a picture: {1000 * best[by_program]:.1f} ms by the command line, {1000 * best[by_job]:.1f} ms in a job of many, "
           f"{1000 * best[by_jobs]:.1f} ms in a job of its own")
-    rows.least("a job of many pictures, of the command line's speed", 100 * best[by_command] / best[by_job], 97, "%")
-    rows.least("jobs of one picture, of the command line's speed", 100 * best[by_command] / best[by_jobs], 97, "%")
+    rows.least("a job of many pictures, of the command line's speed", 100 * best[by_program] / best[by_job], 97, "%")
+    rows.least("jobs of one picture, of the command line's speed", 100 * best[by_program] / best[by_jobs], 97, "%")
 rows.end()

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::screen;
+
 /// The program that opens addresses.
 const OPENER: &[&str] = if cfg!(target_os = "macos") {
     &["open"]
@@ -22,6 +24,8 @@ pub fn open(address: &str) {
     match quiet.stderr(Stdio::null()).spawn() {
         // It ends at once, and is waited for so that nothing is left of it.
         Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
-        Err(error) => eprintln!("note: no browser can be opened by {program}: {error}"),
+        Err(error) => screen::tell(format_args!(
+            "note: no browser can be opened by {program}: {error}"
+        )),
     }
 }

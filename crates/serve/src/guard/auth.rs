@@ -85,7 +85,7 @@ pub async fn guard(State(app): State<Shared>, mut request: Request, next: Next) 
 }
 
 /// Whether a person sees the answer.
-fn is_browser(headers: &HeaderMap) -> bool {
+pub fn is_browser(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
